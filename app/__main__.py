@@ -1,0 +1,127 @@
+"""The command line: ``python -m app serve``, ``schema``, ``database upgrade``, ``database rotate-secrets``."""
+
+import argparse
+import asyncio
+import socket
+import sys
+from collections.abc import Sequence
+
+import structlog
+import uvicorn
+
+from app.config import Config, ConfigError, load_config
+from app.logs import configure_logging
+from app.services.lock_file import AlreadyLocked
+
+GRACEFUL_SHUTDOWN_SECONDS = 5
+BACKLOG = 2048
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 2 when its configuration is wrong, 1 when it failed."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (ConfigError, AlreadyLocked) as error:
+        print(f"parley: {error}", file=sys.stderr)
+        return 2
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, once it answers."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and not self.should_exit:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            name = f"[{host}]" if ":" in host else host
+            print(f"Parley ready at http://{name}:{port}/", flush=True)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    config = _config(host=options.host, port=options.port)
+    # The schema and the database are imported only by the commands that need them.
+    from app.main import create_app
+
+    server = _Server(
+        uvicorn.Config(
+            create_app(config),
+            host=config.host,
+            port=config.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            ws="websockets-sansio",
+            ws_max_size=config.max_body_bytes,
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
+        )
+    )
+    server.run()
+    return 0 if server.started else 1
+
+
+def _schema(_options: argparse.Namespace) -> int:
+    from app.graphql import build_schema
+
+    print(build_schema().as_str())
+    return 0
+
+
+def _upgrade(_options: argparse.Namespace) -> int:
+    from app.models import migration
+    from app.models.database import Database, database_url
+
+    async def upgrade() -> None:
+        database = Database(database_url(_config()))
+        try:
+            await migration.upgrade(database)
+        finally:
+            await database.close()
+
+    asyncio.run(upgrade())
+    print("The database is up to date.")
+    return 0
+
+
+def _rotate_secrets(_options: argparse.Namespace) -> int:
+    from app.main import Parley
+
+    async def rotate() -> int:
+        house = Parley(_config())
+        try:
+            return await house.services.settings.rotate_secrets()
+        finally:
+            await house.database.close()
+
+    print(f"Secrets encrypted with the first key now: {asyncio.run(rotate())}.")
+    return 0
+
+
+def _config(**overrides: object) -> Config:
+    config = load_config(**{name: value for name, value in overrides.items() if value is not None})
+    configure_logging(config)
+    structlog.get_logger(__name__).debug("configuration.loaded")
+    return config
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m app", description="Parley, a GraphQL API for agents.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    serve = commands.add_parser("serve", help="run the server")
+    serve.add_argument("--host", help="address to listen on (PARLEY_HOST)")
+    serve.add_argument("--port", type=int, help="port to listen on, 0 for a free one (PARLEY_PORT)")
+    serve.set_defaults(run=_serve)
+    commands.add_parser("schema", help="print the schema").set_defaults(run=_schema)
+    database = commands.add_parser("database", help="look after the database").add_subparsers(
+        required=True, metavar="action"
+    )
+    database.add_parser("upgrade", help="bring the tables up to date").set_defaults(run=_upgrade)
+    database.add_parser("rotate-secrets", help="encrypt stored secrets with the first key").set_defaults(
+        run=_rotate_secrets
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Expected failures, typed.
+
+::
+
+    AppError
+    ├── InvalidInput            an input field is out of range or malformed
+    ├── NotFound                absent, or another caller's
+    ├── SettingsNotFound        the caller never saved settings
+    ├── LLMAuthentication       the LLM's key is missing, or its provider refused it
+    ├── GitProviderAuthentication  the git host refused the token
+    ├── InvalidState            the conversation's status does not allow it
+    ├── TooManyRunning          the caller's limit is reached by busy conversations
+    ├── Unauthenticated         no caller: missing, bad or expired token
+    ├── SlowSubscriber          a subscriber did not take what waits for it
+    └── LLMFailure              an LLM call failed; carries the code that becomes `statusReason`
+
+The codes and message ids are those of ``ErrorCode`` in the schema; the ids with ``$`` are OpenHands'.
+"""
+
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """Machine-readable reason. The value is the message id that clients translate by."""
+
+    CONFIGURATION_SETTINGS_NOT_FOUND = "CONFIGURATION$SETTINGS_NOT_FOUND"
+    STATUS_ERROR_LLM_AUTHENTICATION = "STATUS$ERROR_LLM_AUTHENTICATION"
+    STATUS_ERROR_LLM_SERVICE_UNAVAILABLE = "STATUS$ERROR_LLM_SERVICE_UNAVAILABLE"
+    STATUS_ERROR_LLM_OUT_OF_CREDITS = "STATUS$ERROR_LLM_OUT_OF_CREDITS"
+    STATUS_GIT_PROVIDER_AUTHENTICATION_ERROR = "STATUS$GIT_PROVIDER_AUTHENTICATION_ERROR"
+    NOT_FOUND = "NOT_FOUND"
+    STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR = "STATUS$ERROR_LLM_INTERNAL_SERVER_ERROR"
+    STATUS_ERROR_LLM_CONTENT_POLICY_VIOLATION = "STATUS$ERROR_LLM_CONTENT_POLICY_VIOLATION"
+    LIMIT_REACHED = "LIMIT_REACHED"
+    WORKSPACE_ERROR = "WORKSPACE_ERROR"
+    AGENT_STUCK = "AGENT_STUCK"
+    IDLE_TIMEOUT = "IDLE_TIMEOUT"
+    MADE_ROOM = "MADE_ROOM"
+    TOO_MANY_RUNNING = "TOO_MANY_RUNNING"
+    INVALID_INPUT = "INVALID_INPUT"
+    INVALID_STATE = "INVALID_STATE"
+
+    @property
+    def message_id(self) -> str:
+        """The original i18n id, e.g. ``STATUS$ERROR_LLM_AUTHENTICATION``."""
+        return self.value
+
+
+class AppError(Exception):
+    """An expected failure. ``path`` points into the mutation's ``input``; ``message`` is for people and holds no secret."""
+
+    code: ErrorCode = ErrorCode.INVALID_INPUT
+
+    def __init__(self, message: str, *, path: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+
+class InvalidInput(AppError):
+    """An input field is out of range or malformed."""
+
+    code = ErrorCode.INVALID_INPUT
+
+
+class NotFound(AppError):
+    """The object does not exist, or the caller may not see it."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class SettingsNotFound(AppError):
+    """The caller never saved settings."""
+
+    code = ErrorCode.CONFIGURATION_SETTINGS_NOT_FOUND
+
+
+class LLMAuthentication(AppError):
+    """The model's provider needs a key and there is none, or it refused the one there is."""
+
+    code = ErrorCode.STATUS_ERROR_LLM_AUTHENTICATION
+
+    def __init__(self, message: str, *, llm_model: str, path: tuple[str, ...] = ()) -> None:
+        super().__init__(message, path=path)
+        self.llm_model = llm_model
+
+
+class GitProviderAuthentication(AppError):
+    """The git host refused the token. ``provider`` is the name of the schema's ``ProviderType``."""
+
+    code = ErrorCode.STATUS_GIT_PROVIDER_AUTHENTICATION_ERROR
+
+    def __init__(self, message: str, *, provider: str, path: tuple[str, ...] = ()) -> None:
+        super().__init__(message, path=path)
+        self.provider = provider
+
+
+class InvalidState(AppError):
+    """The conversation's status does not allow this action. ``status`` is the name of that status."""
+
+    code = ErrorCode.INVALID_STATE
+
+    def __init__(self, message: str, *, status: str, path: tuple[str, ...] = ()) -> None:
+        super().__init__(message, path=path)
+        self.status = status
+
+
+class TooManyRunning(AppError):
+    """The caller already runs ``limit`` conversations, and none of them waits for input."""
+
+    code = ErrorCode.TOO_MANY_RUNNING
+
+    def __init__(self, message: str, *, limit: int, path: tuple[str, ...] = ()) -> None:
+        super().__init__(message, path=path)
+        self.limit = limit
+
+
+class Unauthenticated(AppError):
+    """There is no caller: the token is missing, malformed, wrong or expired."""
+
+
+class SlowSubscriber(AppError):
+    """More messages wait for a subscriber than the server keeps."""
+
+
+class LLMFailure(AppError):
+    """An LLM call failed. ``rate_limited``: worth waiting for; ``retry_after_seconds`` is the provider's own word."""
+
+    def __init__(
+        self, message: str, *, code: ErrorCode, rate_limited: bool = False, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.rate_limited = rate_limited
+        self.retry_after_seconds = retry_after_seconds

@@ -1,0 +1,235 @@
+"""Logs: one form for Parley's records and for those of its libraries, as text for people or JSON for machines.
+
+Parley's own are a constant event name and keyword data: ``log.info("conversation.created", conversation_id=…)``.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import TextIO, cast
+from uuid import uuid4
+
+import structlog
+from pydantic import SecretBytes, SecretStr
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from app.config import Config, LogFormat
+
+HIDDEN = "<hidden>"
+
+_MAX_TEXT_CHARACTERS = 8_000
+_MAX_EXCEPTION_CHARACTERS = 32_000
+_MAX_ITEMS = 100
+_MAX_DEPTH = 6
+
+# These bring handlers of their own, which would print a record a second time in another form.
+_LIBRARY_LOGGERS = (
+    "dbos", "LiteLLM", "LiteLLM Proxy", "LiteLLM Router", "uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy",
+)  # fmt: skip
+
+# Least severe level of a library, unless `PARLEY_LOG_LEVEL=DEBUG` asks for everything. The HTTP clients and uvicorn's
+# WebSocket lines show whole addresses, whose query may carry a key; the others narrate their start-up.
+_LIBRARY_LEVELS: Mapping[str, int] = {
+    "dbos": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "httpx": logging.WARNING,
+    "LiteLLM": logging.WARNING,
+    "LiteLLM Proxy": logging.WARNING,
+    "LiteLLM Router": logging.WARNING,
+    "openai": logging.WARNING,
+    "sqlalchemy": logging.WARNING,
+    "uvicorn": logging.WARNING,
+}
+# Quiet on DEBUG too: they would show frames, message bodies, statement parameters and addresses with queries.
+_DEBUG_LEVELS: Mapping[str, int] = dict.fromkeys(
+    (
+        "aiosqlite",
+        "alembic",
+        "asyncio",
+        "botocore",
+        "hpack",
+        "httpcore",
+        "httpx",
+        "LiteLLM",
+        "openai",
+        "sqlalchemy",
+        "websockets",
+    ),
+    logging.INFO,
+)
+
+_SECRET_NAME = re.compile(
+    r"token|api_?key|authorization|password|passwd|secret|cookie|credential|private_?key", re.IGNORECASE
+)
+_SECRET_TEXT = (
+    (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    (re.compile(r"(://)[^/\s@]{1,500}@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"\bey[\w-]{8,}\.ey[\w-]{8,}\.[\w-]*"), HIDDEN),
+    (re.compile(r"\b(?:sk|gh[opsur]|github_pat|glpat|xox[abprs])[-_][\w-]{12,}"), HIDDEN),
+)
+# Line breaks and escape sequences in foreign text could pass for lines of the log, or steer the terminal that shows it.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+_reference_id: ContextVar[str | None] = ContextVar("reference_id", default=None)
+
+
+def new_reference_id() -> str:
+    """12 random hexadecimal digits, which every later record of this context carries as ``reference_id``."""
+    reference_id = uuid4().hex[:12]
+    _reference_id.set(reference_id)
+    return reference_id
+
+
+def current_reference_id() -> str | None:
+    """What ``new_reference_id`` last gave in this context."""
+    return _reference_id.get()
+
+
+def configure_logging(config: Config, *, stream: TextIO | None = None) -> None:
+    """Sends every record of the process to ``stream`` (standard error), once. Can be called again."""
+    target = sys.stderr if stream is None else stream
+    handler = _OurHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_described(),
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                # A plain traceback: without the values of local variables, which may be secrets.
+                structlog.processors.format_exc_info,
+                hide_secrets,
+                *_renderers(config.log_format, colors=target.isatty()),
+            ],
+        )
+    )
+    level = logging.getLevelNamesMapping()[config.log_level]
+    handler.addFilter(_LevelFilter(everything=level == logging.DEBUG))
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old, _OurHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    logging.captureWarnings(capture=True)
+    forward_library_logs()
+    structlog.configure(
+        processors=[*_described(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        # Loggers of modules outlive a second call, so they have to ask for the configuration each time.
+        cache_logger_on_first_use=False,
+    )
+
+
+def forward_library_logs() -> None:
+    """Takes away the handlers that libraries gave their loggers; call it again after litellm's import adds some."""
+    for name in _LIBRARY_LOGGERS:
+        logger = logging.getLogger(name)
+        for handler in [handler for handler in logger.handlers if not isinstance(handler, logging.NullHandler)]:
+            logger.removeHandler(handler)
+        logger.propagate = True
+    # DBOS adds a handler and stops forwarding when it finds none.
+    dbos = logging.getLogger("dbos")
+    if not dbos.handlers:
+        dbos.addHandler(logging.NullHandler())
+
+
+def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A structlog processor: hides values under names that look secret, ``SecretStr`` anywhere and known forms of keys.
+
+    Numbers stay: ``prompt_tokens=12`` is a count. Long text, long lists and deep nesting are cut.
+    """
+    return {
+        key: _exception(value) if key in {"exception", "stack"} else _shown(key, value, 0)
+        for key, value in event.items()
+    }
+
+
+class _OurHandler(logging.StreamHandler[TextIO]):
+    """Tells the handler of an earlier ``configure_logging`` from those of others, such as a test runner's."""
+
+
+class _LevelFilter(logging.Filter):
+    """Applies the level of a library here, since DBOS and litellm set that of their loggers themselves, later."""
+
+    def __init__(self, *, everything: bool) -> None:
+        super().__init__()
+        self._levels: Mapping[str, int] = _DEBUG_LEVELS if everything else _LIBRARY_LEVELS
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # The access log repeats the address of each request, and that of a GET holds the caller's query and variables.
+        if record.name == "uvicorn.access":
+            return False
+        name = record.name
+        while name:
+            if name in self._levels:
+                return record.levelno >= self._levels[name]
+            name = name.rpartition(".")[0]
+        return True
+
+
+def _described() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        _add_reference_id,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        # The workflow that a record of DBOS belongs to.
+        structlog.stdlib.ExtraAdder(allow=["operationUUID"]),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+
+
+def _renderers(log_format: LogFormat, *, colors: bool) -> list[Processor]:
+    if log_format is LogFormat.JSON:
+        return [structlog.processors.JSONRenderer(ensure_ascii=False)]
+    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _add_reference_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    reference_id = _reference_id.get()
+    if reference_id is not None:
+        event.setdefault("reference_id", reference_id)
+    return event
+
+
+def _shown(name: str, value: object, depth: int) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, SecretStr | SecretBytes) or _SECRET_NAME.search(name):
+        return HIDDEN
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Mapping) and depth < _MAX_DEPTH:
+        pairs = list(cast("Mapping[object, object]", value).items())[:_MAX_ITEMS]
+        return {_text(str(key)): _shown(str(key), item, depth + 1) for key, item in pairs}
+    if isinstance(value, list | tuple | set | frozenset) and depth < _MAX_DEPTH:
+        return [_shown("", item, depth + 1) for item in list(cast("list[object]", value))[:_MAX_ITEMS]]
+    return _text(repr(cast("object", value)))
+
+
+def _text(text: str) -> str:
+    return _CONTROL.sub(_escape, _cut(_without_known_secrets(text), _MAX_TEXT_CHARACTERS))
+
+
+def _exception(value: object) -> str:
+    return _CONTROL_BUT_LINES.sub(_escape, _cut(_without_known_secrets(str(value)), _MAX_EXCEPTION_CHARACTERS))
+
+
+def _without_known_secrets(text: str) -> str:
+    for pattern, replacement in _SECRET_TEXT:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _cut(text: str, limit: int) -> str:
+    """The first and the last part of what is too long: a traceback names its error last."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}…[{len(text) - 2 * half} characters left out]…{text[-half:]}"
+
+
+def _escape(control: re.Match[str]) -> str:
+    return control[0].encode("unicode_escape").decode()

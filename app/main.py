@@ -1,0 +1,141 @@
+"""The composition root: builds everything from the configuration, starts it, and stops it in the reverse order."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+from starlette.applications import Starlette
+
+from app import endpoints
+from app.config import AuthMode, Config
+from app.context import Services
+from app.graphql import build_schema
+from app.models import migration
+from app.models.database import Database, database_url
+from app.services.agent.engine import DurableRunEngine, RunEngine
+from app.services.agent.loop import AgentLoop
+from app.services.agent.tools import Toolbox
+from app.services.auth import Authenticator, build_authenticator
+from app.services.background import BackgroundTasks
+from app.services.chat import LLM
+from app.services.clock import Clock, utc_now
+from app.services.conversation import ConversationService
+from app.services.event import EventService
+from app.services.housekeeping import Housekeeping
+from app.services.llm import LiteLLM
+from app.services.lock_file import LockFile
+from app.services.secrets import open_secret_box, prepare_data_dir
+from app.services.settings import SettingsService
+from app.services.status_feed import StatusFeed
+from app.services.title import TitleService
+from app.services.wakeups import LocalWakeups, Wakeups
+from app.services.wakeups_postgres import PostgresWakeups
+from app.services.workspace import WorkspaceService
+
+log = structlog.get_logger(__name__)
+
+
+class Parley:
+    """Everything that runs, apart from HTTP. Tests hand in a clock or an LLM of their own."""
+
+    def __init__(self, config: Config, *, clock: Clock = utc_now, llm: LLM | None = None) -> None:
+        self.config = config
+        prepare_data_dir(config.data_dir)
+        url = database_url(config)
+        self.database = Database(url)
+        self.wakeups: Wakeups = LocalWakeups() if self.database.is_sqlite else PostgresWakeups(url)
+        self.authenticator: Authenticator = build_authenticator(config)
+        self.llm: LLM = llm or LiteLLM(config)
+        self.background = BackgroundTasks()
+        # One process owns an embedded database: two would both run the runs in it.
+        self._lock = LockFile(Path(f"{url.database}.lock")) if self.database.is_sqlite else None
+        settings = SettingsService(
+            self.database,
+            self.llm,
+            open_secret_box(config),
+            clock,
+            private_base_urls=_private_base_urls(config),
+        )
+        workspace = WorkspaceService(config.data_dir / "workspaces", self.database, clock)
+        title = TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds)
+        self.loop = AgentLoop(
+            config,
+            self.database,
+            self.wakeups,
+            clock,
+            llm=self.llm,
+            settings=settings,
+            workspace=workspace,
+            toolbox=Toolbox(),
+        )
+        self.engine: RunEngine = DurableRunEngine(url, self.loop, self.wakeups)
+        self.housekeeping = Housekeeping(
+            self.database,
+            self.wakeups,
+            clock,
+            self.engine,
+            workspace,
+            idle_close_seconds=config.idle_close_seconds,
+        )
+        conversation = ConversationService(
+            self.database,
+            self.wakeups,
+            clock,
+            self.engine,
+            settings=settings,
+            title=title,
+            workspace=workspace,
+            background=self.background,
+            max_concurrent=config.max_concurrent_conversations,
+            max_age_seconds=config.conversation_max_age_seconds,
+        )
+        self.services = Services(
+            conversation=conversation,
+            event=EventService(self.database, self.wakeups),
+            status=StatusFeed(self.database, self.wakeups, clock, config.conversation_max_age_seconds),
+            settings=settings,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Migrate, start, and stop at the end."""
+        async with AsyncExitStack() as stack:
+            if self._lock is not None:
+                stack.enter_context(self._lock)
+            stack.push_async_callback(self.database.close)
+            await migration.upgrade(self.database)
+            stack.push_async_callback(self.llm.close)
+            await self.wakeups.start()
+            stack.push_async_callback(self.wakeups.close)
+            stack.push_async_callback(self.background.close)
+            stack.push_async_callback(self.engine.close)
+            await self.engine.start()
+            stack.push_async_callback(self.housekeeping.close)
+            await self.housekeeping.start()
+            # Last, since its import keeps the interpreter busy for seconds.
+            self.llm.warm_up()
+            yield
+
+
+def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:
+    """The ASGI application. ``parley``: one that was built with fakes."""
+    house = parley or Parley(config)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
+        async with house.running():
+            yield
+
+    return endpoints.application(
+        config,
+        schema=build_schema(),
+        services=house.services,
+        authenticator=house.authenticator,
+        readiness={"database": house.database.ping, "engine": house.engine.ping},
+        lifespan=lifespan,
+    )
+
+
+def _private_base_urls(config: Config) -> bool:
+    return config.auth is AuthMode.NONE if config.llm_private_base_urls is None else config.llm_private_base_urls

@@ -1,0 +1,57 @@
+"""Brings the database to the shape of this release's tables."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlmodel import SQLModel
+
+from app.models import conversation, event, idempotency, owner, replay, settings, status_change, workspace_removal
+from app.models.database import Database
+
+METADATA = SQLModel.metadata
+TABLES = (conversation, event, idempotency, owner, replay, settings, status_change, workspace_removal)
+
+_LOCK = 0x5061726C6579
+"""PostgreSQL advisory lock: instances that start at the same time migrate one after the other."""
+
+
+def script_directory() -> ScriptDirectory:
+    """The revisions that this release knows."""
+    return ScriptDirectory.from_config(_alembic_config())
+
+
+async def upgrade(database: Database, revision: str = "head") -> None:
+    """Apply what is missing up to ``revision``, in one transaction. Nothing happens when nothing is missing."""
+    async with database.writer.begin() as connection:
+        await connection.run_sync(_upgrade, revision)
+
+
+async def differences(database: Database) -> list[str]:
+    """How the database's tables differ from the models': empty when the migrations are complete."""
+    async with database.writer.connect() as connection:
+        return await connection.run_sync(
+            lambda sync: [repr(found) for found in compare_metadata(MigrationContext.configure(sync), METADATA)]
+        )
+
+
+def _upgrade(connection: Connection, revision: str) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    config = _alembic_config()
+    if revision == "head":
+        heads = set(ScriptDirectory.from_config(config).get_heads())
+        if set(MigrationContext.configure(connection).get_current_heads()) == heads:
+            return
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def _alembic_config() -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

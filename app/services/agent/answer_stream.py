@@ -1,0 +1,58 @@
+"""The pieces of an answer on their way to those who watch it being written."""
+
+import asyncio
+from uuid import UUID, uuid4
+
+from app.services.event import Delta
+from app.services.redaction import Redactor
+from app.services.wakeups import Wakeups, deltas_topic
+
+INTERVAL_SECONDS = 0.03
+MAX_PIECE_LENGTH = 1000
+
+
+class AnswerStream:
+    """Publishes one answer. The first piece goes out at once; later ones are gathered for up to 30 ms.
+
+    A secret that the caller gave is hidden, also when it comes in several pieces.
+    """
+
+    def __init__(self, wakeups: Wakeups, conversation_id: UUID, redactor: Redactor) -> None:
+        self._wakeups = wakeups
+        self._topic = deltas_topic(conversation_id)
+        self._redacted = redactor.stream()
+        self._answer_id = str(uuid4())
+        self._pending = ""
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def write(self, piece: str) -> None:
+        """Take a piece of text."""
+        self._pending += self._redacted.feed(piece)
+        if self._timer is None:
+            self._flush()
+            self._timer = asyncio.get_running_loop().call_later(INTERVAL_SECONDS, self._on_timer)
+
+    def close(self) -> None:
+        """Publish what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pending += self._redacted.finish()
+        self._flush()
+
+    def abandon(self) -> None:
+        """Publish nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pending = ""
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._pending:
+            self._flush()
+            self._timer = asyncio.get_running_loop().call_later(INTERVAL_SECONDS, self._on_timer)
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, ""
+        for start in range(0, len(pending), MAX_PIECE_LENGTH):
+            piece = pending[start : start + MAX_PIECE_LENGTH]
+            self._wakeups.publish(self._topic, Delta(self._answer_id, piece).encode())

@@ -1,0 +1,238 @@
+"""The agent's loop: history to messages, LLM, tools, events; until the agent has answered.
+
+The log is the loop's only state. ``advance`` reads it, does one thing and writes it down in one transaction, so a run
+that was cut off anywhere goes on where its log ends: nothing is lost, nothing comes twice.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, cast
+from uuid import UUID
+
+import structlog
+
+from app.config import Config
+from app.errors import AppError, ErrorCode, LLMFailure
+from app.logs import new_reference_id
+from app.models.conversation import AgentState, Conversation, ConversationStatus, Problem
+from app.models.database import Database
+from app.models.event import Event, EventSource, MessageBody, NewEvent, ToolCallBody, ToolResultBody, Usage
+from app.models.settings import Settings
+from app.services.agent.answer_stream import AnswerStream
+from app.services.agent.history import is_answered, messages, unanswered_calls
+from app.services.agent.replay import ReplayPlayer
+from app.services.agent.run_log import RunEnded, RunLog
+from app.services.agent.tools import Toolbox, parse_arguments
+from app.services.chat import LLM, Completion, Model
+from app.services.clock import Clock
+from app.services.redaction import Redactor
+from app.services.settings import SettingsService
+from app.services.wakeups import Wakeups
+from app.services.workspace import WorkspaceService
+
+log = structlog.get_logger(__name__)
+
+MAX_ATTEMPTS = 20
+MAX_TOOL_CALLS = 50
+RATE_LIMIT_MAX_WAIT_SECONDS = 60.0
+
+
+class Outcome(StrEnum):
+    """What an advance left to do."""
+
+    CONTINUE = "continue"
+    """The run has more to do."""
+    NEXT = "next"
+    """The run is over, and the next one was queued."""
+    ENDED = "ended"
+    """The run is over."""
+
+
+class AgentLoop:
+    """Advances runs. One instance serves all conversations."""
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        wakeups: Wakeups,
+        clock: Clock,
+        *,
+        llm: LLM,
+        settings: SettingsService,
+        workspace: WorkspaceService,
+        toolbox: Toolbox,
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._wakeups = wakeups
+        self._clock = clock
+        self._llm = llm
+        self._settings = settings
+        self._workspace = workspace
+        self._toolbox = toolbox
+        self._replay = ReplayPlayer(database)
+
+    def log_of(self, conversation_id: UUID, run: int) -> RunLog:
+        """A run's view of its conversation."""
+        return RunLog(self._database, self._wakeups, self._clock, conversation_id, run)
+
+    async def begin(self, conversation_id: UUID, run: int) -> bool:
+        """Count an attempt at the run; False when it is over, or has ended the server too often."""
+        run_log = self.log_of(conversation_id, run)
+        try:
+            async with run_log.writing() as (_, conversation):
+                conversation.run_attempts += 1
+                attempts = conversation.run_attempts
+            if attempts <= MAX_ATTEMPTS:
+                return True
+            log.error("run.given_up", conversation_id=str(conversation_id), run=run, attempts=attempts)
+            await run_log.fail(Problem(_INTERNAL, f"The run was begun {attempts} times and never came to an end."))
+        except RunEnded:
+            pass
+        return False
+
+    async def advance(self, conversation_id: UUID, run: int) -> Outcome:
+        """Do the run's next thing.
+
+        Expected failures become the conversation's status; unexpected ones as well, masked, with the reference of the
+        log entry that tells them.
+        """
+        run_log = self.log_of(conversation_id, run)
+        try:
+            try:
+                return await self._advance(run_log)
+            except RunEnded:
+                raise
+            except AppError as error:
+                problem = Problem(error.code, error.message)
+            except Exception as error:  # A run that dies must not leave a conversation that seems to run.
+                reference = new_reference_id()
+                log.exception("run.failed", conversation_id=str(conversation_id), run=run, reference=reference)
+                problem = Problem(_INTERNAL, f"Unexpected {type(error).__name__}; reference {reference}.")
+            await run_log.fail(problem)
+        except RunEnded:
+            pass
+        return Outcome.ENDED
+
+    async def _advance(self, run_log: RunLog) -> Outcome:
+        conversation, events = await run_log.read()
+        if conversation.status == ConversationStatus.STARTING:
+            return await self._prepare(run_log)
+        if await self._replay.is_pending(conversation.id):
+            is_next_queued = await self._replay.play_batch(run_log)
+            return Outcome.CONTINUE if is_next_queued is None else _outcome(is_next_queued=is_next_queued)
+        if is_answered(events):
+            return await self._finish(run_log)
+        calls = unanswered_calls(events)
+        if calls:
+            await self._run_tool(run_log, conversation, *calls[0])
+            return Outcome.CONTINUE
+        settings, model = await self._settings.model(conversation.owner_id)
+        problem = _limit_reached(conversation, events, settings)
+        if problem is not None:
+            return await self._finish(run_log, problem=problem)
+        return await self._ask(run_log, conversation, model)
+
+    async def _prepare(self, run_log: RunLog) -> Outcome:
+        try:
+            await self._workspace.prepare(run_log.conversation_id)
+        except OSError as error:
+            log.warning("workspace.not_prepared", conversation_id=str(run_log.conversation_id), exc_info=error)
+            await run_log.fail(Problem(ErrorCode.WORKSPACE_ERROR, f"The workspace can't be made: {error.strerror}."))
+            return Outcome.ENDED
+        try:
+            _, events = await run_log.read()
+            if await self._replay.is_pending(run_log.conversation_id):
+                await run_log.set_state(AgentState.RUNNING, is_logged=False)
+                return Outcome.CONTINUE
+            if is_answered(events):
+                return await self._finish(run_log)
+            if not self._llm.is_ready:
+                await run_log.set_state(AgentState.LOADING)
+                await self._llm.ready()
+            await run_log.set_state(AgentState.RUNNING)
+        except RunEnded:
+            if not await run_log.exists():
+                await self._workspace.discard(run_log.conversation_id)
+            raise
+        return Outcome.CONTINUE
+
+    async def _ask(self, run_log: RunLog, conversation: Conversation, model: Model) -> Outcome:
+        if conversation.agent_state != AgentState.RUNNING:
+            await run_log.set_state(AgentState.RUNNING)
+        redactor = Redactor([model.api_key] if model.api_key else [])
+        history = messages(await run_log.dialogue())
+        for attempt in range(self._config.llm_rate_limit_retries + 1):
+            stream = AnswerStream(self._wakeups, conversation.id, redactor)
+            try:
+                completion = await self._llm.complete(model, history, tools=self._toolbox.specs, on_text=stream.write)
+            except LLMFailure as failure:
+                stream.abandon()
+                if not failure.rate_limited or attempt == self._config.llm_rate_limit_retries:
+                    raise LLMFailure(redactor.text(failure.message), code=failure.code) from None
+                await self._wait_for_rate_limit(run_log, failure, attempt, redactor)
+                continue
+            except BaseException:
+                stream.abandon()
+                raise
+            stream.close()
+            return await self._record(run_log, model, completion, redactor)
+        return Outcome.CONTINUE
+
+    async def _wait_for_rate_limit(
+        self, run_log: RunLog, failure: LLMFailure, attempt: int, redactor: Redactor
+    ) -> None:
+        pause = self._config.llm_rate_limit_wait_seconds * 2**attempt
+        pause = min(max(pause, failure.retry_after_seconds or 0), RATE_LIMIT_MAX_WAIT_SECONDS)
+        message = f"{redactor.text(failure.message)} Trying again in {pause:.0f} s."
+        await run_log.set_state(AgentState.RATE_LIMITED, Problem(failure.code, message))
+        await asyncio.sleep(pause)
+        await run_log.set_state(AgentState.RUNNING)
+
+    async def _record(self, run_log: RunLog, model: Model, completion: Completion, redactor: Redactor) -> Outcome:
+        used = completion.usage
+        usage = Usage(model.name, used.prompt_tokens, used.completion_tokens, used.cost_usd)
+        text = redactor.text(completion.text)
+        if not completion.tool_calls:
+            answer = NewEvent(EventSource.AGENT, MessageBody(text), usage)
+            return await self._finish(run_log, [answer])
+        calls: list[NewEvent] = []
+        for number, call in enumerate(completion.tool_calls[:MAX_TOOL_CALLS]):
+            arguments = cast("dict[str, Any]", redactor.json(parse_arguments(call.arguments)))
+            thought = text if number == 0 and text else None
+            body = ToolCallBody(call.id[:200], redactor.text(call.name)[:200], arguments, thought)
+            calls.append(NewEvent(EventSource.AGENT, body, usage if number == 0 else None))
+        await run_log.append(calls)
+        return Outcome.CONTINUE
+
+    async def _run_tool(self, run_log: RunLog, conversation: Conversation, sequence: int, call: ToolCallBody) -> None:
+        _, model = await self._settings.model(conversation.owner_id)
+        redactor = Redactor([model.api_key] if model.api_key else [])
+        result = await self._toolbox.run(conversation.id, call.tool_name, call.arguments)
+        body = ToolResultBody(sequence, redactor.text(result.output), result.truncated, result.is_error)
+        await run_log.append([NewEvent(EventSource.ENVIRONMENT, body)])
+
+    @staticmethod
+    async def _finish(run_log: RunLog, events: Sequence[NewEvent] = (), problem: Problem | None = None) -> Outcome:
+        return _outcome(is_next_queued=await run_log.finish(events, problem))
+
+
+def _outcome(*, is_next_queued: bool) -> Outcome:
+    return Outcome.NEXT if is_next_queued else Outcome.ENDED
+
+
+_INTERNAL = ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
+
+
+def _limit_reached(conversation: Conversation, events: Sequence[Event], settings: Settings) -> Problem | None:
+    calls = sum(event.llm_model is not None for event in events)
+    if calls >= settings.max_iterations:
+        message = f"The agent called the LLM {calls} times for one message, which is the limit (maxIterations)."
+        return Problem(ErrorCode.LIMIT_REACHED, message)
+    budget, spent = settings.max_budget_usd, conversation.cost_usd - conversation.budget_from_usd
+    if budget is not None and spent >= budget:
+        message = f"The conversation has cost {spent:.4f} USD, and the limit is {budget:.4f} USD (maxBudgetUsd)."
+        return Problem(ErrorCode.LIMIT_REACHED, message)
+    return None

@@ -1,0 +1,168 @@
+"""What a run writes: events and states, refused as soon as the run is no longer the active one."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from uuid import UUID
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus, Problem
+from app.models.database import Database
+from app.models.event import Event, EventRepository, NewEvent
+from app.services import status
+from app.services.agent.history import MAX_EVENTS
+from app.services.clock import Clock
+from app.services.event import append
+from app.services.wakeups import Wakeups, events_topic, status_topic
+
+
+class RunEnded(Exception):
+    """The run is not the conversation's active one, so it may write nothing more."""
+
+
+class RunLog:
+    """One run's view of its conversation."""
+
+    def __init__(self, database: Database, wakeups: Wakeups, clock: Clock, conversation_id: UUID, run: int) -> None:
+        self._database = database
+        self._wakeups = wakeups
+        self._clock = clock
+        self.conversation_id = conversation_id
+        self.run = run
+
+    def now(self) -> datetime:
+        """The time."""
+        return self._clock()
+
+    async def is_active(self) -> bool:
+        """Whether the run may still write."""
+        async with self._database.read() as session:
+            conversation = await ConversationRepository(session).get_for_run(self.conversation_id)
+        return conversation is not None and conversation.active_run == self.run
+
+    async def exists(self) -> bool:
+        """Whether the conversation is still there."""
+        async with self._database.read() as session:
+            return await ConversationRepository(session).get_for_run(self.conversation_id) is not None
+
+    async def read(self) -> tuple[Conversation, list[Event]]:
+        """The conversation, and the run's own events without state changes. Raises RunEnded."""
+        async with self._database.read() as session:
+            conversation = await ConversationRepository(session).get_for_run(self.conversation_id)
+            if conversation is None or conversation.active_run != self.run:
+                raise RunEnded
+            return conversation, await EventRepository(session).of_run(self.conversation_id, self.run)
+
+    async def dialogue(self) -> list[Event]:
+        """What was said and done up to this run, as far as the agent is told."""
+        async with self._database.read() as session:
+            return await EventRepository(session).dialogue(self.conversation_id, self.run, MAX_EVENTS)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncGenerator[tuple[AsyncSession, Conversation]]:
+        """A transaction with the conversation locked; its readers are told after the commit. Raises RunEnded."""
+        async with self._database.write() as session:
+            found = await ConversationRepository(session).get_for_run(self.conversation_id)
+            conversation = await status.lock(session, found) if found is not None else None
+            if conversation is None or conversation.active_run != self.run:
+                raise RunEnded
+            owner_id, status_sequence = conversation.owner_id, conversation.status_sequence
+            last_sequence = conversation.last_sequence
+            yield session, conversation
+            is_new_status = conversation.status_sequence != status_sequence
+            is_new_event = conversation.last_sequence != last_sequence
+        if is_new_status:
+            self._wakeups.publish(status_topic(owner_id))
+        if is_new_event:
+            self._wakeups.publish(events_topic(self.conversation_id))
+
+    async def append(self, events: Sequence[NewEvent]) -> None:
+        """Append events, and add their usage to the conversation's. Raises RunEnded."""
+        async with self.writing() as (session, conversation):
+            append_with_usage(session, conversation, self.run, events, self.now())
+
+    async def set_state(
+        self, agent_state: AgentState, problem: Problem | None = None, *, is_logged: bool = True
+    ) -> None:
+        """Write the agent's state. Raises RunEnded."""
+        async with self.writing() as (session, conversation):
+            await status.change_status(
+                session,
+                conversation,
+                self.now(),
+                status=ConversationStatus.RUNNING,
+                agent_state=agent_state,
+                problem=problem,
+                is_logged=is_logged,
+            )
+
+    async def finish(self, events: Sequence[NewEvent] = (), problem: Problem | None = None) -> bool:
+        """End the run with its last events; tells whether another run was queued and is the active one now.
+
+        With a problem the agent pauses, unless another user message is queued already. Raises RunEnded.
+        """
+        async with self.writing() as (session, conversation):
+            append_with_usage(session, conversation, self.run, events, self.now())
+            return await self.end(session, conversation, problem)
+
+    async def end(
+        self,
+        session: AsyncSession,
+        conversation: Conversation,
+        problem: Problem | None = None,
+        *,
+        is_logged: bool = True,
+    ) -> bool:
+        """``finish`` inside a transaction that is open already. ``is_logged``: whether the state becomes an event."""
+        if problem is not None:
+            # The next user message goes on, with the whole budget again.
+            conversation.budget_from_usd = conversation.cost_usd
+        if conversation.last_run > self.run:
+            begin_run(conversation, self.run + 1)
+            return True
+        await status.change_status(
+            session,
+            conversation,
+            self.now(),
+            status=ConversationStatus.RUNNING,
+            agent_state=AgentState.PAUSED if problem else AgentState.AWAITING_USER_INPUT,
+            problem=problem,
+            is_logged=is_logged,
+        )
+        conversation.active_run = None
+        return False
+
+    async def fail(self, problem: Problem) -> None:
+        """End the run in ERROR. Raises RunEnded."""
+        async with self.writing() as (session, conversation):
+            await status.change_status(
+                session,
+                conversation,
+                self.now(),
+                status=ConversationStatus.ERROR,
+                logged_state=AgentState.ERROR,
+                problem=problem,
+            )
+            conversation.active_run = None
+
+
+def begin_run(conversation: Conversation, run: int) -> None:
+    """Make a run of a locked conversation the active one."""
+    conversation.active_run = run
+    conversation.run_attempts = 0
+
+
+def append_with_usage(
+    session: AsyncSession, conversation: Conversation, run: int, events: Sequence[NewEvent], now: datetime
+) -> None:
+    """Append events to a locked conversation's log, and add their usage to the conversation's."""
+    append(session, conversation, run, events, now)
+    for usage in (event.usage for event in events if event.usage is not None):
+        conversation.llm_model = usage.llm_model
+        conversation.prompt_tokens += usage.prompt_tokens
+        conversation.completion_tokens += usage.completion_tokens
+        if usage.cost_usd is None:
+            conversation.is_cost_known = False
+        else:
+            conversation.cost_usd += usage.cost_usd

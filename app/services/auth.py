@@ -1,0 +1,196 @@
+"""Who calls: one local caller, or the subject of a bearer token that the configured key or identity provider signed."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, cast
+
+import jwt
+import structlog
+from jwt.exceptions import InvalidSubjectError
+
+from app.config import AuthMode, Config, ConfigError
+from app.errors import Unauthenticated
+from app.services.token_keys import FileKeySource, KeySource, SecretKeySource, URLKeySource
+
+LOCAL_CALLER_ID = "local"
+MAX_TOKEN_BYTES = 16 * 1024
+MAX_SUBJECT_CHARACTERS = 200
+
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls. ``expires_at``: from then on the token is no longer accepted, tolerance included; ``None``: never."""
+
+    id: str
+    expires_at: datetime | None
+
+
+class Authenticator(Protocol):
+    """Tells who calls."""
+
+    async def authenticate(self, token: str | None) -> Caller:
+        """Raise ``Unauthenticated``, with a message that names the fault but nothing of the token."""
+        ...
+
+
+class LocalAuthenticator:
+    """With ``PARLEY_AUTH=none`` whoever reaches the server is its one caller, whatever token comes along."""
+
+    async def authenticate(self, token: str | None) -> Caller:  # noqa: ARG002  # The protocol has it.
+        """Return the local caller."""
+        return Caller(id=LOCAL_CALLER_ID, expires_at=None)
+
+
+class JWTAuthenticator:
+    """Checks bearer tokens: signature, ``exp``, ``nbf`` and ``sub`` always, ``iss`` and ``aud`` where configured.
+
+    The key decides the algorithm, never the token, so that a public key can't be passed off as an HS256 secret.
+    """
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        issuer: str | None = None,
+        audience: str | None = None,
+        leeway: timedelta = timedelta(0),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._leeway = leeway
+        self._now = now
+
+    async def authenticate(self, token: str | None) -> Caller:
+        """Return the caller that ``token`` names; the id is its ``sub``."""
+        if not token:
+            raise Unauthenticated("A bearer token is needed.")
+        if len(token) > MAX_TOKEN_BYTES or not token.isascii():
+            raise Unauthenticated("The token is malformed.")
+        try:
+            header = jwt.get_unverified_header(token)
+            key = await self._keys.find(str(header.get("alg")), cast("str | None", header.get("kid")))
+            claims = self._verified(token, key)
+        except jwt.PyJWTError as error:
+            raise Unauthenticated(_fault(error)) from None
+        self._check_not_before(claims)
+        return Caller(id=_subject(claims), expires_at=self._expiry(claims))
+
+    def _verified(self, token: str, key: jwt.PyJWK) -> dict[str, object]:
+        """Return the claims; their times are compared here, with the clock that was given, rather than by PyJWT."""
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[key.algorithm_name],
+            issuer=self._issuer,
+            audience=self._audience,
+            options={
+                "require": ["exp", "sub"],
+                "verify_aud": self._audience is not None,
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+                "verify_jti": False,
+                "enforce_minimum_key_length": True,
+            },
+        )
+
+    def _expiry(self, claims: Mapping[str, object]) -> datetime:
+        expires_at = _time(claims, "exp", self._leeway)
+        if expires_at <= self._now():
+            raise Unauthenticated("The token has expired.")
+        return expires_at
+
+    def _check_not_before(self, claims: Mapping[str, object]) -> None:
+        if claims.get("nbf") is not None and _time(claims, "nbf", -self._leeway) > self._now():
+            raise Unauthenticated("The token is not valid yet.")
+
+
+def build_authenticator(
+    config: Config,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Authenticator:
+    """Return the authenticator of the configuration. A JWKS URL is first asked when the first token comes.
+
+    Raises ``ConfigError`` where the JWKS file can't be read or holds no usable key.
+    """
+    if config.auth is AuthMode.NONE:
+        return LocalAuthenticator()
+    if config.jwt_audience is None and config.jwt_secret is None:
+        # The provider's other applications get tokens signed with the same keys.
+        log.warning("auth.audience_not_checked", advice="Set PARLEY_JWT_AUDIENCE.")
+    return JWTAuthenticator(
+        _key_source(config, monotonic),
+        issuer=config.jwt_issuer,
+        audience=config.jwt_audience,
+        leeway=timedelta(seconds=config.jwt_leeway_seconds),
+        now=now,
+    )
+
+
+def bearer_token(header: str | None) -> str | None:
+    """Return the token of an ``Authorization`` header; raise ``Unauthenticated`` where it is not ``Bearer <token>``."""
+    if header is None:
+        return None
+    match = _BEARER.fullmatch(header) if len(header) <= MAX_TOKEN_BYTES + len("Bearer ") else None
+    if match is None:
+        raise Unauthenticated("The Authorization header must be Bearer and a token.")
+    return match[1]
+
+
+def _key_source(config: Config, monotonic: Callable[[], float]) -> KeySource:
+    if config.jwt_secret is not None:
+        return SecretKeySource(config.jwt_secret)
+    if config.jwt_jwks_url is not None:
+        return URLKeySource(config.jwt_jwks_url, monotonic=monotonic)
+    if config.jwt_jwks_file is None:
+        msg = "PARLEY_AUTH=jwt needs a secret, a JWKS URL or a JWKS file."
+        raise ConfigError(msg)
+    try:
+        return FileKeySource(config.jwt_jwks_file)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it holds no usable RS256 or ES256 key"
+        msg = f"PARLEY_JWT_JWKS_FILE: {config.jwt_jwks_file} can't be used: {reason}."
+        raise ConfigError(msg) from None
+
+
+def _time(claims: Mapping[str, object], name: str, shift: timedelta) -> datetime:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Unauthenticated(f"The token's {name} is malformed.")
+    try:
+        return datetime.fromtimestamp(value, UTC) + shift
+    except (ValueError, OverflowError, OSError):
+        raise Unauthenticated(f"The token's {name} is malformed.") from None
+
+
+def _subject(claims: Mapping[str, object]) -> str:
+    subject = claims.get("sub")
+    # What can't be printed includes NUL and lone surrogates, which databases refuse.
+    if not isinstance(subject, str) or not 1 <= len(subject) <= MAX_SUBJECT_CHARACTERS or not subject.isprintable():
+        raise Unauthenticated(f"The token's sub is not 1 to {MAX_SUBJECT_CHARACTERS} printable characters.")
+    return subject
+
+
+def _fault(error: jwt.PyJWTError) -> str:
+    """Return what is wrong, in words of our own: PyJWT's may quote the token."""
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"The token has no {error.claim}."
+    messages: dict[type[jwt.PyJWTError], str] = {
+        jwt.InvalidSignatureError: "The token's signature is wrong.",
+        jwt.InvalidAlgorithmError: "The token's algorithm is not accepted.",
+        jwt.InvalidIssuerError: "The token's issuer is not accepted.",
+        jwt.InvalidAudienceError: "The token is for another audience.",
+        InvalidSubjectError: f"The token's sub is not 1 to {MAX_SUBJECT_CHARACTERS} printable characters.",
+    }
+    return messages.get(type(error), "The token is malformed.")

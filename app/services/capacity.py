@@ -1,0 +1,56 @@
+"""How many conversations of an owner run at once, and which one makes room for another."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.errors import ErrorCode, TooManyRunning
+from app.models.conversation import (
+    WAITING_STATES,
+    AgentState,
+    Conversation,
+    ConversationRepository,
+    ConversationStatus,
+    Problem,
+)
+from app.services.status import change_status
+
+
+async def stop(session: AsyncSession, conversation: Conversation, now: datetime, problem: Problem | None) -> None:
+    """Stop a locked conversation: from this commit on its run appends nothing."""
+    await change_status(
+        session,
+        conversation,
+        now,
+        status=ConversationStatus.STOPPED,
+        logged_state=AgentState.PAUSED,
+        problem=problem,
+    )
+    conversation.active_run = None
+
+
+async def make_room(
+    session: AsyncSession, owner_id: str, limit: int, now: datetime, *, besides: UUID | None = None
+) -> list[Conversation]:
+    """Stop waiting conversations, least recently updated first, until one more may run; returns the stopped ones.
+
+    The owner must be locked. One in the middle of work is never stopped: then TooManyRunning, and nothing changes.
+    """
+    repository = ConversationRepository(session)
+    live = await repository.live(owner_id, besides=besides)
+    surplus = len(live) - limit + 1
+    if surplus <= 0:
+        return []
+    waiting = [row for row in live if row.agent_state in WAITING_STATES and row.active_run is None]
+    if len(waiting) < surplus:
+        message = f"{len(live)} conversations are running, and the limit is {limit}. Stop one, or wait for one."
+        raise TooManyRunning(message, limit=limit)
+    stopped: list[Conversation] = []
+    for candidate in waiting[:surplus]:
+        conversation = await repository.lock(owner_id, candidate.id)
+        if conversation is not None:
+            reason = Problem(ErrorCode.MADE_ROOM, "Stopped while waiting for input, to make room for another one.")
+            await stop(session, conversation, now, reason)
+            stopped.append(conversation)
+    return stopped

@@ -1,0 +1,130 @@
+"""What is said to a model and what it answers, free of any LLM library.
+
+The agent loop, the title service and their tests build on these values; only the files of the LLM service turn them
+into a provider's terms.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import SecretStr
+
+OnText = Callable[[str], Awaitable[None]]
+"""Takes each piece of an answer's text, in order. The next piece is read when it returns, so it must not stall."""
+
+
+class Role(StrEnum):
+    """Who speaks. The values are those of the OpenAI chat format."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model asks for a tool. ``arguments`` is the JSON text as the model gave it: it may be malformed."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of the history.
+
+    ``image_urls`` are ``https:`` or ``data:`` URLs and belong to user messages; ``tool_calls`` belong to assistant
+    messages; ``tool_call_id`` names the call that a tool message answers.
+    """
+
+    role: Role
+    text: str = ""
+    image_urls: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool that the model may call. ``parameters`` is a JSON Schema of type ``object``."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one call took. Counts are tokens; ``cost_usd`` is None where the model's price is unknown."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer: its text, the tools it asks for in order, and what it took."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as the caller's settings name it, e.g. ``openai/gpt-4o``, with the caller's own key and address."""
+
+    name: str
+    api_key: SecretStr | None
+    base_url: str | None
+
+
+class LLM(Protocol):
+    """Answers a history of messages."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a call would begin at once."""
+        ...
+
+    def warm_up(self) -> None:
+        """Begin to get ready, in the background."""
+        ...
+
+    async def ready(self) -> None:
+        """Wait until a call would begin at once."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections."""
+        ...
+
+    async def complete(
+        self,
+        model: Model,
+        messages: Sequence[ChatMessage],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        max_tokens: int | None = None,
+        timeout_seconds: float | None = None,
+        on_text: OnText | None = None,
+    ) -> Completion:
+        """Ask the model and stream its answer: ``on_text`` gets every piece of text as it arrives.
+
+        ``timeout_seconds`` shortens the configured limit of the whole call. Raises ``LLMFailure``; what ``on_text``
+        raises passes through. A cancelled call closes its connection at once.
+        """
+        ...
+
+    async def requires_api_key(self, model_name: str, base_url: str | None) -> bool:
+        """Whether a call without a key can't succeed. Raises ``InvalidInput`` as ``validate`` does."""
+        ...
+
+    async def validate(self, model_name: str, base_url: str | None) -> None:
+        """Raise ``InvalidInput`` where no provider can be told from the name, or this server does not call it."""
+        ...

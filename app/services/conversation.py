@@ -1,0 +1,399 @@
+"""Conversations: created, found, talked to, started, stopped, renamed and deleted, for their owner."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.errors import InvalidInput, InvalidState, NotFound
+from app.models.conversation import (
+    LIVE_STATUSES,
+    AgentState,
+    Conversation,
+    ConversationFilter,
+    ConversationQuery,
+    ConversationRepository,
+    ConversationStatus,
+    ConversationTrigger,
+    fold,
+)
+from app.models.database import Database
+from app.models.event import Event, EventRepository, EventSource, MessageBody, NewEvent
+from app.models.idempotency import IdempotencyKey
+from app.models.owner import OwnerRepository
+from app.models.replay import Replay, ReplayRepository
+from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
+from app.services import trajectory
+from app.services.agent.engine import RunEngine
+from app.services.agent.run_log import begin_run
+from app.services.background import BackgroundTasks
+from app.services.capacity import make_room, stop
+from app.services.clock import Clock
+from app.services.event import append
+from app.services.idempotency import Idempotency, Key
+from app.services.message import Message
+from app.services.redaction import Redactor
+from app.services.settings import SettingsService
+from app.services.status import change_status, record_deletion
+from app.services.title import TitleService, checked_title, default_title, truncated_title
+from app.services.wakeups import Wakeups, deltas_topic, events_topic, run_topic, status_topic
+from app.services.workspace import WorkspaceService
+
+log = structlog.get_logger(__name__)
+
+REMOVAL_WAIT_SECONDS = 5.0
+TRAJECTORY_BATCH = 1000
+PLACEHOLDER = "{conversation_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateConversation:
+    """What a new conversation begins with. ``replay`` is a trajectory as it came; it excludes ``message``."""
+
+    title: str | None = None
+    message: Message | None = None
+    trigger: ConversationTrigger = ConversationTrigger.GUI
+    attach_conversation_id: bool = False
+    replay: object | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendMessage:
+    """A user's message to a conversation."""
+
+    conversation_id: UUID
+    message: Message
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationPage:
+    """Rows in the order asked for."""
+
+    rows: list[Conversation]
+    has_next_page: bool
+
+
+class ConversationService:
+    """The use cases. Every one checks first, then writes in one transaction, then tells others."""
+
+    def __init__(  # noqa: PLR0913  It is what a use case reaches, and the composition root names each of them.
+        self,
+        database: Database,
+        wakeups: Wakeups,
+        clock: Clock,
+        engine: RunEngine,
+        *,
+        settings: SettingsService,
+        title: TitleService,
+        workspace: WorkspaceService,
+        background: BackgroundTasks,
+        max_concurrent: int,
+        max_age_seconds: int | None,
+    ) -> None:
+        self._database = database
+        self._wakeups = wakeups
+        self._clock = clock
+        self._engine = engine
+        self._settings = settings
+        self._title = title
+        self._workspace = workspace
+        self._background = background
+        self._idempotency = Idempotency(database, clock)
+        self._max_concurrent = max_concurrent
+        self._max_age = timedelta(seconds=max_age_seconds) if max_age_seconds is not None else None
+
+    async def get(self, owner_id: str, conversation_id: UUID) -> Conversation | None:
+        """The owner's conversation, or ``None``."""
+        return (await self.get_many(owner_id, [conversation_id]))[0]
+
+    async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[Conversation | None]:
+        """In the order of ``ids``; ``None`` for what is absent or another owner's."""
+        async with self._database.read() as session:
+            return await ConversationRepository(session).get_many(owner_id, ids)
+
+    async def search(self, owner_id: str, query: ConversationQuery) -> ConversationPage:
+        """One page, in one statement."""
+        query = replace(query, filter=self._visible(query.filter))
+        async with self._database.read() as session:
+            rows = await ConversationRepository(session).search(owner_id, query)
+        return ConversationPage(rows[: query.first], len(rows) > query.first)
+
+    async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
+        """How many conversations all pages together have."""
+        async with self._database.read() as session:
+            return await ConversationRepository(session).count(owner_id, self._visible(wanted))
+
+    async def trajectory(self, owner_id: str, conversation_id: UUID) -> dict[str, Any]:
+        """The whole log as one document without secrets. Raises NotFound."""
+        conversation = await self._must_get(owner_id, conversation_id)
+        events: list[Event] = []
+        async with self._database.read() as session:
+            repository = EventRepository(session)
+            while batch := await repository.after(
+                conversation_id, events[-1].sequence if events else 0, TRAJECTORY_BATCH
+            ):
+                events += batch
+        document = trajectory.export(conversation, events, self._clock())
+        redactor = Redactor(await self._settings.secrets(owner_id))
+        redacted: dict[str, Any] = {**document, "events": redactor.json(document["events"])}
+        return redacted
+
+    async def create(self, owner_id: str, command: CreateConversation) -> Conversation:
+        """Check, store with the first event, and start the agent.
+
+        Raises InvalidInput, SettingsNotFound, LLMAuthentication, TooManyRunning; then nothing was written. Raises
+        NotFound where the idempotency key's first conversation was deleted.
+        """
+        key = Key(owner_id, "create", command.idempotency_key)
+        earlier = await self._idempotency.earlier(key)
+        if earlier is not None:
+            return await self._must_get(owner_id, earlier.conversation_id, path=("idempotencyKey",))
+        title, replay = _check_creation(command)
+        settings, _ = await self._settings.model(owner_id)
+        now, conversation_id = self._clock(), uuid4()
+        if title is None and replay is not None:
+            first_text = trajectory.first_user_text(replay)
+            generated = truncated_title(first_text) if first_text else default_title(conversation_id)
+        else:
+            generated = default_title(conversation_id)
+        conversation = Conversation(
+            id=conversation_id,
+            owner_id=owner_id,
+            title=title or generated,
+            title_folded=fold(title or generated),
+            title_is_auto_generated=title is None,
+            status=ConversationStatus.STOPPED,
+            trigger=command.trigger,
+            llm_model=settings.llm_model,
+            created_at=now,
+            updated_at=now,
+        )
+        async with self._database.write() as session:
+            await OwnerRepository(session).lock(owner_id)
+            # The same key may have come twice at once; the lock puts one behind the other.
+            earlier = await self._idempotency.earlier(key, session)
+            if earlier is not None:
+                return await self._must_get(owner_id, earlier.conversation_id, path=("idempotencyKey",))
+            stopped = await make_room(session, owner_id, self._max_concurrent, now)
+            await self._store(session, conversation, command, replay, now)
+            await self._idempotency.remember(session, key, conversation.id, None)
+        log.info("conversation.created", conversation_id=str(conversation_id))
+        self._tell(conversation, *stopped)
+        await self._submit(conversation)
+        if command.message is not None:
+            self._name(conversation)
+        return conversation
+
+    async def send_message(self, owner_id: str, command: SendMessage) -> tuple[Conversation, Event]:
+        """Append the user's message. It is answered at once, or after those before it; a stopped conversation starts.
+
+        Raises NotFound, InvalidInput, InvalidState, SettingsNotFound, LLMAuthentication, TooManyRunning; then nothing
+        was written.
+        """
+        key = Key(owner_id, f"send:{command.conversation_id}", command.idempotency_key)
+        earlier = await self._idempotency.earlier(key)
+        if earlier is not None:
+            return await self._sent(owner_id, earlier)
+        await self._must_get(owner_id, command.conversation_id, path=("conversationId",))
+        command.message.check("message")
+        await self._settings.model(owner_id)
+        now = self._clock()
+        async with self._database.write() as session:
+            conversation = await self._lock(session, owner_id, command.conversation_id, path=("conversationId",))
+            # The same key may have come twice at once; the lock puts one behind the other.
+            earlier = await self._idempotency.earlier(key, session)
+            if earlier is not None:
+                return await self._sent(owner_id, earlier)
+            stopped, event = await self._append_message(session, conversation, command.message, now)
+            await self._idempotency.remember(session, key, conversation.id, event.sequence)
+        self._tell(conversation, *stopped)
+        await self._submit(conversation)
+        if conversation.title_revision == 0 and conversation.title_is_auto_generated:
+            self._name(conversation)
+        return conversation, event
+
+    async def start(self, owner_id: str, conversation_id: UUID) -> Conversation:
+        """Bring a stopped or failed conversation back to waiting for input.
+
+        Raises NotFound, InvalidState, SettingsNotFound, LLMAuthentication, TooManyRunning.
+        """
+        await self._must_get(owner_id, conversation_id)
+        await self._settings.model(owner_id)
+        now = self._clock()
+        async with self._database.write() as session:
+            conversation = await self._lock(session, owner_id, conversation_id)
+            if conversation.status not in {ConversationStatus.STOPPED, ConversationStatus.ERROR}:
+                message = f"Only a stopped or failed conversation can be started; this one is {conversation.status}."
+                raise InvalidState(message, status=conversation.status)
+            stopped = await make_room(session, owner_id, self._max_concurrent, now, besides=conversation_id)
+            _hand_out_run(conversation)
+            await change_status(session, conversation, now, status=ConversationStatus.STARTING)
+        self._tell(conversation, *stopped)
+        await self._submit(conversation)
+        return conversation
+
+    async def stop(self, owner_id: str, conversation_id: UUID) -> Conversation:
+        """Stop at once: nothing of the run is appended after this. Raises NotFound, InvalidState."""
+        now = self._clock()
+        async with self._database.write() as session:
+            conversation = await self._lock(session, owner_id, conversation_id)
+            if conversation.status not in LIVE_STATUSES:
+                message = f"Only a starting or running conversation can be stopped; this one is {conversation.status}."
+                raise InvalidState(message, status=conversation.status)
+            await stop(session, conversation, now, None)
+        log.info("conversation.stopped", conversation_id=str(conversation_id))
+        self._tell(conversation)
+        return conversation
+
+    async def rename(self, owner_id: str, conversation_id: UUID, title: str | None) -> Conversation:
+        """Give the title; a blank one means: generate it. A title written meanwhile stays.
+
+        Raises NotFound, InvalidInput.
+        """
+        wanted = checked_title(title)
+        conversation = await self._must_get(owner_id, conversation_id)
+        if wanted is None:
+            await self._title.name(conversation)
+        else:
+            await self._title.write(conversation, wanted, self._clock(), generated=False, seen_revision=None)
+        return await self._must_get(owner_id, conversation_id)
+
+    async def delete(self, owner_id: str, conversation_id: UUID) -> None:
+        """Stop the run, delete the rows, remove the workspace. Raises NotFound.
+
+        A workspace that can't be removed does not keep the conversation: the record of it is tried again later.
+        """
+        now = self._clock()
+        async with self._database.write() as session:
+            conversation = await self._lock(session, owner_id, conversation_id)
+            await record_deletion(session, conversation, now)
+            WorkspaceRemovalRepository(session).add(
+                WorkspaceRemoval(conversation_id=conversation_id, next_attempt_at=now)
+            )
+            await ConversationRepository(session).delete(conversation_id)
+        log.info("conversation.deleted", conversation_id=str(conversation_id))
+        self._tell(conversation)
+        self._wakeups.publish(deltas_topic(conversation_id))
+        removal = self._background.start("remove workspace", self._workspace.remove(conversation_id))
+        if removal is not None:
+            await asyncio.wait({removal}, timeout=REMOVAL_WAIT_SECONDS)
+
+    async def _store(
+        self,
+        session: AsyncSession,
+        conversation: Conversation,
+        command: CreateConversation,
+        replay: list[dict[str, Any]] | None,
+        now: datetime,
+    ) -> None:
+        ConversationRepository(session).add(conversation)
+        await session.flush()
+        conversation.last_run = trajectory.last_run(replay) if replay is not None else 1
+        begin_run(conversation, conversation.last_run)
+        if command.message is not None:
+            text = command.message.text
+            if command.attach_conversation_id:
+                text = text.replace(PLACEHOLDER, str(conversation.id))
+            body = MessageBody(text, command.message.image_urls)
+            append(session, conversation, conversation.last_run, [NewEvent(EventSource.USER, body)], now)
+        if replay is not None:
+            ReplayRepository(session).add(Replay(conversation_id=conversation.id, events=replay))
+        await change_status(session, conversation, now, status=ConversationStatus.STARTING)
+
+    async def _append_message(
+        self, session: AsyncSession, conversation: Conversation, message: Message, now: datetime
+    ) -> tuple[list[Conversation], Event]:
+        stopped: list[Conversation] = []
+        is_live = conversation.status in LIVE_STATUSES
+        if conversation.status == ConversationStatus.ARCHIVED:
+            text = "An archived conversation takes no messages."
+            raise InvalidState(text, status=conversation.status)
+        if not is_live:
+            stopped = await make_room(
+                session, conversation.owner_id, self._max_concurrent, now, besides=conversation.id
+            )
+        is_queued = is_live and conversation.active_run is not None
+        if is_queued:
+            conversation.last_run += 1
+        else:
+            _hand_out_run(conversation)
+        said = NewEvent(EventSource.USER, MessageBody(message.text, message.image_urls))
+        [event] = append(session, conversation, conversation.last_run, [said], now)
+        if not is_live:
+            await change_status(session, conversation, now, status=ConversationStatus.STARTING)
+        elif not is_queued:
+            await change_status(
+                session, conversation, now, status=ConversationStatus.RUNNING, agent_state=AgentState.RUNNING
+            )
+        return stopped, event
+
+    async def _submit(self, conversation: Conversation) -> None:
+        if conversation.active_run is not None:
+            await self._engine.submit(conversation.id, conversation.active_run)
+
+    def _name(self, conversation: Conversation) -> None:
+        self._background.start("name conversation", self._title.name(conversation))
+
+    def _tell(self, *conversations: Conversation) -> None:
+        for conversation in conversations:
+            self._wakeups.publish(status_topic(conversation.owner_id))
+            self._wakeups.publish(events_topic(conversation.id))
+            self._wakeups.publish(run_topic(conversation.id))
+
+    def _visible(self, wanted: ConversationFilter) -> ConversationFilter:
+        if self._max_age is None:
+            return wanted
+        return replace(wanted, visible_after=self._clock() - self._max_age)
+
+    async def _must_get(self, owner_id: str, conversation_id: UUID, path: tuple[str, ...] = ("id",)) -> Conversation:
+        conversation = await self.get(owner_id, conversation_id)
+        if conversation is None:
+            raise _not_found(path)
+        return conversation
+
+    async def _lock(
+        self, session: AsyncSession, owner_id: str, conversation_id: UUID, path: tuple[str, ...] = ("id",)
+    ) -> Conversation:
+        await OwnerRepository(session).lock(owner_id)
+        conversation = await ConversationRepository(session).lock(owner_id, conversation_id)
+        if conversation is None:
+            raise _not_found(path)
+        return conversation
+
+    async def _sent(self, owner_id: str, earlier: IdempotencyKey) -> tuple[Conversation, Event]:
+        conversation = await self._must_get(owner_id, earlier.conversation_id, path=("conversationId",))
+        async with self._database.read() as session:
+            key = (conversation.id, earlier.event_sequence or 0)
+            [event] = await EventRepository(session).get_many(owner_id, [key])
+        if event is None:
+            raise _not_found(("conversationId",))
+        return conversation, event
+
+
+def _not_found(path: tuple[str, ...]) -> NotFound:
+    return NotFound("The conversation does not exist.", path=path)
+
+
+def _hand_out_run(conversation: Conversation) -> None:
+    conversation.last_run += 1
+    begin_run(conversation, conversation.last_run)
+
+
+def _check_creation(command: CreateConversation) -> tuple[str | None, list[dict[str, Any]] | None]:
+    """The title and the events to play, checked."""
+    title = checked_title(command.title)
+    if command.message is not None:
+        command.message.check("initialMessage")
+    if command.replay is None:
+        return title, None
+    if command.message is not None:
+        message = "A replay begins with its own first message: leave initialMessage out."
+        raise InvalidInput(message, path=("replay",))
+    return title, trajectory.check(command.replay)

@@ -1,0 +1,132 @@
+"""The log of a conversation: appended to, paged and followed."""
+
+import json
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.errors import NotFound, SlowSubscriber
+from app.models.conversation import Conversation, ConversationRepository
+from app.models.database import Database
+from app.models.event import Event, EventQuery, EventRepository, NewEvent
+from app.services.wakeups import POLL_SECONDS, Wakeups, deltas_topic, events_topic
+
+FOLLOW_BATCH = 100
+
+
+def append(
+    session: AsyncSession, conversation: Conversation, run: int, events: Sequence[NewEvent], now: datetime
+) -> list[Event]:
+    """Append events to a locked conversation's log, under its next sequences."""
+    repository = EventRepository(session)
+    rows: list[Event] = []
+    for event in events:
+        conversation.last_sequence += 1
+        rows.append(repository.add(conversation.id, run, conversation.last_sequence, event, now))
+    conversation.updated_at = now
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events, oldest first. ``has_more``: behind them, or before them when the page was read backward."""
+
+    events: list[Event]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of an answer that is being written."""
+
+    answer_id: str
+    text: str
+
+    def encode(self) -> str:
+        """As a message for listeners."""
+        return json.dumps([self.answer_id, self.text])
+
+    @classmethod
+    def decode(cls, message: str) -> "Delta":
+        """From a message for listeners."""
+        answer_id, text = json.loads(message)
+        return cls(answer_id, text)
+
+
+class EventService:
+    """Reads logs, for their owner."""
+
+    def __init__(self, database: Database, wakeups: Wakeups) -> None:
+        self._database = database
+        self._wakeups = wakeups
+
+    async def pages(self, owner_id: str, queries: Sequence[EventQuery]) -> list[EventPage]:
+        """A page for each query; one statement for all."""
+        async with self._database.read() as session:
+            found = await EventRepository(session).pages(owner_id, queries)
+        return [_trim(events, query) for events, query in zip(found, queries, strict=True)]
+
+    async def get_many(self, owner_id: str, keys: Sequence[tuple[UUID, int]]) -> list[Event | None]:
+        """Events by (conversation id, sequence), in that order; ``None`` for what is not the owner's."""
+        async with self._database.read() as session:
+            return await EventRepository(session).get_many(owner_id, keys)
+
+    async def follow(self, owner_id: str, conversation_id: UUID, after: int | None) -> AsyncGenerator[Event]:
+        """Events behind ``after`` (``None``: behind the last one there is now), then new ones until the deletion.
+
+        Listening begins before the first read, and every read begins behind what was given out, so nothing is lost
+        and nothing comes twice. A slow consumer holds at most one batch. Raises NotFound.
+        """
+        with self._wakeups.listen(events_topic(conversation_id)) as listener:
+            cursor = await self._last_sequence(owner_id, conversation_id)
+            if cursor is None:
+                message = "The conversation does not exist."
+                raise NotFound(message, path=("conversationId",))
+            if after is not None:
+                cursor = after
+            while True:
+                async with self._database.read() as session:
+                    batch = await EventRepository(session).after(conversation_id, cursor, FOLLOW_BATCH)
+                for event in batch:
+                    yield event
+                    cursor = event.sequence
+                if len(batch) == FOLLOW_BATCH:
+                    continue
+                if await self._last_sequence(owner_id, conversation_id) is None:
+                    return
+                await listener.wait(POLL_SECONDS)
+
+    async def deltas(self, owner_id: str, conversation_id: UUID) -> AsyncGenerator[Delta]:
+        """Pieces of answers from now on, until the deletion. Raises NotFound, and SlowSubscriber when too many wait."""
+        with self._wakeups.listen(deltas_topic(conversation_id)) as listener:
+            if await self._is_gone(owner_id, conversation_id):
+                message = "The conversation does not exist."
+                raise NotFound(message, path=("conversationId",))
+            while True:
+                messages = listener.take()
+                for message in messages:
+                    yield Delta.decode(message)
+                if listener.overflowed:
+                    message = "Too many pieces of answers wait to be taken."
+                    raise SlowSubscriber(message)
+                if not messages and await self._is_gone(owner_id, conversation_id):
+                    return
+                await listener.wait(POLL_SECONDS)
+
+    async def _is_gone(self, owner_id: str, conversation_id: UUID) -> bool:
+        return await self._last_sequence(owner_id, conversation_id) is None
+
+    async def _last_sequence(self, owner_id: str, conversation_id: UUID) -> int | None:
+        async with self._database.read() as session:
+            conversation = await ConversationRepository(session).get(owner_id, conversation_id)
+        return conversation.last_sequence if conversation else None
+
+
+def _trim(events: list[Event], query: EventQuery) -> EventPage:
+    has_more = len(events) > query.limit
+    if has_more:
+        events = events[1:] if query.backward else events[:-1]
+    return EventPage(events, has_more)

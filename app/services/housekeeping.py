@@ -1,0 +1,145 @@
+"""What the server does by itself: runs that fell between two chairs, idle conversations, old rows, left workspaces."""
+
+import asyncio
+import contextlib
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from app.errors import ErrorCode
+from app.models.conversation import Conversation, ConversationRepository, Problem
+from app.models.database import Database
+from app.models.status_change import StatusChangeRepository
+from app.services import status
+from app.services.agent.engine import RunEngine
+from app.services.capacity import stop
+from app.services.clock import Clock
+from app.services.idempotency import Idempotency
+from app.services.wakeups import Wakeups, deltas_topic, events_topic, run_topic, status_topic
+from app.services.workspace import WorkspaceService
+
+log = structlog.get_logger(__name__)
+
+MAX_INTERVAL_SECONDS = 30.0
+BATCH = 200
+STATUS_CHANGE_LIFETIME = timedelta(hours=1)
+RECONCILE_AFTER = timedelta(seconds=30)
+
+
+class Housekeeping:
+    """One task that goes round; every chore is also a method, so that it can be done at a chosen moment."""
+
+    def __init__(
+        self,
+        database: Database,
+        wakeups: Wakeups,
+        clock: Clock,
+        engine: RunEngine,
+        workspace: WorkspaceService,
+        *,
+        idle_close_seconds: float | None,
+    ) -> None:
+        self._database = database
+        self._wakeups = wakeups
+        self._clock = clock
+        self._engine = engine
+        self._workspace = workspace
+        self._idempotency = Idempotency(database, clock)
+        self._idle = timedelta(seconds=idle_close_seconds) if idle_close_seconds is not None else None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take up what the last process left, then go round."""
+        await self.reconcile(at_start=True)
+        self._task = asyncio.create_task(self._go_round(), name="housekeeping")
+
+    async def close(self) -> None:
+        """Stop going round."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def reconcile(self, *, at_start: bool = False) -> None:
+        """Submit every active run to the engine.
+
+        One whose process died between its commit and its submission would never begin. While the server runs, only
+        runs that have been silent for a while are looked at.
+        """
+        after: UUID | None = None
+        while True:
+            async with self._database.read() as session:
+                batch = await ConversationRepository(session).with_active_run(after, BATCH)
+            for conversation in batch:
+                is_silent = conversation.updated_at < self._clock() - RECONCILE_AFTER
+                if conversation.active_run is not None and (at_start or is_silent):
+                    await self._revive(conversation, conversation.active_run)
+            if len(batch) < BATCH:
+                return
+            after = batch[-1].id
+
+    async def close_idle(self) -> None:
+        """Stop conversations that have waited for input too long, unless somebody watches them here."""
+        if self._idle is None:
+            return
+        await self._keep_watched()
+        async with self._database.read() as session:
+            idle = await ConversationRepository(session).waiting_since(self._clock() - self._idle, BATCH)
+        for conversation in idle:
+            await self._close(conversation)
+
+    async def forget(self) -> None:
+        """Delete status changes that every subscriber has read, and expired idempotency keys."""
+        async with self._database.write() as session:
+            await StatusChangeRepository(session).delete_before(self._clock() - STATUS_CHANGE_LIFETIME)
+        await self._idempotency.forget_expired()
+
+    def _is_watched(self, conversation: Conversation) -> bool:
+        topics = (events_topic(conversation.id), deltas_topic(conversation.id), status_topic(conversation.owner_id))
+        return any(self._wakeups.has_listener(topic) for topic in topics)
+
+    async def _keep_watched(self) -> None:
+        """Let what is watched here wait from now on, so that no other instance stops it either."""
+        if self._idle is None:
+            return
+        half = self._clock() - self._idle / 2
+        async with self._database.read() as session:
+            waiting = await ConversationRepository(session).waiting_since(half, BATCH)
+        for conversation in waiting:
+            if self._is_watched(conversation):
+                async with self._database.write() as session:
+                    found = await status.lock(session, conversation)
+                    if found is not None and found.waiting_since is not None:
+                        found.waiting_since = self._clock()
+
+    async def _close(self, conversation: Conversation) -> None:
+        async with self._database.write() as session:
+            found = await status.lock(session, conversation)
+            if found is None or self._idle is None or found.active_run is not None or found.waiting_since is None:
+                return
+            if found.waiting_since >= self._clock() - self._idle:
+                return
+            reason = f"Stopped after waiting {self._idle.total_seconds():.0f} s for input."
+            await stop(session, found, self._clock(), Problem(ErrorCode.IDLE_TIMEOUT, reason))
+        self._wakeups.publish(status_topic(conversation.owner_id))
+        self._wakeups.publish(events_topic(conversation.id))
+        self._wakeups.publish(run_topic(conversation.id))
+
+    async def _revive(self, conversation: Conversation, run: int) -> None:
+        attempt = conversation.run_attempts
+        if not await self._engine.is_alive(conversation.id, run, attempt):
+            await self._engine.submit(conversation.id, run, attempt)
+
+    async def _go_round(self) -> None:
+        interval = MAX_INTERVAL_SECONDS
+        if self._idle is not None:
+            interval = min(interval, max(self._idle.total_seconds() / 4, 0.1))
+        while True:
+            await asyncio.sleep(interval)
+            for chore in (self.reconcile, self.close_idle, self._workspace.retry_removals, self.forget):
+                try:
+                    await chore()
+                except (DBAPIError, OSError, TimeoutError) as error:
+                    log.warning("housekeeping.failed", chore=chore.__name__, error=type(error).__name__)

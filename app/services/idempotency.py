@@ -1,0 +1,71 @@
+"""A mutation that is sent twice under one key is carried out once."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.errors import InvalidInput
+from app.models.database import Database
+from app.models.idempotency import KEY_MAX_LENGTH, IdempotencyKey, IdempotencyKeyRepository
+from app.services.clock import Clock
+from app.services.message import check_storable
+
+LIFETIME = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A caller's key for one operation; ``key`` is null where the caller gave none. Raises InvalidInput."""
+
+    owner_id: str
+    operation: str
+    key: str | None
+
+    def __post_init__(self) -> None:
+        if self.key is None:
+            return
+        if not 1 <= len(self.key) <= KEY_MAX_LENGTH:
+            message = f"An idempotency key has 1 to {KEY_MAX_LENGTH} characters."
+            raise InvalidInput(message, path=("idempotencyKey",))
+        check_storable(self.key, "idempotencyKey")
+
+
+class Idempotency:
+    """First results by key, for 24 hours."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def earlier(self, key: Key, session: AsyncSession | None = None) -> IdempotencyKey | None:
+        """The first result under the key, if there was one."""
+        if key.key is None:
+            return None
+        since = self._clock() - LIFETIME
+        if session is not None:
+            return await IdempotencyKeyRepository(session).get(key.owner_id, key.operation, key.key, since)
+        async with self._database.read() as reading:
+            return await IdempotencyKeyRepository(reading).get(key.owner_id, key.operation, key.key, since)
+
+    async def remember(
+        self, session: AsyncSession, key: Key, conversation_id: UUID, event_sequence: int | None
+    ) -> None:
+        """Store the result, in the transaction that made it."""
+        if key.key is None:
+            return
+        record = IdempotencyKey(
+            owner_id=key.owner_id,
+            operation=key.operation,
+            key=key.key,
+            conversation_id=conversation_id,
+            event_sequence=event_sequence,
+            created_at=self._clock(),
+        )
+        await IdempotencyKeyRepository(session).put(record)
+
+    async def forget_expired(self) -> None:
+        """Delete what is older than the lifetime."""
+        async with self._database.write() as session:
+            await IdempotencyKeyRepository(session).delete_before(self._clock() - LIFETIME)

@@ -1,0 +1,301 @@
+"""The only importer of litellm: every model is called through here, the demonstration model too."""
+
+import asyncio
+import importlib
+import logging
+import os
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing
+from types import ModuleType
+from typing import cast
+from urllib.parse import urlsplit
+
+from app.config import Config
+from app.errors import ErrorCode, InvalidInput, LLMFailure
+from app.services import llm_demo
+from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
+from app.services.llm_faults import CallFailed, fault, fault_of
+from app.services.llm_providers import DEMO_PROVIDER, Route, requires_api_key, route
+from app.services.llm_wire import NO_KEY, Answer, Stream, check_end, messages_of, request_of, take
+
+MAX_ATTEMPTS = 3
+RETRY_PAUSE_SECONDS = 0.5
+_LOOKED_UP = ("os.environ/", "oidc/")
+
+
+class LiteLLM(LLM):
+    """Calls models through litellm, which takes seconds to import: in a thread, once, begun by ``warm_up``."""
+
+    def __init__(self, config: Config, *, retry_pause_seconds: float = RETRY_PAUSE_SECONDS) -> None:
+        self._idle_seconds = config.llm_timeout_seconds
+        self._total_seconds = config.llm_answer_timeout_seconds
+        self._retry_pause_seconds = retry_pause_seconds
+        self._loading: Future[ModuleType] | None = None
+
+    def warm_up(self) -> None:
+        """Start the import in the background; calls that come early wait for it."""
+        if self._loading is None:
+            self._loading = Future()
+            threading.Thread(target=_load_into, args=(self._loading,), name="litellm-import", daemon=True).start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the import is over."""
+        return self._loading is not None and self._loading.done()
+
+    async def ready(self) -> None:
+        """Return once models can be called."""
+        await self._library()
+
+    async def close(self) -> None:
+        """Close the connections that are kept for later calls. The next call opens new ones."""
+        if self._loading is None or not self._loading.done():
+            return
+        litellm = await self._library()
+        cleanup = importlib.import_module("litellm.llms.custom_httpx.async_client_cleanup")
+        worker = importlib.import_module("litellm.litellm_core_utils.logging_worker")
+        await cleanup.close_litellm_async_clients()
+        # A new one, since emptying the old one would close everything again in tasks of its own.
+        setattr(litellm, "in_memory_llm_clients_cache", type(litellm.in_memory_llm_clients_cache)())  # noqa: B010  a module has no such name to a type checker
+        await worker.GLOBAL_LOGGING_WORKER.stop()
+        # The dropped cache left a last task for each client.
+        await asyncio.sleep(0)
+
+    async def validate(self, model_name: str, base_url: str | None) -> None:
+        _route(await self._library(), model_name, base_url)
+
+    async def requires_api_key(self, model_name: str, base_url: str | None) -> bool:
+        litellm = await self._library()
+        return _requires_api_key(litellm, _route(litellm, model_name, base_url), base_url)
+
+    async def complete(
+        self,
+        model: Model,
+        messages: Sequence[ChatMessage],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        max_tokens: int | None = None,
+        timeout_seconds: float | None = None,
+        on_text: OnText | None = None,
+    ) -> Completion:
+        litellm = await self._library()
+        target, key = _authorize(litellm, model)
+        request = request_of(target, key, model.base_url, messages, tools=tools, max_tokens=max_tokens)
+        # The library's own limit is a net behind the ones kept here, which also hold between two pieces.
+        request["timeout"] = self._idle_seconds + 30.0
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + min(self._total_seconds, timeout_seconds or self._total_seconds)
+        attempt = 0
+        while True:
+            attempt += 1
+            answer = Answer()
+            try:
+                async with aclosing(self._pieces(litellm, request, answer, deadline, key)) as pieces:
+                    async for piece in pieces:
+                        if on_text is not None:
+                            await on_text(piece)
+                break
+            except CallFailed as failed:
+                pause = self._retry_pause_seconds * 2 ** (attempt - 1)
+                # Text that was passed on can't be taken back, so such an answer is not begun again.
+                is_last = attempt == MAX_ATTEMPTS or bool(answer.text) or loop.time() + pause >= deadline
+                if is_last or not failed.fault.is_transient:
+                    raise failed.fault.failure from None
+            await asyncio.sleep(pause)
+        usage = await _usage(litellm, target, request, answer)
+        return Completion("".join(answer.text), tuple(answer.calls), usage)
+
+    async def _library(self) -> ModuleType:
+        self.warm_up()
+        loading = cast("Future[ModuleType]", self._loading)
+        # Shielded: a caller who gives up must not cancel the import for the others.
+        return await asyncio.shield(asyncio.wrap_future(loading))
+
+    async def _pieces(
+        self, litellm: ModuleType, request: Mapping[str, object], answer: Answer, deadline: float, key: str | None
+    ) -> AsyncGenerator[str, None]:
+        stream: Stream | None = None
+        try:
+            try:
+                async with self._limit(deadline):
+                    stream = cast("Stream", await litellm.acompletion(**request))
+                chunks = aiter(stream)
+                while True:
+                    async with self._limit(deadline):
+                        chunk = await anext(chunks, None)
+                    if chunk is None:
+                        break
+                    piece = take(chunk, answer)
+                    if piece:
+                        yield piece
+            except TimeoutError:
+                late = fault("The model did not answer in time.", ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE)
+                raise CallFailed(late) from None
+            except (CallFailed, GeneratorExit):
+                raise
+            except Exception as error:  # noqa: BLE001  litellm raises whatever its providers' code raises
+                raise CallFailed(fault_of(error, secret=key)) from None
+            check_end(stream)
+        finally:
+            if stream is not None:
+                await stream.aclose()
+
+    def _limit(self, deadline: float) -> asyncio.Timeout:
+        return asyncio.timeout_at(min(asyncio.get_running_loop().time() + self._idle_seconds, deadline))
+
+
+def _load_into(loading: Future[ModuleType]) -> None:
+    try:
+        loading.set_result(_load())
+    except BaseException as error:  # noqa: BLE001  whoever waits for the import gets what it failed with
+        loading.set_exception(error)
+
+
+def _load() -> ModuleType:
+    # Read at import: without these litellm fetches a price list from the internet and loads the .env of the directory.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
+    os.environ["LITELLM_MODE"] = "PRODUCTION"
+    # The one key that litellm reads past its own lookup, which is cut off below.
+    os.environ.pop("OLLAMA_API_KEY", None)
+    litellm = importlib.import_module("litellm")
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        # Its lines hold prompts and answers, and its handlers write to stderr beside our log.
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.setLevel(logging.CRITICAL)
+    settings: dict[str, object] = {
+        "suppress_debug_info": True,
+        "redact_messages_in_exceptions": True,
+        "turn_off_message_logging": True,
+        "disable_streaming_logging": True,
+        "disable_hf_tokenizer_download": True,
+        # Where a provider wants an image's bytes litellm fetches its URL: from public addresses only.
+        "user_url_validation": True,
+        # httpx closes a connection at once when a call is cancelled, and all of them in close().
+        "disable_aiohttp_transport": True,
+        "drop_params": True,
+        "num_retries": 0,
+        "custom_provider_map": [{"provider": DEMO_PROVIDER, "custom_handler": _demo_provider(litellm)}],
+        **_empty_vault(),
+    }
+    for name, value in settings.items():
+        setattr(litellm, name, value)
+    # The first call imports and builds for another second and a half, which would hold up the first answer.
+    importlib.import_module("litellm.llms.openai.openai")
+    asyncio.run(_rehearse(litellm))
+    return litellm
+
+
+async def _rehearse(litellm: ModuleType) -> None:
+    target = Route(DEMO_PROVIDER, llm_demo.NAME)
+    titled = (ChatMessage(Role.SYSTEM, "Give a title."), ChatMessage(Role.USER, "Hello"))
+    stream = await litellm.acompletion(**request_of(target, None, None, titled, tools=(), max_tokens=1))
+    async for _ in stream:
+        pass
+
+
+class _NoSecret:
+    value = None
+
+
+class _NoSecrets:
+    """Stands for a vault that is always empty."""
+
+    def get_secret(self, name: str) -> _NoSecret:  # noqa: ARG002  the signature is litellm's
+        return _NoSecret()
+
+
+def _empty_vault() -> dict[str, object]:
+    """Settings by which litellm looks up keys and addresses in an empty vault instead of the server's environment."""
+    kinds = importlib.import_module("litellm.types.secret_managers.main")
+    return {
+        "secret_manager_client": _NoSecrets(),
+        "_key_management_system": kinds.KeyManagementSystem.AZURE_KEY_VAULT,
+        "_key_management_settings": kinds.KeyManagementSettings(access_mode="read_only"),
+    }
+
+
+def _demo_provider(litellm: ModuleType) -> object:
+    async def astreaming(
+        *_: object, messages: Sequence[Mapping[str, object]], optional_params: Mapping[str, object], **__: object
+    ) -> AsyncIterator[Mapping[str, object]]:
+        limit = optional_params.get("max_tokens")
+        text = llm_demo.answer(messages_of(messages), max_tokens=limit if isinstance(limit, int) else None)
+        for piece in llm_demo.pieces(text):
+            yield _demo_chunk(piece)
+            await asyncio.sleep(llm_demo.PIECE_PAUSE_SECONDS)
+        prompt = sum(llm_demo.count_tokens(str(message.get("content"))) for message in messages)
+        answered = llm_demo.count_tokens(text)
+        tokens = {"prompt_tokens": prompt, "completion_tokens": answered, "total_tokens": prompt + answered}
+        yield {**_demo_chunk(""), "is_finished": True, "finish_reason": "stop", "usage": tokens}
+
+    provider = type("DemoProvider", (litellm.CustomLLM,), {"astreaming": staticmethod(astreaming)})
+    return provider()
+
+
+def _demo_chunk(text: str) -> dict[str, object]:
+    return {"text": text, "is_finished": False, "finish_reason": "", "usage": None, "index": 0, "tool_use": None}
+
+
+def _route(litellm: ModuleType, model_name: str, base_url: str | None) -> Route:
+    registry = importlib.import_module("litellm.llms.openai_like.json_loader").JSONProviderRegistry
+    known = frozenset(str(getattr(provider, "value", provider)) for provider in litellm.provider_list)
+
+    def is_provider(prefix: str) -> bool:
+        return prefix in known or bool(registry.exists(prefix))
+
+    def provider_of(name: str) -> str | None:
+        try:
+            return str(litellm.get_llm_provider(name, api_key=NO_KEY)[1])
+        except Exception:  # noqa: BLE001  it raises several kinds for a name that it does not know
+            return None
+
+    return route(model_name, base_url, is_provider=is_provider, provider_of=provider_of)
+
+
+def _requires_api_key(litellm: ModuleType, target: Route, base_url: str | None) -> bool:
+    endpoints = cast("Sequence[str]", litellm.openai_compatible_endpoints)
+    hosted = frozenset(urlsplit(each if "://" in each else f"https://{each}").hostname or "" for each in endpoints)
+    return requires_api_key(target.provider, base_url, hosted=hosted)
+
+
+def _authorize(litellm: ModuleType, model: Model) -> tuple[Route, str | None]:
+    try:
+        target = _route(litellm, model.name, model.base_url)
+    except InvalidInput as error:
+        raise LLMFailure(error.message, code=ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR) from error
+    key = (model.api_key.get_secret_value().strip() if model.api_key else "") or None
+    # litellm reads these as references into the server's environment, files and identity.
+    if (key is None and _requires_api_key(litellm, target, model.base_url)) or (key and key.startswith(_LOOKED_UP)):
+        message = f"The provider {target.provider} needs an API key."
+        raise LLMFailure(message, code=ErrorCode.STATUS_ERROR_LLM_AUTHENTICATION)
+    return target, key
+
+
+async def _usage(litellm: ModuleType, target: Route, request: Mapping[str, object], answer: Answer) -> Usage:
+    tokens = answer.tokens
+    prompt = (tokens.prompt_tokens if tokens else None) or 0
+    answered = (tokens.completion_tokens if tokens else None) or 0
+    if not prompt and not answered:
+        prompt, answered = await asyncio.to_thread(_counted, litellm, request, "".join(answer.text))
+    if target.provider == DEMO_PROVIDER:
+        return Usage(prompt, answered, 0.0)
+    try:
+        costs = litellm.cost_per_token(
+            model=target.name, prompt_tokens=prompt, completion_tokens=answered, usage_object=tokens
+        )
+        cost = float(sum(costs))
+    except Exception:  # noqa: BLE001  it raises several kinds where it has no price, and an answer is worth more
+        cost = None
+    return Usage(prompt, answered, cost)
+
+
+def _counted(litellm: ModuleType, request: Mapping[str, object], text: str) -> tuple[int, int]:
+    try:
+        prompt = litellm.token_counter(model=request["model"], messages=request["messages"])
+        return int(prompt), int(litellm.token_counter(model=request["model"], text=text))
+    except Exception:  # noqa: BLE001  a tokenizer's fault must not cost the answer
+        return 0, 0

@@ -1,0 +1,179 @@
+"""What a failed LLM call means: told from the status, the kind and the words of the error, free of any LLM library."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, cast
+
+from app.errors import ErrorCode, LLMFailure
+
+MAX_MESSAGE_CHARS = 500
+MAX_WORDS_CHARS = 20_000
+MAX_RETRY_AFTER_SECONDS = 3600.0
+OVERLOADED: Final = 529
+
+_UNAVAILABLE = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+        OVERLOADED,
+    }
+)
+_UNREACHED = frozenset({"APIConnectionError", "APITimeoutError", "Timeout", "TransportError", "ConnectionError"})
+_TIMED_OUT = frozenset({"APITimeoutError", "Timeout", "TimeoutException", "TimeoutError"})
+_CREDIT_WORDS = (
+    "insufficient_quota",
+    "insufficient credit",
+    "insufficient balance",
+    "insufficient funds",
+    "credit balance is too low",
+    "out of credits",
+    "payment required",
+)
+# Gemini says this of its rate limits too, and then says when to try again.
+_QUOTA_WORDS = "exceeded your current quota"
+_RETRY_WORDS = re.compile(r"(?:retry in|try again in|retryDelay\W{1,6})\s*(\d+(?:\.\d+)?)\s*(ms|s)", re.IGNORECASE)
+_POLICY_WORDS = ("content_policy_violation", "content_filter", "content management policy", "safety system")
+_LIBRARY_PREFIX = re.compile(r"^\s*(?:litellm\.)?\w*(?:Error|Exception)(?:\s+\w+Error)?\s*(?::|-)\s*")
+_LIBRARY_TAIL = re.compile(r"\s*(?:Traceback \(most recent|This looks like a bug in|Received Model Group).*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``is_transient``: the same call may succeed in a moment."""
+
+    failure: LLMFailure
+    is_transient: bool
+
+
+class CallFailed(Exception):
+    """One attempt failed; ``fault`` says how."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.failure.message)
+        self.fault = fault
+
+
+def fault(message: str, code: ErrorCode, *, is_transient: bool = False) -> Fault:
+    """Build a fault that this server found itself."""
+    return Fault(LLMFailure(message, code=code), is_transient=is_transient)
+
+
+def fault_of(error: BaseException, *, secret: str | None) -> Fault:
+    """Translate an error of the LLM library. ``secret`` is replaced wherever it turns up in the message."""
+    chain = tuple(_chain(error))
+    status = next((found for link in chain if (found := _status(link)) is not None), None)
+    kinds = frozenset(kind.__name__ for link in chain for kind in type(link).__mro__)
+    detail = _detail(chain)
+    # The code of an error is often in its body alone.
+    bodies = " ".join(str(body) for link in chain if (body := getattr(link, "body", None)) is not None)
+    words = f"{detail} {error} {bodies}"[:MAX_WORDS_CHARS].casefold()
+    retry_after = _retry_after(chain, words)
+    code, lead, transient = _meaning(status, kinds, words, waits=retry_after is not None)
+    limited = status == HTTPStatus.TOO_MANY_REQUESTS and code is ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE
+    failure = LLMFailure(
+        message_of(lead, detail, secret=secret),
+        code=code,
+        rate_limited=limited,
+        retry_after_seconds=retry_after if limited else None,
+    )
+    return Fault(failure, is_transient=transient)
+
+
+def message_of(lead: str, detail: str, *, secret: str | None) -> str:
+    """Join two sentences into at most 500 characters of one line without the secret."""
+    text = " ".join(f"{lead} {detail}".split())
+    if secret:
+        text = text.replace(secret, "***")
+    return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 3] + "..."
+
+
+def _meaning(status: int | None, kinds: frozenset[str], words: str, *, waits: bool) -> tuple[ErrorCode, str, bool]:
+    if "ContentPolicyViolationError" in kinds or (
+        status == HTTPStatus.BAD_REQUEST and any(word in words for word in _POLICY_WORDS)
+    ):
+        return ErrorCode.STATUS_ERROR_LLM_CONTENT_POLICY_VIOLATION, "The model's provider declined the content.", False
+    out_of_credits = any(word in words for word in _CREDIT_WORDS) or (_QUOTA_WORDS in words and not waits)
+    if status == HTTPStatus.PAYMENT_REQUIRED or (_is_client_error(status) and out_of_credits):
+        return (
+            ErrorCode.STATUS_ERROR_LLM_OUT_OF_CREDITS,
+            "The account at the model's provider has no credit left.",
+            False,
+        )
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return ErrorCode.STATUS_ERROR_LLM_AUTHENTICATION, "The model's provider refused the API key.", False
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE, "The model's provider limits the rate of calls.", False
+    if kinds & _TIMED_OUT:
+        return ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE, "The model did not answer in time.", False
+    if kinds & _UNREACHED or status in _UNAVAILABLE:
+        return ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE, "The model's server is not available.", True
+    if _is_client_error(status):
+        return ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR, "The model's provider rejected the request.", False
+    return ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR, "The model's server failed.", True
+
+
+def _is_client_error(status: int | None) -> bool:
+    return status is not None and HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, or the one that it only wraps when a stream broke, and what that came from."""
+    for _ in range(4):
+        inner = getattr(error, "original_exception", None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    yield error
+    # The library maps some errors by their words and loses the kind; what it came from still tells.
+    for _ in range(4):
+        cause = error.__cause__ or error.__context__
+        if cause is None:
+            return
+        error = cause
+        yield error
+
+
+def _status(error: BaseException) -> int | None:
+    response_status = getattr(getattr(error, "response", None), "status_code", None)
+    for status in (getattr(error, "status_code", None), response_status):
+        # The library gives 500 to connections that broke: no server said so.
+        if isinstance(status, int) and type(error).__name__ != "APIConnectionError":
+            return status
+    return None
+
+
+def _detail(chain: tuple[BaseException, ...]) -> str:
+    for error in chain:
+        body: object = getattr(error, "body", None)
+        for _ in range(2):
+            if isinstance(body, Mapping):
+                fields = cast("Mapping[str, object]", body)
+                body = fields.get("error", fields.get("message"))
+        if isinstance(body, str) and body.strip():
+            return body
+    text = _LIBRARY_TAIL.sub("", str(chain[0]))
+    for _ in range(4):
+        shorter = _LIBRARY_PREFIX.sub("", text, count=1)
+        if shorter == text:
+            break
+        text = shorter
+    return text
+
+
+def _retry_after(chain: tuple[BaseException, ...], words: str) -> float | None:
+    for error in chain:
+        headers: object = getattr(getattr(error, "response", None), "headers", None)
+        if isinstance(headers, Mapping):
+            value = cast("Mapping[str, object]", headers).get("retry-after")
+            # An HTTP date is possible as well and not worth a clock here: the caller's own backoff serves.
+            if isinstance(value, str) and re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value.strip()):
+                return min(float(value), MAX_RETRY_AFTER_SECONDS)
+    spoken = _RETRY_WORDS.search(words)
+    if spoken is None:
+        return None
+    seconds = float(spoken[1]) / (1000 if spoken[2].lower() == "ms" else 1)
+    return min(seconds, MAX_RETRY_AFTER_SECONDS)

@@ -1,0 +1,126 @@
+"""Which provider a model's name means, whether it needs a key, and which ones this server does not call.
+
+The rules were read off litellm 1.106.2: every provider was called with a caller's key while the environment held other
+keys, and each request was searched for those.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from app.errors import InvalidInput
+
+DEMO_PROVIDER = "demo"
+DEMO_MODEL = "demo/assistant"
+MAX_NAME_CHARS = 200
+_NAME = re.compile(r"(?!.*//|.*\.\.)[A-Za-z0-9](?:[A-Za-z0-9_.:@/+-]*[A-Za-z0-9_.:@+-])?")
+
+KEYLESS = frozenset(
+    {
+        DEMO_PROVIDER,
+        "custom",
+        "docker_model_runner",
+        "hosted_vllm",
+        "lemonade",
+        "llamafile",
+        "lm_studio",
+        "ollama",
+        "ollama_chat",
+        "oobabooga",
+        "triton",
+        "xinference",
+    }
+)
+"""Servers that people run themselves, mostly without a key. One that is set is sent."""
+
+OPENAI_COMPATIBLE = frozenset({"aiohttp_openai", "custom_openai", "litellm_proxy", "openai", "text-completion-openai"})
+"""Their protocol is spoken by servers of all kinds, so with an address of its own the key is optional."""
+
+_AMBIENT = "signs in with the server's own account or a login on the server, never with a caller's key"
+_IN_PROCESS = "would run inside this server"
+REFUSED = {
+    "chatgpt": _AMBIENT,
+    "gdc": _AMBIENT,
+    "github_copilot": _AMBIENT,
+    "oci": _AMBIENT,
+    "sagemaker": _AMBIENT,
+    "sagemaker_chat": _AMBIENT,
+    "sagemaker_nova": _AMBIENT,
+    "sap": _AMBIENT,
+    "vertex_ai": _AMBIENT,
+    "vertex_ai_beta": _AMBIENT,
+    "petals": _IN_PROCESS,
+    "vllm": _IN_PROCESS,
+}
+_INSTEAD = {
+    "vertex_ai": "gemini/<model>",
+    "vertex_ai_beta": "gemini/<model>",
+    "vllm": "hosted_vllm/<model>",
+    "github_copilot": "github/<model>",
+    "chatgpt": "openai/<model>",
+}
+
+# Public services that speak OpenAI's protocol: there an address of one's own still needs a key.
+_HOSTED = frozenset({"api.openai.com", "openrouter.ai"})
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``name`` is the model's name in litellm's terms, provider first where the caller gave none but an address."""
+
+    provider: str
+    name: str
+
+
+def route(
+    model_name: str,
+    base_url: str | None,
+    *,
+    is_provider: Callable[[str], bool],
+    provider_of: Callable[[str], str | None],
+) -> Route:
+    """Tell the provider, or raise ``InvalidInput``.
+
+    ``is_provider`` knows the prefixes; ``provider_of`` tells the provider of a well-known name without one. A name
+    without a known prefix is taken for an OpenAI-compatible server's own where ``base_url`` says where that is.
+    """
+    if len(model_name) > MAX_NAME_CHARS or not _NAME.fullmatch(model_name):
+        raise InvalidInput(_shape("A model's name has 1 to 200 letters, digits and -_.:@/+."))
+    prefix, slash, rest = model_name.partition("/")
+    if prefix == DEMO_PROVIDER and slash:
+        if model_name != DEMO_MODEL:
+            message = f"The demonstration model is {DEMO_MODEL}."
+            raise InvalidInput(message)
+        return Route(DEMO_PROVIDER, model_name)
+    if slash and rest and (prefix in REFUSED or is_provider(prefix)):
+        found = Route(prefix, model_name)
+    elif base_url:
+        found = Route("openai", f"openai/{model_name}")
+    else:
+        found = Route(provider_of(model_name) or "", model_name)
+    if not found.provider:
+        raise InvalidInput(_shape(f"No provider can be told from the model's name {model_name!r}."))
+    if found.provider in REFUSED:
+        instead = _INSTEAD.get(found.provider)
+        hint = f" Use {instead} with an API key." if instead else ""
+        message = f"The provider {found.provider} is not available here: it {REFUSED[found.provider]}.{hint}"
+        raise InvalidInput(message)
+    return found
+
+
+def requires_api_key(provider: str, base_url: str | None, *, hosted: frozenset[str] = frozenset()) -> bool:
+    """Whether the provider can't be called without a key. ``hosted`` adds to the hosts of public services."""
+    if provider in KEYLESS:
+        return False
+    if provider in OPENAI_COMPATIBLE and base_url:
+        host = (urlsplit(base_url).hostname or "").lower()
+        return host in _HOSTED or host in hosted
+    return True
+
+
+def _shape(fault: str) -> str:
+    return (
+        f"{fault} It looks like provider/model, e.g. openai/gpt-4o, anthropic/claude-sonnet-4-5, ollama/llama3 or "
+        f"{DEMO_MODEL}; with a base URL, the name that the server there uses."
+    )

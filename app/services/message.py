@@ -1,0 +1,61 @@
+"""What a user says: text, images, or both."""
+
+import re
+from dataclasses import dataclass
+
+from app.errors import InvalidInput
+
+TEXT_MAX_LENGTH = 100_000
+MAX_IMAGES = 10
+IMAGE_URL_MAX_LENGTH = 2_000
+IMAGE_DATA_MAX_LENGTH = 5 * 1024 * 1024
+
+_DATA_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that has not been checked yet."""
+
+    text: str
+    image_urls: tuple[str, ...] = ()
+
+    def check(self, *path: str) -> None:
+        """Raise InvalidInput unless the message says something within the bounds. ``path``: where it stands."""
+        if not self.text.strip() and not self.image_urls:
+            message = "A message needs a text or an image."
+            raise InvalidInput(message, path=(*path, "text"))
+        if len(self.text) > TEXT_MAX_LENGTH:
+            message = f"A message has at most {TEXT_MAX_LENGTH} characters; this one has {len(self.text)}."
+            raise InvalidInput(message, path=(*path, "text"))
+        check_storable(self.text, *path, "text")
+        if len(self.image_urls) > MAX_IMAGES:
+            message = f"A message has at most {MAX_IMAGES} images; this one has {len(self.image_urls)}."
+            raise InvalidInput(message, path=(*path, "imageUrls"))
+        for number, url in enumerate(self.image_urls):
+            _check_image_url(url, (*path, "imageUrls", str(number)))
+
+
+def check_storable(text: str, *path: str) -> None:
+    """Raise InvalidInput for what no database keeps: null characters and halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        message = "The text is not valid Unicode."
+        raise InvalidInput(message, path=path) from None
+    if "\x00" in text:
+        message = "The text has a null character."
+        raise InvalidInput(message, path=path)
+
+
+def _check_image_url(url: str, path: tuple[str, ...]) -> None:
+    if url.startswith("data:"):
+        if len(url) > IMAGE_DATA_MAX_LENGTH:
+            message = f"An image has at most {IMAGE_DATA_MAX_LENGTH} characters as a data URL."
+            raise InvalidInput(message, path=path)
+        if not _DATA_URL.fullmatch(url):
+            message = "A data URL of an image is base64 and of the type png, jpeg, gif or webp."
+            raise InvalidInput(message, path=path)
+    elif not url.startswith("https://") or len(url) > IMAGE_URL_MAX_LENGTH or not url.isprintable() or " " in url:
+        message = f"An image is an https or data URL; an https URL has at most {IMAGE_URL_MAX_LENGTH} characters."
+        raise InvalidInput(message, path=path)

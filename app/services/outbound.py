@@ -1,0 +1,78 @@
+"""Where this server lets callers send its requests."""
+
+import asyncio
+import socket
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
+
+from app.errors import InvalidInput
+
+MAX_URL_CHARS = 2000
+RESOLVE_TIMEOUT_SECONDS = 5.0
+# An address in these reaches the IPv4 address in its last 32 bits: translation (NAT64), and the old compatible form.
+_CARRIES_IPV4 = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
+# Translation inside one's own network; Python counts it as global.
+_LOCAL_TRANSLATION = IPv6Network("64:ff9b:1::/48")
+
+
+async def check_base_url(base_url: str, *, private_allowed: bool) -> None:
+    """Raise ``InvalidInput`` unless this is an http(s) address, without credentials, that callers may name.
+
+    Where private addresses are not allowed, the host's every address must be public: a name that resolves to a
+    loopback, link-local (cloud metadata), private, multicast, reserved or unspecified address is refused, and so is
+    one that does not resolve within 5 s. The name is resolved again when it is called, so an attacker's DNS server
+    may answer differently then: where that matters, outgoing traffic needs a filter outside this process as well.
+    """
+    host, port = _host_and_port(base_url)
+    if private_allowed:
+        return
+    for address in await _addresses(host, port):
+        if not _is_public(address):
+            message = f"The address of {host[:100]} is private. This server calls public addresses only."
+            raise InvalidInput(message)
+
+
+def _host_and_port(base_url: str) -> tuple[str, int]:
+    if len(base_url) > MAX_URL_CHARS:
+        message = f"A base URL has at most {MAX_URL_CHARS} characters."
+        raise InvalidInput(message)
+    if not base_url.isascii() or any(character.isspace() or not character.isprintable() for character in base_url):
+        message = "A base URL has no spaces, control characters or letters outside ASCII."
+        raise InvalidInput(message)
+    try:
+        parts = urlsplit(base_url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        message = "The base URL is malformed."
+        raise InvalidInput(message) from error
+    if parts.scheme not in ("http", "https") or not host:
+        message = "A base URL starts with http:// or https:// and names a host."
+        raise InvalidInput(message)
+    if "@" in parts.netloc or "\\" in base_url:
+        message = "A base URL holds no user name or password: the API key has its own setting."
+        raise InvalidInput(message)
+    return host, port or (443 if parts.scheme == "https" else 80)
+
+
+async def _addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(RESOLVE_TIMEOUT_SECONDS):
+            # The resolver also reads the forms that inet_aton knows (127.1, 0x7f000001), as the HTTP client would.
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, TimeoutError) as error:
+        message = f"The host {host[:100]} can't be resolved."
+        raise InvalidInput(message) from error
+    return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found]
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv4Address):
+        return address.is_global and not address.is_multicast
+    if address.ipv4_mapped is not None:
+        return _is_public(address.ipv4_mapped)
+    carried = [address.sixtofour, *(address.teredo or ())]
+    if any(address in network for network in _CARRIES_IPV4):
+        carried.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    public = address.is_global and not address.is_multicast and address not in _LOCAL_TRANSLATION
+    return public and all(_is_public(inner) for inner in carried if inner is not None)

@@ -1,0 +1,1 @@
+"""The place of sandboxes: where an agent's commands run."""

@@ -1,0 +1,213 @@
+"""A caller's settings: saved after they are checked, with the API key encrypted."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import TypeVar
+from uuid import UUID
+
+from pydantic import SecretStr
+
+from app.errors import InvalidInput, LLMAuthentication, SettingsNotFound
+from app.models.database import Database
+from app.models.owner import OwnerRepository
+from app.models.settings import DEFAULT_MAX_ITERATIONS, Settings, SettingsRepository
+from app.services.chat import LLM, Model
+from app.services.clock import Clock
+from app.services.outbound import check_base_url
+from app.services.secrets import SecretBox, SecretUnreadable
+
+DEFAULT_LLM_MODEL = "demo/assistant"
+MAX_ITERATIONS_LIMIT = 1000
+MAX_BUDGET_LIMIT_USD = 1_000_000.0
+MODEL_MAX_LENGTH = 200
+ROTATION_BATCH = 100
+
+T = TypeVar("T")
+
+
+class Unset(Enum):
+    """Tells an omitted field from a null one."""
+
+    UNSET = "UNSET"
+
+
+UNSET = Unset.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSettings:
+    """Omitted fields stay as they are; null ones go back to the default."""
+
+    llm_model: str | Unset | None = UNSET
+    llm_base_url: str | Unset | None = UNSET
+    llm_api_key: SecretStr | Unset | None = UNSET
+    max_iterations: int | Unset | None = UNSET
+    max_budget_usd: float | Unset | None = UNSET
+    confirmation_mode: bool | Unset | None = UNSET
+
+
+class SettingsService:
+    """Reads and writes settings, for their owner."""
+
+    def __init__(
+        self, database: Database, llm: LLM, secret_box: SecretBox, clock: Clock, *, private_base_urls: bool
+    ) -> None:
+        self._database = database
+        self._llm = llm
+        self._secret_box = secret_box
+        self._clock = clock
+        self._private_base_urls = private_base_urls
+
+    async def get(self, owner_id: str) -> Settings | None:
+        """The owner's settings; ``None`` until they are saved."""
+        async with self._database.read() as session:
+            return await SettingsRepository(session).get(owner_id)
+
+    async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[Settings | None]:
+        """In the order of ``ids``; ``None`` for what is not the owner's."""
+        async with self._database.read() as session:
+            return await SettingsRepository(session).get_many(owner_id, list(ids))
+
+    async def update(self, owner_id: str, change: UpdateSettings) -> Settings:
+        """Save what is given, and the defaults where nothing was saved. Raises InvalidInput; then nothing is saved."""
+        now = self._clock()
+        change = _checked(change)
+        before = await self.get(owner_id)
+        await self._check_llm(change, before)
+        async with self._database.write() as session:
+            await OwnerRepository(session).ensure(owner_id, now)
+            repository = SettingsRepository(session)
+            settings = await repository.get(owner_id, lock=True)
+            if settings is None:
+                settings = _defaults(owner_id, now)
+                repository.add(settings)
+            self._apply(settings, change)
+            settings.updated_at = now
+        return settings
+
+    async def reset(self, owner_id: str) -> UUID | None:
+        """Delete the settings and the API key in them; tells their id, ``None`` where there were none."""
+        async with self._database.write() as session:
+            repository = SettingsRepository(session)
+            settings = await repository.get(owner_id, lock=True)
+            if settings is None:
+                return None
+            await repository.delete(settings)
+        return settings.id
+
+    async def model(self, owner_id: str) -> tuple[Settings, Model]:
+        """The owner's settings and the model to call.
+
+        Raises SettingsNotFound, and LLMAuthentication where the model's provider needs a key and there is none.
+        """
+        settings = await self.get(owner_id)
+        if settings is None:
+            message = "No settings are saved yet: save an LLM model first."
+            raise SettingsNotFound(message)
+        model = Model(settings.llm_model, self._api_key(settings), settings.llm_base_url)
+        is_blank = model.api_key is None or not model.api_key.get_secret_value().strip()
+        if is_blank and await self._llm.requires_api_key(model.name, model.base_url):
+            message = f"The provider of {model.name} needs an API key, and none is saved."
+            raise LLMAuthentication(message, llm_model=model.name)
+        return settings, model
+
+    async def secrets(self, owner_id: str) -> list[SecretStr]:
+        """The owner's secrets, for hiding them; those that can't be decrypted are left out."""
+        settings = await self.get(owner_id)
+        try:
+            api_key = self._api_key(settings) if settings else None
+        except LLMAuthentication:
+            return []
+        return [api_key] if api_key else []
+
+    async def rotate_secrets(self) -> int:
+        """Encrypt every stored API key with the newest key of the secret box; tells how many were changed."""
+        rotated, after = 0, None
+        while True:
+            async with self._database.write() as session:
+                batch = await SettingsRepository(session).with_api_key(after, ROTATION_BATCH)
+                for settings in batch:
+                    token, context = settings.llm_api_key_encrypted, _context(settings.owner_id)
+                    if token is not None and self._secret_box.needs_rotation(token):
+                        settings.llm_api_key_encrypted = self._secret_box.rotate(token, context=context)
+                        rotated += 1
+            if not batch:
+                return rotated
+            after = batch[-1].id
+
+    def _api_key(self, settings: Settings) -> SecretStr | None:
+        if settings.llm_api_key_encrypted is None:
+            return None
+        try:
+            return self._secret_box.decrypt(settings.llm_api_key_encrypted, context=_context(settings.owner_id))
+        except SecretUnreadable:
+            message = "The saved API key can't be decrypted with this server's secret key: save it again."
+            raise LLMAuthentication(message, llm_model=settings.llm_model) from None
+
+    async def _check_llm(self, change: UpdateSettings, before: Settings | None) -> None:
+        saved_model = before.llm_model if before else DEFAULT_LLM_MODEL
+        saved_url = before.llm_base_url if before else None
+        name = _given(change.llm_model, saved_model, DEFAULT_LLM_MODEL)
+        base_url = _given(change.llm_base_url, saved_url, None)
+        if isinstance(change.llm_base_url, str):
+            try:
+                await check_base_url(change.llm_base_url, private_allowed=self._private_base_urls)
+            except InvalidInput as error:
+                raise InvalidInput(error.message, path=("llmBaseUrl",)) from None
+        if change.llm_model is not UNSET or change.llm_base_url is not UNSET:
+            try:
+                await self._llm.validate(name, base_url)
+            except InvalidInput as error:
+                raise InvalidInput(error.message, path=("llmModel",)) from None
+
+    def _apply(self, settings: Settings, change: UpdateSettings) -> None:
+        settings.llm_model = _given(change.llm_model, settings.llm_model, DEFAULT_LLM_MODEL)
+        settings.llm_base_url = _given(change.llm_base_url, settings.llm_base_url, None)
+        settings.max_iterations = _given(change.max_iterations, settings.max_iterations, DEFAULT_MAX_ITERATIONS)
+        settings.max_budget_usd = _given(change.max_budget_usd, settings.max_budget_usd, None)
+        settings.confirmation_mode = _given(change.confirmation_mode, settings.confirmation_mode, default=False)
+        if isinstance(change.llm_api_key, SecretStr):
+            context = _context(settings.owner_id)
+            settings.llm_api_key_encrypted = self._secret_box.encrypt(change.llm_api_key, context=context)
+        elif change.llm_api_key is None:
+            settings.llm_api_key_encrypted = None
+
+
+def _context(owner_id: str) -> str:
+    return f"settings:{owner_id}:llm_api_key"
+
+
+def _given(value: T | Unset | None, saved: T, default: T) -> T:
+    if isinstance(value, Unset):
+        return saved
+    return default if value is None else value
+
+
+def _defaults(owner_id: str, now: datetime) -> Settings:
+    return Settings(owner_id=owner_id, llm_model=DEFAULT_LLM_MODEL, created_at=now, updated_at=now)
+
+
+def _checked(change: UpdateSettings) -> UpdateSettings:
+    """The change with blanks understood: a blank key is none. Raises InvalidInput."""
+    model = change.llm_model
+    if isinstance(model, str):
+        model = model.strip()
+        if not model or len(model) > MODEL_MAX_LENGTH or not model.isprintable():
+            message = f"A model's name has 1 to {MODEL_MAX_LENGTH} printable characters."
+            raise InvalidInput(message, path=("llmModel",))
+    api_key = change.llm_api_key
+    if isinstance(api_key, SecretStr):
+        stripped = api_key.get_secret_value().strip()
+        api_key = SecretStr(stripped) if stripped else None
+    iterations = change.max_iterations
+    if isinstance(iterations, int) and not 1 <= iterations <= MAX_ITERATIONS_LIMIT:
+        message = f"maxIterations is between 1 and {MAX_ITERATIONS_LIMIT}."
+        raise InvalidInput(message, path=("maxIterations",))
+    budget = change.max_budget_usd
+    if isinstance(budget, int | float) and not (math.isfinite(budget) and 0 < budget <= MAX_BUDGET_LIMIT_USD):
+        message = f"maxBudgetUsd is more than 0 and at most {MAX_BUDGET_LIMIT_USD:.0f}."
+        raise InvalidInput(message, path=("maxBudgetUsd",))
+    return UpdateSettings(model, change.llm_base_url, api_key, iterations, budget, change.confirmation_mode)

@@ -1,0 +1,224 @@
+"""A conversation's whole log as one document, and back."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+from app.errors import ErrorCode, InvalidInput
+from app.models.conversation import AgentState, Conversation, Problem
+from app.models.event import (
+    Event,
+    EventBody,
+    EventSource,
+    MessageBody,
+    NewEvent,
+    StateChangeBody,
+    ToolCallBody,
+    ToolResultBody,
+    Usage,
+    decode_body,
+)
+from app.services.message import MAX_IMAGES, Message, check_storable
+
+VERSION = 1
+MAX_EVENTS = 50_000
+MAX_TEXT = 1_000_000
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class _Usage(_Part):
+    llm_model: Annotated[str, Field(max_length=200)]
+    prompt_tokens: Annotated[int, Field(ge=0, lt=2**31)]
+    completion_tokens: Annotated[int, Field(ge=0, lt=2**31)]
+    cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+
+
+class _Event(_Part):
+    sequence: Annotated[int, Field(ge=1, lt=2**31)]
+    run: Annotated[int, Field(ge=1, le=MAX_EVENTS)]
+    source: Annotated[EventSource, Field(strict=False)]
+    created_at: Annotated[AwareDatetime, Field(strict=False)]
+    usage: _Usage | None = None
+
+
+class _Message(_Event):
+    type: Literal["MessageEvent"] = "MessageEvent"
+    text: Annotated[str, Field(max_length=MAX_TEXT)]
+    image_urls: Annotated[list[str], Field(max_length=MAX_IMAGES)] = []
+
+
+class _ToolCall(_Event):
+    type: Literal["ToolCallEvent"] = "ToolCallEvent"
+    call_id: Annotated[str, Field(max_length=200)]
+    tool_name: Annotated[str, Field(max_length=200)]
+    arguments: dict[str, Any]
+    thought: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+
+
+class _ToolResult(_Event):
+    type: Literal["ToolResultEvent"] = "ToolResultEvent"
+    tool_call: Annotated[int, Field(ge=1, lt=2**31)]
+    output: Annotated[str, Field(max_length=MAX_TEXT)]
+    truncated: bool = False
+    is_error: bool = False
+
+
+class _Problem(_Part):
+    code: str
+    message: Annotated[str, Field(max_length=1000)]
+
+
+class _StateChange(_Event):
+    type: Literal["StateChangeEvent"] = "StateChangeEvent"
+    agent_state: Annotated[AgentState, Field(strict=False)]
+    problem: _Problem | None = None
+
+
+class _Document(_Part):
+    version: Literal[1]
+    conversation_id: str | None = None
+    title: str | None = None
+    exported_at: str | None = None
+    events: Annotated[
+        list[Annotated[_Message | _ToolCall | _ToolResult | _StateChange, Field(discriminator="type")]],
+        Field(min_length=1, max_length=MAX_EVENTS),
+    ]
+
+
+AnyPart = _Message | _ToolCall | _ToolResult | _StateChange
+_PART: TypeAdapter[AnyPart] = TypeAdapter(Annotated[AnyPart, Field(discriminator="type")])
+_TYPES = {"MessageEvent", "ToolCallEvent", "ToolResultEvent", "StateChangeEvent"}
+
+
+def export(conversation: Conversation, events: list[Event], now: datetime) -> dict[str, Any]:
+    """The document of a conversation's whole log. An event that this release can't read is left out."""
+    parts = [part for event in events if (part := _part(event)) is not None]
+    return {
+        "version": VERSION,
+        "conversationId": str(conversation.id),
+        "title": conversation.title,
+        "exportedAt": now.isoformat(),
+        "events": [part.model_dump(mode="json", by_alias=True, exclude_none=True) for part in parts],
+    }
+
+
+def check(document: object) -> list[dict[str, Any]]:
+    """The events of a document, ready to be stored until they are played.
+
+    Raises InvalidInput with the path of the first fault.
+    """
+    try:
+        parsed = _Document.model_validate(document)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        path = ("replay", *(str(step) for step in fault["loc"] if step not in _TYPES))
+        raise InvalidInput(f"The trajectory is not valid: {fault['msg']}.", path=path) from None
+    calls: set[int] = set()
+    previous = 0
+    for number, part in enumerate(parsed.events):
+        path = ("replay", "events", str(number))
+        if part.sequence <= previous:
+            message = "The sequences of a trajectory's events increase."
+            raise InvalidInput(message, path=(*path, "sequence"))
+        previous = part.sequence
+        _check_part(part, calls, path)
+    return [part.model_dump(mode="json", by_alias=True) for part in parsed.events]
+
+
+def last_run(stored: list[dict[str, Any]]) -> int:
+    """The highest run of the stored events."""
+    return max(int(part["run"]) for part in stored)
+
+
+def first_user_text(stored: list[dict[str, Any]]) -> str | None:
+    """The first non-blank thing that the user says."""
+    for part in stored:
+        if part["type"] == "MessageEvent" and part["source"] == EventSource.USER and str(part["text"]).strip():
+            return str(part["text"])
+    return None
+
+
+def play(stored: Mapping[str, Any], sequences: Mapping[int, int]) -> tuple[int, int, NewEvent]:
+    """A stored event as (its old sequence, its run, the new event). ``sequences``: old to new, of what was played."""
+    part = _PART.validate_python(stored)
+    usage = None
+    if part.usage is not None:
+        usage = Usage(part.usage.llm_model, part.usage.prompt_tokens, part.usage.completion_tokens, part.usage.cost_usd)
+    return part.sequence, part.run, NewEvent(part.source, _body(part, sequences), usage, part.created_at)
+
+
+def _check_part(part: AnyPart, calls: set[int], path: tuple[str, ...]) -> None:
+    match part:
+        case _Message():
+            check_storable(part.text, *path, "text")
+            if part.source is EventSource.USER:
+                Message(part.text, tuple(part.image_urls)).check(*path)
+        case _ToolCall():
+            calls.add(part.sequence)
+        case _ToolResult():
+            if part.tool_call not in calls:
+                message = "A tool's result names the sequence of an earlier tool call."
+                raise InvalidInput(message, path=(*path, "toolCall"))
+            check_storable(part.output, *path, "output")
+        case _StateChange():
+            if part.problem is not None and part.problem.code not in ErrorCode.__members__:
+                message = "The problem's code is not known."
+                raise InvalidInput(message, path=(*path, "problem", "code"))
+
+
+def _body(part: AnyPart, sequences: Mapping[int, int]) -> EventBody:
+    match part:
+        case _Message():
+            return MessageBody(part.text, tuple(part.image_urls))
+        case _ToolCall():
+            return ToolCallBody(part.call_id, part.tool_name, part.arguments, part.thought)
+        case _ToolResult():
+            return ToolResultBody(sequences[part.tool_call], part.output, part.truncated, part.is_error)
+        case _StateChange():
+            problem = Problem(ErrorCode[part.problem.code], part.problem.message) if part.problem else None
+            return StateChangeBody(part.agent_state, problem)
+
+
+def _part(event: Event) -> AnyPart | None:
+    usage = None
+    if event.llm_model is not None:
+        usage = _Usage(
+            llm_model=event.llm_model,
+            prompt_tokens=event.prompt_tokens or 0,
+            completion_tokens=event.completion_tokens or 0,
+            cost_usd=event.cost_usd,
+        )
+    head: dict[str, Any] = {
+        "sequence": event.sequence,
+        "run": event.run,
+        "source": EventSource(event.source),
+        "created_at": event.created_at,
+        "usage": usage,
+    }
+    match decode_body(event):
+        case MessageBody() as body:
+            return _Message(**head, text=body.text, image_urls=list(body.image_urls))
+        case ToolCallBody() as body:
+            arguments = dict(body.arguments)
+            return _ToolCall(
+                **head, call_id=body.call_id, tool_name=body.tool_name, arguments=arguments, thought=body.thought
+            )
+        case ToolResultBody() as body:
+            return _ToolResult(
+                **head,
+                tool_call=body.tool_call_sequence,
+                output=body.output,
+                truncated=body.truncated,
+                is_error=body.is_error,
+            )
+        case StateChangeBody() as body:
+            problem = _Problem(code=body.problem.code.name, message=body.problem.message) if body.problem else None
+            return _StateChange(**head, agent_state=body.agent_state, problem=problem)
+        case None:
+            return None

@@ -1,0 +1,1 @@
+"""What is measured, how, and against whom. Every benchmark prints its table; none fails on a time."""

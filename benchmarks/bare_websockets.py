@@ -1,0 +1,42 @@
+"""The peer of ``fan_out``: sends one change to every socket, at every line of its standard input."""
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime
+
+from websockets.asyncio.server import ServerConnection, broadcast, serve
+
+
+async def main() -> None:
+    """Print the port, then serve until the input ends."""
+    sockets: set[ServerConnection] = set()
+
+    async def keep(socket: ServerConnection) -> None:
+        sockets.add(socket)
+        await socket.wait_closed()
+        sockets.discard(socket)
+
+    async with serve(keep, "127.0.0.1", 0, compression=None) as server:
+        print(next(iter(server.sockets)).getsockname()[1], flush=True)
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while await reader.readline():
+            conversation = {
+                "id": "0b0f7d0e-6a8c-4a53-8f4e-0d5a3e0e9b11",
+                "title": "Bench",
+                "status": "STOPPED",
+                "agentState": None,
+                "statusReason": None,
+                "updatedAt": datetime.now(UTC).isoformat(),
+            }
+            change = {
+                "conversation": conversation,
+                "previousStatus": "RUNNING",
+                "occurredAt": datetime.now(UTC).isoformat(),
+            }
+            payload = {"data": {"conversationStatusChanged": change}}
+            broadcast(sockets, json.dumps({"id": "1", "type": "next", "payload": payload}))
+
+
+asyncio.run(main())

@@ -1,0 +1,67 @@
+"""What every test may ask for."""
+
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.client import Client
+from tests.postgres import PostgresServer
+from tests.scripted_llm import ScriptedLLM, echo
+from tests.server import RunningServer, running_server
+
+pytest_plugins = ("tests.postgres",)
+
+
+@pytest.fixture(scope="session")
+def scripted_llm() -> Iterator[ScriptedLLM]:
+    """The scripted LLM of this process."""
+    with ScriptedLLM() as llm:
+        yield llm
+
+
+@pytest.fixture
+def llm(scripted_llm: ScriptedLLM) -> ScriptedLLM:
+    """The scripted LLM without a script: it answers ``answer to <message>``."""
+    scripted_llm.reset()
+    scripted_llm.default = echo()
+    return scripted_llm
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty database: whoever asks for it runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'parley.db'}"
+    else:
+        server = cast("PostgresServer", request.getfixturevalue("postgres_server"))
+        with server.database() as url:
+            yield url
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server's data directory."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def server(data_dir: Path, database_url: str) -> Iterator[RunningServer]:
+    """A server for the tests of one module, on each database."""
+    with running_server(data_dir, database_url=database_url) as started:
+        yield started
+
+
+@pytest.fixture
+async def client(server: RunningServer) -> AsyncGenerator[Client]:
+    """A caller that nobody else is."""
+    async with Client(server) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def stranger(server: RunningServer) -> AsyncGenerator[Client]:
+    """Another caller."""
+    async with Client(server) as caller:
+        yield caller

@@ -1,0 +1,111 @@
+"""A whole server for tests: uvicorn on a free port of 127.0.0.1, in a thread with a loop of its own."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Generator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvicorn
+from pydantic import SecretStr
+
+from app.config import AuthMode, Config, load_config
+from app.main import Parley, create_app
+from app.services.clock import Clock, utc_now
+from tests.tokens import HS256_SECRET
+
+T = TypeVar("T")
+START_SECONDS = 30.0
+CALL_SECONDS = 30.0
+
+
+class RunningServer:
+    """A server and the house behind it. One at a time in a process, since DBOS allows only one."""
+
+    def __init__(self, config: Config, clock: Clock = utc_now) -> None:
+        self.config = config
+        self._clock = clock
+        self._started: Future[int] = Future()
+        self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
+        self.house: Parley
+        self._loop: asyncio.AbstractEventLoop
+        self._server: uvicorn.Server
+
+    @property
+    def url(self) -> str:
+        """Where HTTP is answered, without a slash at the end."""
+        return f"http://127.0.0.1:{self._started.result(START_SECONDS)}"
+
+    @property
+    def socket_url(self) -> str:
+        """Where WebSockets are answered."""
+        return self.url.replace("http", "ws", 1) + "/graphql"
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in the server's own loop, such as a chore of its housekeeping."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_SECONDS)
+
+    def start(self) -> None:
+        """Return once it answers."""
+        self._thread.start()
+        self._started.result(START_SECONDS)
+
+    def stop(self) -> None:
+        """Shut down as a signal would."""
+        self._server.should_exit = True
+        self._thread.join(START_SECONDS)
+
+    def _serve(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as error:
+            if not self._started.done():
+                self._started.set_exception(error)
+            raise
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.house = Parley(self.config, clock=self._clock)
+        app = create_app(self.config, parley=self.house)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host="127.0.0.1",
+                port=0,
+                log_config=None,
+                access_log=False,
+                ws="websockets-sansio",
+                ws_max_size=self.config.max_body_bytes,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        serving = asyncio.create_task(self._server.serve())
+        while not self._server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if not serving.done():
+            self._started.set_result(self._server.servers[0].sockets[0].getsockname()[1])
+        await serving
+        if not self._started.done():
+            self._started.set_exception(RuntimeError("the server did not start"))
+
+
+@contextmanager
+def running_server(
+    data_dir: Path, *, database_url: str | None = None, clock: Clock = utc_now, **settings: object
+) -> Generator[RunningServer]:
+    """A server with bearer tokens signed by ``HS256_SECRET``, so that every test can be a caller of its own."""
+    given: dict[str, Any] = {
+        "auth": AuthMode.JWT,
+        "jwt_secret": SecretStr(HS256_SECRET.get_secret_value()),
+        "llm_private_base_urls": True,
+        "llm_rate_limit_wait_seconds": 0.05,
+        **settings,
+    }
+    server = RunningServer(load_config(env_file=None, data_dir=data_dir, database_url=database_url, **given), clock)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
