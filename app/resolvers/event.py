@@ -1,0 +1,47 @@
+"""Events: the subscriptions to a conversation's log and to the answer that is being written."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+import strawberry
+
+from app.context import Context
+from app.errors import NotFound
+from app.schema import event
+from app.schema.connection import parse_event_cursor
+from app.schema.event import EventEdge, MessageDelta
+from app.schema.node import conversation_key
+
+Info = strawberry.Info[Context, None]
+ConversationId = Annotated[strawberry.ID, strawberry.argument(description="The conversation.")]
+
+
+async def follow(
+    info: Info,
+    conversation_id: ConversationId,
+    after: Annotated[
+        str | None,
+        strawberry.argument(description='The last cursor that was seen. Null: only new events; "": from the first one.'),
+    ] = None,
+) -> AsyncGenerator[EventEdge]:
+    key = conversation_key(conversation_id)
+    if key is None:
+        raise _not_found()
+    sequence = parse_event_cursor(after) if after is not None else None
+    async with aclosing(info.context.services.event.follow(info.context.owner_id, key, sequence)) as rows:
+        async for row in rows:
+            yield event.edge(row)
+
+
+async def deltas(info: Info, conversation_id: ConversationId) -> AsyncGenerator[MessageDelta]:
+    key = conversation_key(conversation_id)
+    if key is None:
+        raise _not_found()
+    async with aclosing(info.context.services.event.deltas(info.context.owner_id, key)) as pieces:
+        async for piece in pieces:
+            yield MessageDelta(answer_id=strawberry.ID(piece.answer_id), text=piece.text)
+
+
+def _not_found() -> NotFound:
+    return NotFound("The conversation does not exist.", path=("conversationId",))

@@ -1,0 +1,39 @@
+"""Refetching by global id."""
+
+import asyncio
+from typing import Annotated
+
+import strawberry
+
+from app.context import Context
+from app.schema import conversation, event, settings
+from app.schema.node import ConversationKey, EventKey, Node, SettingsKey, parse_id
+from app.schema.scalar import invalid
+
+Info = strawberry.Info[Context, None]
+MAX_IDS = 100
+
+
+async def get(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="A global ID.")]  # noqa: A002  The contract's name.
+) -> Node | None:
+    match parse_id(id):
+        case ConversationKey(key):
+            row = await info.context.conversations.load(key)
+            return conversation.convert(row) if row is not None else None
+        case EventKey(conversation_key, sequence):
+            found = await info.context.events.load((conversation_key, sequence))
+            return event.convert(found) if found is not None else None
+        case SettingsKey(key):
+            saved = await info.context.settings.load(key)
+            return settings.convert(saved) if saved is not None else None
+        case None:
+            return None
+
+
+async def get_many(
+    info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="Global IDs, at most 100.")]
+) -> list[Node | None]:
+    if len(ids) > MAX_IDS:
+        raise invalid(f"`ids` has at most {MAX_IDS} ids.")
+    return list(await asyncio.gather(*(get(info, given) for given in ids)))

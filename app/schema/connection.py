@@ -1,0 +1,100 @@
+"""Pages: page information, cursors, and the bounds of what may be asked for."""
+
+import base64
+import json
+from datetime import datetime
+from uuid import UUID
+
+import strawberry
+
+from app.models.conversation import Conversation, ConversationOrder, ConversationOrderField, Position
+from app.schema.scalar import invalid
+
+MAX_FIRST = 100
+DEFAULT_EVENTS = 50
+CURSOR_MAX_LENGTH = 4000
+MAX_SEQUENCE = 2**31 - 1
+
+
+@strawberry.type(description="Relay page information.")
+class PageInfo:
+    """Where the page lies."""
+
+    has_next_page: bool = strawberry.field(description="Whether there is more behind this page.")
+    has_previous_page: bool = strawberry.field(description="Whether there is more before this page.")
+    start_cursor: str | None = strawberry.field(description="Cursor of the first edge; null on an empty page.")
+    end_cursor: str | None = strawberry.field(description="Cursor of the last edge; null on an empty page.")
+
+
+def check_count(name: str, value: int | None, default: int) -> int:
+    """The number of edges that was asked for, from 1 to 100. Raises an expected error."""
+    if value is None:
+        return default
+    if not 1 <= value <= MAX_FIRST:
+        raise invalid(f"`{name}` is between 1 and {MAX_FIRST}.")
+    return value
+
+
+def conversation_cursor(row: Conversation, order: ConversationOrder) -> str:
+    """Where a row stands in an order: its sort key and its id."""
+    key = row.title_folded
+    if order.field is ConversationOrderField.CREATED_AT:
+        key = row.created_at.isoformat()
+    elif order.field is ConversationOrderField.UPDATED_AT:
+        key = row.updated_at.isoformat()
+    return _encode([order.field.value, key, row.id.hex])
+
+
+def parse_conversation_cursor(cursor: str, order: ConversationOrder) -> Position:
+    """The place that a cursor names. Raises an expected error for one that is malformed or of another order."""
+    match _decode(cursor):
+        case [str(field), str(key), str(hexadecimal)] if field == order.field.value:
+            try:
+                row_id = UUID(hexadecimal)
+                if order.field is ConversationOrderField.TITLE:
+                    key.encode()
+                    if "\x00" in key:
+                        raise _malformed()
+                    return Position(key, row_id)
+                moment = datetime.fromisoformat(key)
+            except ValueError:
+                raise _malformed() from None
+            if moment.tzinfo is not None:
+                return Position(moment, row_id)
+        case _:
+            pass
+    raise _malformed()
+
+
+def event_cursor(sequence: int) -> str:
+    """Where an event stands in its log."""
+    return _encode([sequence])
+
+
+def parse_event_cursor(cursor: str) -> int:
+    """The sequence that a cursor names; 0, before the first event, for an empty one. Raises an expected error."""
+    if not cursor:
+        return 0
+    match _decode(cursor):
+        case [int(sequence)] if 0 <= sequence <= MAX_SEQUENCE and not isinstance(sequence, bool):
+            return sequence
+        case _:
+            raise _malformed()
+
+
+def _malformed() -> Exception:
+    return invalid("The cursor is not valid here: use one that this field returned, with the same order.")
+
+
+def _encode(parts: list[object]) -> str:
+    text = json.dumps(parts, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str) -> object:
+    if len(cursor) > CURSOR_MAX_LENGTH:
+        raise _malformed()
+    try:
+        return json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (ValueError, RecursionError):
+        raise _malformed() from None

@@ -1,0 +1,385 @@
+"""Conversations: types, connections, filters, inputs and payloads."""
+
+from datetime import datetime
+
+import strawberry
+from strawberry import Private
+
+from app.context import Context
+from app.models import conversation as models
+from app.models.conversation import (
+    AgentState,
+    ConversationOrderField,
+    ConversationStatus,
+    ConversationTrigger,
+    OrderDirection,
+)
+from app.schema import event
+from app.schema.connection import PageInfo, conversation_cursor
+from app.schema.event import EventConnection, EventEdge, event_query
+from app.schema.node import Node, conversation_id
+from app.schema.problem import Problem
+from app.schema.scalar import JSON, URI, invalid
+from app.schema.user_error import (
+    CreateConversationError,
+    DeleteConversationError,
+    RenameConversationError,
+    SendMessageError,
+    StartConversationError,
+    StopConversationError,
+)
+from app.services.conversation import ConversationPage
+from app.services.message import Message
+from app.services.status_feed import StatusUpdate
+
+Info = strawberry.Info[Context, None]
+
+TITLE_CONTAINS_MAX_LENGTH = 200
+
+
+@strawberry.type(description="What LLM calls took.")
+class TokenUsage:
+    """Usage."""
+
+    prompt_tokens: int = strawberry.field(description="Tokens that were sent.")
+    completion_tokens: int = strawberry.field(description="Tokens that were answered.")
+    cost_usd: float | None = strawberry.field(description="US dollars; null when the model's price is unknown.")
+
+
+@strawberry.type(description="A conversation with an agent.")
+class Conversation(Node):
+    """A conversation."""
+
+    row: Private[models.Conversation]
+    title: str = strawberry.field(description="1 to 200 characters.")
+    title_is_auto_generated: bool = strawberry.field(description="False once a user renamed it.")
+    status: ConversationStatus = strawberry.field(description="Whether its runtime is there.")
+    status_reason: Problem | None = strawberry.field(
+        description="Why it failed, paused or was stopped by the server; null otherwise."
+    )
+    agent_state: AgentState | None = strawberry.field(description="Null unless `status` is RUNNING.")
+    trigger: ConversationTrigger = strawberry.field(description="What made it.")
+    llm_model: str | None = strawberry.field(description="The model in use; null before the first run.")
+    created_at: datetime = strawberry.field(description="When it was created.")
+    updated_at: datetime = strawberry.field(description="When something last happened in it.")
+    usage: TokenUsage = strawberry.field(description="What all its LLM calls took together.")
+
+    @strawberry.field(
+        description="Event history, oldest first. Neither `first` nor `last`: the last 50. At most 100."
+    )
+    async def events(
+        self,
+        info: Info,
+        first: event.First = None,
+        after: event.After = None,
+        last: event.Last = None,
+        before: event.Before = None,
+        filter: event.Filter = None,  # noqa: A002  The contract's name.
+    ) -> EventConnection:
+        query = event_query(self.row.id, first=first, after=after, last=last, before=before, wanted=filter)
+        return event.connection(await info.context.event_pages.load(query), query)
+
+    @strawberry.field(
+        description="The whole history as one document, which `CreateConversationInput.replay` accepts. Holds no "
+        "secret."
+    )
+    async def trajectory(self, info: Info) -> JSON:
+        context = info.context
+        return JSON(await context.services.conversation.trajectory(context.owner_id, self.row.id))
+
+
+@strawberry.type(description="A conversation and its place in a list.")
+class ConversationEdge:
+    """An edge."""
+
+    cursor: str = strawberry.field(description="Opaque; valid for the same order.")
+    node: Conversation = strawberry.field(description="The conversation.")
+
+
+@strawberry.type(description="A page of conversations.")
+class ConversationConnection:
+    """A page."""
+
+    wanted: Private[models.ConversationFilter]
+    edges: list[ConversationEdge] = strawberry.field(description="The conversations with their cursors.")
+    nodes: list[Conversation] = strawberry.field(description="Shortcut for `edges { node }`.")
+    page_info: PageInfo = strawberry.field(description="Where the page lies.")
+
+    @strawberry.field(description="Counted only when selected.")
+    async def total_count(self, info: Info) -> int:
+        context = info.context
+        return await context.services.conversation.count(context.owner_id, self.wanted)
+
+
+@strawberry.input(description="All that is given must hold.")
+class ConversationFilter:
+    """Which conversations."""
+
+    status: list[ConversationStatus] | None = strawberry.field(default=None, description="Any of these.")
+    trigger: list[ConversationTrigger] | None = strawberry.field(default=None, description="Any of these.")
+    title_contains: str | None = strawberry.field(
+        default=None, description="Case-insensitive substring of the title, at most 200 characters."
+    )
+    created_after: datetime | None = strawberry.field(default=None, description="Created later than this.")
+    created_before: datetime | None = strawberry.field(default=None, description="Created earlier than this.")
+    updated_after: datetime | None = strawberry.field(default=None, description="Updated later than this.")
+    updated_before: datetime | None = strawberry.field(default=None, description="Updated earlier than this.")
+
+    def to_model(self) -> models.ConversationFilter:
+        """The filter in terms of rows. Raises an expected error."""
+        title = self.title_contains
+        if title is not None and (len(title) > TITLE_CONTAINS_MAX_LENGTH or not _is_storable(title)):
+            raise invalid(f"`titleContains` has at most {TITLE_CONTAINS_MAX_LENGTH} characters, all of them valid.")
+        return models.ConversationFilter(
+            statuses=tuple(dict.fromkeys(self.status)) if self.status is not None else None,
+            triggers=tuple(dict.fromkeys(self.trigger)) if self.trigger is not None else None,
+            title_contains=title,
+            created_after=self.created_after,
+            created_before=self.created_before,
+            updated_after=self.updated_after,
+            updated_before=self.updated_before,
+        )
+
+
+@strawberry.input(description="How conversations are ordered; ties are broken by id.")
+class ConversationOrder:
+    """An order."""
+
+    field: ConversationOrderField = strawberry.field(
+        default=ConversationOrderField.CREATED_AT, description="The sort key."
+    )
+    direction: OrderDirection = strawberry.field(default=OrderDirection.DESC, description="Smallest or largest first.")
+
+    def to_model(self) -> models.ConversationOrder:
+        """The order in terms of rows."""
+        return models.ConversationOrder(self.field, self.direction)
+
+
+@strawberry.input(description="What a user says: text, images, or both.")
+class MessageInput:
+    """A message."""
+
+    text: str = strawberry.field(description="At most 100,000 characters; may be blank where there is an image.")
+    image_urls: list[URI] = strawberry.field(
+        default_factory=list, description="At most 10 images, as https or data URLs."
+    )
+
+    def to_message(self) -> Message:
+        """The message, unchecked."""
+        return Message(self.text, tuple(self.image_urls))
+
+
+@strawberry.input(description="A new conversation.")
+class CreateConversationInput:
+    """What it begins with."""
+
+    title: str | None = strawberry.field(
+        default=None, description="Null or omitted: the server generates one from the first message."
+    )
+    initial_message: MessageInput | None = strawberry.field(
+        default=None, description="The first message; without one the agent waits for it."
+    )
+    trigger: ConversationTrigger = strawberry.field(
+        default=ConversationTrigger.GUI, description="What makes the conversation."
+    )
+    attach_conversation_id: bool = strawberry.field(
+        default=False,
+        description="Replace `{conversation_id}` in the first message by the new conversation's ID.",
+    )
+    replay: JSON | None = strawberry.field(
+        default=None,
+        description="A trajectory to play again instead of asking the LLM; excludes `initialMessage`. Checked before "
+        "anything is created.",
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="Same key within 24 h returns the first result again instead of a second conversation.",
+    )
+
+
+@strawberry.input(description="Which conversation, and its title.")
+class RenameConversationInput:
+    """A renaming."""
+
+    id: strawberry.ID = strawberry.field(description="The conversation.")
+    title: str | None = strawberry.field(
+        default=None,
+        description="1 to 200 characters once stripped. Null, omitted or blank: generate one from the first user "
+        "message.",
+    )
+
+
+@strawberry.input(description="Which conversation.")
+class DeleteConversationInput:
+    """A deletion."""
+
+    id: strawberry.ID = strawberry.field(description="The conversation.")
+
+
+@strawberry.input(description="Which conversation.")
+class StartConversationInput:
+    """A start."""
+
+    id: strawberry.ID = strawberry.field(description="The conversation.")
+
+
+@strawberry.input(description="Which conversation.")
+class StopConversationInput:
+    """A stop."""
+
+    id: strawberry.ID = strawberry.field(description="The conversation.")
+
+
+@strawberry.input(description="A message to a conversation.")
+class SendMessageInput:
+    """A message."""
+
+    conversation_id: strawberry.ID = strawberry.field(description="The conversation.")
+    message: MessageInput = strawberry.field(description="What the user says.")
+    idempotency_key: str | None = strawberry.field(
+        default=None, description="Same key returns the first result again instead of a second message."
+    )
+
+
+@strawberry.type(description="What came of it.")
+class CreateConversationPayload:
+    """A result."""
+
+    conversation: Conversation | None = strawberry.field(default=None, description="The new conversation.")
+    conversation_edge: ConversationEdge | None = strawberry.field(default=None, description="For Relay's @prependEdge.")
+    user_errors: list[CreateConversationError] = strawberry.field(
+        default_factory=list, description="Why nothing was created; empty when it was."
+    )
+
+
+@strawberry.type(description="What came of it.")
+class RenameConversationPayload:
+    """A result."""
+
+    conversation: Conversation | None = strawberry.field(default=None, description="The renamed conversation.")
+    user_errors: list[RenameConversationError] = strawberry.field(
+        default_factory=list, description="Why nothing was renamed; empty when it was."
+    )
+
+
+@strawberry.type(description="What came of it.")
+class DeleteConversationPayload:
+    """A result."""
+
+    deleted_conversation_id: strawberry.ID | None = strawberry.field(
+        default=None, description="For Relay's @deleteEdge / @deleteRecord and cache eviction."
+    )
+    user_errors: list[DeleteConversationError] = strawberry.field(
+        default_factory=list, description="Why nothing was deleted; empty when it was."
+    )
+
+
+@strawberry.type(description="What came of it.")
+class StartConversationPayload:
+    """A result."""
+
+    conversation: Conversation | None = strawberry.field(default=None, description="The started conversation.")
+    user_errors: list[StartConversationError] = strawberry.field(
+        default_factory=list, description="Why nothing was started; empty when it was."
+    )
+
+
+@strawberry.type(description="What came of it.")
+class StopConversationPayload:
+    """A result."""
+
+    conversation: Conversation | None = strawberry.field(default=None, description="The stopped conversation.")
+    user_errors: list[StopConversationError] = strawberry.field(
+        default_factory=list, description="Why nothing was stopped; empty when it was."
+    )
+
+
+@strawberry.type(description="What came of it.")
+class SendMessagePayload:
+    """A result."""
+
+    event_edge: EventEdge | None = strawberry.field(default=None, description="The message in the log.")
+    conversation: Conversation | None = strawberry.field(default=None, description="The conversation.")
+    user_errors: list[SendMessageError] = strawberry.field(
+        default_factory=list, description="Why nothing was sent; empty when it was."
+    )
+
+
+@strawberry.type(description="A conversation's status after a change.")
+class ConversationStatusChange:
+    """A change."""
+
+    conversation: Conversation | None = strawberry.field(description="Normalised caches update from this.")
+    deleted_conversation_id: strawberry.ID | None = strawberry.field(
+        description="Set instead of `conversation` when it was deleted."
+    )
+    previous_status: ConversationStatus | None = strawberry.field(
+        description="Null for the snapshot sent on subscribing, and for a new conversation."
+    )
+    occurred_at: datetime = strawberry.field(description="When it changed.")
+
+
+def convert(row: models.Conversation) -> Conversation:
+    """The conversation of a row. A value of a newer release is shown as the nearest one that is known."""
+    status = ConversationStatus.__members__.get(row.status, ConversationStatus.ERROR)
+    agent_state = AgentState.__members__.get(row.agent_state or "")
+    return Conversation(
+        id=conversation_id(row.id),
+        row=row,
+        title=row.title,
+        title_is_auto_generated=row.title_is_auto_generated,
+        status=status,
+        status_reason=Problem.of_names(row.reason_code, row.reason_message),
+        agent_state=agent_state if status is ConversationStatus.RUNNING else None,
+        trigger=ConversationTrigger.__members__.get(row.trigger, ConversationTrigger.API),
+        llm_model=row.llm_model,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        usage=TokenUsage(
+            prompt_tokens=row.prompt_tokens,
+            completion_tokens=row.completion_tokens,
+            cost_usd=row.cost_usd if row.is_cost_known else None,
+        ),
+    )
+
+
+def edge(row: models.Conversation, order: models.ConversationOrder) -> ConversationEdge:
+    """The edge of a row."""
+    return ConversationEdge(cursor=conversation_cursor(row, order), node=convert(row))
+
+
+def connection(page: ConversationPage, query: models.ConversationQuery) -> ConversationConnection:
+    """A page as the API shows it."""
+    edges = [edge(row, query.order) for row in page.rows]
+    return ConversationConnection(
+        wanted=query.filter,
+        edges=edges,
+        nodes=[found.node for found in edges],
+        page_info=PageInfo(
+            has_next_page=page.has_next_page,
+            has_previous_page=query.after is not None,
+            start_cursor=edges[0].cursor if edges else None,
+            end_cursor=edges[-1].cursor if edges else None,
+        ),
+    )
+
+
+def status_change(update: StatusUpdate) -> ConversationStatusChange:
+    """A change as the API shows it."""
+    deleted = update.deleted_conversation_id
+    return ConversationStatusChange(
+        conversation=convert(update.conversation) if update.conversation is not None else None,
+        deleted_conversation_id=conversation_id(deleted) if deleted is not None else None,
+        previous_status=ConversationStatus.__members__.get(update.previous_status or ""),
+        occurred_at=update.occurred_at,
+    )
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in text
+
+

@@ -1,0 +1,120 @@
+"""Enumerations: the models' own, with a description for every value."""
+
+from enum import Enum
+from typing import TypeVar
+
+import strawberry
+from strawberry.types.enum import StrawberryEnumDefinition
+
+from app.errors import ErrorCode
+from app.models.conversation import (
+    AgentState,
+    ConversationOrderField,
+    ConversationStatus,
+    ConversationTrigger,
+    OrderDirection,
+)
+from app.models.event import EventSource
+
+E = TypeVar("E", bound=Enum)
+
+
+def _describe(enumeration: type[E], description: str, values: dict[E, str]) -> None:
+    """Make a model's enumeration a GraphQL one; its values are the members' names."""
+    strawberry.enum(enumeration, description=description)
+    definition: StrawberryEnumDefinition = enumeration.__strawberry_definition__  # type: ignore[attr-defined]
+    described = {member.name: text for member, text in values.items()}
+    for value in definition.values:
+        value.description = described[value.name]
+
+
+_describe(
+    OrderDirection,
+    "Smallest or largest first.",
+    {OrderDirection.ASC: "Smallest, oldest or A first.", OrderDirection.DESC: "Largest, newest or Z first."},
+)
+_describe(
+    ConversationStatus,
+    "Lifecycle of a conversation's runtime. Clients must tolerate values added later.",
+    {
+        ConversationStatus.STARTING: "The runtime is being prepared.",
+        ConversationStatus.RUNNING: "The runtime is up; see `agentState` for what the agent does.",
+        ConversationStatus.STOPPED: "Not running; may be started again.",
+        ConversationStatus.ARCHIVED: "Not running; cannot be started again.",
+        ConversationStatus.ERROR: "Start or run failed; see `statusReason`.",
+    },
+)
+_describe(
+    AgentState,
+    "What the agent inside a RUNNING conversation is doing.",
+    {
+        AgentState.LOADING: "It is getting ready.",
+        AgentState.RUNNING: "It works on the user's message.",
+        AgentState.AWAITING_USER_INPUT: "It has answered, and waits for the user.",
+        AgentState.AWAITING_USER_CONFIRMATION: "It waits until the user allows or refuses a tool call.",
+        AgentState.PAUSED: "It stopped before the end, at a limit or because the conversation was stopped.",
+        AgentState.FINISHED: "It says that the task is done.",
+        AgentState.REJECTED: "It refuses the task.",
+        AgentState.RATE_LIMITED: "It waits because the LLM's provider limits the rate.",
+        AgentState.ERROR: "It failed.",
+    },
+)
+_describe(
+    ConversationTrigger,
+    "What made the conversation.",
+    {
+        ConversationTrigger.GUI: "A person at a front end.",
+        ConversationTrigger.API: "A program.",
+        ConversationTrigger.SUGGESTED_TASK: "A task that was suggested to the user.",
+        ConversationTrigger.RESOLVER: "An issue or a pull request to be resolved.",
+    },
+)
+_describe(
+    ConversationOrderField,
+    "What conversations are ordered by.",
+    {
+        ConversationOrderField.CREATED_AT: "When it was created.",
+        ConversationOrderField.UPDATED_AT: "When something last happened in it.",
+        ConversationOrderField.TITLE: "Its title, upper and lower case alike.",
+    },
+)
+_describe(
+    EventSource,
+    "Who caused an event.",
+    {
+        EventSource.USER: "The user.",
+        EventSource.AGENT: "The agent.",
+        EventSource.ENVIRONMENT: "The server or a tool.",
+    },
+)
+_describe(
+    ErrorCode,
+    "Machine-readable reason. `$` is illegal in a GraphQL name, so it became `_`; `Problem.messageId` and "
+    "`UserError.messageId` carry the original.",
+    {
+        ErrorCode.CONFIGURATION_SETTINGS_NOT_FOUND: "CONFIGURATION$SETTINGS_NOT_FOUND: the caller never saved "
+        "settings.",
+        ErrorCode.STATUS_ERROR_LLM_AUTHENTICATION: "STATUS$ERROR_LLM_AUTHENTICATION: the LLM provider refused the API "
+        "key.",
+        ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE: "STATUS$ERROR_LLM_SERVICE_UNAVAILABLE: the LLM provider does "
+        "not answer, or limits the rate for too long.",
+        ErrorCode.STATUS_ERROR_LLM_OUT_OF_CREDITS: "STATUS$ERROR_LLM_OUT_OF_CREDITS: the account at the LLM provider "
+        "has no credit left.",
+        ErrorCode.STATUS_GIT_PROVIDER_AUTHENTICATION_ERROR: "STATUS$GIT_PROVIDER_AUTHENTICATION_ERROR: the git host "
+        "refused the token.",
+        ErrorCode.NOT_FOUND: "The object does not exist or the caller may not see it.",
+        ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR: "STATUS$ERROR_LLM_INTERNAL_SERVER_ERROR: the LLM call "
+        "failed, or the run did.",
+        ErrorCode.STATUS_ERROR_LLM_CONTENT_POLICY_VIOLATION: "STATUS$ERROR_LLM_CONTENT_POLICY_VIOLATION: the LLM "
+        "provider refused the content.",
+        ErrorCode.LIMIT_REACHED: "The agent reached `maxIterations` or `maxBudgetUsd`.",
+        ErrorCode.WORKSPACE_ERROR: "The workspace could not be prepared: sandbox or clone failed.",
+        ErrorCode.AGENT_STUCK: "The agent repeated the same call with the same result.",
+        ErrorCode.IDLE_TIMEOUT: "Stopped after waiting for input too long.",
+        ErrorCode.MADE_ROOM: "Stopped while waiting for input, to make room for another of the caller's "
+        "conversations.",
+        ErrorCode.TOO_MANY_RUNNING: "The caller already runs as many conversations as the server allows.",
+        ErrorCode.INVALID_INPUT: "An input field is out of range or malformed; see `path`.",
+        ErrorCode.INVALID_STATE: "The conversation's status does not allow this action.",
+    },
+)

@@ -1,0 +1,221 @@
+"""Events: one GraphQL type for each kind of body."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import strawberry
+from strawberry import Private
+
+from app.context import Context
+from app.models import event as models
+from app.models.conversation import AgentState
+from app.models.event import EventQuery, EventSource, decode_body
+from app.schema.connection import DEFAULT_EVENTS, PageInfo, check_count, event_cursor, parse_event_cursor
+from app.schema.node import Node, event_id
+from app.schema.problem import Problem
+from app.schema.scalar import JSON, URI, invalid
+from app.services.event import EventPage
+
+Info = strawberry.Info[Context, None]
+
+UNREADABLE = "This event can't be read by this release of the server."
+
+
+@strawberry.interface(
+    description="One entry of a conversation's log. New implementations may appear; select the interface fields for "
+    "unknown ones."
+)
+class Event(Node):
+    """What all events have."""
+
+    sequence: int = strawberry.field(description="Strictly increasing inside one conversation.")
+    created_at: datetime = strawberry.field(description="When it happened.")
+    source: EventSource = strawberry.field(description="Who caused it.")
+
+
+@strawberry.type(description="Somebody said something.")
+class MessageEvent(Event, Node):
+    """A message."""
+
+    text: str = strawberry.field(description="What was said; Markdown where an agent said it.")
+    image_urls: list[URI] = strawberry.field(description="Images that belong to it.")
+
+
+@strawberry.type(description="The agent asked for a tool.")
+class ToolCallEvent(Event, Node):
+    """A tool call."""
+
+    tool_name: str = strawberry.field(description="The tool's name.")
+    arguments: JSON = strawberry.field(description="The call's arguments, as the agent gave them.")
+    thought: str | None = strawberry.field(description="What the agent said before the call.")
+
+
+@strawberry.type(description="A tool answered.")
+class ToolResultEvent(Event, Node):
+    """A tool's result."""
+
+    call: Private[tuple[UUID, int] | None]
+    output: str = strawberry.field(description="What the tool answered, possibly shortened.")
+    truncated: bool = strawberry.field(description="Whether the output was shortened.")
+    is_error: bool = strawberry.field(description="Whether the call failed.")
+
+    @strawberry.field(description="The call that this answers.")
+    async def tool_call(self, info: Info) -> ToolCallEvent | None:
+        if self.call is None:
+            return None
+        row = await info.context.events.load(self.call)
+        event = convert(row) if row is not None else None
+        return event if isinstance(event, ToolCallEvent) else None
+
+
+@strawberry.type(description="The agent's state changed.")
+class StateChangeEvent(Event, Node):
+    """A change of state."""
+
+    agent_state: AgentState = strawberry.field(description="The new state.")
+    problem: Problem | None = strawberry.field(description="Why, where there is something to say.")
+
+
+@strawberry.type(description="An event and its place in the log.")
+class EventEdge:
+    """An edge."""
+
+    cursor: str = strawberry.field(description="Opaque; resume behind this event with it.")
+    node: Event = strawberry.field(description="The event.")
+
+
+@strawberry.type(description="A page of events, oldest first.")
+class EventConnection:
+    """A page."""
+
+    edges: list[EventEdge] = strawberry.field(description="The events with their cursors.")
+    nodes: list[Event] = strawberry.field(description="Shortcut for `edges { node }`.")
+    page_info: PageInfo = strawberry.field(description="Where the page lies.")
+
+
+@strawberry.input(description="All that is given must hold.")
+class EventFilter:
+    """Which events."""
+
+    source: list[EventSource] | None = strawberry.field(default=None, description="Any of these.")
+
+
+@strawberry.type(description="A piece of an answer that is being written.")
+class MessageDelta:
+    """A piece."""
+
+    answer_id: strawberry.ID = strawberry.field(description="The same for every piece of one answer.")
+    text: str = strawberry.field(description="Text to append.")
+
+
+def convert(row: models.Event) -> Event:
+    """The event of a row. One that this release can't read is shown as a message that says so."""
+    row_id = event_id(row.conversation_id, row.sequence)
+    source = EventSource.__members__.get(row.source, EventSource.ENVIRONMENT)
+    head = (row_id, row.sequence, row.created_at, source)
+    match decode_body(row):
+        case models.MessageBody(text, image_urls):
+            return _message(*head, text, image_urls)
+        case models.ToolCallBody() as body:
+            return ToolCallEvent(
+                id=row_id,
+                sequence=row.sequence,
+                created_at=row.created_at,
+                source=source,
+                tool_name=body.tool_name,
+                arguments=JSON(body.arguments),
+                thought=body.thought,
+            )
+        case models.ToolResultBody() as body:
+            return ToolResultEvent(
+                id=row_id,
+                sequence=row.sequence,
+                created_at=row.created_at,
+                source=source,
+                call=(row.conversation_id, body.tool_call_sequence),
+                output=body.output,
+                truncated=body.truncated,
+                is_error=body.is_error,
+            )
+        case models.StateChangeBody(agent_state, problem):
+            return StateChangeEvent(
+                id=row_id,
+                sequence=row.sequence,
+                created_at=row.created_at,
+                source=source,
+                agent_state=agent_state,
+                problem=Problem.of(problem) if problem else None,
+            )
+        case None:
+            return _message(*head, UNREADABLE, ())
+
+
+def edge(row: models.Event) -> EventEdge:
+    """The edge of a row."""
+    return EventEdge(cursor=event_cursor(row.sequence), node=convert(row))
+
+
+def event_query(
+    conversation_id: UUID,
+    *,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+    wanted: EventFilter | None,
+) -> EventQuery:
+    """The page that the arguments ask for. Raises expected errors."""
+    if first is not None and last is not None:
+        raise invalid("Give `first` or `last`, not both.")
+    backward = first is None
+    sources = wanted.source if wanted is not None else None
+    return EventQuery(
+        conversation_id=conversation_id,
+        limit=check_count("last", last, DEFAULT_EVENTS) if backward else check_count("first", first, DEFAULT_EVENTS),
+        after=parse_event_cursor(after) if after is not None else None,
+        before=parse_event_cursor(before) if before is not None else None,
+        backward=backward,
+        sources=tuple(dict.fromkeys(sources)) if sources is not None else None,
+    )
+
+
+def connection(page: EventPage, query: EventQuery) -> EventConnection:
+    """A page as the API shows it."""
+    edges = [edge(row) for row in page.events]
+    is_more_before = page.has_more if query.backward else query.after is not None
+    is_more_behind = query.before is not None if query.backward else page.has_more
+    return EventConnection(
+        edges=edges,
+        nodes=[found.node for found in edges],
+        page_info=PageInfo(
+            has_next_page=is_more_behind,
+            has_previous_page=is_more_before,
+            start_cursor=edges[0].cursor if edges else None,
+            end_cursor=edges[-1].cursor if edges else None,
+        ),
+    )
+
+
+def _message(
+    row_id: strawberry.ID, sequence: int, created_at: datetime, source: EventSource, text: str, urls: tuple[str, ...]
+) -> MessageEvent:
+    return MessageEvent(
+        id=row_id,
+        sequence=sequence,
+        created_at=created_at,
+        source=source,
+        text=text,
+        image_urls=[URI(url) for url in urls],
+    )
+
+
+EVENT_TYPES = (MessageEvent, ToolCallEvent, ToolResultEvent, StateChangeEvent)
+
+First = Annotated[int | None, strawberry.argument(description="How many events from the start, 1 to 100.")]
+Last = Annotated[int | None, strawberry.argument(description="How many events from the end, 1 to 100.")]
+After = Annotated[str | None, strawberry.argument(description="Only events behind this cursor.")]
+Before = Annotated[str | None, strawberry.argument(description="Only events before this cursor.")]
+Filter = Annotated[EventFilter | None, strawberry.argument(description="Only these events.")]
+
+

@@ -1,0 +1,28 @@
+"""Why something failed."""
+
+import strawberry
+
+from app.errors import ErrorCode
+from app.models import conversation as models
+
+
+@strawberry.type(description="Why something failed, as state (not as a request error).")
+class Problem:
+    """A reason."""
+
+    code: ErrorCode = strawberry.field(description="Machine-readable reason.")
+    message_id: str = strawberry.field(description="Original i18n id, e.g. `STATUS$ERROR_LLM_AUTHENTICATION`.")
+    message: str = strawberry.field(description="For people; may change.")
+
+    @classmethod
+    def of(cls, problem: models.Problem) -> "Problem":
+        """From a model's problem."""
+        return cls(code=problem.code, message_id=problem.code.message_id, message=problem.message)
+
+    @classmethod
+    def of_names(cls, code: str | None, message: str | None) -> "Problem | None":
+        """From what a row holds; a code of a newer release is shown as a failed run."""
+        if code is None:
+            return None
+        known = ErrorCode.__members__.get(code, ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR)
+        return cls(code=known, message_id=known.message_id, message=message or "")

@@ -1,0 +1,110 @@
+"""Scalars."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NewType
+
+import strawberry
+from graphql import GraphQLError, ValueNode
+from graphql.language import StringValueNode
+from pydantic import SecretStr
+from strawberry.types.scalar import ScalarDefinition
+
+from app.errors import ErrorCode
+
+SECRET_MAX_LENGTH = 10_000
+# A data URL of an image is one of these.
+URI_MAX_LENGTH = 6 * 1024 * 1024
+
+JSON = NewType("JSON", object)
+URI = NewType("URI", str)
+
+
+def invalid(message: str) -> GraphQLError:
+    """A refused argument or input, as an expected error."""
+    code = ErrorCode.INVALID_INPUT
+    return GraphQLError(message, extensions={"code": code.name, "messageId": code.message_id})
+
+
+def _serialize_datetime(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat()
+
+
+def _parse_datetime(value: object) -> datetime:
+    if not isinstance(value, str) or len(value) > 64:  # noqa: PLR2004  Longer than any date.
+        raise invalid("A DateTime is a string, such as 2026-01-31T12:00:00Z.")
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        raise invalid("A DateTime looks like 2026-01-31T12:00:00Z.") from None
+    if parsed.tzinfo is None or "T" not in value.upper():
+        raise invalid("A DateTime has a time and an offset, such as 2026-01-31T12:00:00+01:00.")
+    try:
+        return parsed.astimezone(UTC)
+    except OverflowError:
+        raise invalid("The DateTime is out of range.") from None
+
+
+def _refuse_secret(_value: object) -> str:
+    raise GraphQLError("A Secret can't be read.")
+
+
+def _parse_secret(value: object) -> SecretStr:
+    # The message must not hold the value, whatever it is.
+    if not isinstance(value, str):
+        raise invalid("A Secret is a string.")
+    if len(value) > SECRET_MAX_LENGTH:
+        raise invalid(f"A Secret has at most {SECRET_MAX_LENGTH} characters.")
+    return SecretStr(value)
+
+
+def _parse_secret_literal(node: ValueNode, _variables: Mapping[str, Any] | None = None) -> SecretStr:
+    return _parse_secret(node.value if isinstance(node, StringValueNode) else None)
+
+
+def _parse_uri(value: object) -> str:
+    if not isinstance(value, str):
+        raise invalid("A URI is a string.")
+    if len(value) > URI_MAX_LENGTH or not value.isprintable() or " " in value:
+        raise invalid(f"A URI has at most {URI_MAX_LENGTH} characters, and no spaces or control characters.")
+    return value
+
+
+def _parse_json(value: object) -> object:
+    return value
+
+
+SCALARS: dict[object, ScalarDefinition] = {
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description="Date and time with offset, RFC 3339 profile.",
+        specified_by_url="https://scalars.graphql.org/andimarek/date-time.html",
+        serialize=_serialize_datetime,
+        parse_value=_parse_datetime,
+    ),
+    JSON: strawberry.scalar(
+        name="JSON",
+        description="Arbitrary JSON value. Only used where the shape belongs to a third party (tool arguments).",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
+        serialize=lambda value: value,
+        parse_value=_parse_json,
+    ),
+    SecretStr: strawberry.scalar(
+        name="Secret",
+        description="Write-only secret. Accepted as a string in inputs; the server refuses to serialise it, so it can "
+        "never be read back.",
+        specified_by_url="https://spec.graphql.org/September2025/#sec-String",
+        serialize=_refuse_secret,
+        parse_value=_parse_secret,
+        parse_literal=_parse_secret_literal,
+    ),
+    URI: strawberry.scalar(
+        name="URI",
+        description="Absolute URI.",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc3986",
+        serialize=str,
+        parse_value=_parse_uri,
+    ),
+}
+
+

@@ -1,0 +1,103 @@
+"""Settings: what a caller chose."""
+
+from typing import TypeVar
+
+import strawberry
+from pydantic import SecretStr
+
+from app.models import settings as models
+from app.schema.node import Node, settings_id
+from app.schema.scalar import URI
+from app.schema.user_error import UpdateSettingsError
+from app.services.settings import UNSET, Unset, UpdateSettings
+
+T = TypeVar("T")
+
+
+@strawberry.type(description="The caller's settings: one per caller.")
+class Settings(Node):
+    """Settings."""
+
+    llm_model: str = strawberry.field(
+        description="A LiteLLM model name, such as `anthropic/claude-sonnet-4-5` or `ollama/llama3`."
+    )
+    llm_base_url: URI | None = strawberry.field(
+        description="An OpenAI-compatible endpoint; null: the provider's own."
+    )
+    llm_api_key_set: bool = strawberry.field(description="The key itself cannot be read.")
+    max_iterations: int = strawberry.field(description="LLM calls that one user message may cause.")
+    max_budget_usd: float | None = strawberry.field(
+        description="The agent pauses when a conversation has cost this much, in US dollars; null: no limit."
+    )
+    confirmation_mode: bool = strawberry.field(description="Tool calls wait for `respondToToolCall`.")
+
+
+@strawberry.input(description="Omitted: unchanged. Null: back to the default.")
+class UpdateSettingsInput:
+    """A change."""
+
+    llm_model: str | None = strawberry.field(
+        default=strawberry.UNSET, description="A LiteLLM model name; the default is `demo/assistant`."
+    )
+    llm_base_url: URI | None = strawberry.field(
+        default=strawberry.UNSET, description="An OpenAI-compatible endpoint, http or https."
+    )
+    llm_api_key: SecretStr | None = strawberry.field(
+        default=strawberry.UNSET, description="Null deletes the stored key."
+    )
+    max_iterations: int | None = strawberry.field(
+        default=strawberry.UNSET, description="LLM calls that one user message may cause, 1 to 1000; default 100."
+    )
+    max_budget_usd: float | None = strawberry.field(
+        default=strawberry.UNSET, description="Cost at which the agent pauses, in US dollars; default: no limit."
+    )
+    confirmation_mode: bool | None = strawberry.field(
+        default=strawberry.UNSET, description="Whether tool calls wait for `respondToToolCall`; default false."
+    )
+
+    def to_command(self) -> UpdateSettings:
+        """The change, unchecked."""
+        return UpdateSettings(
+            llm_model=_given(self.llm_model),
+            llm_base_url=_given(self.llm_base_url),
+            llm_api_key=_given(self.llm_api_key),
+            max_iterations=_given(self.max_iterations),
+            max_budget_usd=_given(self.max_budget_usd),
+            confirmation_mode=_given(self.confirmation_mode),
+        )
+
+
+@strawberry.type(description="What came of it.")
+class UpdateSettingsPayload:
+    """A result."""
+
+    settings: Settings | None = strawberry.field(default=None, description="The settings as they are saved now.")
+    user_errors: list[UpdateSettingsError] = strawberry.field(
+        default_factory=list, description="Why nothing was saved; empty when it was."
+    )
+
+
+@strawberry.type(description="What came of it.")
+class ResetSettingsPayload:
+    """A result."""
+
+    deleted_settings_id: strawberry.ID | None = strawberry.field(
+        description="The settings that are gone; null where there were none."
+    )
+
+
+def convert(row: models.Settings) -> Settings:
+    """The settings of a row."""
+    return Settings(
+        id=settings_id(row.id),
+        llm_model=row.llm_model,
+        llm_base_url=URI(row.llm_base_url) if row.llm_base_url is not None else None,
+        llm_api_key_set=row.llm_api_key_encrypted is not None,
+        max_iterations=row.max_iterations,
+        max_budget_usd=row.max_budget_usd,
+        confirmation_mode=row.confirmation_mode,
+    )
+
+
+def _given(value: T) -> T | Unset:
+    return UNSET if value is strawberry.UNSET else value

