@@ -38,7 +38,9 @@ CACHED_DOCUMENTS = 500
 class Query:
     """Queries."""
 
-    node: Node | None = strawberry.field(resolver=resolvers.node.get, description="Refetch any object by its global ID.")
+    node: Node | None = strawberry.field(
+        resolver=resolvers.node.get, description="Refetch any object by its global ID."
+    )
     nodes: list[Node | None] = strawberry.field(
         resolver=resolvers.node.get_many,
         description="Refetch objects; the order of `ids` is kept, null for what is not visible. At most 100.",
@@ -65,13 +67,15 @@ class Mutation:
         resolver=resolvers.conversation.rename, description="Give a conversation a title, or have one made."
     )
     delete_conversation: DeleteConversationPayload = strawberry.field(
-        resolver=resolvers.conversation.delete, description="Stop a conversation, and delete it with its log and workspace."
+        resolver=resolvers.conversation.delete,
+        description="Stop a conversation, and delete it with its log and workspace.",
     )
     start_conversation: StartConversationPayload = strawberry.field(
         resolver=resolvers.conversation.start, description="Bring a stopped conversation back to waiting for input."
     )
     stop_conversation: StopConversationPayload = strawberry.field(
-        resolver=resolvers.conversation.stop, description="Stop a conversation at once; nothing of its run comes after this."
+        resolver=resolvers.conversation.stop,
+        description="Stop a conversation at once; nothing of its run comes after this.",
     )
     send_message: SendMessagePayload = strawberry.field(
         resolver=resolvers.conversation.send_message,
@@ -120,9 +124,7 @@ class Masking(MaskErrors):
             return _rewritten(error, original.message, {"code": _code(original)})
         reference = new_reference_id()
         log.error("graphql.unexpected_error", reference=reference, path=error.path, exc_info=original)
-        return _rewritten(
-            error, "An unexpected error occurred.", {"code": "INTERNAL_ERROR", "reference": reference}
-        )
+        return _rewritten(error, "An unexpected error occurred.", {"code": "INTERNAL_ERROR", "reference": reference})
 
 
 class Schema(strawberry.Schema):
@@ -163,7 +165,10 @@ def _code(error: AppError) -> str:
 
 def _rewritten(error: GraphQLError, message: str, extensions: dict[str, object]) -> GraphQLError:
     return GraphQLError(
-        message, nodes=error.nodes, source=error.source, positions=error.positions, path=error.path, extensions=extensions
+        message,
+        nodes=error.nodes,
+        source=error.source,
+        positions=error.positions,
+        path=error.path,
+        extensions=extensions,
     )
-
-

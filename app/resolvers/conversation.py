@@ -45,7 +45,8 @@ MAX_IDS = 100
 
 
 async def get(
-    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The conversation.")]  # noqa: A002  The contract's name.
+    info: Info,
+    id: Annotated[strawberry.ID, strawberry.argument(description="The conversation.")],  # noqa: A002  The contract's name.
 ) -> Conversation | None:
     key = conversation_key(id)
     row = await info.context.conversations.load(key) if key is not None else None

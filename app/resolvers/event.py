@@ -22,7 +22,9 @@ async def follow(
     conversation_id: ConversationId,
     after: Annotated[
         str | None,
-        strawberry.argument(description='The last cursor that was seen. Null: only new events; "": from the first one.'),
+        strawberry.argument(
+            description='The last cursor that was seen. Null: only new events; "": from the first one.'
+        ),
     ] = None,
 ) -> AsyncGenerator[EventEdge]:
     key = conversation_key(conversation_id)

@@ -15,7 +15,8 @@ MAX_IDS = 100
 
 
 async def get(
-    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="A global ID.")]  # noqa: A002  The contract's name.
+    info: Info,
+    id: Annotated[strawberry.ID, strawberry.argument(description="A global ID.")],  # noqa: A002  The contract's name.
 ) -> Node | None:
     match parse_id(id):
         case ConversationKey(key):

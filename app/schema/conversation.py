@@ -64,9 +64,7 @@ class Conversation(Node):
     updated_at: datetime = strawberry.field(description="When something last happened in it.")
     usage: TokenUsage = strawberry.field(description="What all its LLM calls took together.")
 
-    @strawberry.field(
-        description="Event history, oldest first. Neither `first` nor `last`: the last 50. At most 100."
-    )
+    @strawberry.field(description="Event history, oldest first. Neither `first` nor `last`: the last 50. At most 100.")
     async def events(
         self,
         info: Info,
@@ -381,5 +379,3 @@ def _is_storable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return "\x00" not in text
-
-

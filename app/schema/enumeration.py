@@ -111,8 +111,7 @@ _describe(
         ErrorCode.WORKSPACE_ERROR: "The workspace could not be prepared: sandbox or clone failed.",
         ErrorCode.AGENT_STUCK: "The agent repeated the same call with the same result.",
         ErrorCode.IDLE_TIMEOUT: "Stopped after waiting for input too long.",
-        ErrorCode.MADE_ROOM: "Stopped while waiting for input, to make room for another of the caller's "
-        "conversations.",
+        ErrorCode.MADE_ROOM: "Stopped while waiting for input, to make room for another of the caller's conversations.",
         ErrorCode.TOO_MANY_RUNNING: "The caller already runs as many conversations as the server allows.",
         ErrorCode.INVALID_INPUT: "An input field is out of range or malformed; see `path`.",
         ErrorCode.INVALID_STATE: "The conversation's status does not allow this action.",

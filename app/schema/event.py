@@ -217,5 +217,3 @@ Last = Annotated[int | None, strawberry.argument(description="How many events fr
 After = Annotated[str | None, strawberry.argument(description="Only events behind this cursor.")]
 Before = Annotated[str | None, strawberry.argument(description="Only events before this cursor.")]
 Filter = Annotated[EventFilter | None, strawberry.argument(description="Only these events.")]
-
-

@@ -106,5 +106,3 @@ SCALARS: dict[object, ScalarDefinition] = {
         parse_value=_parse_uri,
     ),
 }
-
-

@@ -21,9 +21,7 @@ class Settings(Node):
     llm_model: str = strawberry.field(
         description="A LiteLLM model name, such as `anthropic/claude-sonnet-4-5` or `ollama/llama3`."
     )
-    llm_base_url: URI | None = strawberry.field(
-        description="An OpenAI-compatible endpoint; null: the provider's own."
-    )
+    llm_base_url: URI | None = strawberry.field(description="An OpenAI-compatible endpoint; null: the provider's own.")
     llm_api_key_set: bool = strawberry.field(description="The key itself cannot be read.")
     max_iterations: int = strawberry.field(description="LLM calls that one user message may cause.")
     max_budget_usd: float | None = strawberry.field(

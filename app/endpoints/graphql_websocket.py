@@ -1,0 +1,213 @@
+"""Subscriptions (and queries and mutations) over WebSocket: the protocol graphql-transport-ws."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import structlog
+from graphql import GraphQLError
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from strawberry.exceptions import ConnectionRejectionError
+from strawberry.http.async_base_view import AsyncWebSocketAdapter
+from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
+    ConnectionInitMessage,
+    Message,
+    SubscribeMessage,
+)
+from strawberry.types.unset import UnsetType
+from strawberry.types.unset import UNSET
+
+from app.config import Config
+from app.context import Context, Services
+from app.endpoints.graphql_http import encode
+from app.errors import Unauthenticated
+from app.graphql import Schema
+from app.services.auth import Authenticator, bearer_token
+
+log = structlog.get_logger(__name__)
+
+MAX_OPERATIONS = 100
+ID_MAX_LENGTH = 200
+BAD_REQUEST = 4400
+FORBIDDEN = 4403
+
+
+class GraphQLSocket:
+    """Accepts connections. Strawberry's handler speaks the protocol; this one mends where it strays from it."""
+
+    def __init__(self, config: Config, schema: Schema, services: Services, authenticator: Authenticator) -> None:
+        self._config = config
+        self._schema = schema
+        self._services = services
+        self.authenticator = authenticator
+
+    async def __call__(self, socket: WebSocket) -> None:
+        """Serve one connection to its end."""
+        if GRAPHQL_TRANSPORT_WS_PROTOCOL not in socket.scope["subprotocols"]:
+            await socket.accept()
+            await socket.close(4406, "Subprotocol not acceptable")
+            return
+        await socket.accept(GRAPHQL_TRANSPORT_WS_PROTOCOL)
+        adapter = _Adapter(socket, self._config.websocket_send_timeout_seconds)
+        handler = _Handler(self, adapter, self._schema, Context(self._services), self._config)
+        handler.header_token = socket.headers.get("authorization")
+        try:
+            await handler.handle()
+        finally:
+            handler.cancel_expiry()
+
+    async def on_ws_connect(self, context: Context) -> UnsetType:
+        """Called by the handler when ``connection_init`` has come. Refuses with 4403."""
+        parameters = context.connection_params or {}
+        header = _authorization(parameters)
+        try:
+            context.caller = await self.authenticator.authenticate(bearer_token(header))
+        except Unauthenticated:
+            raise ConnectionRejectionError from None
+        return UNSET
+
+
+class _Adapter(AsyncWebSocketAdapter):
+    """Reads and writes one socket. A client that does not take a message in time loses the connection."""
+
+    def __init__(self, socket: WebSocket, send_timeout_seconds: float) -> None:
+        self._socket = socket
+        self._send_timeout_seconds = send_timeout_seconds
+
+    async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object]:
+        """The messages that come, parsed."""
+        while self._socket.application_state is not WebSocketState.DISCONNECTED:
+            try:
+                text = await self._socket.receive_text()
+            except WebSocketDisconnect:
+                return
+            except KeyError as error:
+                raise NonTextMessageReceived from error
+            try:
+                message = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                if not ignore_parsing_errors:
+                    raise NonJsonMessageReceived from error
+                continue
+            yield message
+
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        """Send. Raises WebSocketDisconnected, also where the client is too slow."""
+        try:
+            async with asyncio.timeout(self._send_timeout_seconds):
+                await self._socket.send_text(encode(message).decode())
+        except TimeoutError:
+            log.info("websocket.too_slow")
+            raise WebSocketDisconnected from None
+        except (WebSocketDisconnect, RuntimeError) as error:
+            # Starlette raises RuntimeError for a socket that was closed meanwhile.
+            raise WebSocketDisconnected from error
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close, unless it is closed."""
+        with suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+            async with asyncio.timeout(self._send_timeout_seconds):
+                await self._socket.close(code, reason)
+
+
+class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
+    """One connection."""
+
+    def __init__(
+        self, endpoint: GraphQLSocket, adapter: _Adapter, schema: Schema, context: Context, config: Config
+    ) -> None:
+        super().__init__(
+            view=cast("Any", endpoint),
+            websocket=adapter,
+            context=context,
+            root_value=None,
+            schema=schema,
+            connection_init_wait_timeout=timedelta(seconds=config.websocket_init_timeout_seconds),
+            max_subscriptions_per_connection=MAX_OPERATIONS,
+        )
+        self.header_token: str | None = None
+        self._expiry: asyncio.Task[None] | None = None
+
+    def cancel_expiry(self) -> None:
+        """The connection has ended before its token."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+
+    async def handle_message(self, message: Message) -> None:
+        """Refuse what is no message before it is looked into."""
+        if not _is_message(message):
+            await self.handle_invalid_message("Failed to parse message")
+            return
+        await super().handle_message(message)
+
+    async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
+        """Authenticate by the payload, else by the header of the handshake; note when the token ends."""
+        payload = message.get("payload")
+        if payload is None:
+            message = cast("ConnectionInitMessage", {**message, "payload": {}})
+        if isinstance(payload, dict | None) and _authorization(payload or {}) is None and self.header_token:
+            message = cast(
+                "ConnectionInitMessage", {**message, "payload": {**(payload or {}), "authorization": self.header_token}}
+            )
+        await super().handle_connection_init(message)
+        caller = self.context.caller
+        if self.connection_acknowledged and caller is not None and caller.expires_at is not None:
+            self._expiry = asyncio.create_task(self._end_at(caller.expires_at))
+
+    async def handle_subscribe(self, message: SubscribeMessage) -> None:
+        """Refuse a malformed operation without ending its neighbours' connection for it."""
+        payload = message["payload"]
+        is_operation = (
+            isinstance(payload.get("query"), str)
+            and isinstance(payload.get("variables"), dict | None)
+            and isinstance(payload.get("operationName"), str | None)
+        )
+        if not is_operation:
+            await self.handle_invalid_message("The payload of subscribe has a query, and variables as an object")
+            return
+        await super().handle_subscribe(message)
+
+    async def _end_at(self, moment: datetime) -> None:
+        await asyncio.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
+        await self.websocket.close(FORBIDDEN, "Token expired")
+
+    async def run_operation(self, operation: Any) -> None:  # noqa: ANN401  Strawberry's own class, which it does not export.
+        """Run; a client that has gone, or an operation that can't be told, is no failure."""
+        with suppress(WebSocketDisconnected):
+            await super().run_operation(operation)
+
+    @staticmethod
+    def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:
+        # An operation that can't begin is answered with an error message, as the protocol has it.
+        return None
+
+
+def _is_message(message: object) -> bool:
+    if not isinstance(message, dict):
+        return False
+    fields = cast("dict[str, object]", message)
+    kind, operation_id = fields.get("type"), fields.get("id")
+    if not isinstance(kind, str):
+        return False
+    if kind in {"subscribe", "complete"}:
+        if not isinstance(operation_id, str) or not 1 <= len(operation_id) <= ID_MAX_LENGTH:
+            return False
+        return kind == "complete" or isinstance(fields.get("payload"), dict)
+    return True
+
+
+def _authorization(parameters: Mapping[str, object]) -> str | None:
+    """The ``Authorization`` of a payload, however its name is written; or a bare ``token``."""
+    for name, value in parameters.items():
+        if isinstance(value, str):
+            if name.lower() == "authorization":
+                return value
+            if name.lower() == "token":
+                return f"Bearer {value}"
+    return None

@@ -1,0 +1,82 @@
+"""What every request passes: where it may come from, and the headers of its answer."""
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.config import AuthMode, Config, is_loopback
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+DEFAULT_POLICY = "default-src 'none'; frame-ancestors 'none'"
+
+
+class Guard:
+    """Refuses requests that a foreign page sends through somebody's browser.
+
+    Without bearer tokens a page on any site could otherwise drive the server on this machine: by a request of its own
+    (its ``Origin`` tells), or by a name of its own that it points to 127.0.0.1 (the ``Host`` tells).
+    """
+
+    def __init__(self, app: ASGIApp, config: Config) -> None:
+        self._app = app
+        self._is_local = config.auth is AuthMode.NONE
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in config.allowed_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, or refuse with 403 (421 for a foreign host name)."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refusal = self._refusal(headers)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    answer.setdefault(name, value)
+                answer.setdefault("Content-Security-Policy", DEFAULT_POLICY)
+            await send(message)
+
+        if refusal is None:
+            await self._app(scope, receive, send_with_headers)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+        else:
+            status, reason = refusal
+            body = {"errors": [{"message": reason, "extensions": {"code": "FORBIDDEN"}}]}
+            await JSONResponse(body, status)(scope, receive, send_with_headers)
+
+    def _refusal(self, headers: Headers) -> tuple[int, str] | None:
+        host = headers.get("host", "")
+        if self._is_local and not _is_local_name(host):
+            return 421, "Without bearer tokens the server answers to local names only."
+        origin = headers.get("origin")
+        if origin is not None:
+            if origin.lower() in self._origins or _same_host(origin, host):
+                return None
+            return 403, "This origin may not call the server: see PARLEY_ALLOWED_ORIGINS."
+        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+            return 403, "Other sites may not call the server."
+        return None
+
+
+def _same_host(origin: str, host: str) -> bool:
+    return bool(host) and urlsplit(origin).netloc.lower() == host.lower()
+
+
+def _is_local_name(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        return False
+    return name is not None and is_loopback(name)
