@@ -1,5 +1,6 @@
-"""Parley's tests. Failed assertions of shared modules show their values too."""
+"""Parley's tests."""
 
 import pytest
 
-pytest.register_assert_rewrite("tests")
+# conftest.py imports it before it names it as a plugin, and pytest wants to be told first.
+pytest.register_assert_rewrite("tests.postgres")

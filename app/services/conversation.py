@@ -215,8 +215,7 @@ class ConversationService:
             await self._idempotency.remember(session, key, conversation.id, event.sequence)
         self._tell(conversation, *stopped)
         await self._submit(conversation)
-        if conversation.title_revision == 0 and conversation.title_is_auto_generated:
-            self._name(conversation)
+        self._name(conversation)
         return conversation, event
 
     async def start(self, owner_id: str, conversation_id: UUID) -> Conversation:
@@ -339,7 +338,9 @@ class ConversationService:
             await self._engine.submit(conversation.id, conversation.active_run)
 
     def _name(self, conversation: Conversation) -> None:
-        self._background.start("name conversation", self._title.name(conversation))
+        """Have a title made in the background, where there is none but the default one."""
+        if conversation.title_is_auto_generated and conversation.title_revision == 0:
+            self._background.start("name conversation", self._title.name(conversation))
 
     def _tell(self, *conversations: Conversation) -> None:
         for conversation in conversations:
