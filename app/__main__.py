@@ -98,8 +98,8 @@ def _rotate_secrets(_options: argparse.Namespace) -> int:
     return 0
 
 
-def _config(**overrides: object) -> Config:
-    config = load_config(**{name: value for name, value in overrides.items() if value is not None})
+def _config(*, host: str | None = None, port: int | None = None) -> Config:
+    config = load_config(host=host, port=port)
     configure_logging(config)
     structlog.get_logger(__name__).debug("configuration.loaded")
     return config

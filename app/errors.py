@@ -47,7 +47,10 @@ class ErrorCode(StrEnum):
 
 
 class AppError(Exception):
-    """An expected failure. ``path`` points into the mutation's ``input``; ``message`` is for people and holds no secret."""
+    """An expected failure.
+
+    ``path`` points into the mutation's ``input``; ``message`` is for people and holds no secret.
+    """
 
     code: ErrorCode = ErrorCode.INVALID_INPUT
 

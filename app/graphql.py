@@ -1,11 +1,9 @@
 """Query, Mutation and Subscription become the schema, with its limits and its masking."""
 
-from collections.abc import Iterable
-
 import strawberry
 import structlog
 from graphql import GraphQLError
-from strawberry.extensions import MaskErrors, MaxTokensLimiter, ParserCache, SchemaExtension, ValidationCache
+from strawberry.extensions import MaskErrors, MaxTokensLimiter, ParserCache, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
@@ -15,7 +13,6 @@ from app.logs import new_reference_id
 from app.schema.conversation import (
     Conversation,
     ConversationConnection,
-    ConversationStatusChange,
     CreateConversationPayload,
     DeleteConversationPayload,
     RenameConversationPayload,
@@ -23,7 +20,7 @@ from app.schema.conversation import (
     StartConversationPayload,
     StopConversationPayload,
 )
-from app.schema.event import EVENT_TYPES, EventEdge, MessageDelta
+from app.schema.event import EVENT_TYPES
 from app.schema.node import Node
 from app.schema.scalar import SCALARS
 from app.schema.settings import ResetSettingsPayload, Settings, UpdateSettingsPayload
@@ -94,17 +91,17 @@ class Mutation:
 class Subscription:
     """Subscriptions."""
 
-    conversation_status_changed: ConversationStatusChange = strawberry.subscription(
+    conversation_status_changed = strawberry.subscription(
         resolver=resolvers.conversation.status_changed,
         description="Sends the current status of each conversation first, so nothing is lost between a query and "
         "this. Null: all of the caller's.",
     )
-    conversation_events: EventEdge = strawberry.subscription(
+    conversation_events = strawberry.subscription(
         resolver=resolvers.event.follow,
         description="Replays events after the cursor `after` (null: only new ones), then follows. Resume with the "
         "last `cursor`; the stream ends when the conversation is deleted.",
     )
-    message_deltas: MessageDelta = strawberry.subscription(
+    message_deltas = strawberry.subscription(
         resolver=resolvers.event.deltas,
         description="The agent's answer while it is being written. Nothing is kept: the finished answer comes as a "
         "`MessageEvent`.",
@@ -142,15 +139,13 @@ def build_schema() -> Schema:
         subscription=Subscription,
         types=EVENT_TYPES,
         config=StrawberryConfig(scalar_map=SCALARS),
-        extensions=list(_extensions()),
+        extensions=[
+            lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
+            lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
+            lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
+            Masking,
+        ],
     )
-
-
-def _extensions() -> Iterable[type[SchemaExtension] | SchemaExtension]:
-    yield lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS)
-    yield lambda: ParserCache(maxsize=CACHED_DOCUMENTS)
-    yield lambda: ValidationCache(maxsize=CACHED_DOCUMENTS)
-    yield Masking
 
 
 def _is_from_code(error: GraphQLError) -> bool:

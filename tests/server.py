@@ -82,7 +82,7 @@ class RunningServer:
             )
         )
         serving = asyncio.create_task(self._server.serve())
-        while not self._server.started and not serving.done():
+        while not self._server.started and not serving.done():  # noqa: ASYNC110  uvicorn has no event to wait for.
             await asyncio.sleep(0.01)
         if not serving.done():
             self._started.set_result(self._server.servers[0].sockets[0].getsockname()[1])

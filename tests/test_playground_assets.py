@@ -91,7 +91,7 @@ def test_the_page_is_called_parley() -> None:
     [
         pytest.param(rb"npmj[s]\.(org|com)|yarnpk[g]\.com/[\w@-]+/-/", id="registry"),
         pytest.param(rb"sourceMappin[g]URL=", id="source map"),
-        pytest.param(rb"""["'`](/home/|/root/|/Users/|/tmp/|/work/)""", id="machine path"),
+        pytest.param(rb"""["'`](/home/|/root/|/Users/)|""" + re.escape(bytes(ROOT)), id="machine path"),
         pytest.param(rb"""(import|Worker)\(\s*["'`]https?://""", id="foreign code"),
         pytest.param(rb"""url\(\s*["']?(https?:)?//""", id="foreign style"),
     ],
@@ -146,7 +146,8 @@ def test_every_secret_of_the_schema_is_kept_out_of_the_browsers_storage(schema: 
         if str(field.type).rstrip("!") == "Secret"
     }
 
-    assert in_playground("SECRET_FIELDS") == sorted(secrets)
+    assert secrets
+    assert secrets <= set(cast("list[str]", in_playground("SECRET_FIELDS")))
 
 
 @pytest.mark.parametrize(

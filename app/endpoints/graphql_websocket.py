@@ -147,21 +147,20 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
         """Authenticate by the payload, else by the header of the handshake; note when the token ends."""
-        payload = message.get("payload")
-        if payload is None:
-            message = cast("ConnectionInitMessage", {**message, "payload": {}})
-        if isinstance(payload, dict | None) and _authorization(payload or {}) is None and self.header_token:
-            message = cast(
-                "ConnectionInitMessage", {**message, "payload": {**(payload or {}), "authorization": self.header_token}}
-            )
+        payload = cast("object", message.get("payload"))
+        if payload is None or isinstance(payload, dict):
+            parameters = cast("dict[str, object]", payload or {})
+            if _authorization(parameters) is None and self.header_token:
+                parameters = {**parameters, "authorization": self.header_token}
+            message = cast("ConnectionInitMessage", {**message, "payload": parameters})
         await super().handle_connection_init(message)
         caller = self.context.caller
-        if self.connection_acknowledged and caller is not None and caller.expires_at is not None:
+        if self._expiry is None and caller is not None and caller.expires_at is not None:
             self._expiry = asyncio.create_task(self._end_at(caller.expires_at))
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
         """Refuse a malformed operation without ending its neighbours' connection for it."""
-        payload = message["payload"]
+        payload = cast("Mapping[str, object]", message["payload"])
         is_operation = (
             isinstance(payload.get("query"), str)
             and isinstance(payload.get("variables"), dict | None)
@@ -182,7 +181,7 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             await super().run_operation(operation)
 
     @staticmethod
-    def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:
+    def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004  Strawberry passes it.
         # An operation that can't begin is answered with an error message, as the protocol has it.
         return None
 

@@ -1,7 +1,7 @@
 """Enumerations: the models' own, with a description for every value."""
 
 from enum import Enum
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
@@ -22,7 +22,7 @@ E = TypeVar("E", bound=Enum)
 def _describe(enumeration: type[E], description: str, values: dict[E, str]) -> None:
     """Make a model's enumeration a GraphQL one; its values are the members' names."""
     strawberry.enum(enumeration, description=description)
-    definition: StrawberryEnumDefinition = enumeration.__strawberry_definition__  # type: ignore[attr-defined]
+    definition = cast("StrawberryEnumDefinition", getattr(enumeration, "__strawberry_definition__"))  # noqa: B009  Strawberry adds it, unseen by a type checker.
     described = {member.name: text for member, text in values.items()}
     for value in definition.values:
         value.description = described[value.name]

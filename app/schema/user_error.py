@@ -1,6 +1,6 @@
 """Expected failures of mutations, returned as data."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 
@@ -99,9 +99,9 @@ def not_found(*path: str) -> NotFoundError:
     )
 
 
-def of_error(error: AppError) -> UserError:
+def of_error(error: AppError) -> Any:  # noqa: ANN401  Each payload takes a union of its own.
     """The user error of an expected failure. Any other failure is raised again."""
-    head = {
+    head: dict[str, Any] = {
         "code": error.code,
         "message_id": error.code.message_id,
         "message": error.message,
@@ -109,7 +109,7 @@ def of_error(error: AppError) -> UserError:
     }
     match error:
         case errors.LLMAuthentication():
-            return LlmAuthenticationError(**head, llm_model=error.llm_model)  # type: ignore[arg-type]
+            return LlmAuthenticationError(**head, llm_model=error.llm_model)
         case errors.TooManyRunning():
             return TooManyRunningError(**head, limit=error.limit)
         case errors.InvalidState():
