@@ -32,6 +32,7 @@ _LIBRARY_LOGGERS = (
 # Least severe level of a library, unless `PARLEY_LOG_LEVEL=DEBUG` asks for everything. The HTTP clients and uvicorn's
 # WebSocket lines show whole addresses, whose query may carry a key; the others narrate their start-up.
 _LIBRARY_LEVELS: Mapping[str, int] = {
+    "alembic": logging.WARNING,
     "dbos": logging.WARNING,
     "httpcore": logging.WARNING,
     "httpx": logging.WARNING,
