@@ -1,0 +1,101 @@
+"""Real processes for tests: the server as its users run it, and the scripted LLM beside it."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+
+START_SECONDS = 40.0
+STOP_SECONDS = 20.0
+JSON = dict[str, Any]
+
+
+class ServerProcess:
+    """``python -m app serve`` on a free port, for one local caller; killed and started again as a test likes."""
+
+    def __init__(self, data_dir: Path, database_url: str | None = None, **settings: str) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
+        self._environment: Mapping[str, str] = {
+            **inherited,
+            "PARLEY_DATA_DIR": str(data_dir),
+            **({"PARLEY_DATABASE_URL": database_url} if database_url else {}),
+            **{f"PARLEY_{name.upper()}": value for name, value in settings.items()},
+        }
+        self._process: asyncio.subprocess.Process | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        """Return once it answers."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "app",
+            "serve",
+            "--port",
+            "0",
+            env=self._environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        self.url = await printed(self._process, "Parley ready at ")
+
+    async def end(self, how: signal.Signals) -> int:
+        """Send a signal and wait for the end; the exit code."""
+        assert self._process is not None
+        self._process.send_signal(how)
+        async with asyncio.timeout(STOP_SECONDS):
+            await self._process.communicate()
+        code, self._process = self._process.returncode, None
+        return code or 0
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        if self._process is not None:
+            await self.end(signal.SIGKILL)
+
+    async def execute(self, query: str, **variables: object) -> JSON:
+        """The data of a document."""
+        async with httpx.AsyncClient(timeout=START_SECONDS) as client:
+            answer = await client.post(f"{self.url}graphql", json={"query": query, "variables": variables})
+        body = answer.json()
+        assert not body.get("errors"), body
+        return cast("JSON", body["data"])
+
+
+async def printed(process: asyncio.subprocess.Process, prefix: str) -> str:
+    """What stands behind the prefix in the first line that has it."""
+    assert process.stdout is not None
+    async with asyncio.timeout(START_SECONDS):
+        async for line in process.stdout:
+            text = line.decode()
+            if text.startswith(prefix):
+                return text.removeprefix(prefix).strip()
+    raise RuntimeError(f"the process ended before it printed {prefix!r}")
+
+
+@asynccontextmanager
+async def scripted_llm_process(pieces: int = 5, pause_seconds: float = 0.02) -> AsyncGenerator[str]:
+    """The base URL of an LLM that answers ``answer to <message>`` and outlives the server."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.scripted_llm",
+        "--port",
+        "0",
+        "--pieces",
+        str(pieces),
+        "--pause",
+        str(pause_seconds),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield await printed(process, "")
+    finally:
+        process.kill()
+        await process.communicate()
