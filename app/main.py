@@ -57,7 +57,7 @@ class Parley:
             clock,
             private_base_urls=_private_base_urls(config),
         )
-        workspace = WorkspaceService(config.data_dir / "workspaces", self.database, clock)
+        self.workspace = workspace = WorkspaceService(config.data_dir / "workspaces", self.database, clock)
         title = TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds)
         self.loop = AgentLoop(
             config,

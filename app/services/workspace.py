@@ -53,10 +53,11 @@ class WorkspaceService:
             await WorkspaceRemovalRepository(session).delete(conversation_id)
         return True
 
-    async def retry_removals(self) -> None:
-        """Carry out the removals whose time has come."""
+    async def retry_removals(self, *, at_once: bool = False) -> None:
+        """Carry out the removals whose time has come (``at_once``: all of them)."""
+        moment = self._clock() + (LAST_RETRY if at_once else timedelta())
         async with self._database.read() as session:
-            due = await WorkspaceRemovalRepository(session).due(self._clock(), REMOVALS_PER_ROUND)
+            due = await WorkspaceRemovalRepository(session).due(moment, REMOVALS_PER_ROUND)
         for removal in due:
             await self.remove(removal.conversation_id)
 
