@@ -35,4 +35,4 @@ class _Assets(StaticFiles):
 
 def routes() -> list[BaseRoute]:
     """The page and its assets."""
-    return [Route("/", page), Mount("/playground", _Assets(directory=DIRECTORY))]
+    return [Route("/", page), Mount("/playground/assets", _Assets(directory=DIRECTORY / "assets"))]

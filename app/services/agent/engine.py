@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
 
+from app.models.database import is_outage
 from app.services.agent.loop import AgentLoop, Outcome
 from app.services.agent.takeover import Takeover
 from app.services.wakeups import POLL_SECONDS, Wakeups, run_topic
