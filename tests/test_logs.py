@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import cast
 
 import pytest
@@ -72,6 +72,16 @@ def test_a_record_is_one_line_of_text() -> None:
     assert line.split() == ["[warning", "]", "run.retried", "[app.tests]", "attempt=2"]
     # Escape sequences are for terminals, and this is none.
     assert "\x1b" not in stream.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def untouched_litellm_logger() -> Iterator[None]:
+    """The server silences LiteLLM's logger in its process for good; these tests want it as it comes."""
+    logger = logging.getLogger("LiteLLM")
+    level = logger.level
+    logger.setLevel(logging.NOTSET)
+    yield
+    logger.setLevel(level)
 
 
 @pytest.mark.parametrize("name", ["dbos", "LiteLLM", "uvicorn.error", "sqlalchemy.engine", "asyncio", "some.library"])

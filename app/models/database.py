@@ -1,5 +1,6 @@
 """The database: one writer and many readers, on SQLite or PostgreSQL by URL alone."""
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -110,6 +111,7 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
+        json_deserializer=_lenient_json,
     )
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
@@ -133,6 +135,14 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
     return engine
+
+
+def _lenient_json(text: str) -> object:
+    """JSON as PostgreSQL would have refused to store it becomes ``None``: one bad row must not cost a whole page."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _postgres_engine(url: URL) -> AsyncEngine:

@@ -372,7 +372,9 @@ async def _created(session: AsyncSession, owner_id: str, earlier: IdempotencyKey
 async def _sent(session: AsyncSession, owner_id: str, earlier: IdempotencyKey) -> tuple[Conversation, Event]:
     # The transaction that repeats a message holds a connection; a second one for each would use up the pool.
     conversation = await ConversationRepository(session).get(owner_id, earlier.conversation_id)
-    [event] = await EventRepository(session).get_many(owner_id, [(earlier.conversation_id, earlier.event_sequence or 0)])
+    [event] = await EventRepository(session).get_many(
+        owner_id, [(earlier.conversation_id, earlier.event_sequence or 0)]
+    )
     if conversation is None or event is None:
         raise _not_found(("conversationId",))
     return conversation, event
