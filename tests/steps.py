@@ -28,7 +28,7 @@ async def create(client: Client, text: str | None = None, **fields: object) -> J
     if text is not None:
         given["initialMessage"] = {"text": text}
     data = await client.execute(documents.CREATE, input=given)
-    assert data["createConversation"]["userErrors"] == []
+    assert data["createConversation"]["userErrors"] == [], data
     return cast("JSON", data["createConversation"]["conversation"])
 
 

@@ -1,6 +1,6 @@
 """Finding conversations: pages, filters, orders, and what a page costs."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, cast
 from uuid import UUID
@@ -20,7 +20,7 @@ TITLES = ["Straße", "alpha", "Beta", "100%", "under_score", "ÄRGER", "gamma"]
 
 
 @contextmanager
-def counted(server: RunningServer) -> Iterator[list[str]]:
+def counted(server: RunningServer) -> Generator[list[str]]:
     """The statements that reads send meanwhile."""
     statements: list[str] = []
 

@@ -2,14 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from http import HTTPStatus
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from app.config import Config
@@ -38,14 +34,15 @@ def application(
     socket = GraphQLSocket(config, schema, services, authenticator)
     middleware = [Middleware(Guard, config=config)]
     if config.allowed_origins:
-        middleware.append(
+        middleware.insert(
+            0,
             Middleware(
                 CORSMiddleware,
                 allow_origins=list(config.allowed_origins),
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization", "Content-Type"],
                 max_age=PREFLIGHT_SECONDS,
-            )
+            ),
         )
     return Starlette(
         routes=[
@@ -56,15 +53,5 @@ def application(
             *playground.routes(),
         ],
         middleware=middleware,
-        exception_handlers={HTTPException: _refusal},
         lifespan=lifespan,
     )
-
-
-async def _refusal(_request: Request, error: Exception) -> Response:
-    """What is answered where there is nothing, or not by this method."""
-    if not isinstance(error, HTTPException):
-        raise error
-    code = HTTPStatus(error.status_code).name
-    body = {"errors": [{"message": f"{error.detail}.", "extensions": {"code": code}}]}
-    return JSONResponse(body, error.status_code, error.headers)

@@ -296,7 +296,7 @@ class ConversationRepository:
         """Write a title. False when it has been written since ``seen_revision`` was read (``None``: write anyway)."""
         statement = (
             update(Conversation)
-            .where(col(Conversation.owner_id) == conversation.owner_id, col(Conversation.id) == conversation.id)
+            .where(col(Conversation.id) == conversation.id)
             .values(
                 title=title,
                 title_folded=fold(title),

@@ -1,6 +1,5 @@
 """The database: one writer and many readers, on SQLite or PostgreSQL by URL alone."""
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -25,10 +22,6 @@ SQLITE_BUSY_TIMEOUT_SECONDS = 30
 POSTGRES_CONNECTIONS = 20
 POOL_TIMEOUT_SECONDS = 30.0
 STATEMENT_TIMEOUT_SECONDS = 30.0
-
-# Classes of SQLSTATE: connection, transaction rolled back (deadlock), resources, and the server's own shutdown or
-# start; 55000 is a database that takes no connections for now.
-_OUTAGE_STATES = ("08", "40", "53", "57P", "55000")
 
 
 def database_url(config: Config) -> URL:
@@ -52,15 +45,6 @@ def database_url(config: Config) -> URL:
         case other:
             message = f"PARLEY_DATABASE_URL: {other} is not supported; use postgresql:// or sqlite:///"
             raise ValueError(message)
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether the database could not be reached or was too busy: the same work may succeed later, as it is."""
-    if isinstance(error, DBAPIError):
-        state = str(getattr(error.orig, "sqlstate", None) or "")
-        return error.connection_invalidated or isinstance(error, OperationalError) or state.startswith(_OUTAGE_STATES)
-    # A connection that can't be made raises what the system said of it.
-    return isinstance(error, OSError | TimeoutError | PoolTimeoutError)
 
 
 class Database:
@@ -111,7 +95,6 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
-        json_deserializer=_lenient_json,
     )
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
@@ -135,14 +118,6 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
     return engine
-
-
-def _lenient_json(text: str) -> object:
-    """JSON as PostgreSQL would have refused to store it becomes ``None``: one bad row must not cost a whole page."""
-    try:
-        return json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        return None
 
 
 def _postgres_engine(url: URL) -> AsyncEngine:

@@ -1,7 +1,6 @@
 """Workspaces: one directory per conversation, and its removal, which is tried again until it succeeds."""
 
 import asyncio
-import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -72,5 +71,5 @@ class WorkspaceService:
 
 
 def _remove_tree(path: Path) -> None:
-    if os.path.lexists(path):
+    if path.exists():
         shutil.rmtree(path)

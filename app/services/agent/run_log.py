@@ -18,24 +18,18 @@ from app.services.wakeups import Wakeups, events_topic, status_topic
 
 
 class RunEnded(Exception):
-    """The run is not the conversation's active one, or has been begun anew elsewhere: it may write nothing more."""
+    """The run is not the conversation's active one, so it may write nothing more."""
 
 
 class RunLog:
-    """One attempt's view of its run and conversation.
+    """One run's view of its conversation."""
 
-    A later attempt at the same run, begun where this one was taken for dead, ends this one: only one of them writes.
-    """
-
-    def __init__(
-        self, database: Database, wakeups: Wakeups, clock: Clock, conversation_id: UUID, run: int, attempt: int
-    ) -> None:
+    def __init__(self, database: Database, wakeups: Wakeups, clock: Clock, conversation_id: UUID, run: int) -> None:
         self._database = database
         self._wakeups = wakeups
         self._clock = clock
         self.conversation_id = conversation_id
         self.run = run
-        self.attempt = attempt
 
     def now(self) -> datetime:
         """The time."""
@@ -45,7 +39,7 @@ class RunLog:
         """Whether the run may still write."""
         async with self._database.read() as session:
             conversation = await ConversationRepository(session).get_for_run(self.conversation_id)
-        return self._is_active(conversation)
+        return conversation is not None and conversation.active_run == self.run
 
     async def exists(self) -> bool:
         """Whether the conversation is still there."""
@@ -56,7 +50,7 @@ class RunLog:
         """The conversation, and the run's own events without state changes. Raises RunEnded."""
         async with self._database.read() as session:
             conversation = await ConversationRepository(session).get_for_run(self.conversation_id)
-            if conversation is None or not self._is_active(conversation):
+            if conversation is None or conversation.active_run != self.run:
                 raise RunEnded
             return conversation, await EventRepository(session).of_run(self.conversation_id, self.run)
 
@@ -71,7 +65,7 @@ class RunLog:
         async with self._database.write() as session:
             found = await ConversationRepository(session).get_for_run(self.conversation_id)
             conversation = await status.lock(session, found) if found is not None else None
-            if conversation is None or not self._is_active(conversation):
+            if conversation is None or conversation.active_run != self.run:
                 raise RunEnded
             owner_id, status_sequence = conversation.owner_id, conversation.status_sequence
             last_sequence = conversation.last_sequence
@@ -151,13 +145,6 @@ class RunLog:
                 problem=problem,
             )
             conversation.active_run = None
-
-    def _is_active(self, conversation: Conversation | None) -> bool:
-        return (
-            conversation is not None
-            and conversation.active_run == self.run
-            and conversation.run_attempts == self.attempt
-        )
 
 
 def begin_run(conversation: Conversation, run: int) -> None:
