@@ -1,10 +1,17 @@
 """Query, Mutation and Subscription become the schema, with its limits and its masking."""
 
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import cast
+
 import strawberry
 import structlog
-from graphql import GraphQLError
-from strawberry.extensions import MaskErrors, MaxTokensLimiter, ParserCache, ValidationCache
+from graphql import GraphQLError, GraphQLSyntaxError, OperationDefinitionNode
+from strawberry.exceptions import MissingQueryError
+from strawberry.extensions import MaxTokensLimiter, ParserCache, ValidationCache
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext
 
 from app import resolvers
@@ -28,7 +35,22 @@ from app.schema.settings import ResetSettingsPayload, Settings, UpdateSettingsPa
 log = structlog.get_logger(__name__)
 
 MAX_TOKENS = 5000
-CACHED_DOCUMENTS = 500
+# A parsed document takes about a hundred times its text, so both are bounded; what is longer is parsed each time.
+CACHED_DOCUMENTS = 200
+CACHED_DOCUMENT_MAX_LENGTH = 8000
+NO_DOCUMENT = "The request has no `query`, or it is blank."
+UNKNOWN_OPERATION = "The document has no operation of that name: name one of its operations in `operationName`."
+SEVERAL_OPERATIONS = "The document has several operations: name the one to run in `operationName`."
+
+# How graphql-core's messages repeat a value that it refuses. It may be an API key, or an object that holds one.
+_VALUES = (
+    (re.compile(r", but encountered error '.*", re.DOTALL), "."),
+    (re.compile(r"(,|\.( Did you mean [^?]*\?)?) [Ff]ound: .*", re.DOTALL), r".\2"),
+    (re.compile(r"(cannot represent [\w -]*value): .*", re.DOTALL), r"\1."),
+    (re.compile(r"Value '.*' does not exist in", re.DOTALL), "The value does not exist in"),
+    (re.compile(r"(unknown field) '(?![_A-Za-z][_0-9A-Za-z]{0,39}'[.,]).*", re.DOTALL), r"\1."),
+)
+_SYNTAX_VALUE = re.compile(r"\b(Name|Int|Float|String|BlockString|Comment) (\".*\"|'.*')", re.DOTALL)
 
 
 @strawberry.type(description="What can be read.")
@@ -108,27 +130,44 @@ class Subscription:
     )
 
 
-class Masking(MaskErrors):
-    """Expected failures keep their words and get a code; unexpected ones get a reference that the log carries too."""
-
-    def __init__(self) -> None:
-        super().__init__(should_mask_error=_is_from_code)
-
-    def anonymise_error(self, error: GraphQLError) -> GraphQLError:
-        """What the client sees of an error that came out of code."""
-        original = error.original_error
-        if isinstance(original, AppError):
-            return _rewritten(error, original.message, {"code": _code(original)})
-        reference = new_reference_id()
-        log.error("graphql.unexpected_error", reference=reference, path=error.path, exc_info=original)
-        return _rewritten(error, "An unexpected error occurred.", {"code": "INTERNAL_ERROR", "reference": reference})
-
-
 class Schema(strawberry.Schema):
-    """The schema; errors are logged by ``Masking`` alone, since a message can hold what a caller sent."""
+    """The schema. Errors are logged by ``mask`` alone, since a message can hold what a caller sent."""
 
-    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Log nothing."""
+    def process_errors(
+        self,
+        errors: list[GraphQLError],
+        execution_context: ExecutionContext | None = None,  # noqa: ARG002  Strawberry passes it.
+    ) -> None:
+        """Put what the client may see in the place of each error. Strawberry calls this wherever errors arise."""
+        errors[:] = [mask(error) for error in errors]
+
+
+class Parsing(ParserCache):
+    """Parses a document of usual length once."""
+
+    def on_parse(self) -> Iterator[None]:
+        """Called before the parsing, which does what is not done here."""
+        context = self.execution_context
+        if 0 < len(context.query or "") <= CACHED_DOCUMENT_MAX_LENGTH:
+            # A syntax error is reported by the parsing itself; raised here, it would end as an unexpected one.
+            with suppress(GraphQLError):
+                context.graphql_document = self.cached_parse_document(context.query, **context.parse_options)
+        yield
+
+
+class Validation(ValidationCache):
+    """Validates a document of usual length once, and never picks one of several operations by itself."""
+
+    def on_validate(self) -> Iterator[None]:
+        """Called around the validation."""
+        context = self.execution_context
+        if _is_undecided(context):
+            context.pre_execution_errors = [GraphQLError(SEVERAL_OPERATIONS)]
+            yield
+        elif len(context.query or "") <= CACHED_DOCUMENT_MAX_LENGTH:
+            yield from super().on_validate()
+        else:
+            yield
 
 
 def build_schema() -> Schema:
@@ -141,24 +180,59 @@ def build_schema() -> Schema:
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[
             lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
-            lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
-            lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
-            Masking,
+            lambda: Parsing(maxsize=CACHED_DOCUMENTS),
+            lambda: Validation(maxsize=CACHED_DOCUMENTS),
         ],
     )
 
 
-def _is_from_code(error: GraphQLError) -> bool:
-    """Whether code raised something else than a GraphQL error, which stands for itself."""
+def mask(error: GraphQLError) -> GraphQLError:
+    """What the client sees of an error.
+
+    Expected failures keep their words and get a code; faults of the request keep theirs without the values in them;
+    unexpected errors get a reference that the log carries too.
+    """
     original = error.original_error
-    return original is not None and not isinstance(original, GraphQLError)
+    if isinstance(original, AppError):
+        return _rewritten(error, original.message, {"code": _code(original)})
+    if isinstance(original, CannotGetOperationTypeError):
+        return _rewritten(error, UNKNOWN_OPERATION)
+    if isinstance(original, MissingQueryError):
+        return _rewritten(error, NO_DOCUMENT)
+    if isinstance(original, GraphQLError | InvalidOperationTypeError | None) and not _is_internal(error):
+        return _rewritten(error, _without_values(error), error.extensions)
+    reference = new_reference_id()
+    log.error("graphql.unexpected_error", reference=reference, path=error.path, exc_info=original or error)
+    return _rewritten(error, "An unexpected error occurred.", {"code": "INTERNAL_ERROR", "reference": reference})
+
+
+def _is_internal(error: GraphQLError) -> bool:
+    """Whether a GraphQL error tells of a value that a resolver gave, rather than of one that the request did."""
+    return bool(error.path) and "code" not in (error.extensions or {}) and not error.message.startswith("Argument ")
+
+
+def _is_undecided(context: ExecutionContext) -> bool:
+    document = context.graphql_document
+    definitions = document.definitions if document is not None else ()
+    operations = sum(isinstance(definition, OperationDefinitionNode) for definition in definitions)
+    given = cast("str | None", getattr(context, "_provided_operation_name"))  # noqa: B009  `operation_name` falls back to the first one's.
+    return operations > 1 and given is None
 
 
 def _code(error: AppError) -> str:
     return "UNAUTHENTICATED" if isinstance(error, Unauthenticated) else error.code.name
 
 
-def _rewritten(error: GraphQLError, message: str, extensions: dict[str, object]) -> GraphQLError:
+def _without_values(error: GraphQLError) -> str:
+    if isinstance(error, GraphQLSyntaxError):
+        return _SYNTAX_VALUE.sub(r"\1", error.message)
+    message = error.message
+    for pattern, replacement in _VALUES:
+        message = pattern.sub(replacement, message)
+    return message
+
+
+def _rewritten(error: GraphQLError, message: str, extensions: dict[str, object] | None = None) -> GraphQLError:
     return GraphQLError(
         message,
         nodes=error.nodes,

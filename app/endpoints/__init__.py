@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from app.config import Config
@@ -34,17 +38,16 @@ def application(
     socket = GraphQLSocket(config, schema, services, authenticator)
     middleware = [Middleware(Guard, config=config)]
     if config.allowed_origins:
-        middleware.insert(
-            0,
+        middleware.append(
             Middleware(
                 CORSMiddleware,
                 allow_origins=list(config.allowed_origins),
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization", "Content-Type"],
                 max_age=PREFLIGHT_SECONDS,
-            ),
+            )
         )
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/graphql", endpoint.__call__, methods=["GET", "POST"]),
             WebSocketRoute("/graphql", socket.__call__),
@@ -53,5 +56,18 @@ def application(
             *playground.routes(),
         ],
         middleware=middleware,
+        exception_handlers={HTTPException: _refusal},
         lifespan=lifespan,
     )
+    # The address of a redirect would be built from the Host header, without what a proxy has in front.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _refusal(_request: Request, error: Exception) -> Response:
+    """What is answered where there is nothing, or not by this method."""
+    if not isinstance(error, HTTPException):
+        raise error
+    code = HTTPStatus(error.status_code).name
+    body = {"errors": [{"message": f"{error.detail}.", "extensions": {"code": code}}]}
+    return JSONResponse(body, error.status_code, error.headers)

@@ -1,8 +1,10 @@
 """``POST /graphql``, and ``GET`` for queries."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any, cast
 
 import orjson
@@ -17,11 +19,12 @@ from strawberry.types.graphql import OperationType
 
 from app.context import Context, Services
 from app.errors import Unauthenticated
-from app.graphql import Schema
+from app.graphql import NO_DOCUMENT, UNKNOWN_OPERATION, Schema
 from app.services.auth import Authenticator, bearer_token
 
 JSON_TYPE = "application/json"
 RESPONSE_TYPE = "application/graphql-response+json"
+_WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 
 
 class Refused(Exception):
@@ -73,7 +76,7 @@ class GraphQLEndpoint:
         except Unauthenticated as error:
             challenge = {"WWW-Authenticate": "Bearer"}
             raise Refused(401, error.message, code="UNAUTHENTICATED", headers=challenge) from None
-        allowed = {OperationType.QUERY} if request.method == "GET" else {OperationType.QUERY, OperationType.MUTATION}
+        allowed = {OperationType.QUERY} if _is_get(request) else {OperationType.QUERY, OperationType.MUTATION}
         try:
             result = await self._schema.execute(
                 parameters.query,
@@ -85,22 +88,21 @@ class GraphQLEndpoint:
         except InvalidOperationTypeError as error:
             raise _wrong_operation(error, request.method) from None
         except CannotGetOperationTypeError:
-            message = "The document has no operation of that name: name one of its operations in `operationName`."
-            raise Refused(400, message) from None
+            raise Refused(400, UNKNOWN_OPERATION) from None
         except MissingQueryError:
-            raise Refused(400, "The request has no `query`.") from None
-        is_request_error = isinstance(result, PreExecutionError)
-        status = 400 if is_request_error and media_type == RESPONSE_TYPE else 200
+            raise Refused(400, NO_DOCUMENT) from None
+        status = 400 if _is_request_error(result) and media_type == RESPONSE_TYPE else 200
         return _respond(_body(result), status, media_type)
 
     async def _parameters(self, request: Request) -> Parameters:
-        if request.method == "GET":
+        if _is_get(request):
             return _from_query(request)
-        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type != JSON_TYPE:
-            raise Refused(415, f"The Content-Type of a request is {JSON_TYPE}.")
+        if not _is_json(request.headers.get("content-type", "")):
+            raise Refused(
+                415, f"The Content-Type of a request is {JSON_TYPE}, in UTF-8.", code="UNSUPPORTED_MEDIA_TYPE"
+            )
         try:
-            body = json.loads((await self._read(request)).decode())
+            body = _parse_json((await self._read(request)).decode())
         except UnicodeDecodeError:
             raise Refused(400, "The body is not UTF-8.") from None
         except (ValueError, RecursionError):
@@ -134,7 +136,7 @@ def _from_query(request: Request) -> Parameters:
     given: dict[str, object] = dict(request.query_params)
     if "variables" in given:
         try:
-            given["variables"] = json.loads(str(given["variables"]) or "null")
+            given["variables"] = _parse_json(str(given["variables"]) or "null")
         except (ValueError, RecursionError):
             raise Refused(400, "`variables` is not JSON.") from None
     return _checked(given)
@@ -143,7 +145,7 @@ def _from_query(request: Request) -> Parameters:
 def _checked(given: dict[str, object]) -> Parameters:
     query, variables, operation_name = given.get("query"), given.get("variables"), given.get("operationName")
     if not isinstance(query, str) or not query.strip():
-        raise Refused(400, "The request has no `query`, or it is not a string.")
+        raise Refused(400, NO_DOCUMENT)
     if variables is not None and not isinstance(variables, dict):
         raise Refused(400, "`variables` is an object.")
     if operation_name is not None and not isinstance(operation_name, str):
@@ -156,19 +158,53 @@ def _checked(given: dict[str, object]) -> Parameters:
 def _wrong_operation(error: InvalidOperationTypeError, method: str) -> Refused:
     if error.operation_type is OperationType.SUBSCRIPTION:
         return Refused(400, "Subscriptions are served over WebSocket (graphql-transport-ws) at this address.")
-    return Refused(405, f"A {error.operation_type.value} can't be sent by {method}.", headers={"Allow": "POST"})
+    message = f"A {error.operation_type.value} can't be sent by {method}."
+    return Refused(405, message, code="METHOD_NOT_ALLOWED", headers={"Allow": "POST"})
+
+
+def _is_get(request: Request) -> bool:
+    return request.method in {"GET", "HEAD"}
+
+
+def _is_json(content_type: str) -> bool:
+    message = Message()
+    message["Content-Type"] = content_type
+    charset = message.get_content_charset("utf-8")
+    return content_type.partition(";")[0].strip().lower() == JSON_TYPE and charset in {"utf-8", "utf8"}
+
+
+def _parse_json(text: str) -> object:
+    """Raise ValueError for what is not JSON, such as NaN, which Python would take."""
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(name)
 
 
 def _media_type(accept: str) -> str:
-    """The response's type: the newer one where the client names it, JSON for all others."""
-    return RESPONSE_TYPE if RESPONSE_TYPE in accept.lower() else JSON_TYPE
+    """The response's type: the newer one where the client names it and doesn't rank JSON before it, else JSON."""
+    ranks = {JSON_TYPE: 0.0, RESPONSE_TYPE: 0.0}
+    for item in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        if name in ranks:
+            weight = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
+            ranks[name] = float(weight) if _WEIGHT.fullmatch(weight) else 1.0
+    return RESPONSE_TYPE if ranks[RESPONSE_TYPE] > 0 and ranks[RESPONSE_TYPE] >= ranks[JSON_TYPE] else JSON_TYPE
+
+
+def _is_request_error(result: ExecutionResult) -> bool:
+    """Whether nothing was executed: the document or the variables are at fault."""
+    if isinstance(result, PreExecutionError):
+        return True
+    return result.data is None and all(error.path is None for error in result.errors or ())
 
 
 def _body(result: ExecutionResult) -> dict[str, Any]:
     body: dict[str, Any] = {}
     if result.errors:
         body["errors"] = [present(error) for error in result.errors]
-    if not isinstance(result, PreExecutionError):
+    if not _is_request_error(result):
         body["data"] = result.data
     return body
 

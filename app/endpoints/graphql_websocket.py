@@ -58,6 +58,10 @@ class GraphQLSocket:
         handler.header_token = socket.headers.get("authorization")
         try:
             await handler.handle()
+        except asyncio.CancelledError:
+            # The adapter cancels this task, and nothing else does, once the client can't be reached any more.
+            if not adapter.is_lost:
+                raise
         finally:
             handler.cancel_expiry()
 
@@ -78,6 +82,8 @@ class _Adapter(AsyncWebSocketAdapter):
     def __init__(self, socket: WebSocket, send_timeout_seconds: float) -> None:
         self._socket = socket
         self._send_timeout_seconds = send_timeout_seconds
+        self._reader = asyncio.current_task()
+        self.is_lost = False
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object]:
         """The messages that come, parsed."""
@@ -102,7 +108,7 @@ class _Adapter(AsyncWebSocketAdapter):
             async with asyncio.timeout(self._send_timeout_seconds):
                 await self._socket.send_text(encode(message).decode())
         except TimeoutError:
-            log.info("websocket.too_slow")
+            self._give_up()
             raise WebSocketDisconnected from None
         except (WebSocketDisconnect, RuntimeError) as error:
             # Starlette raises RuntimeError for a socket that was closed meanwhile.
@@ -110,9 +116,21 @@ class _Adapter(AsyncWebSocketAdapter):
 
     async def close(self, code: int, reason: str) -> None:
         """Close, unless it is closed."""
-        with suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+        try:
             async with asyncio.timeout(self._send_timeout_seconds):
                 await self._socket.close(code, reason)
+        except TimeoutError:
+            self._give_up()
+        except (RuntimeError, WebSocketDisconnect):
+            # It is closed already.
+            return
+
+    def _give_up(self) -> None:
+        """End the connection from this side: not even a closing frame would get through."""
+        log.info("websocket.too_slow")
+        if self._reader is not None and not self.is_lost:
+            self.is_lost = True
+            self._reader.cancel()
 
 
 class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
@@ -179,6 +197,11 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
         """Run; a client that has gone, or an operation that can't be told, is no failure."""
         with suppress(WebSocketDisconnected):
             await super().run_operation(operation)
+
+    async def handle_task_exception(self, error: Exception) -> None:
+        """Log what is not the end of the connection."""
+        if not isinstance(error, WebSocketDisconnected):
+            log.error("websocket.unexpected_error", exc_info=error)
 
     @staticmethod
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004  Strawberry passes it.

@@ -2,11 +2,15 @@
 
 from urllib.parse import urlsplit
 
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import AuthMode, Config, is_loopback
+from app.logs import new_reference_id
+
+log = structlog.get_logger(__name__)
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -37,9 +41,12 @@ class Guard:
             return
         headers = Headers(scope=scope)
         refusal = self._refusal(headers)
+        has_begun = False
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 answer = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     answer.setdefault(name, value)
@@ -47,7 +54,16 @@ class Guard:
             await send(message)
 
         if refusal is None:
-            await self._app(scope, receive, send_with_headers)
+            try:
+                await self._app(scope, receive, send_with_headers)
+            except Exception:  # Whatever a request fails with, its client gets an answer that says nothing of it.
+                if scope["type"] == "websocket" or has_begun:
+                    raise
+                reference = new_reference_id()
+                log.exception("http.unexpected_error", reference=reference, path=scope["path"])
+                extensions = {"code": "INTERNAL_ERROR", "reference": reference}
+                body = {"errors": [{"message": "An unexpected error occurred.", "extensions": extensions}]}
+                await JSONResponse(body, 500)(scope, receive, send_with_headers)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": ""})

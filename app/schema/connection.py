@@ -2,7 +2,7 @@
 
 import base64
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import strawberry
@@ -57,10 +57,10 @@ def parse_conversation_cursor(cursor: str, order: ConversationOrder) -> Position
                         raise _malformed()
                     return Position(key, row_id)
                 moment = datetime.fromisoformat(key)
-            except ValueError:
+                if moment.tzinfo is not None:
+                    return Position(moment.astimezone(UTC), row_id)
+            except (ValueError, OverflowError):
                 raise _malformed() from None
-            if moment.tzinfo is not None:
-                return Position(moment, row_id)
         case _:
             pass
     raise _malformed()

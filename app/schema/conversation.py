@@ -19,7 +19,7 @@ from app.schema.connection import PageInfo, conversation_cursor
 from app.schema.event import EventConnection, EventEdge, event_query
 from app.schema.node import Node, conversation_id
 from app.schema.problem import Problem
-from app.schema.scalar import JSON, URI, invalid
+from app.schema.scalar import JSON, URI, invalid, is_storable
 from app.schema.user_error import (
     CreateConversationError,
     DeleteConversationError,
@@ -126,7 +126,7 @@ class ConversationFilter:
     def to_model(self) -> models.ConversationFilter:
         """The filter in terms of rows. Raises an expected error."""
         title = self.title_contains
-        if title is not None and (len(title) > TITLE_CONTAINS_MAX_LENGTH or not _is_storable(title)):
+        if title is not None and (len(title) > TITLE_CONTAINS_MAX_LENGTH or not is_storable(title)):
             raise invalid(f"`titleContains` has at most {TITLE_CONTAINS_MAX_LENGTH} characters, all of them valid.")
         return models.ConversationFilter(
             statuses=tuple(dict.fromkeys(self.status)) if self.status is not None else None,
@@ -371,11 +371,3 @@ def status_change(update: StatusUpdate) -> ConversationStatusChange:
         previous_status=ConversationStatus.__members__.get(update.previous_status or ""),
         occurred_at=update.occurred_at,
     )
-
-
-def _is_storable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\x00" not in text
