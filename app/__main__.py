@@ -42,11 +42,13 @@ class _Server(uvicorn.Server):
 def _serve(options: argparse.Namespace) -> int:
     config = _config(host=options.host, port=options.port)
     # The schema and the database are imported only by the commands that need them.
-    from app.main import create_app
+    from app.main import Parley, create_app
 
+    house = Parley(config)
+    house.ensure_alone()
     server = _Server(
         uvicorn.Config(
-            create_app(config),
+            create_app(config, parley=house),
             host=config.host,
             port=config.port,
             log_config=None,
@@ -58,8 +60,8 @@ def _serve(options: argparse.Namespace) -> int:
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
         )
     )
-    # uvicorn raises it again after it has shut down in good order.
-    with contextlib.suppress(KeyboardInterrupt):
+    # uvicorn raises the one again after it has shut down in good order, and the other when it could not start.
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
         server.run()
     return 0 if server.started else 1
 
@@ -90,15 +92,18 @@ def _upgrade(_options: argparse.Namespace) -> int:
 def _rotate_secrets(_options: argparse.Namespace) -> int:
     from app.main import Parley
 
-    async def rotate() -> int:
+    async def rotate() -> tuple[int, int]:
         house = Parley(_config())
         try:
             return await house.services.settings.rotate_secrets()
         finally:
             await house.database.close()
 
-    print(f"Secrets encrypted with the first key now: {asyncio.run(rotate())}.")
-    return 0
+    rotated, unreadable = asyncio.run(rotate())
+    print(f"Secrets encrypted with the first key now: {rotated}.")
+    if unreadable:
+        print(f"Secrets that none of the keys decrypts, to be saved again by their callers: {unreadable}.")
+    return 1 if unreadable else 0
 
 
 def _config(*, host: str | None = None, port: int | None = None) -> Config:

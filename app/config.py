@@ -96,7 +96,8 @@ class Config(BaseSettings):
     conversation_max_age_seconds: int | None = Field(
         default=None,
         ge=1,
-        description="Conversations created longer ago than this are hidden. Unset: nothing is hidden.",
+        description="Conversations created longer ago than this are hidden from lists, counts and status streams; "
+        "by id they stay reachable. Unset: nothing is hidden.",
     )
     idle_close_seconds: float | None = Field(
         default=3600.0,

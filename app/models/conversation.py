@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Index, String, func, tuple_, update
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, Mapped
 from sqlmodel import Field, SQLModel, UTCDateTime, col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -167,9 +167,10 @@ class ConversationFilter:
     updated_before: datetime | None = None
     visible_after: datetime | None = None
 
-    def conditions(self, owner_id: str) -> list[ColumnElement[bool]]:
-        """The filter as SQL, the owner's rows only."""
-        created, updated = col(Conversation.created_at), col(Conversation.updated_at)
+    def conditions(
+        self, owner_id: str, order: ConversationOrder | None = None, *, is_continued: bool = False
+    ) -> list[ColumnElement[bool]]:
+        """The filter as SQL, the owner's rows only. ``is_continued``: for a page behind another one of ``order``."""
         conditions: list[ColumnElement[bool]] = [col(Conversation.owner_id) == owner_id]
         if self.statuses is not None:
             conditions.append(_any_of(Conversation.status, self.statuses))
@@ -177,16 +178,26 @@ class ConversationFilter:
             conditions.append(_any_of(Conversation.trigger, self.triggers))
         if self.title_contains:
             conditions.append(col(Conversation.title_folded).contains(fold(self.title_contains), autoescape=True))
+        created, updated = ConversationOrderField.CREATED_AT, ConversationOrderField.UPDATED_AT
+        lower, upper = OrderDirection.ASC, OrderDirection.DESC
+
+        def bound(field: ConversationOrderField, side: OrderDirection) -> Mapped[datetime] | ColumnElement[datetime]:
+            column = col(Conversation.created_at if field is created else Conversation.updated_at)
+            is_passed = is_continued and order == ConversationOrder(field, side)
+            return _without_index(column) if is_passed else column
+
         if self.created_after is not None:
-            conditions.append(created > self.created_after)
+            conditions.append(bound(created, lower) > self.created_after)
         if self.created_before is not None:
-            conditions.append(created < self.created_before)
+            conditions.append(bound(created, upper) < self.created_before)
         if self.updated_after is not None:
-            conditions.append(updated > self.updated_after)
+            conditions.append(bound(updated, lower) > self.updated_after)
         if self.updated_before is not None:
-            conditions.append(updated < self.updated_before)
+            conditions.append(bound(updated, upper) < self.updated_before)
         if self.visible_after is not None:
-            conditions.append(created >= self.visible_after)
+            is_sorted = order is None or order.field is created
+            visible = bound(created, lower) if is_sorted else _without_index(col(Conversation.created_at))
+            conditions.append(visible >= self.visible_after)
         return conditions
 
 
@@ -245,7 +256,8 @@ class ConversationRepository:
     async def search(self, owner_id: str, query: ConversationQuery) -> list[Conversation]:
         """Up to ``first + 1`` rows: the one more tells that there is a next page. One statement."""
         column, row_id = query.order.column, col(Conversation.id)
-        statement = select(Conversation).where(*query.filter.conditions(owner_id))
+        conditions = query.filter.conditions(owner_id, query.order, is_continued=query.after is not None)
+        statement = select(Conversation).where(*conditions)
         ascending = query.order.direction is OrderDirection.ASC
         if query.after is not None:
             here, there = tuple_(column, row_id), tuple_(query.after.key, query.after.id)
@@ -296,7 +308,7 @@ class ConversationRepository:
         """Write a title. False when it has been written since ``seen_revision`` was read (``None``: write anyway)."""
         statement = (
             update(Conversation)
-            .where(col(Conversation.id) == conversation.id)
+            .where(col(Conversation.owner_id) == conversation.owner_id, col(Conversation.id) == conversation.id)
             .values(
                 title=title,
                 title_folded=fold(title),
@@ -318,3 +330,12 @@ class ConversationRepository:
 def _any_of(column: str, values: tuple[str, ...]) -> ColumnElement[bool]:
     # One value is compared directly, so that the index also gives the order.
     return col(column) == values[0] if len(values) == 1 else col(column).in_(values)
+
+
+def _without_index(column: Mapped[datetime]) -> ColumnElement[datetime]:
+    """The column as no index has it.
+
+    SQLite would start at the filter's bound rather than behind the page before, or sort everything that the age limit
+    lets through: 900,000 instructions for a page of 100,000 conversations, in the place of 6,000.
+    """
+    return func.coalesce(column, column)

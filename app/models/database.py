@@ -1,5 +1,6 @@
 """The database: one writer and many readers, on SQLite or PostgreSQL by URL alone."""
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -7,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.config import Config
+from app.config import Config, ConfigError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -27,24 +29,29 @@ STATEMENT_TIMEOUT_SECONDS = 30.0
 def database_url(config: Config) -> URL:
     """The configured URL with the driver that Parley uses; SQLite in the data directory when none is configured.
 
-    Raises ValueError for any other kind of database.
+    Raises ConfigError for any other kind of database.
     """
-    url = (
-        make_url(config.database_url)
-        if config.database_url
-        else URL.create("sqlite", database=str(config.data_dir / "parley.db"))
-    )
+    try:
+        url = (
+            make_url(config.database_url)
+            if config.database_url
+            else URL.create("sqlite", database=str(config.data_dir / "parley.db"))
+        )
+    except (ArgumentError, ValueError):
+        # The library's own message may repeat the password.
+        message = "PARLEY_DATABASE_URL is no URL; use postgresql://user:password@host/database or sqlite:///path"
+        raise ConfigError(message) from None
     match url.get_backend_name():
         case "sqlite":
             if url.database in {None, "", ":memory:"}:
-                message = "an in-memory SQLite database cannot be shared by readers and writer: name a file"
-                raise ValueError(message)
+                message = "PARLEY_DATABASE_URL: readers and writer can't share a database in memory; name a file"
+                raise ConfigError(message)
             return url.set(drivername="sqlite+aiosqlite")
         case "postgresql" | "postgres":
             return url.set(drivername="postgresql+asyncpg")
         case other:
             message = f"PARLEY_DATABASE_URL: {other} is not supported; use postgresql:// or sqlite:///"
-            raise ValueError(message)
+            raise ConfigError(message)
 
 
 class Database:
@@ -95,6 +102,7 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
+        json_deserializer=_lenient_json,
         # An error's text would repeat what a statement stores: messages, titles, sealed keys.
         hide_parameters=True,
     )
@@ -120,6 +128,14 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
     return engine
+
+
+def _lenient_json(text: str) -> object:
+    """JSON as PostgreSQL would have refused to store it becomes ``None``: one bad row must not cost a whole page."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _postgres_engine(url: URL) -> AsyncEngine:

@@ -31,6 +31,12 @@ async def upgrade(database: Database, revision: str = "head") -> None:
         await connection.run_sync(_upgrade, revision)
 
 
+async def downgrade(database: Database, revision: str) -> None:
+    """Go back to an earlier revision, ``base`` for none, in one transaction. Rows are lost with their tables."""
+    async with database.writer.begin() as connection:
+        await connection.run_sync(_downgrade, revision)
+
+
 async def differences(database: Database) -> list[str]:
     """How the database's tables differ from the models': empty when the migrations are complete."""
     async with database.writer.connect() as connection:
@@ -40,8 +46,7 @@ async def differences(database: Database) -> list[str]:
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    _lock(connection)
     config = _alembic_config()
     if revision == "head":
         heads = set(ScriptDirectory.from_config(config).get_heads())
@@ -49,6 +54,19 @@ def _upgrade(connection: Connection, revision: str) -> None:
             return
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
+
+
+def _downgrade(connection: Connection, revision: str) -> None:
+    _lock(connection)
+    config = _alembic_config()
+    config.attributes["connection"] = connection
+    command.downgrade(config, revision)
+
+
+def _lock(connection: Connection) -> None:
+    # SQLite's one writer is a lock of its own.
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
 def _alembic_config() -> AlembicConfig:

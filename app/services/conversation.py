@@ -135,15 +135,13 @@ class ConversationService:
         conversation = await self._must_get(owner_id, conversation_id)
         events: list[Event] = []
         async with self._database.read() as session:
-            repository = EventRepository(session)
-            while batch := await repository.after(
+            while batch := await EventRepository(session).after(
                 conversation_id, events[-1].sequence if events else 0, TRAJECTORY_BATCH
             ):
                 events += batch
         document = trajectory.export(conversation, events, self._clock())
         redactor = Redactor(await self._settings.secrets(owner_id))
-        redacted: dict[str, Any] = {**document, "events": redactor.json(document["events"])}
-        return redacted
+        return {**document, "title": redactor.text(conversation.title), "events": redactor.json(document["events"])}
 
     async def create(self, owner_id: str, command: CreateConversation) -> Conversation:
         """Check, store with the first event, and start the agent.
@@ -154,15 +152,13 @@ class ConversationService:
         key = Key(owner_id, "create", command.idempotency_key)
         earlier = await self._idempotency.earlier(key)
         if earlier is not None:
-            return await self._must_get(owner_id, earlier.conversation_id, path=("idempotencyKey",))
-        title, replay = _check_creation(command)
-        settings, _ = await self._settings.model(owner_id)
+            async with self._database.read() as session:
+                return await _created(session, owner_id, earlier)
         now, conversation_id = self._clock(), uuid4()
-        if title is None and replay is not None:
-            first_text = trajectory.first_user_text(replay)
-            generated = truncated_title(first_text) if first_text else default_title(conversation_id)
-        else:
-            generated = default_title(conversation_id)
+        title, message, replay = _check_creation(command, conversation_id)
+        settings, _ = await self._settings.model(owner_id)
+        replayed_text = trajectory.first_user_text(replay or [])
+        generated = truncated_title(replayed_text) if replayed_text else default_title(conversation_id)
         conversation = Conversation(
             id=conversation_id,
             owner_id=owner_id,
@@ -170,7 +166,7 @@ class ConversationService:
             title_folded=fold(title or generated),
             title_is_auto_generated=title is None,
             # Only the default title is waiting for a better one.
-            title_revision=0 if generated == default_title(conversation_id) and title is None else 1,
+            title_revision=1 if title or replayed_text else 0,
             status=ConversationStatus.STOPPED,
             trigger=command.trigger,
             llm_model=settings.llm_model,
@@ -179,17 +175,16 @@ class ConversationService:
         )
         async with self._database.write() as session:
             await OwnerRepository(session).lock(owner_id)
-            # The same key may have come twice at once; the lock puts one behind the other.
-            earlier = await self._idempotency.earlier(key, session)
-            if earlier is not None:
-                return await self._must_get(owner_id, earlier.conversation_id, path=("idempotencyKey",))
+            # The same key may have come twice at once.
+            if (earlier := await self._idempotency.earlier(key, session)) is not None:
+                return await _created(session, owner_id, earlier)
             stopped = await make_room(session, owner_id, self._max_concurrent, now)
-            await self._store(session, conversation, command, replay, now)
+            await self._store(session, conversation, message, replay, now)
             await self._idempotency.remember(session, key, conversation.id, None)
         log.info("conversation.created", conversation_id=str(conversation_id))
         self._tell(conversation, *stopped)
         await self._submit(conversation)
-        if command.message is not None:
+        if message is not None:
             self._name(conversation)
         return conversation
 
@@ -202,17 +197,16 @@ class ConversationService:
         key = Key(owner_id, f"send:{command.conversation_id}", command.idempotency_key)
         earlier = await self._idempotency.earlier(key)
         if earlier is not None:
-            return await self._sent(owner_id, earlier)
+            async with self._database.read() as session:
+                return await _sent(session, owner_id, earlier)
         await self._must_get(owner_id, command.conversation_id, path=("conversationId",))
         command.message.check("message")
         await self._settings.model(owner_id)
         now = self._clock()
         async with self._database.write() as session:
             conversation = await self._lock(session, owner_id, command.conversation_id, path=("conversationId",))
-            # The same key may have come twice at once; the lock puts one behind the other.
-            earlier = await self._idempotency.earlier(key, session)
-            if earlier is not None:
-                return await self._sent(owner_id, earlier)
+            if (earlier := await self._idempotency.earlier(key, session)) is not None:
+                return await _sent(session, owner_id, earlier)
             stopped, event = await self._append_message(session, conversation, command.message, now)
             await self._idempotency.remember(session, key, conversation.id, event.sequence)
         self._tell(conversation, *stopped)
@@ -231,8 +225,8 @@ class ConversationService:
         async with self._database.write() as session:
             conversation = await self._lock(session, owner_id, conversation_id)
             if conversation.status not in {ConversationStatus.STOPPED, ConversationStatus.ERROR}:
-                message = f"Only a stopped or failed conversation can be started; this one is {conversation.status}."
-                raise InvalidState(message, status=conversation.status)
+                text = f"Only a stopped or failed conversation can be started; this one is {conversation.status}."
+                raise InvalidState(text, status=conversation.status)
             stopped = await make_room(session, owner_id, self._max_concurrent, now, besides=conversation_id)
             _hand_out_run(conversation)
             await change_status(session, conversation, now, status=ConversationStatus.STARTING)
@@ -261,7 +255,7 @@ class ConversationService:
         wanted = checked_title(title)
         conversation = await self._must_get(owner_id, conversation_id)
         if wanted is None:
-            await self._title.name(conversation)
+            await self._title.name(conversation, or_default=True)
         else:
             await self._title.write(conversation, wanted, self._clock(), generated=False, seen_revision=None)
         return await self._must_get(owner_id, conversation_id)
@@ -275,9 +269,8 @@ class ConversationService:
         async with self._database.write() as session:
             conversation = await self._lock(session, owner_id, conversation_id)
             await record_deletion(session, conversation, now)
-            WorkspaceRemovalRepository(session).add(
-                WorkspaceRemoval(conversation_id=conversation_id, next_attempt_at=now)
-            )
+            pending = WorkspaceRemoval(conversation_id=conversation_id, next_attempt_at=now)
+            WorkspaceRemovalRepository(session).add(pending)
             await ConversationRepository(session).delete(conversation_id)
         log.info("conversation.deleted", conversation_id=str(conversation_id))
         self._tell(conversation)
@@ -290,7 +283,7 @@ class ConversationService:
         self,
         session: AsyncSession,
         conversation: Conversation,
-        command: CreateConversation,
+        message: Message | None,
         replay: list[dict[str, Any]] | None,
         now: datetime,
     ) -> None:
@@ -298,11 +291,8 @@ class ConversationService:
         await session.flush()
         conversation.last_run = trajectory.last_run(replay) if replay is not None else 1
         begin_run(conversation, conversation.last_run)
-        if command.message is not None:
-            text = command.message.text
-            if command.attach_conversation_id:
-                text = text.replace(PLACEHOLDER, str(conversation.id))
-            body = MessageBody(text, command.message.image_urls)
+        if message is not None:
+            body = MessageBody(message.text, message.image_urls)
             append(session, conversation, conversation.last_run, [NewEvent(EventSource.USER, body)], now)
         if replay is not None:
             ReplayRepository(session).add(Replay(conversation_id=conversation.id, events=replay))
@@ -311,11 +301,10 @@ class ConversationService:
     async def _append_message(
         self, session: AsyncSession, conversation: Conversation, message: Message, now: datetime
     ) -> tuple[list[Conversation], Event]:
+        if conversation.status == ConversationStatus.ARCHIVED:
+            raise InvalidState("An archived conversation takes no messages.", status=conversation.status)
         stopped: list[Conversation] = []
         is_live = conversation.status in LIVE_STATUSES
-        if conversation.status == ConversationStatus.ARCHIVED:
-            text = "An archived conversation takes no messages."
-            raise InvalidState(text, status=conversation.status)
         if not is_live:
             stopped = await make_room(
                 session, conversation.owner_id, self._max_concurrent, now, besides=conversation.id
@@ -340,7 +329,7 @@ class ConversationService:
             await self._engine.submit(conversation.id, conversation.active_run)
 
     def _name(self, conversation: Conversation) -> None:
-        """Have a title made in the background, where there is none but the default one."""
+        """Have a title made in the background, where there is only the default one."""
         if conversation.title_is_auto_generated and conversation.title_revision == 0:
             self._background.start("name conversation", self._title.name(conversation))
 
@@ -351,9 +340,7 @@ class ConversationService:
             self._wakeups.publish(run_topic(conversation.id))
 
     def _visible(self, wanted: ConversationFilter) -> ConversationFilter:
-        if self._max_age is None:
-            return wanted
-        return replace(wanted, visible_after=self._clock() - self._max_age)
+        return wanted if self._max_age is None else replace(wanted, visible_after=self._clock() - self._max_age)
 
     async def _must_get(self, owner_id: str, conversation_id: UUID, path: tuple[str, ...] = ("id",)) -> Conversation:
         conversation = await self.get(owner_id, conversation_id)
@@ -370,14 +357,22 @@ class ConversationService:
             raise _not_found(path)
         return conversation
 
-    async def _sent(self, owner_id: str, earlier: IdempotencyKey) -> tuple[Conversation, Event]:
-        conversation = await self._must_get(owner_id, earlier.conversation_id, path=("conversationId",))
-        async with self._database.read() as session:
-            key = (conversation.id, earlier.event_sequence or 0)
-            [event] = await EventRepository(session).get_many(owner_id, [key])
-        if event is None:
-            raise _not_found(("conversationId",))
-        return conversation, event
+
+async def _created(session: AsyncSession, owner_id: str, earlier: IdempotencyKey) -> Conversation:
+    conversation = await ConversationRepository(session).get(owner_id, earlier.conversation_id)
+    if conversation is None:
+        raise _not_found(("idempotencyKey",))
+    return conversation
+
+
+async def _sent(session: AsyncSession, owner_id: str, earlier: IdempotencyKey) -> tuple[Conversation, Event]:
+    # The transaction that repeats a message holds a connection; a second one for each would use up the pool.
+    conversation = await ConversationRepository(session).get(owner_id, earlier.conversation_id)
+    key = (earlier.conversation_id, earlier.event_sequence or 0)
+    [event] = await EventRepository(session).get_many(owner_id, [key])
+    if conversation is None or event is None:
+        raise _not_found(("conversationId",))
+    return conversation, event
 
 
 def _not_found(path: tuple[str, ...]) -> NotFound:
@@ -389,14 +384,17 @@ def _hand_out_run(conversation: Conversation) -> None:
     begin_run(conversation, conversation.last_run)
 
 
-def _check_creation(command: CreateConversation) -> tuple[str | None, list[dict[str, Any]] | None]:
-    """The title and the events to play, checked."""
-    title = checked_title(command.title)
-    if command.message is not None:
-        command.message.check("initialMessage")
+def _check_creation(
+    command: CreateConversation, conversation_id: UUID
+) -> tuple[str | None, Message | None, list[dict[str, Any]] | None]:
+    """The title, the first message and the events to play, checked."""
+    title, message = checked_title(command.title), command.message
+    if message is not None:
+        if command.attach_conversation_id:
+            message = replace(message, text=message.text.replace(PLACEHOLDER, str(conversation_id)))
+        message.check("initialMessage")
     if command.replay is None:
-        return title, None
-    if command.message is not None:
-        message = "A replay begins with its own first message: leave initialMessage out."
-        raise InvalidInput(message, path=("replay",))
-    return title, trajectory.check(command.replay)
+        return title, message, None
+    if message is not None:
+        raise InvalidInput("A replay begins with its own first message: leave initialMessage out.", path=("replay",))
+    return title, None, trajectory.check(command.replay)

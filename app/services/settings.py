@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TypeVar
 from uuid import UUID
 
+import structlog
 from pydantic import SecretStr
 
 from app.errors import InvalidInput, LLMAuthentication, SettingsNotFound
@@ -26,6 +27,8 @@ MODEL_MAX_LENGTH = 200
 ROTATION_BATCH = 100
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 
 class Unset(Enum):
@@ -123,19 +126,26 @@ class SettingsService:
             return []
         return [api_key] if api_key else []
 
-    async def rotate_secrets(self) -> int:
-        """Encrypt every stored API key with the newest key of the secret box; tells how many were changed."""
-        rotated, after = 0, None
+    async def rotate_secrets(self) -> tuple[int, int]:
+        """Encrypt every stored API key with the newest key of the secret box.
+
+        Tells how many were changed, and how many were left alone since none of the box's keys decrypts them.
+        """
+        rotated, unreadable, after = 0, 0, None
         while True:
             async with self._database.write() as session:
                 batch = await SettingsRepository(session).with_api_key(after, ROTATION_BATCH)
                 for settings in batch:
                     token, context = settings.llm_api_key_encrypted, _context(settings.owner_id)
-                    if token is not None and self._secret_box.needs_rotation(token):
-                        settings.llm_api_key_encrypted = self._secret_box.rotate(token, context=context)
-                        rotated += 1
+                    try:
+                        if token is not None and self._secret_box.needs_rotation(token):
+                            settings.llm_api_key_encrypted = self._secret_box.rotate(token, context=context)
+                            rotated += 1
+                    except SecretUnreadable as error:
+                        unreadable += 1
+                        log.warning("secrets.unreadable", settings_id=str(settings.id), reason=str(error))
             if not batch:
-                return rotated
+                return rotated, unreadable
             after = batch[-1].id
 
     def _api_key(self, settings: Settings) -> SecretStr | None:

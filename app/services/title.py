@@ -62,18 +62,30 @@ class TitleService:
         self._clock = clock
         self._timeout_seconds = timeout_seconds
 
-    async def generate(self, owner_id: str, conversation_id: UUID) -> str:
-        """A title for the conversation as it is now. Never fails on account of an LLM."""
+    async def generate(self, owner_id: str, conversation_id: UUID) -> str | None:
+        """A title for the conversation as it is now; ``None`` while the user has said nothing in words.
+
+        Never fails on account of an LLM.
+        """
         text = await self._first_message(conversation_id)
         if text is None:
-            return default_title(conversation_id)
+            return None
         return await self._ask(owner_id, text) or truncated_title(text)
 
-    async def name(self, conversation: Conversation) -> bool:
-        """Generate a title and write it, unless the title has been written since ``conversation`` was read."""
+    async def name(self, conversation: Conversation, *, or_default: bool = False) -> bool:
+        """Generate a title and write it, unless the title has been written since ``conversation`` was read.
+
+        ``or_default``: also where there is nothing yet to make one from; otherwise a later message may give it.
+        """
         title = await self.generate(conversation.owner_id, conversation.id)
+        if title is None and not or_default:
+            return False
         return await self.write(
-            conversation, title, self._clock(), generated=True, seen_revision=conversation.title_revision
+            conversation,
+            title or default_title(conversation.id),
+            self._clock(),
+            generated=True,
+            seen_revision=conversation.title_revision,
         )
 
     async def write(

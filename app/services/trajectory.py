@@ -1,7 +1,7 @@
 """A conversation's whole log as one document, and back."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -22,10 +22,12 @@ from app.models.event import (
     decode_body,
 )
 from app.services.message import MAX_IMAGES, Message, check_storable
+from app.services.redaction import JSONValue
 
 VERSION = 1
 MAX_EVENTS = 50_000
 MAX_TEXT = 1_000_000
+MAX_DEPTH = 50
 
 
 class _Part(BaseModel):
@@ -121,14 +123,16 @@ def check(document: object) -> list[dict[str, Any]]:
         raise InvalidInput(f"The trajectory is not valid: {fault['msg']}.", path=path) from None
     calls: set[int] = set()
     previous = 0
+    stored: list[dict[str, Any]] = []
     for number, part in enumerate(parsed.events):
         path = ("replay", "events", str(number))
         if part.sequence <= previous:
-            message = "The sequences of a trajectory's events increase."
-            raise InvalidInput(message, path=(*path, "sequence"))
+            raise InvalidInput("The sequences of a trajectory's events increase.", path=(*path, "sequence"))
         previous = part.sequence
         _check_part(part, calls, path)
-    return [part.model_dump(mode="json", by_alias=True) for part in parsed.events]
+        stored.append(part.model_dump(mode="json", by_alias=True))
+        _check_values(stored[-1], path)
+    return stored
 
 
 def last_run(stored: list[dict[str, Any]]) -> int:
@@ -154,22 +158,40 @@ def play(stored: Mapping[str, Any], sequences: Mapping[int, int]) -> tuple[int, 
 
 
 def _check_part(part: AnyPart, calls: set[int], path: tuple[str, ...]) -> None:
+    try:
+        part.created_at.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput("The date is out of range.", path=(*path, "createdAt")) from None
     match part:
         case _Message():
-            check_storable(part.text, *path, "text")
             if part.source is EventSource.USER:
                 Message(part.text, tuple(part.image_urls)).check(*path)
         case _ToolCall():
+            _check_values(part.arguments, (*path, "arguments"))
             calls.add(part.sequence)
         case _ToolResult():
             if part.tool_call not in calls:
                 message = "A tool's result names the sequence of an earlier tool call."
                 raise InvalidInput(message, path=(*path, "toolCall"))
-            check_storable(part.output, *path, "output")
         case _StateChange():
             if part.problem is not None and part.problem.code not in ErrorCode.__members__:
                 message = "The problem's code is not known."
                 raise InvalidInput(message, path=(*path, "problem", "code"))
+
+
+def _check_values(value: JSONValue, path: tuple[str, ...], depth: int = 0) -> None:
+    """Raise InvalidInput for a string that no database keeps, and for what is nested too deep."""
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"The values of an event are nested at most {MAX_DEPTH} deep.", path=path)
+    if isinstance(value, str):
+        check_storable(value, *path)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _check_values(item, (*path, str(number)), depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_storable(key, *path)
+            _check_values(item, (*path, key), depth + 1)
 
 
 def _body(part: AnyPart, sequences: Mapping[int, int]) -> EventBody:

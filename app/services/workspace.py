@@ -1,6 +1,7 @@
 """Workspaces: one directory per conversation, and its removal, which is tried again until it succeeds."""
 
 import asyncio
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -71,5 +72,5 @@ class WorkspaceService:
 
 
 def _remove_tree(path: Path) -> None:
-    if path.exists():
+    if os.path.lexists(path):
         shutil.rmtree(path)

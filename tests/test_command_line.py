@@ -1,0 +1,155 @@
+"""The command line, as it is typed."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.client import NO_TLS
+from tests.processes import ServerProcess
+
+ROOT = Path(__file__).parent.parent
+SECONDS = 40
+SECRET = "not-for-anybodys-eyes"
+
+
+def run(directory: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """A command, with these settings alone."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
+    environment |= {"PARLEY_DATA_DIR": str(directory / "data"), "PYTHONPATH": str(ROOT), **settings}
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        # A directory without `.env`.
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@asynccontextmanager
+async def served(data_dir: Path, **settings: str) -> AsyncGenerator[ServerProcess]:
+    """A server as its users run it."""
+    server = ServerProcess(data_dir, **settings)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.close()
+
+
+def test_the_schema_is_printed(tmp_path: Path) -> None:
+    printed = run(tmp_path, "schema")
+    assert (printed.returncode, printed.stderr) == (0, "")
+    assert printed.stdout == (ROOT / "schema.graphql").read_text()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_database_is_brought_up_to_date_and_stays_so(tmp_path: Path) -> None:
+    for _ in range(2):
+        upgraded = run(tmp_path, "database", "upgrade")
+        assert (upgraded.returncode, upgraded.stdout) == (0, "The database is up to date.\n"), upgraded.stderr
+    assert (tmp_path / "data" / "parley.db").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--help"], ["serve", "schema", "database"]),
+        (["serve", "--help"], ["--host", "--port"]),
+        (["database", "--help"], ["upgrade", "rotate-secrets"]),
+    ],
+)
+def test_help_names_what_there_is(tmp_path: Path, arguments: list[str], said: list[str]) -> None:
+    helped = run(tmp_path, *arguments)
+    assert helped.returncode == 0
+    assert [word for word in said if word not in helped.stdout] == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["nothing"], ["database"], ["serve", "--port", "x"], ["serve", "--nothing"]])
+def test_a_wrong_command_is_told_how_it_is_used(tmp_path: Path, arguments: list[str]) -> None:
+    refused = run(tmp_path, *arguments)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("usage: python -m app")
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "said"),
+    [
+        (["serve", "--host", "0.0.0.0"], {}, "PARLEY_HOST=0.0.0.0 would let anyone on the network in"),  # noqa: S104
+        (["serve", "--host", "::"], {}, "PARLEY_HOST=:: would let anyone on the network in"),
+        (["serve"], {"PARLEY_HOST": "192.0.2.1"}, "use a loopback address such as 127.0.0.1, or PARLEY_AUTH=jwt"),
+        (["serve", "--port", "65536"], {}, "PARLEY_PORT"),
+        (["serve"], {"PARLEY_AUTH": "open"}, "PARLEY_AUTH"),
+        (["serve"], {"PARLEY_AUTH": "jwt"}, "PARLEY_AUTH=jwt needs exactly one of"),
+        (["serve"], {"PARLEY_AUTH": "jwt", "PARLEY_JWT_SECRET": SECRET}, "PARLEY_JWT_SECRET"),
+        (["serve"], {"PARLEY_AUTH": "jwt", "PARLEY_JWT_JWKS_FILE": "/nothing/there"}, "/nothing/there"),
+        (["serve"], {"PARLEY_SECRET_KEY": SECRET}, "PARLEY_SECRET_KEY"),
+        (["serve"], {"PARLEY_DATABASE_URL": f"mysql://u:{SECRET}@h/d"}, "PARLEY_DATABASE_URL: mysql is not supported"),
+        (["serve"], {"PARLEY_DATABASE_URL": SECRET}, "PARLEY_DATABASE_URL is no URL"),
+        (["serve"], {"PARLEY_DATA_DIR": "/proc/nothing"}, "PARLEY_DATA_DIR"),
+        (["database", "upgrade"], {"PARLEY_DATABASE_URL": f"mysql://u:{SECRET}@h/d"}, "PARLEY_DATABASE_URL"),
+        (["database", "upgrade"], {"PARLEY_LOG_LEVEL": "loud"}, "PARLEY_LOG_LEVEL"),
+        (["database", "rotate-secrets"], {"PARLEY_SECRET_KEY": SECRET}, "PARLEY_SECRET_KEY"),
+    ],
+)
+def test_a_bad_configuration_is_one_sentence(
+    tmp_path: Path, arguments: list[str], settings: dict[str, str], said: str
+) -> None:
+    refused = run(tmp_path, *arguments, **settings)
+    assert (refused.returncode, refused.stdout) == (2, ""), refused.stderr
+    assert "Traceback" not in refused.stderr
+    line = refused.stderr.splitlines()[-1]
+    assert line.startswith("parley: ")
+    assert said in line
+    assert SECRET not in refused.stderr
+
+
+async def test_the_server_says_where_it_answers_and_ends_on_a_signal(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        assert re.fullmatch(r"http://127\.0\.0\.1:[1-9][0-9]+/", server.url)
+        async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS) as session:
+            assert (await session.get("/health/ready")).json()["status"] == "ok"
+            assert "server" not in (await session.get("/")).headers
+        assert await server.execute("{ __typename }") == {"__typename": "Query"}
+        assert await server.end(signal.SIGINT) == 0
+
+
+async def test_one_process_owns_an_embedded_database(tmp_path: Path) -> None:
+    async with served(tmp_path / "data") as server:
+        second = await asyncio.to_thread(run, tmp_path, "serve", "--port", "0")
+        assert (second.returncode, second.stdout) == (2, "")
+        assert second.stderr.startswith("parley: Another Parley process uses ")
+        assert len(second.stderr.splitlines()) == 1
+        assert await server.execute("{ __typename }") == {"__typename": "Query"}
+
+
+def test_a_port_that_is_taken_fails_with_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        failed = run(tmp_path, "serve", "--port", str(port))
+    assert failed.returncode == 1
+    assert "Parley ready" not in failed.stdout
+    assert "address already in use" in failed.stderr.lower()
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_database_that_does_not_answer_fails_without_its_password(tmp_path: Path) -> None:
+    failed = run(tmp_path, "serve", "--port", "0", PARLEY_DATABASE_URL=f"postgresql://u:{SECRET}@127.0.0.1:1/d")
+    assert failed.returncode == 1
+    assert "Parley ready" not in failed.stdout
+    assert SECRET not in failed.stderr
