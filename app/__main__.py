@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import structlog
 import uvicorn
@@ -16,6 +16,7 @@ from app.services.lock_file import AlreadyLocked
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
 BACKLOG = 2048
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens, once it answers."""
+    """Says where it listens, once it answers. A signal ends it in good order, and that is all it does."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -38,14 +39,22 @@ class _Server(uvicorn.Server):
             name = f"[{host}]" if ":" in host else host
             print(f"Parley ready at http://{name}:{port}/", flush=True)
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        with super().capture_signals():
+            yield
+            # uvicorn would raise them again, in the middle of what is still to be closed.
+            self._captured_signals.clear()
+
 
 def _serve(options: argparse.Namespace) -> int:
     config = _config(host=options.host, port=options.port)
     # The schema and the database are imported only by the commands that need them.
+    from app.endpoints.websocket_protocol import WebSocketProtocol
     from app.main import Parley, create_app
+    from app.models.database import is_outage
 
     house = Parley(config)
-    house.ensure_alone()
     server = _Server(
         uvicorn.Config(
             create_app(config, parley=house),
@@ -55,14 +64,30 @@ def _serve(options: argparse.Namespace) -> int:
             access_log=False,
             server_header=False,
             backlog=BACKLOG,
-            ws="websockets-sansio",
+            ws=WebSocketProtocol,
             ws_max_size=config.max_body_bytes,
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
+            # The house stands around the server: what goes wrong in a lifespan uvicorn turns into a traceback.
+            lifespan="off",
         )
     )
-    # uvicorn raises the one again after it has shut down in good order, and the other when it could not start.
-    with contextlib.suppress(KeyboardInterrupt, SystemExit):
-        server.run()
+
+    async def serve() -> None:
+        async with house.running():
+            await server.serve()
+
+    try:
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(serve())
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit:
+        # uvicorn has logged why it can't listen.
+        return 1
+    except Exception as error:
+        if server.started or not is_outage(error):
+            raise
+        print(f"parley: the database can't be reached: {error}", file=sys.stderr)
     return 0 if server.started else 1
 
 

@@ -97,12 +97,6 @@ class Parley:
             settings=settings,
         )
 
-    def ensure_alone(self) -> None:
-        """Raise AlreadyLocked while another process owns the embedded database; asked before anything is started."""
-        if self._lock is not None:
-            with self._lock:
-                pass
-
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Migrate, start, and stop at the end."""

@@ -1,13 +1,13 @@
-"""Real processes for tests: the server as its users run it, and the scripted LLM beside it."""
+"""Real processes for tests: the server as its users run it."""
 
 import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import httpx
 
@@ -28,22 +28,34 @@ class ServerProcess:
             **{f"PARLEY_{name.upper()}": value for name, value in settings.items()},
         }
         self._process: asyncio.subprocess.Process | None = None
+        data_dir.mkdir(exist_ok=True)
+        self._log = data_dir / f"log-{uuid4()}"
         self.url = ""
+
+    @property
+    def socket_url(self) -> str:
+        """Where WebSockets are answered."""
+        return self.url.replace("http", "ws", 1) + "/graphql"
+
+    def log(self) -> str:
+        """What it has written to standard error, since it was started first."""
+        return self._log.read_text()
 
     async def start(self) -> None:
         """Return once it answers."""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "app",
-            "serve",
-            "--port",
-            "0",
-            env=self._environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        self.url = await printed(self._process, "Parley ready at ")
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "app",
+                "serve",
+                "--port",
+                "0",
+                env=self._environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+        self.url = (await printed(self._process, "Parley ready at ")).rstrip("/")
 
     async def end(self, how: signal.Signals) -> int:
         """Send a signal and wait for the end; the exit code."""
@@ -62,7 +74,7 @@ class ServerProcess:
     async def execute(self, query: str, **variables: object) -> JSON:
         """The data of a document."""
         async with httpx.AsyncClient(timeout=START_SECONDS) as client:
-            answer = await client.post(f"{self.url}graphql", json={"query": query, "variables": variables})
+            answer = await client.post(f"{self.url}/graphql", json={"query": query, "variables": variables})
         body = answer.json()
         assert not body.get("errors"), body
         return cast("JSON", body["data"])
@@ -77,25 +89,3 @@ async def printed(process: asyncio.subprocess.Process, prefix: str) -> str:
             if text.startswith(prefix):
                 return text.removeprefix(prefix).strip()
     raise RuntimeError(f"the process ended before it printed {prefix!r}")
-
-
-@asynccontextmanager
-async def scripted_llm_process(pieces: int = 5, pause_seconds: float = 0.02) -> AsyncGenerator[str]:
-    """The base URL of an LLM that answers ``answer to <message>`` and outlives the server."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.scripted_llm",
-        "--port",
-        "0",
-        "--pieces",
-        str(pieces),
-        "--pause",
-        str(pause_seconds),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield await printed(process, "")
-    finally:
-        process.kill()
-        await process.communicate()

@@ -12,7 +12,9 @@ import uvicorn
 from pydantic import SecretStr
 
 from app.config import AuthMode, Config, load_config
+from app.endpoints.websocket_protocol import WebSocketProtocol
 from app.main import Parley, create_app
+from app.services.chat import LLM
 from app.services.clock import Clock, utc_now
 from tests.tokens import HS256_SECRET
 
@@ -24,9 +26,10 @@ CALL_SECONDS = 30.0
 class RunningServer:
     """A server and the house behind it. One at a time in a process, since DBOS allows only one."""
 
-    def __init__(self, config: Config, clock: Clock = utc_now) -> None:
+    def __init__(self, config: Config, clock: Clock = utc_now, llm: LLM | None = None) -> None:
         self.config = config
         self._clock = clock
+        self._llm = llm
         self._started: Future[int] = Future()
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
         self.house: Parley
@@ -42,6 +45,16 @@ class RunningServer:
     def socket_url(self) -> str:
         """Where WebSockets are answered."""
         return self.url.replace("http", "ws", 1) + "/graphql"
+
+    def unread_bytes(self) -> list[int]:
+        """Of each WebSocket: how much was written that the system has not taken yet."""
+
+        async def count() -> list[int]:
+            connections = self._server.server_state.connections
+            sockets = [connection for connection in connections if isinstance(connection, WebSocketProtocol)]
+            return [found.transport.get_write_buffer_size() for found in sockets]
+
+        return self.call(count())
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something in the server's own loop, such as a chore of its housekeeping."""
@@ -67,7 +80,7 @@ class RunningServer:
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.house = Parley(self.config, clock=self._clock)
+        self.house = Parley(self.config, clock=self._clock, llm=self._llm)
         app = create_app(self.config, parley=self.house)
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -76,7 +89,7 @@ class RunningServer:
                 port=0,
                 log_config=None,
                 access_log=False,
-                ws="websockets-sansio",
+                ws=WebSocketProtocol,
                 ws_max_size=self.config.max_body_bytes,
                 timeout_graceful_shutdown=2,
             )
@@ -93,9 +106,17 @@ class RunningServer:
 
 @contextmanager
 def running_server(
-    data_dir: Path, *, database_url: str | None = None, clock: Clock = utc_now, **settings: object
+    data_dir: Path,
+    *,
+    database_url: str | None = None,
+    clock: Clock = utc_now,
+    llm: LLM | None = None,
+    **settings: object,
 ) -> Generator[RunningServer]:
-    """A server with bearer tokens signed by ``HS256_SECRET``, so that every test can be a caller of its own."""
+    """A server with bearer tokens signed by ``HS256_SECRET``, so that every test can be a caller of its own.
+
+    ``llm`` stands in for LiteLLM.
+    """
     given: dict[str, Any] = {
         "auth": AuthMode.JWT,
         "jwt_secret": SecretStr(HS256_SECRET.get_secret_value()),
@@ -103,7 +124,8 @@ def running_server(
         "llm_rate_limit_wait_seconds": 0.05,
         **settings,
     }
-    server = RunningServer(load_config(env_file=None, data_dir=data_dir, database_url=database_url, **given), clock)
+    config = load_config(env_file=None, data_dir=data_dir, database_url=database_url, **given)
+    server = RunningServer(config, clock, llm)
     server.start()
     try:
         yield server

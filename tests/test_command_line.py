@@ -119,7 +119,7 @@ def test_a_bad_configuration_is_one_sentence(
 
 async def test_the_server_says_where_it_answers_and_ends_on_a_signal(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
-        assert re.fullmatch(r"http://127\.0\.0\.1:[1-9][0-9]+/", server.url)
+        assert re.fullmatch(r"http://127\.0\.0\.1:[1-9][0-9]+", server.url)
         async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS) as session:
             assert (await session.get("/health/ready")).json()["status"] == "ok"
             assert "server" not in (await session.get("/")).headers

@@ -2,12 +2,15 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from app.services.wakeups import deltas_topic
 from tests import documents, steps
 from tests.client import Client, RequestFailed, Subscription
 from tests.scripted_llm import Gate, ScriptedLLM, hold, text
+from tests.server import RunningServer
 
 JSON = dict[str, Any]
 
@@ -122,8 +125,51 @@ async def test_what_is_not_the_callers_cannot_be_watched(
 ) -> None:
     await steps.save_settings(client, llm)
     conversation = await steps.create(client, "Mine")
+    await steps.until_waiting(client, conversation["id"])
     for given in (conversation["id"], "nonsense"):
         async with stranger.subscribe(document, id=given) as watching:
             with pytest.raises(RequestFailed) as raised:
                 await watching.next()
         assert raised.value.errors[0]["extensions"]["code"] == "NOT_FOUND"
+
+
+async def test_who_comes_in_the_middle_of_an_answer_hears_the_rest_of_it(
+    server: RunningServer, client: Client, llm: ScriptedLLM
+) -> None:
+    await steps.save_settings(client, llm)
+    gate = Gate()
+    llm.script(hold(gate, "Once upon ", "a time ", after=["there ", "was."]))
+    conversation = await steps.create(client, "Tell me a story")
+    await gate.reached()
+    async with client.subscribe(documents.WATCH_DELTAS, id=conversation["id"]) as watching:
+        async with asyncio.timeout(20):
+            while not server.house.wakeups.has_listener(deltas_topic(UUID(conversation["id"]))):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        gate.release()
+        rest = ""
+        while not rest.endswith("was."):
+            rest += (await watching.next())["messageDeltas"]["text"]
+    # What was said when the subscriber came may still be on its way.
+    assert "Once upon a time there was.".endswith(rest)
+    await steps.until_waiting(client, conversation["id"])
+    assert (await steps.said(client, conversation["id"]))[-1] == ("AGENT", "Once upon a time there was.")
+
+
+async def test_every_stream_of_a_conversation_ends_with_it(client: Client, llm: ScriptedLLM) -> None:
+    await steps.save_settings(client, llm)
+    llm.script(hold(Gate(), "This is "))
+    conversation = await steps.create(client, "Hello")
+    await steps.until(client, conversation["id"], agentState="RUNNING")
+    async with (
+        client.subscribe(documents.WATCH_EVENTS, id=conversation["id"], after="") as events,
+        client.subscribe(documents.WATCH_DELTAS, id=conversation["id"]) as deltas,
+        client.subscribe(documents.WATCH_STATUS) as statuses,
+    ):
+        assert (await statuses.next())["conversationStatusChanged"]["conversation"]["id"] == conversation["id"]
+        assert (await events.next())["conversationEvents"]["node"]["text"] == "Hello"
+        await client.execute(documents.DELETE, input={"id": conversation["id"]})
+        await events.until_end()
+        await deltas.until_end()
+        gone = (await statuses.next())["conversationStatusChanged"]
+        assert (gone["deletedConversationId"], gone["previousStatus"]) == (conversation["id"], "RUNNING")
+        assert await statuses.is_silent()

@@ -82,6 +82,7 @@ class _Adapter(AsyncWebSocketAdapter):
     def __init__(self, socket: WebSocket, send_timeout_seconds: float) -> None:
         self._socket = socket
         self._send_timeout_seconds = send_timeout_seconds
+        self._sending = asyncio.Lock()
         self._reader = asyncio.current_task()
         self.is_lost = False
 
@@ -105,7 +106,8 @@ class _Adapter(AsyncWebSocketAdapter):
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send. Raises WebSocketDisconnected, also where the client is too slow."""
         try:
-            async with asyncio.timeout(self._send_timeout_seconds):
+            # One at a time: operations that wait for a slow client would else all write at once when it reads again.
+            async with self._sending, asyncio.timeout(self._send_timeout_seconds):
                 await self._socket.send_text(encode(message).decode())
         except TimeoutError:
             self._give_up()

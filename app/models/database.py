@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -24,6 +25,10 @@ SQLITE_BUSY_TIMEOUT_SECONDS = 30
 POSTGRES_CONNECTIONS = 20
 POOL_TIMEOUT_SECONDS = 30.0
 STATEMENT_TIMEOUT_SECONDS = 30.0
+
+# Classes of SQLSTATE: connection, transaction rolled back (deadlock), resources, and the server's own shutdown or
+# start; 55000 is a database that takes no connections for now.
+_OUTAGE_STATES = ("08", "40", "53", "57P", "55000")
 
 
 def database_url(config: Config) -> URL:
@@ -52,6 +57,15 @@ def database_url(config: Config) -> URL:
         case other:
             message = f"PARLEY_DATABASE_URL: {other} is not supported; use postgresql:// or sqlite:///"
             raise ConfigError(message)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database could not be reached or was too busy: the same work may succeed later, as it is."""
+    if isinstance(error, DBAPIError):
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        return error.connection_invalidated or isinstance(error, OperationalError) or state.startswith(_OUTAGE_STATES)
+    # A connection that can't be made raises what the system said of it.
+    return isinstance(error, OSError | TimeoutError | PoolTimeoutError)
 
 
 class Database:

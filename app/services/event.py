@@ -47,7 +47,7 @@ class Delta:
 
     def encode(self) -> str:
         """As a message for listeners."""
-        return json.dumps([self.answer_id, self.text])
+        return json.dumps([self.answer_id, self.text], ensure_ascii=False)
 
     @classmethod
     def decode(cls, message: str) -> "Delta":

@@ -6,11 +6,10 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from app.errors import ErrorCode
 from app.models.conversation import Conversation, ConversationRepository, Problem
-from app.models.database import Database
+from app.models.database import Database, is_outage
 from app.models.status_change import StatusChangeRepository
 from app.services import status
 from app.services.agent.engine import RunEngine
@@ -128,9 +127,8 @@ class Housekeeping:
         self._wakeups.publish(run_topic(conversation.id))
 
     async def _revive(self, conversation: Conversation, run: int) -> None:
-        attempt = conversation.run_attempts
-        if not await self._engine.is_alive(conversation.id, run, attempt):
-            await self._engine.submit(conversation.id, run, attempt)
+        if not await self._engine.is_alive(conversation.id, run):
+            await self._engine.submit(conversation.id, run, conversation.run_attempts)
 
     async def _go_round(self) -> None:
         interval = MAX_INTERVAL_SECONDS
@@ -141,5 +139,8 @@ class Housekeeping:
             for chore in (self.reconcile, self.close_idle, self._workspace.retry_removals, self.forget):
                 try:
                     await chore()
-                except (DBAPIError, OSError, TimeoutError) as error:
-                    log.warning("housekeeping.failed", chore=chore.__name__, error=type(error).__name__)
+                except Exception as error:  # A chore that fails must not keep the others from being done.
+                    if is_outage(error):
+                        log.warning("housekeeping.database_unreachable", chore=chore.__name__)
+                    else:
+                        log.exception("housekeeping.failed", chore=chore.__name__)

@@ -48,6 +48,13 @@ def check_storable(text: str, *path: str) -> None:
         raise InvalidInput(message, path=path)
 
 
+def storable(text: str) -> str:
+    """``text`` without null characters; halves of a surrogate pair are joined, or replaced where one is alone."""
+    if text.isascii():
+        return text.replace("\x00", "")
+    return text.replace("\x00", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def _check_image_url(url: str, path: tuple[str, ...]) -> None:
     if url.startswith("data:"):
         if len(url) > IMAGE_DATA_MAX_LENGTH:

@@ -38,6 +38,14 @@ class PostgresConnection:
         """Close at once; the server then gives back its locks."""
         self._connection.terminate()
 
+    def on_lost(self, tell: Callable[[], None]) -> None:
+        """Call ``tell`` when the connection has ended, however it did."""
+
+        def ended(_connection: object) -> None:
+            tell()
+
+        self._connection.add_termination_listener(ended)
+
     async def ping(self) -> None:
         """Ask for an answer."""
         await self._connection.execute("SELECT 1")

@@ -16,6 +16,7 @@ from app.models.event import EventSource, NewEvent, StateChangeBody
 from app.models.owner import OwnerRepository
 from app.models.status_change import StatusChange, StatusChangeRepository
 from app.services.event import append
+from app.services.message import storable
 
 REASON_MAX_LENGTH = 1000
 
@@ -43,7 +44,7 @@ async def change_status(
     no agent state (a stopped agent is ``PAUSED``). Nothing happens when nothing changes.
     """
     code = problem.code.name if problem else None
-    message = problem.message[:REASON_MAX_LENGTH] if problem else None
+    message = storable(problem.message)[:REASON_MAX_LENGTH] if problem else None
     before = (conversation.status, conversation.agent_state, conversation.reason_code, conversation.reason_message)
     if before == (status, agent_state, code, message):
         return

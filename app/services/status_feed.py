@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from app.models.conversation import (
     Conversation,
@@ -19,7 +18,7 @@ from app.models.conversation import (
     ConversationRepository,
     Position,
 )
-from app.models.database import Database
+from app.models.database import Database, is_outage
 from app.models.owner import OwnerRepository
 from app.models.status_change import StatusChange, StatusChangeRepository
 from app.services.clock import Clock
@@ -202,8 +201,11 @@ class _Tail:
                 await listener.wait(POLL_SECONDS)
                 try:
                     await self._catch_up()
-                except (DBAPIError, OSError, TimeoutError) as error:
-                    log.warning("status_feed.read_failed", error=type(error).__name__)
+                except Exception as error:  # Whatever it was, the followers wait for this task: it has to go on.
+                    if is_outage(error):
+                        log.warning("status_feed.database_unreachable", error=type(error).__name__)
+                    else:
+                        log.exception("status_feed.failed")
 
     async def _catch_up(self) -> None:
         while updates := await self.read(self.head):

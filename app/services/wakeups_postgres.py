@@ -50,8 +50,8 @@ class PostgresWakeups:
     def publish(self, topic: str, message: str | None = None) -> None:
         """Wake the listeners here at once, and those of other instances as soon as the connection takes it."""
         self._local.publish(topic, message)
-        payload = json.dumps([self._instance, topic, message])
-        if len(payload) <= MAX_PAYLOAD_BYTES:
+        payload = json.dumps([self._instance, topic, message], ensure_ascii=False)
+        if len(payload.encode()) <= MAX_PAYLOAD_BYTES:
             with contextlib.suppress(asyncio.QueueFull):
                 self._outgoing.put_nowait(payload)
 
@@ -74,11 +74,17 @@ class PostgresWakeups:
     async def _converse(self) -> None:
         connection = await PostgresConnection.open(self._url)
         try:
+            connection.on_lost(self._look_at_connection)
             await connection.listen(CHANNEL, self._hear)
             while True:
                 await connection.tell(CHANNEL, await self._batch())
         finally:
             connection.close()
+
+    def _look_at_connection(self) -> None:
+        """Have the connection used, so that its loss is noticed now."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._outgoing.put_nowait("")
 
     async def _batch(self) -> list[str]:
         """What waits to be told; an empty message after a while, which shows that the connection lives."""

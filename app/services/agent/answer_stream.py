@@ -4,6 +4,7 @@ import asyncio
 from uuid import UUID, uuid4
 
 from app.services.event import Delta
+from app.services.message import storable
 from app.services.redaction import Redactor
 from app.services.wakeups import Wakeups, deltas_topic
 
@@ -22,12 +23,16 @@ class AnswerStream:
         self._topic = deltas_topic(conversation_id)
         self._redacted = redactor.stream()
         self._answer_id = str(uuid4())
+        self._half = ""
         self._pending = ""
         self._timer: asyncio.TimerHandle | None = None
 
     async def write(self, piece: str) -> None:
-        """Take a piece of text."""
-        self._pending += self._redacted.feed(piece)
+        """Take a piece of text. A surrogate pair may come in two halves."""
+        text = self._half + piece
+        whole = text[:-1] if "\ud800" <= text[-1:] <= "\udbff" else text
+        self._half = text[len(whole) :]
+        self._pending += self._redacted.feed(storable(whole))
         if self._timer is None:
             self._flush()
             self._timer = asyncio.get_running_loop().call_later(INTERVAL_SECONDS, self._on_timer)
@@ -36,7 +41,7 @@ class AnswerStream:
         """Publish what is left."""
         if self._timer is not None:
             self._timer.cancel()
-        self._pending += self._redacted.finish()
+        self._pending += self._redacted.feed(storable(self._half)) + self._redacted.finish()
         self._flush()
 
     def abandon(self) -> None:

@@ -1,7 +1,9 @@
 """The engine that owns runs: each is a durable workflow, so a run outlives the process that began it."""
 
 import asyncio
+import contextlib
 import contextvars
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -10,8 +12,8 @@ from uuid import UUID, uuid4
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
 
+from app.models.database import is_outage
 from app.services.agent.loop import AgentLoop, Outcome
 from app.services.agent.takeover import Takeover
 from app.services.wakeups import POLL_SECONDS, Wakeups, run_topic
@@ -24,6 +26,7 @@ STEP = "advance"
 APPLICATION_VERSION = "1"
 EXECUTOR_THREADS = 16
 PING_TIMEOUT_SECONDS = 2.0
+PARK_SECONDS = 2.0
 MAX_LISTED = 1000
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 30.0
@@ -42,8 +45,8 @@ class RunEngine(Protocol):
         """Carry out a run. Submitting the same attempt again changes nothing."""
         ...
 
-    async def is_alive(self, conversation_id: UUID, run: int, attempt: int) -> bool:
-        """Whether the run, submitted first or as this attempt, will still be worked on."""
+    async def is_alive(self, conversation_id: UUID, run: int) -> bool:
+        """Whether some attempt at the run will still be worked on."""
         ...
 
     async def ping(self) -> None:
@@ -58,8 +61,8 @@ class RunEngine(Protocol):
 class DurableRunEngine:
     """DBOS Transact: a library whose workflows are rows, in SQLite or PostgreSQL.
 
-    A workflow's id is ``conversation:run``; each advance of the loop is one of its steps. A step that was cut off is
-    done again, which the loop bears, since it goes by the log. DBOS allows one instance in a process.
+    A workflow's id is ``conversation:run:attempt``; each advance of the loop is one of its steps. A step that was cut
+    off is done again, which the loop bears, since it goes by the log. DBOS allows one instance in a process.
     """
 
     def __init__(self, url: URL, loop: AgentLoop, wakeups: Wakeups) -> None:
@@ -76,7 +79,11 @@ class DurableRunEngine:
         self._takeover = None if self._is_embedded else Takeover(url, self.executor_id, self)
         self._workflow: Callable[[str, int], Coroutine[Any, Any, None]] | None = None
         self._is_closing = False
+        self._is_closed = asyncio.Event()
         self._steps: set[asyncio.Task[Outcome]] = set()
+        self._working = 0
+        self._is_quiet = asyncio.Event()
+        self._is_quiet.set()
         self._submissions: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -93,20 +100,22 @@ class DurableRunEngine:
             run_migrations=True,
         )
         DBOS(config=config)
+        logging.getLogger("dbos").addFilter(_is_worth_telling)
 
         # DBOS marks what it decorates, which a bound method can't bear.
         @DBOS.step(name=STEP)
-        async def step(conversation: str, number: int) -> str:
-            return await self._step(UUID(conversation), number)
+        async def step(conversation: str, number: int, attempt: int) -> str:
+            return await self._step(UUID(conversation), number, attempt)
 
         async def run(conversation: str, number: int) -> None:
-            conversation_id = UUID(conversation)
-            if not await _until_answered(lambda: self._loop.begin(conversation_id, number)):
-                return
-            while (outcome := await step(conversation, number)) == Outcome.CONTINUE:
-                pass
-            if outcome == Outcome.NEXT:
-                self._submit_outside(conversation_id, number + 1)
+            self._count(1)
+            try:
+                attempt = await _until_answered(lambda: self._loop.begin(UUID(conversation), number))
+                while attempt is not None and await step(conversation, number, attempt) == Outcome.CONTINUE:
+                    pass
+                await self._submit_active(UUID(conversation), number)
+            finally:
+                self._count(-1)
 
         # The loop counts attempts itself, since a takeover does not count as one for DBOS.
         self._workflow = DBOS.workflow(name=WORKFLOW, max_recovery_attempts=1_000_000)(run)
@@ -121,11 +130,14 @@ class DurableRunEngine:
         with SetWorkflowID(_workflow_id(conversation_id, run, attempt)):
             await DBOS.start_workflow_async(self._workflow, str(conversation_id), run)
 
-    async def is_alive(self, conversation_id: UUID, run: int, attempt: int) -> bool:
-        """Whether one of the two workflows is there and not over."""
-        ids = [_workflow_id(conversation_id, run, 0), _workflow_id(conversation_id, run, attempt)]
+    async def is_alive(self, conversation_id: UUID, run: int) -> bool:
+        """Whether one of the run's workflows is there and not over."""
         found = await DBOS.list_workflows_async(
-            workflow_ids=ids, status=["PENDING", "ENQUEUED", "DELAYED"], load_input=False, load_output=False
+            workflow_id_prefix=f"{conversation_id}:{run}:",
+            status=["PENDING", "ENQUEUED", "DELAYED"],
+            limit=1,
+            load_input=False,
+            load_output=False,
         )
         return bool(found)
 
@@ -153,16 +165,23 @@ class DurableRunEngine:
         self._is_closing = True
         for task in self._steps:
             task.cancel()
-        await asyncio.gather(*self._steps, return_exceptions=True)
+        # DBOS writes between two steps: none of its workflows should be there when it goes.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PARK_SECONDS):
+                await self._is_quiet.wait()
         if self._takeover is not None:
             await self._takeover.close()
         if self._workflow is not None:
             await asyncio.to_thread(DBOS.destroy, destroy_registry=True, workflow_completion_timeout_sec=0)
             self._workflow = None
+        self._is_closed.set()
 
-    async def _step(self, conversation_id: UUID, run: int) -> str:
+    async def _step(self, conversation_id: UUID, run: int, attempt: int) -> str:
+        if self._is_closing:
+            await self._park()
         task = asyncio.create_task(
-            _until_answered(lambda: self._loop.advance(conversation_id, run)), name=f"run {conversation_id}:{run}"
+            _until_answered(lambda: self._loop.advance(conversation_id, run, attempt)),
+            name=f"run {conversation_id}:{run}",
         )
         self._steps.add(task)
         try:
@@ -171,29 +190,62 @@ class DurableRunEngine:
                     waiter = asyncio.create_task(listener.wait(POLL_SECONDS))
                     await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
                     waiter.cancel()
-                    if not task.done() and not await self._loop.log_of(conversation_id, run).is_active():
+                    if not task.done() and not await self._may_go_on(conversation_id, run, attempt):
                         task.cancel()
                         await asyncio.wait({task})
         finally:
             self._steps.discard(task)
             task.cancel()
         if self._is_closing:
-            await asyncio.Event().wait()
+            await self._park()
         return Outcome.ENDED if task.cancelled() else task.result()
 
-    def _submit_outside(self, conversation_id: UUID, run: int) -> None:
-        """Submit from inside a workflow, as one of its own and not as a child.
+    async def _may_go_on(self, conversation_id: UUID, run: int, attempt: int) -> bool:
+        try:
+            return await self._loop.log_of(conversation_id, run, attempt).is_active()
+        except Exception as error:
+            if is_outage(error):
+                return True
+            raise
 
-        A crash before it is made up for at the next start, since the conversation's active run says what has to run.
-        """
-        context = contextvars.Context()
-        task = asyncio.get_running_loop().create_task(self.submit(conversation_id, run), context=context)
+    async def _park(self) -> None:
+        """Wait for the end of the engine, then end the workflow as a crash would: it stays pending."""
+        self._count(-1)
+        try:
+            await self._is_closed.wait()
+        finally:
+            self._count(1)
+        raise asyncio.CancelledError
+
+    def _count(self, change: int) -> None:
+        """Keep the number of workflows that do something, and are not parked."""
+        self._working += change
+        if self._working:
+            self._is_quiet.clear()
+        else:
+            self._is_quiet.set()
+
+    async def _submit_active(self, conversation_id: UUID, run: int) -> None:
+        """Submit the run that is the active one now that this one has ended."""
+        active = await _until_answered(lambda: self._loop.active_run(conversation_id))
+        if active is None or active == run:
+            return
+        # In a context of its own, or DBOS would take it for a child of this workflow. A crash before it is made up for
+        # at the next start, since the conversation's active run says what has to run.
+        task = asyncio.get_running_loop().create_task(
+            self.submit(conversation_id, active), context=contextvars.Context()
+        )
         self._submissions.add(task)
         task.add_done_callback(self._submissions.discard)
 
 
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    """DBOS warns of every workflow that ends with the process and has no outcome, which is what is meant to happen."""
+    return not record.getMessage().startswith("Asyncio task cancelled for workflow or step")
+
+
 def _workflow_id(conversation_id: UUID, run: int, attempt: int) -> str:
-    return f"{conversation_id}:{run}:{attempt}" if attempt else f"{conversation_id}:{run}"
+    return f"{conversation_id}:{run}:{attempt}"
 
 
 async def _until_answered(work: Callable[[], Awaitable[T]]) -> T:
@@ -202,7 +254,9 @@ async def _until_answered(work: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await work()
-        except (DBAPIError, OSError, TimeoutError) as error:
+        except Exception as error:
+            if not is_outage(error):
+                raise
             log.warning("run.database_unreachable", error=type(error).__name__)
         await asyncio.sleep(pause)
         pause = min(pause * 2, LAST_RETRY_SECONDS)

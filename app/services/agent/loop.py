@@ -15,8 +15,8 @@ import structlog
 from app.config import Config
 from app.errors import AppError, ErrorCode, LLMFailure
 from app.logs import new_reference_id
-from app.models.conversation import AgentState, Conversation, ConversationStatus, Problem
-from app.models.database import Database
+from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus, Problem
+from app.models.database import Database, is_outage
 from app.models.event import Event, EventSource, MessageBody, NewEvent, ToolCallBody, ToolResultBody, Usage
 from app.models.settings import Settings
 from app.services.agent.answer_stream import AnswerStream
@@ -26,6 +26,7 @@ from app.services.agent.run_log import RunEnded, RunLog
 from app.services.agent.tools import Toolbox, parse_arguments
 from app.services.chat import LLM, Completion, Model
 from app.services.clock import Clock
+from app.services.message import storable
 from app.services.redaction import Redactor
 from app.services.settings import SettingsService
 from app.services.wakeups import Wakeups
@@ -43,8 +44,6 @@ class Outcome(StrEnum):
 
     CONTINUE = "continue"
     """The run has more to do."""
-    NEXT = "next"
-    """The run is over, and the next one was queued."""
     ENDED = "ended"
     """The run is over."""
 
@@ -74,32 +73,38 @@ class AgentLoop:
         self._toolbox = toolbox
         self._replay = ReplayPlayer(database)
 
-    def log_of(self, conversation_id: UUID, run: int) -> RunLog:
-        """A run's view of its conversation."""
-        return RunLog(self._database, self._wakeups, self._clock, conversation_id, run)
+    def log_of(self, conversation_id: UUID, run: int, attempt: int | None = None) -> RunLog:
+        """An attempt's view of its conversation."""
+        return RunLog(self._database, self._wakeups, self._clock, conversation_id, run, attempt)
 
-    async def begin(self, conversation_id: UUID, run: int) -> bool:
-        """Count an attempt at the run; False when it is over, or has ended the server too often."""
-        run_log = self.log_of(conversation_id, run)
+    async def active_run(self, conversation_id: UUID) -> int | None:
+        """The conversation's active run."""
+        async with self._database.read() as session:
+            conversation = await ConversationRepository(session).get_for_run(conversation_id)
+        return conversation.active_run if conversation is not None else None
+
+    async def begin(self, conversation_id: UUID, run: int) -> int | None:
+        """Begin an attempt at the run; its number. ``None`` when the run is over, or has ended the server too often."""
         try:
-            async with run_log.writing() as (_, conversation):
+            async with self.log_of(conversation_id, run).writing() as (_, conversation):
                 conversation.run_attempts += 1
-                attempts = conversation.run_attempts
-            if attempts <= MAX_ATTEMPTS:
-                return True
-            log.error("run.given_up", conversation_id=str(conversation_id), run=run, attempts=attempts)
-            await run_log.fail(Problem(_INTERNAL, f"The run was begun {attempts} times and never came to an end."))
+                attempt = conversation.run_attempts
+            if attempt <= MAX_ATTEMPTS:
+                return attempt
+            log.error("run.given_up", conversation_id=str(conversation_id), run=run, attempts=attempt)
+            problem = Problem(_INTERNAL, f"The run was begun {attempt} times and never came to an end.")
+            await self.log_of(conversation_id, run, attempt).fail(problem)
         except RunEnded:
             pass
-        return False
+        return None
 
-    async def advance(self, conversation_id: UUID, run: int) -> Outcome:
+    async def advance(self, conversation_id: UUID, run: int, attempt: int) -> Outcome:
         """Do the run's next thing.
 
         Expected failures become the conversation's status; unexpected ones as well, masked, with the reference of the
-        log entry that tells them.
+        log entry that tells them. Raises what ``is_outage`` knows: then the same call may succeed later.
         """
-        run_log = self.log_of(conversation_id, run)
+        run_log = self.log_of(conversation_id, run, attempt)
         try:
             try:
                 return await self._advance(run_log)
@@ -108,6 +113,8 @@ class AgentLoop:
             except AppError as error:
                 problem = Problem(error.code, error.message)
             except Exception as error:  # A run that dies must not leave a conversation that seems to run.
+                if is_outage(error):
+                    raise
                 reference = new_reference_id()
                 log.exception("run.failed", conversation_id=str(conversation_id), run=run, reference=reference)
                 problem = Problem(_INTERNAL, f"Unexpected {type(error).__name__}; reference {reference}.")
@@ -121,8 +128,7 @@ class AgentLoop:
         if conversation.status == ConversationStatus.STARTING:
             return await self._prepare(run_log)
         if await self._replay.is_pending(conversation.id):
-            is_next_queued = await self._replay.play_batch(run_log)
-            return Outcome.CONTINUE if is_next_queued is None else _outcome(is_next_queued=is_next_queued)
+            return Outcome.CONTINUE if await self._replay.play_batch(run_log) else Outcome.ENDED
         if is_answered(events):
             return await self._finish(run_log)
         calls = unanswered_calls(events)
@@ -149,10 +155,7 @@ class AgentLoop:
                 return Outcome.CONTINUE
             if is_answered(events):
                 return await self._finish(run_log)
-            if not self._llm.is_ready:
-                await run_log.set_state(AgentState.LOADING)
-                await self._llm.ready()
-            await run_log.set_state(AgentState.RUNNING)
+            await run_log.set_state(AgentState.RUNNING if self._llm.is_ready else AgentState.LOADING)
         except RunEnded:
             if not await run_log.exists():
                 await self._workspace.discard(run_log.conversation_id)
@@ -160,7 +163,11 @@ class AgentLoop:
         return Outcome.CONTINUE
 
     async def _ask(self, run_log: RunLog, conversation: Conversation, model: Model) -> Outcome:
-        if conversation.agent_state != AgentState.RUNNING:
+        is_ready = self._llm.is_ready
+        if not is_ready:
+            await run_log.set_state(AgentState.LOADING)
+            await self._llm.ready()
+        if not is_ready or conversation.agent_state != AgentState.RUNNING:
             await run_log.set_state(AgentState.RUNNING)
         redactor = Redactor([model.api_key] if model.api_key else [])
         history = messages(await run_log.dialogue())
@@ -194,7 +201,7 @@ class AgentLoop:
     async def _record(self, run_log: RunLog, model: Model, completion: Completion, redactor: Redactor) -> Outcome:
         used = completion.usage
         usage = Usage(model.name, used.prompt_tokens, used.completion_tokens, used.cost_usd)
-        text = redactor.text(completion.text)
+        text = redactor.text(storable(completion.text))
         if not completion.tool_calls:
             answer = NewEvent(EventSource.AGENT, MessageBody(text), usage)
             return await self._finish(run_log, [answer])
@@ -202,25 +209,22 @@ class AgentLoop:
         for number, call in enumerate(completion.tool_calls[:MAX_TOOL_CALLS]):
             arguments = cast("dict[str, Any]", redactor.json(parse_arguments(call.arguments)))
             thought = text if number == 0 and text else None
-            body = ToolCallBody(call.id[:200], redactor.text(call.name)[:200], arguments, thought)
+            call_id, name = (redactor.text(storable(said))[:200] for said in (call.id, call.name))
+            body = ToolCallBody(call_id, name, arguments, thought)
             calls.append(NewEvent(EventSource.AGENT, body, usage if number == 0 else None))
         await run_log.append(calls)
         return Outcome.CONTINUE
 
     async def _run_tool(self, run_log: RunLog, conversation: Conversation, sequence: int, call: ToolCallBody) -> None:
-        _, model = await self._settings.model(conversation.owner_id)
-        redactor = Redactor([model.api_key] if model.api_key else [])
+        redactor = Redactor(await self._settings.secrets(conversation.owner_id))
         result = await self._toolbox.run(conversation.id, call.tool_name, call.arguments)
-        body = ToolResultBody(sequence, redactor.text(result.output), result.truncated, result.is_error)
+        body = ToolResultBody(sequence, redactor.text(storable(result.output)), result.truncated, result.is_error)
         await run_log.append([NewEvent(EventSource.ENVIRONMENT, body)])
 
     @staticmethod
     async def _finish(run_log: RunLog, events: Sequence[NewEvent] = (), problem: Problem | None = None) -> Outcome:
-        return _outcome(is_next_queued=await run_log.finish(events, problem))
-
-
-def _outcome(*, is_next_queued: bool) -> Outcome:
-    return Outcome.NEXT if is_next_queued else Outcome.ENDED
+        await run_log.finish(events, problem)
+        return Outcome.ENDED
 
 
 _INTERNAL = ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR

@@ -25,8 +25,8 @@ class ReplayPlayer:
         async with self._database.read() as session:
             return await ReplayRepository(session).is_pending(conversation_id)
 
-    async def play_batch(self, run_log: RunLog) -> bool | None:
-        """Play up to 100 events. ``None``: there are more. Else the run is over; tells whether another was queued.
+    async def play_batch(self, run_log: RunLog) -> bool:
+        """Play up to 100 events; tells whether there are more. Else the run is over.
 
         The log gets no states of this run's own, so that a trajectory that is played and exported again is the same;
         only one that did not end waiting for input gets that state. Raises RunEnded.
@@ -34,12 +34,14 @@ class ReplayPlayer:
         async with run_log.writing() as (session, conversation):
             replay = await ReplayRepository(session).get(conversation.id)
             if replay is None:
-                return await run_log.end(session, conversation)
+                await run_log.end(session, conversation)
+                return False
             last_state = _play(session, conversation, replay, run_log)
             if replay.position < len(replay.events):
-                return None
+                return True
             await ReplayRepository(session).delete(replay)
-            return await run_log.end(session, conversation, is_logged=last_state is not AgentState.AWAITING_USER_INPUT)
+            await run_log.end(session, conversation, is_logged=last_state is not AgentState.AWAITING_USER_INPUT)
+            return False
 
 
 def _play(session: AsyncSession, conversation: Conversation, replay: Replay, run_log: RunLog) -> AgentState | None:

@@ -18,18 +18,25 @@ from app.services.wakeups import Wakeups, events_topic, status_topic
 
 
 class RunEnded(Exception):
-    """The run is not the conversation's active one, so it may write nothing more."""
+    """The run is not the conversation's active one, or has been begun anew elsewhere: it may write nothing more."""
 
 
 class RunLog:
-    """One run's view of its conversation."""
+    """One attempt's view of its run and conversation.
 
-    def __init__(self, database: Database, wakeups: Wakeups, clock: Clock, conversation_id: UUID, run: int) -> None:
+    A later attempt at the same run, begun where this one was taken for dead, ends this one: only one of them writes.
+    ``attempt`` is null for one that is about to begin, whichever it will be.
+    """
+
+    def __init__(
+        self, database: Database, wakeups: Wakeups, clock: Clock, conversation_id: UUID, run: int, attempt: int | None
+    ) -> None:
         self._database = database
         self._wakeups = wakeups
         self._clock = clock
         self.conversation_id = conversation_id
         self.run = run
+        self.attempt = attempt
 
     def now(self) -> datetime:
         """The time."""
@@ -39,7 +46,7 @@ class RunLog:
         """Whether the run may still write."""
         async with self._database.read() as session:
             conversation = await ConversationRepository(session).get_for_run(self.conversation_id)
-        return conversation is not None and conversation.active_run == self.run
+        return self._is_active(conversation)
 
     async def exists(self) -> bool:
         """Whether the conversation is still there."""
@@ -50,7 +57,7 @@ class RunLog:
         """The conversation, and the run's own events without state changes. Raises RunEnded."""
         async with self._database.read() as session:
             conversation = await ConversationRepository(session).get_for_run(self.conversation_id)
-            if conversation is None or conversation.active_run != self.run:
+            if conversation is None or not self._is_active(conversation):
                 raise RunEnded
             return conversation, await EventRepository(session).of_run(self.conversation_id, self.run)
 
@@ -65,7 +72,7 @@ class RunLog:
         async with self._database.write() as session:
             found = await ConversationRepository(session).get_for_run(self.conversation_id)
             conversation = await status.lock(session, found) if found is not None else None
-            if conversation is None or conversation.active_run != self.run:
+            if conversation is None or not self._is_active(conversation):
                 raise RunEnded
             owner_id, status_sequence = conversation.owner_id, conversation.status_sequence
             last_sequence = conversation.last_sequence
@@ -97,14 +104,14 @@ class RunLog:
                 is_logged=is_logged,
             )
 
-    async def finish(self, events: Sequence[NewEvent] = (), problem: Problem | None = None) -> bool:
-        """End the run with its last events; tells whether another run was queued and is the active one now.
+    async def finish(self, events: Sequence[NewEvent] = (), problem: Problem | None = None) -> None:
+        """End the run with its last events. One that was queued becomes the active one.
 
         With a problem the agent pauses, unless another user message is queued already. Raises RunEnded.
         """
         async with self.writing() as (session, conversation):
             append_with_usage(session, conversation, self.run, events, self.now())
-            return await self.end(session, conversation, problem)
+            await self.end(session, conversation, problem)
 
     async def end(
         self,
@@ -113,14 +120,14 @@ class RunLog:
         problem: Problem | None = None,
         *,
         is_logged: bool = True,
-    ) -> bool:
+    ) -> None:
         """``finish`` inside a transaction that is open already. ``is_logged``: whether the state becomes an event."""
         if problem is not None:
             # The next user message goes on, with the whole budget again.
             conversation.budget_from_usd = conversation.cost_usd
         if conversation.last_run > self.run:
             begin_run(conversation, self.run + 1)
-            return True
+            return
         await status.change_status(
             session,
             conversation,
@@ -131,7 +138,6 @@ class RunLog:
             is_logged=is_logged,
         )
         conversation.active_run = None
-        return False
 
     async def fail(self, problem: Problem) -> None:
         """End the run in ERROR. Raises RunEnded."""
@@ -145,6 +151,13 @@ class RunLog:
                 problem=problem,
             )
             conversation.active_run = None
+
+    def _is_active(self, conversation: Conversation | None) -> bool:
+        return (
+            conversation is not None
+            and conversation.active_run == self.run
+            and (self.attempt is None or conversation.run_attempts == self.attempt)
+        )
 
 
 def begin_run(conversation: Conversation, run: int) -> None:

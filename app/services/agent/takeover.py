@@ -7,9 +7,6 @@ knows that it is dead, and resumes its runs while it holds the lock.
 import asyncio
 import contextlib
 import hashlib
-import os
-import signal
-from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -35,21 +32,23 @@ class Runs(Protocol):
 
 
 class Takeover:
-    """Holds this instance's lock, and looks for the locks of the dead."""
+    """Holds this instance's lock, and looks for the locks of the dead.
 
-    def __init__(self, url: URL, executor_id: str, runs: Runs, on_lost: Callable[[], object] | None = None) -> None:
+    An instance whose connection dropped is taken for dead until it has its lock again. What others have begun anew
+    meanwhile is theirs: ``RunLog`` lets only the latest attempt at a run write.
+    """
+
+    def __init__(self, url: URL, executor_id: str, runs: Runs) -> None:
         self._url = url
         self._executor_id = executor_id
         self._runs = runs
-        self._on_lost = on_lost or _end_process
         self._connection: PostgresConnection | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Take this instance's lock."""
-        self._connection = connection = await PostgresConnection.open(self._url)
-        await connection.lock(_key(self._executor_id))
-        self._task = asyncio.create_task(self._go_round(connection), name="takeover")
+        """Take this instance's lock. Raises ``CONNECTION_ERRORS``."""
+        self._connection = await self._connect()
+        self._task = asyncio.create_task(self._go_round(), name="takeover")
 
     async def close(self) -> None:
         """Give the lock back, so that others take over at once."""
@@ -60,18 +59,27 @@ class Takeover:
         if self._connection is not None:
             self._connection.close()
 
-    async def _go_round(self, connection: PostgresConnection) -> None:
+    async def _go_round(self) -> None:
         while True:
             try:
-                await self._look(connection)
+                if self._connection is None or self._connection.is_closed:
+                    self._connection = await self._connect()
+                    log.info("takeover.reconnected", executor_id=self._executor_id)
+                await self._look(self._connection)
             except CONNECTION_ERRORS as error:
-                if connection.is_closed:
-                    # Others may hold the lock by now and run what this process runs: it must not go on.
-                    log.critical("takeover.lock_lost", error=type(error).__name__)
-                    self._on_lost()
-                    return
-                log.warning("takeover.failed", error=type(error).__name__)
+                log.warning("takeover.disconnected", error=type(error).__name__)
+            except Exception:  # Without this task nobody would take up the runs of the dead.
+                log.exception("takeover.failed")
             await asyncio.sleep(ROUND_SECONDS)
+
+    async def _connect(self) -> PostgresConnection:
+        connection = await PostgresConnection.open(self._url)
+        try:
+            await connection.lock(_key(self._executor_id))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     async def _look(self, connection: PostgresConnection) -> None:
         await connection.ping()
@@ -86,7 +94,3 @@ class Takeover:
 
 def _key(executor_id: str) -> int:
     return int.from_bytes(hashlib.sha256(executor_id.encode()).digest()[:8], signed=True)
-
-
-def _end_process() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)

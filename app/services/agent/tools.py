@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
+
+from app.logs import new_reference_id
 from app.services.chat import ToolSpec
+
+log = structlog.get_logger(__name__)
 
 MAX_ARGUMENTS_LENGTH = 200_000
 
@@ -45,7 +50,12 @@ class Toolbox:
         if tool is None:
             names = ", ".join(sorted(self._tools)) or "none"
             return ToolOutput(f"There is no tool named {name[:100]!r}. Tools: {names}.", is_error=True)
-        return await tool.run(conversation_id, arguments)
+        try:
+            return await tool.run(conversation_id, arguments)
+        except Exception:  # Whatever is wrong in a tool, the agent can be told and go on without it.
+            reference = new_reference_id()
+            log.exception("tool.failed", tool=name, conversation_id=str(conversation_id), reference=reference)
+            return ToolOutput(f"The tool failed unexpectedly; reference {reference}.", is_error=True)
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
