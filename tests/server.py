@@ -5,11 +5,13 @@ import threading
 from collections.abc import Coroutine, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
 from pydantic import SecretStr
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.config import AuthMode, Config, load_config
 from app.endpoints.websocket_protocol import WebSocketProtocol
@@ -21,6 +23,8 @@ from tests.tokens import HS256_SECRET
 T = TypeVar("T")
 START_SECONDS = 30.0
 CALL_SECONDS = 30.0
+# The number of the request that a task works for; what a request started in the background keeps its number.
+_request_number: ContextVar[int] = ContextVar("request_number", default=0)
 
 
 class RunningServer:
@@ -30,6 +34,7 @@ class RunningServer:
         self.config = config
         self._clock = clock
         self._llm = llm
+        self._requests = 0
         self._started: Future[int] = Future()
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
         self.house: Parley
@@ -56,6 +61,15 @@ class RunningServer:
 
         return self.call(count())
 
+    def works_for_request_after(self, number: int) -> bool:
+        """Whether what runs now belongs to a request that came after that many, rather than to the background."""
+        return _request_number.get() > number
+
+    @property
+    def requests(self) -> int:
+        """How many came so far."""
+        return self._requests
+
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something in the server's own loop, such as a chore of its housekeeping."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_SECONDS)
@@ -70,6 +84,14 @@ class RunningServer:
         self._server.should_exit = True
         self._thread.join(START_SECONDS)
 
+    def _numbered(self, app: ASGIApp) -> ASGIApp:
+        async def numbered(scope: Scope, receive: Receive, send: Send) -> None:
+            self._requests += 1
+            _request_number.set(self._requests)
+            await app(scope, receive, send)
+
+        return numbered
+
     def _serve(self) -> None:
         try:
             asyncio.run(self._run())
@@ -81,10 +103,9 @@ class RunningServer:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.house = Parley(self.config, clock=self._clock, llm=self._llm)
-        app = create_app(self.config, parley=self.house)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                app,
+                self._numbered(create_app(self.config, parley=self.house)),
                 host="127.0.0.1",
                 port=0,
                 log_config=None,

@@ -21,11 +21,12 @@ TITLES = ["Straße", "alpha", "Beta", "100%", "under_score", "ÄRGER", "gamma"]
 
 @contextmanager
 def counted(server: RunningServer) -> Generator[list[str]]:
-    """The statements that reads send meanwhile."""
+    """The statements that requests read with meanwhile; what the background reads is not theirs."""
     statements: list[str] = []
+    before = server.requests
 
     def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if not statement.startswith("BEGIN"):
+        if not statement.startswith("BEGIN") and server.works_for_request_after(before):
             statements.append(statement)
 
     engine = server.house.database.reader.sync_engine
