@@ -29,6 +29,7 @@ install: $(DEVELOPMENT) ## install everything for work on Parley into .venv
 
 .PHONY: test
 test: $(DEVELOPMENT) lint ## run every check and every test
+	@$(call system_package,chromium,chromium,the playground is not tested in a browser)
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
 
 .PHONY: lint
@@ -79,6 +80,16 @@ $(VENV)/.uv: requirements-install.lock
 	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-install.lock
 	@touch $@
+
+# $(1) is the program, $(2) the Debian package that brings it, $(3) what is lost without it. A mirror that does not answer
+# costs no more than that.
+define system_package
+command -v $(1) >/dev/null || \
+{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "Installing the package $(2)" && \
+timeout 300 apt-get update -qq && \
+DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends $(2) >/dev/null 2>&1; } || \
+echo "$(1) is missing, so $(3). On Debian and Ubuntu: sudo apt-get install $(2)" >&2
+endef
 
 # Compiling while installing makes the first start as quick as the second. Where pip is set up to use a mirror
 # that uv does not know, pip installs the same files.

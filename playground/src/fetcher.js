@@ -31,10 +31,20 @@ export function createFetcher(url) {
 
   return async (params, options = {}) => {
     const headers = withAuthorization(options.headers);
-    const request = { ...params, variables: await resolveLatest(url, params.variables, headers) };
-    const operation = getOperationAST(options.documentAST ?? parse(params.query), params.operationName);
+    const operation = operationOf(params);
+    const request = {
+      ...params,
+      operationName: operation?.name?.value,
+      variables: await resolveLatest(url, params.variables, headers),
+    };
     return operation?.operation === "subscription" ? subscribe(url, request, headers) : post(url, request, headers);
   };
+}
+
+// For a moment after a change of tabs GraphiQL still gives the name, and the parsed form, of the tab before.
+function operationOf({ query, operationName }) {
+  const document = parse(query);
+  return getOperationAST(document, operationName) ?? getOperationAST(document);
 }
 
 async function post(url, request, headers) {
