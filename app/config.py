@@ -37,6 +37,14 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class SandboxKind(StrEnum):
+    """What runs the agent's commands."""
+
+    BUBBLEWRAP = "bubblewrap"
+    DOCKER = "docker"
+    NONE = "none"
+
+
 Origins = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -123,6 +131,58 @@ class Config(BaseSettings):
     )
     title_timeout_seconds: float = Field(default=15.0, gt=0, le=60, description="Longest wait for a generated title.")
 
+    git_private_hosts: Origins = Field(
+        default=(),
+        description="Git hosts that callers may name although their address is private, comma-separated, as origins: "
+        "`https://git.example.internal`. `http://` is accepted here only.",
+    )
+    git_timeout_seconds: float = Field(
+        default=20.0, gt=0, le=300, description="Longest wait for one answer of a git provider."
+    )
+    git_max_calls_per_request: int = Field(
+        default=60, ge=1, le=1000, description="Calls to git providers that one GraphQL request may cause."
+    )
+    clone_timeout_seconds: float = Field(
+        default=600.0, gt=0, le=7200, description="Longest duration of cloning a repository."
+    )
+
+    sandbox: SandboxKind = Field(
+        default=SandboxKind.BUBBLEWRAP,
+        description="`bubblewrap`, or `docker`: what runs the agent's commands. `none`: the agent has no shell.",
+    )
+    sandbox_docker_image: str = Field(
+        default="python:3.11-bookworm", description="Image of the `docker` sandbox; it needs bash and git."
+    )
+    command_timeout_seconds: float = Field(
+        default=120.0, gt=0, le=3600, description="Longest duration of one command of the agent's."
+    )
+    command_cpu_seconds: int = Field(
+        default=120, ge=1, le=36000, description="Processor seconds that each process of a command may take."
+    )
+    command_memory_bytes: int = Field(
+        default=2 * 1024**3, ge=64 * 1024**2, description="Memory that a command's processes may take together."
+    )
+    command_processes: int = Field(
+        default=256, ge=8, le=10_000, description="Processes and threads that a command may have at once."
+    )
+    command_file_bytes: int = Field(default=1024**3, ge=1024**2, description="Largest file that a command may write.")
+    command_output_characters: int = Field(
+        default=30_000,
+        ge=1000,
+        le=200_000,
+        description="How much of a command's output the agent is told, head and tail; the whole is kept in the "
+        "workspace.",
+    )
+    workspace_max_bytes: int = Field(
+        default=5 * 1024**3, ge=1024**2, description="Largest workspace; a command that exceeds it is killed."
+    )
+    history_max_tokens: int = Field(
+        default=100_000,
+        ge=1000,
+        description="Tokens of history that the LLM is sent at most; a longer one is condensed. A model with a smaller "
+        "context gets less.",
+    )
+
     websocket_init_timeout_seconds: float = Field(
         default=10.0, gt=0, le=60, description="How long a WebSocket may wait before `connection_init`."
     )
@@ -158,12 +218,12 @@ class Config(BaseSettings):
     def _accept_any_case(cls, value: object) -> object:
         return value.strip().upper() if isinstance(value, str) else value
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_origins", "git_private_hosts", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
         return tuple(split_list(value)) if isinstance(value, str) else value
 
-    @field_validator("allowed_origins")
+    @field_validator("allowed_origins", "git_private_hosts")
     @classmethod
     def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         cleaned = tuple(origin.rstrip("/").lower() for origin in origins)

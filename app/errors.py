@@ -8,6 +8,8 @@
     ├── SettingsNotFound        the caller never saved settings
     ├── LLMAuthentication       the LLM's key is missing, or its provider refused it
     ├── GitProviderAuthentication  the git host refused the token
+    ├── GitProviderUnavailable  the git host can't be reached, or limits the rate
+    ├── WorkspaceFailure        the workspace or its sandbox could not be prepared
     ├── InvalidState            the conversation's status does not allow it
     ├── TooManyRunning          the caller's limit is reached by busy conversations
     ├── Unauthenticated         no caller: missing, bad or expired token
@@ -17,6 +19,7 @@
 The codes and message ids are those of ``ErrorCode`` in the schema; the ids with ``$`` are OpenHands'.
 """
 
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -37,6 +40,7 @@ class ErrorCode(StrEnum):
     IDLE_TIMEOUT = "IDLE_TIMEOUT"
     MADE_ROOM = "MADE_ROOM"
     TOO_MANY_RUNNING = "TOO_MANY_RUNNING"
+    GIT_PROVIDER_UNAVAILABLE = "GIT_PROVIDER_UNAVAILABLE"
     INVALID_INPUT = "INVALID_INPUT"
     INVALID_STATE = "INVALID_STATE"
 
@@ -96,6 +100,25 @@ class GitProviderAuthentication(AppError):
     def __init__(self, message: str, *, provider: str, path: tuple[str, ...] = ()) -> None:
         super().__init__(message, path=path)
         self.provider = provider
+
+
+class GitProviderUnavailable(AppError):
+    """The git host can't be reached, answers nonsense, or limits the rate; then ``retry_at`` is when that ends."""
+
+    code = ErrorCode.GIT_PROVIDER_UNAVAILABLE
+
+    def __init__(
+        self, message: str, *, provider: str, retry_at: datetime | None = None, path: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, path=path)
+        self.provider = provider
+        self.retry_at = retry_at
+
+
+class WorkspaceFailure(AppError):
+    """The workspace could not be prepared: sandbox or clone failed."""
+
+    code = ErrorCode.WORKSPACE_ERROR
 
 
 class InvalidState(AppError):

@@ -24,7 +24,20 @@ from tests.postgres import PostgresServer
 T = TypeVar("T")
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 REVISIONS = [script.revision for script in migration.script_directory().walk_revisions()][::-1]
-TABLES = {"owner", "conversation", "event", "settings", "statuschange", "idempotencykey", "replay", "workspaceremoval"}
+TABLES = {
+    "owner",
+    "conversation",
+    "event",
+    "gitbranch",
+    "gitrepository",
+    "idempotencykey",
+    "provideraccount",
+    "replay",
+    "settings",
+    "statuschange",
+    "toolcall",
+    "workspaceremoval",
+}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

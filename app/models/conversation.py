@@ -85,6 +85,9 @@ class Conversation(SQLModel, table=True):
         Index("ix_conversation_trigger_created", "owner_id", "trigger", "created_at", "id"),
         Index("ix_conversation_trigger_updated", "owner_id", "trigger", "updated_at", "id"),
         Index("ix_conversation_trigger_title", "owner_id", "trigger", "title_folded", "id"),
+        Index("ix_conversation_repository_created", "owner_id", "repository_id", "created_at", "id"),
+        Index("ix_conversation_repository_updated", "owner_id", "repository_id", "updated_at", "id"),
+        Index("ix_conversation_repository_title", "owner_id", "repository_id", "title_folded", "id"),
         Index("ix_conversation_active_run", "active_run", "id"),
         Index("ix_conversation_live", "status", "agent_state", "waiting_since"),
     )
@@ -101,6 +104,8 @@ class Conversation(SQLModel, table=True):
     reason_message: str | None = Field(default=None, max_length=1000)
     status_sequence: int = Field(default=0)
     trigger: str = Field(max_length=40)
+    repository_id: UUID | None = Field(default=None, foreign_key="gitrepository.id")
+    branch_name: str | None = Field(default=None, max_length=255)
     llm_model: str | None = Field(default=None, max_length=200)
     prompt_tokens: int = Field(default=0)
     completion_tokens: int = Field(default=0)

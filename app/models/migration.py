@@ -10,11 +10,35 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlmodel import SQLModel
 
-from app.models import conversation, event, idempotency, owner, replay, settings, status_change, workspace_removal
+from app.models import (
+    conversation,
+    event,
+    git_repository,
+    idempotency,
+    owner,
+    provider_account,
+    replay,
+    settings,
+    status_change,
+    tool_call,
+    workspace_removal,
+)
 from app.models.database import Database
 
 METADATA = SQLModel.metadata
-TABLES = (conversation, event, idempotency, owner, replay, settings, status_change, workspace_removal)
+TABLES = (
+    conversation,
+    event,
+    git_repository,
+    idempotency,
+    owner,
+    provider_account,
+    replay,
+    settings,
+    status_change,
+    tool_call,
+    workspace_removal,
+)
 
 _LOCK = 0x5061726C6579
 """PostgreSQL advisory lock: instances that start at the same time migrate one after the other."""

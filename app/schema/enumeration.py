@@ -113,6 +113,7 @@ _describe(
         ErrorCode.IDLE_TIMEOUT: "Stopped after waiting for input too long.",
         ErrorCode.MADE_ROOM: "Stopped while waiting for input, to make room for another of the caller's conversations.",
         ErrorCode.TOO_MANY_RUNNING: "The caller already runs as many conversations as the server allows.",
+        ErrorCode.GIT_PROVIDER_UNAVAILABLE: "The git provider can't be reached, or limits the rate.",
         ErrorCode.INVALID_INPUT: "An input field is out of range or malformed; see `path`.",
         ErrorCode.INVALID_STATE: "The conversation's status does not allow this action.",
     },

@@ -24,12 +24,20 @@ async def check_base_url(base_url: str, *, private_allowed: bool) -> None:
     may answer differently then: where that matters, outgoing traffic needs a filter outside this process as well.
     """
     host, port = _host_and_port(base_url)
-    if private_allowed:
-        return
-    for address in await _addresses(host, port):
-        if not _is_public(address):
-            message = f"The address of {host[:100]} is private. This server calls public addresses only."
-            raise InvalidInput(message)
+    if not private_allowed:
+        await public_addresses(host, port)
+
+
+async def public_addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
+    """All addresses of a host, at least one. Raises ``InvalidInput`` unless every one of them is public.
+
+    Whoever connects to one of these addresses, rather than to the name, is safe from an answer that changes.
+    """
+    addresses = await _addresses(host, port)
+    if not all(_is_public(address) for address in addresses):
+        message = f"The address of {host[:100]} is private. This server calls public addresses only."
+        raise InvalidInput(message)
+    return addresses
 
 
 def _host_and_port(base_url: str) -> tuple[str, int]:
