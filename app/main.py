@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import structlog
 from starlette.applications import Starlette
@@ -22,6 +23,8 @@ from app.services.chat import LLM
 from app.services.clock import Clock, utc_now
 from app.services.conversation import ConversationService
 from app.services.event import EventService
+from app.services.git.base import CloneSource
+from app.services.git.clone import GitCloner
 from app.services.housekeeping import Housekeeping
 from app.services.llm import LiteLLM
 from app.services.lock_file import LockFile
@@ -31,7 +34,7 @@ from app.services.status_feed import StatusFeed
 from app.services.title import TitleService
 from app.services.wakeups import LocalWakeups, Wakeups
 from app.services.wakeups_postgres import PostgresWakeups
-from app.services.workspace import WorkspaceService
+from app.services.workspace import CloneSources, WorkspaceService
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +42,14 @@ log = structlog.get_logger(__name__)
 class Parley:
     """Everything that runs, apart from HTTP. Tests hand in a clock or an LLM of their own."""
 
-    def __init__(self, config: Config, *, clock: Clock = utc_now, llm: LLM | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock = utc_now,
+        llm: LLM | None = None,
+        clone_sources: CloneSources | None = None,
+    ) -> None:
         self.config = config
         prepare_data_dir(config.data_dir)
         url = database_url(config)
@@ -57,7 +67,14 @@ class Parley:
             clock,
             private_base_urls=_private_base_urls(config),
         )
-        self.workspace = workspace = WorkspaceService(config.data_dir / "workspaces", self.database, clock)
+        self.workspace = workspace = WorkspaceService(
+            config.data_dir / "workspaces",
+            self.database,
+            clock,
+            cloner=GitCloner(config),
+            sources=clone_sources or _NoSources(),
+            sandbox=None,
+        )
         title = TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds)
         self.loop = AgentLoop(
             config,
@@ -116,6 +133,11 @@ class Parley:
             # Last, since its import keeps the interpreter busy for seconds.
             self.llm.warm_up()
             yield
+
+
+class _NoSources:
+    async def clone_source(self, owner_id: str, repository_id: UUID) -> CloneSource:
+        raise NotImplementedError
 
 
 def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:

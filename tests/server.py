@@ -18,6 +18,7 @@ from app.endpoints.websocket_protocol import WebSocketProtocol
 from app.main import Parley, create_app
 from app.services.chat import LLM
 from app.services.clock import Clock, utc_now
+from app.services.workspace import CloneSources
 from tests.tokens import HS256_SECRET
 
 T = TypeVar("T")
@@ -30,10 +31,17 @@ _request_number: ContextVar[int] = ContextVar("request_number", default=0)
 class RunningServer:
     """A server and the house behind it. One at a time in a process, since DBOS allows only one."""
 
-    def __init__(self, config: Config, clock: Clock = utc_now, llm: LLM | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock = utc_now,
+        llm: LLM | None = None,
+        clone_sources: CloneSources | None = None,
+    ) -> None:
         self.config = config
         self._clock = clock
         self._llm = llm
+        self._clone_sources = clone_sources
         self._requests = 0
         self._started: Future[int] = Future()
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
@@ -102,7 +110,7 @@ class RunningServer:
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.house = Parley(self.config, clock=self._clock, llm=self._llm)
+        self.house = Parley(self.config, clock=self._clock, llm=self._llm, clone_sources=self._clone_sources)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._numbered(create_app(self.config, parley=self.house)),
@@ -132,11 +140,12 @@ def running_server(
     database_url: str | None = None,
     clock: Clock = utc_now,
     llm: LLM | None = None,
+    clone_sources: CloneSources | None = None,
     **settings: object,
 ) -> Generator[RunningServer]:
     """A server with bearer tokens signed by ``HS256_SECRET``, so that every test can be a caller of its own.
 
-    ``llm`` stands in for LiteLLM.
+    ``llm`` stands in for LiteLLM, ``clone_sources`` for the git providers.
     """
     given: dict[str, Any] = {
         "auth": AuthMode.JWT,
@@ -146,7 +155,7 @@ def running_server(
         **settings,
     }
     config = load_config(env_file=None, data_dir=data_dir, database_url=database_url, **given)
-    server = RunningServer(config, clock, llm)
+    server = RunningServer(config, clock, llm, clone_sources)
     server.start()
     try:
         yield server

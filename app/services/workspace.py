@@ -3,15 +3,24 @@
 import asyncio
 import os
 import shutil
+import stat
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 from uuid import UUID
 
 import structlog
 
+from app.errors import WorkspaceFailure
+from app.models.conversation import Conversation
 from app.models.database import Database
+from app.models.git_repository import GitRepositoryRepository
 from app.models.workspace_removal import WorkspaceRemovalRepository
 from app.services.clock import Clock
+from app.services.git.base import CloneSource
+from app.services.git.clone import GitCloner
+from app.services.sandbox.base import Sandbox
 
 log = structlog.get_logger(__name__)
 
@@ -19,23 +28,54 @@ FIRST_RETRY = timedelta(seconds=5)
 LAST_RETRY = timedelta(hours=1)
 REMOVALS_PER_ROUND = 100
 
+Tell = Callable[[str], Awaitable[None]]
+"""Takes each stage of preparing a workspace, in a sentence, as it begins."""
+
+
+class CloneSources(Protocol):
+    """Knows where repositories are cloned from."""
+
+    async def clone_source(self, owner_id: str, repository_id: UUID) -> CloneSource:
+        """What git needs to clone one of the owner's repositories. Raises ``NotFound`` and ``AppError``."""
+        ...
+
 
 class WorkspaceService:
     """The directories under ``<data_dir>/workspaces``."""
 
-    def __init__(self, root: Path, database: Database, clock: Clock) -> None:
+    def __init__(
+        self,
+        root: Path,
+        database: Database,
+        clock: Clock,
+        *,
+        cloner: GitCloner,
+        sources: CloneSources,
+        sandbox: Sandbox | None,
+    ) -> None:
         self._root = root
         self._database = database
         self._clock = clock
+        self._cloner = cloner
+        self._sources = sources
+        self._sandbox = sandbox
 
     def path(self, conversation_id: UUID) -> Path:
         """Where the conversation's workspace is, or would be."""
         return self._root / str(conversation_id)
 
-    async def prepare(self, conversation_id: UUID) -> Path:
-        """Make the workspace unless it is there. Raises OSError."""
-        path = self.path(conversation_id)
-        await asyncio.to_thread(path.mkdir, mode=0o700, parents=True, exist_ok=True)
+    async def prepare(self, conversation: Conversation, tell: Tell) -> Path:
+        """Make the workspace unless it is there; a conversation's repository is cloned into it.
+
+        It is there as a whole or not at all, whenever the server dies. ``tell`` hears the stages of cloning. Raises
+        OSError, and AppError where the repository can't be cloned.
+        """
+        path = self.path(conversation.id)
+        if conversation.repository_id is None:
+            await asyncio.to_thread(path.mkdir, mode=0o700, parents=True, exist_ok=True)
+            await self._adopt(conversation.id, path)
+        elif not await asyncio.to_thread(path.is_dir):
+            await self._clone(conversation, conversation.repository_id, path, tell)
         return path
 
     async def discard(self, conversation_id: UUID) -> None:
@@ -44,8 +84,10 @@ class WorkspaceService:
 
     async def remove(self, conversation_id: UUID) -> bool:
         """Carry out a recorded removal. False when it failed: the record then names a later time."""
+        path = self.path(conversation_id)
         try:
-            await asyncio.to_thread(_remove_tree, self.path(conversation_id))
+            await asyncio.to_thread(_remove_tree, path)
+            await asyncio.to_thread(_remove_tree, _partial(path))
         except OSError as error:
             log.warning("workspace.removal_failed", conversation_id=str(conversation_id), error=type(error).__name__)
             await self._put_off(conversation_id)
@@ -62,6 +104,34 @@ class WorkspaceService:
         for removal in due:
             await self.remove(removal.conversation_id)
 
+    async def _clone(self, conversation: Conversation, repository_id: UUID, path: Path, tell: Tell) -> None:
+        async with self._database.read() as session:
+            [repository] = await GitRepositoryRepository(session).get_many(conversation.owner_id, [repository_id])
+        if repository is None:
+            raise WorkspaceFailure("The conversation's repository is not known any more.")
+        await tell("Preparing the sandbox.")
+        branch = conversation.branch_name
+        source = await self._sources.clone_source(conversation.owner_id, repository_id)
+        named = f", branch {branch}" if branch is not None else ""
+        await tell(f"Cloning {repository.name_with_owner}{named}.")
+        # Beside its place, and put there when it is whole.
+        partial = _partial(path)
+        try:
+            await asyncio.to_thread(_remove_tree, partial)
+            await asyncio.to_thread(self._root.mkdir, mode=0o700, parents=True, exist_ok=True)
+            await self._cloner.clone(source, partial, branch=branch)
+            await asyncio.to_thread(partial.chmod, 0o700)
+            await self._adopt(conversation.id, partial)
+            await asyncio.to_thread(partial.rename, path)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True))
+            raise
+        await tell("The workspace is ready.")
+
+    async def _adopt(self, conversation_id: UUID, path: Path) -> None:
+        if self._sandbox is not None:
+            await self._sandbox.adopt(conversation_id, path)
+
     async def _put_off(self, conversation_id: UUID) -> None:
         async with self._database.write() as session:
             removal = await WorkspaceRemovalRepository(session).get(conversation_id)
@@ -71,6 +141,24 @@ class WorkspaceService:
                 removal.next_attempt_at = self._clock() + pause
 
 
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")
+
+
 def _remove_tree(path: Path) -> None:
-    if os.path.lexists(path):
+    if not os.path.lexists(path):
+        return
+    try:
         shutil.rmtree(path)
+    except PermissionError:
+        # The agent can take its own right to write to a directory away.
+        _make_writable(path)
+        shutil.rmtree(path)
+
+
+def _make_writable(path: Path) -> None:
+    for directory, names, _ in os.walk(path):
+        for name in names:
+            found = Path(directory, name)
+            if not found.is_symlink():
+                found.chmod(found.stat().st_mode | stat.S_IRWXU)

@@ -94,5 +94,11 @@ def unanswered_calls(events: Sequence[Event]) -> list[tuple[int, ToolCallBody]]:
 
 def is_answered(events: Sequence[Event]) -> bool:
     """Whether nothing is left to do in the run: no user message, or the agent said something after everything else."""
-    spoken = [event for event in events if decode_body(event) is not None]
+    spoken = [event for event in events if _is_said(event)]
     return not spoken or (spoken[-1].source == EventSource.AGENT and isinstance(decode_body(spoken[-1]), MessageBody))
+
+
+def _is_said(event: Event) -> bool:
+    """Whether an event belongs to the dialogue; what the environment tells about itself does not."""
+    body = decode_body(event)
+    return body is not None and not (isinstance(body, MessageBody) and event.source == EventSource.ENVIRONMENT)

@@ -17,7 +17,16 @@ from app.errors import AppError, ErrorCode, LLMFailure
 from app.logs import new_reference_id
 from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus, Problem
 from app.models.database import Database, is_outage
-from app.models.event import Event, EventSource, MessageBody, NewEvent, ToolCallBody, ToolResultBody, Usage
+from app.models.event import (
+    Event,
+    EventSource,
+    MessageBody,
+    NewEvent,
+    ToolCallBody,
+    ToolResultBody,
+    Usage,
+    decode_body,
+)
 from app.models.settings import Settings
 from app.services.agent.answer_stream import AnswerStream
 from app.services.agent.history import is_answered, messages, unanswered_calls
@@ -126,7 +135,7 @@ class AgentLoop:
     async def _advance(self, run_log: RunLog) -> Outcome:
         conversation, events = await run_log.read()
         if conversation.status == ConversationStatus.STARTING:
-            return await self._prepare(run_log)
+            return await self._prepare(run_log, conversation, events)
         if await self._replay.is_pending(conversation.id):
             return Outcome.CONTINUE if await self._replay.play_batch(run_log) else Outcome.ENDED
         if is_answered(events):
@@ -141,16 +150,23 @@ class AgentLoop:
             return await self._finish(run_log, problem=problem)
         return await self._ask(run_log, conversation, model)
 
-    async def _prepare(self, run_log: RunLog) -> Outcome:
+    async def _prepare(self, run_log: RunLog, conversation: Conversation, events: Sequence[Event]) -> Outcome:
+        said = {body.text for event in events if isinstance(body := decode_body(event), MessageBody)}
+
+        async def tell(stage: str) -> None:
+            # A run that was cut off while it cloned has said how far it was.
+            if stage not in said:
+                await run_log.append([NewEvent(EventSource.ENVIRONMENT, MessageBody(stage))])
+
         try:
-            await self._workspace.prepare(run_log.conversation_id)
+            await self._workspace.prepare(conversation, tell)
         except OSError as error:
-            log.warning("workspace.not_prepared", conversation_id=str(run_log.conversation_id), exc_info=error)
+            log.warning("workspace.not_prepared", conversation_id=str(conversation.id), exc_info=error)
             await run_log.fail(Problem(ErrorCode.WORKSPACE_ERROR, f"The workspace can't be made: {error.strerror}."))
             return Outcome.ENDED
         try:
             _, events = await run_log.read()
-            if await self._replay.is_pending(run_log.conversation_id):
+            if await self._replay.is_pending(conversation.id):
                 await run_log.set_state(AgentState.RUNNING, is_logged=False)
                 return Outcome.CONTINUE
             if is_answered(events):
@@ -158,7 +174,7 @@ class AgentLoop:
             await run_log.set_state(AgentState.RUNNING if self._llm.is_ready else AgentState.LOADING)
         except RunEnded:
             if not await run_log.exists():
-                await self._workspace.discard(run_log.conversation_id)
+                await self._workspace.discard(conversation.id)
             raise
         return Outcome.CONTINUE
 

@@ -1,0 +1,230 @@
+"""Clones a repository with the system's git, so that nothing in it runs and its token is written nowhere.
+
+The token reaches git as a header in the environment of its own process: not in an argument, which every user of the
+machine can read, and not in the repository's URL or configuration, which the agent can read. Whatever else git would
+take from the machine or from the repository is turned off: configuration files, hooks, templates, filters, credential
+helpers, submodules, redirects and every protocol but the URL's. Needs git 2.37 or later (``http.curloptResolve``).
+"""
+
+import asyncio
+import base64
+import contextlib
+import os
+import re
+import shutil
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+
+from app.config import Config
+from app.errors import InvalidInput, WorkspaceFailure
+from app.services.git.base import CloneSource
+from app.services.outbound import public_addresses
+from app.services.redaction import Redactor
+
+log = structlog.get_logger(__name__)
+
+WATCH_SECONDS = 0.5
+STALLED_SECONDS = 60
+STALLED_BYTES_PER_SECOND = 100
+MAX_ERROR_BYTES = 64 * 1024
+MAX_REASON_CHARACTERS = 300
+
+# What git says, in the language that LC_ALL=C makes it speak, and what the caller is told.
+_REASONS = (
+    (re.compile(r"Remote branch .* not found"), "The repository has no branch named {branch}."),
+    (
+        re.compile(r"Authentication failed|could not read Username|returned error: 40[13]"),
+        "The git host refused access to the repository: is a token stored, and may it read this repository?",
+    ),
+    (
+        re.compile(r"repository '.*' not found|returned error: 404", re.DOTALL),
+        "The git host knows no such repository, or the token may not read it.",
+    ),
+    (re.compile(r"No space left on device|Disk quota exceeded"), "There is no space left for the repository."),
+    (re.compile(r"returned error: 30[1278]|redirect", re.IGNORECASE), "The git host redirects, which is not followed."),
+    (
+        re.compile(r"Could not resolve|Failed to connect|Couldn't connect|timed? ?out|Connection refused|too slow"),
+        "The git host can't be reached.",
+    ),
+)
+
+
+class GitCloner:
+    """Runs ``git clone``, within the configured time and size."""
+
+    def __init__(self, config: Config) -> None:
+        self._private_origins = frozenset(config.git_private_hosts)
+        self._timeout_seconds = config.clone_timeout_seconds
+        self._max_bytes = config.workspace_max_bytes
+
+    async def clone(self, source: CloneSource, directory: Path, *, branch: str | None) -> None:
+        """Clone the last commit of a branch (``None``: the default one) into a directory that is not there yet.
+
+        A repository without commits gives an empty one. Raises ``WorkspaceFailure`` with a sentence for people. What a
+        failed or cancelled clone leaves is the caller's to remove; its processes are gone.
+        """
+        resolved = await self._resolve(source)
+        arguments = _arguments(source, directory, branch, resolved)
+        process = await self._start(arguments, source)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                errors, _ = await asyncio.gather(_read_errors(process), self._watch(process, directory))
+        except TimeoutError:
+            raise WorkspaceFailure(f"Cloning took longer than {self._timeout_seconds:.0f} s.") from None
+        finally:
+            await _kill(process)
+        if process.returncode:
+            raise WorkspaceFailure(_reason(errors, source, branch))
+        if await asyncio.to_thread(tree_bytes, directory) > self._max_bytes:
+            raise self._too_large()
+
+    async def _start(self, arguments: list[str], source: CloneSource) -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *_dying_with_the_server(),
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env=_environment(source),
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise WorkspaceFailure("git is not installed on the server.") from None
+
+    async def _resolve(self, source: CloneSource) -> str | None:
+        """What curl is to take for the host's addresses, so that a later DNS answer can't lead elsewhere."""
+        url = urlsplit(source.url)
+        origin = f"{url.scheme}://{url.netloc}".lower()
+        if origin in self._private_origins:
+            return None
+        if url.scheme != "https" or url.hostname is None:
+            raise WorkspaceFailure("A repository is cloned over https only.")
+        port = url.port or 443
+        try:
+            addresses = await public_addresses(url.hostname, port)
+        except InvalidInput as error:
+            raise WorkspaceFailure(error.message) from None
+        named = ",".join(f"[{address}]" if address.version == 6 else str(address) for address in addresses)  # noqa: PLR2004
+        return f"{url.hostname}:{port}:{named}"
+
+    async def _watch(self, process: asyncio.subprocess.Process, directory: Path) -> None:
+        """Wait for the end, and make it come when the directory grows too large."""
+        while True:
+            try:
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await process.wait()
+            except TimeoutError:
+                if await asyncio.to_thread(tree_bytes, directory) > self._max_bytes:
+                    raise self._too_large() from None
+            else:
+                return
+
+    def _too_large(self) -> WorkspaceFailure:
+        return WorkspaceFailure(f"The repository is larger than {self._max_bytes} bytes (PARLEY_WORKSPACE_MAX_BYTES).")
+
+
+def tree_bytes(directory: Path) -> int:
+    """What a directory takes on disk, in bytes; links are not followed, and what vanishes meanwhile counts nothing."""
+    total, pending = 0, [os.fspath(directory)]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(entry.path)
+        except OSError:
+            continue
+    return total
+
+
+def _arguments(source: CloneSource, directory: Path, branch: str | None, resolved: str | None) -> list[str]:
+    scheme = urlsplit(source.url).scheme
+    settings = {
+        "core.hooksPath": os.devnull,
+        "core.fsmonitor": "false",
+        "core.askPass": "",
+        "credential.helper": "",
+        "protocol.allow": "never",
+        f"protocol.{scheme}.allow": "always",
+        "http.followRedirects": "false",
+        "http.lowSpeedLimit": str(STALLED_BYTES_PER_SECOND),
+        "http.lowSpeedTime": str(STALLED_SECONDS),
+        "submodule.recurse": "false",
+        "init.defaultBranch": "main",
+        **({"http.curloptResolve": resolved} if resolved else {}),
+    }
+    return [
+        "git",
+        *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
+        "clone",
+        "--quiet",
+        "--depth=1",
+        "--single-branch",
+        "--no-tags",
+        "--no-recurse-submodules",
+        "--template=",
+        *([f"--branch={branch}"] if branch is not None else []),
+        "--",
+        source.url,
+        os.fspath(directory),
+    ]
+
+
+def _environment(source: CloneSource) -> Mapping[str, str]:
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": os.devnull,
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_LFS_SKIP_SMUDGE": "1",
+    }
+    if source.token is not None:
+        url = urlsplit(source.url)
+        credentials = f"{source.user or ''}:{source.token.get_secret_value()}".encode()
+        environment |= {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"http.{url.scheme}://{url.netloc}/.extraHeader",
+            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {base64.b64encode(credentials).decode()}",
+        }
+    return environment
+
+
+def _dying_with_the_server() -> list[str]:
+    """What makes git die when the server is killed; its own helpers end when their pipe to it breaks."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig=KILL", "--"] if setpriv else []
+
+
+async def _read_errors(process: asyncio.subprocess.Process) -> str:
+    kept = b""
+    while process.stderr is not None and (piece := await process.stderr.read(4096)):
+        kept = (kept + piece)[-MAX_ERROR_BYTES:]
+    return kept.decode(errors="replace")
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    # A kill can't be refused, so this ends at once, also where the caller is being cancelled.
+    await asyncio.shield(process.wait())
+
+
+def _reason(errors: str, source: CloneSource, branch: str | None) -> str:
+    for pattern, reason in _REASONS:
+        if pattern.search(errors):
+            return reason.format(branch=branch)
+    redactor = Redactor([source.token] if source.token else [])
+    fatal = [line for line in errors.splitlines() if line.startswith(("fatal:", "error:"))] or errors.splitlines()[-1:]
+    said = redactor.text(" ".join(fatal))[:MAX_REASON_CHARACTERS]
+    return f"The repository can't be cloned: {said or 'git ended without a reason'}."

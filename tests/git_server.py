@@ -1,0 +1,181 @@
+"""A real git server for tests: smart HTTP by ``git http-backend`` on 127.0.0.1, behind a password."""
+
+import base64
+import os
+import subprocess
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from app.services.git.base import CloneSource
+
+USER = "x-access-token"
+TOKEN = "token-of-a-test-0123456789"
+GIT_SECONDS = 30
+# Nothing of the machine's own configuration.
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "HOME": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.com",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.com",
+}
+
+
+def git(directory: Path, *arguments: str) -> str:
+    """What git says in a directory."""
+    done = subprocess.run(
+        ["git", "-c", "init.defaultBranch=main", *arguments],
+        cwd=directory,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=GIT_SECONDS,
+        check=True,
+    )
+    return done.stdout
+
+
+@dataclass
+class GitServer:
+    """Serves the bare repositories below ``root``.
+
+    ``redirect_to`` answers every request with a redirect there; while ``gate`` is cleared, answers wait for it.
+    """
+
+    root: Path
+    port: int = 0
+    requests: list[str] = field(default_factory=list[str])
+    is_public: bool = False
+    redirect_to: str | None = None
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def origin(self) -> str:
+        """As ``PARLEY_GIT_PRIVATE_HOSTS`` names it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def url(self, name: str = "ada/engine") -> str:
+        """Where a repository is cloned from."""
+        return f"{self.origin}/{name}.git"
+
+    def source(self, name: str = "ada/engine", token: str | None = TOKEN) -> CloneSource:
+        """A repository, and what opens it."""
+        return CloneSource(self.url(name), USER, SecretStr(token) if token else None)
+
+    def add(self, files: dict[str, str], name: str = "ada/engine", *, branches: tuple[str, ...] = ("main",)) -> Path:
+        """A repository whose branches all have these files; the bare repository's path."""
+        bare = self.root / f"{name}.git"
+        bare.mkdir(parents=True)
+        git(bare, "init", "--quiet", "--bare")
+        if files:
+            work = self.root / "work" / name
+            work.mkdir(parents=True)
+            git(work, "init", "--quiet")
+            for path, content in files.items():
+                (work / path).parent.mkdir(parents=True, exist_ok=True)
+                (work / path).write_text(content)
+            git(work, "add", "--all", "--force")
+            git(work, "commit", "--quiet", "--message", "Begin")
+            for branch in branches:
+                git(work, "push", "--quiet", os.fspath(bare), f"HEAD:refs/heads/{branch}")
+        return bare
+
+
+@contextmanager
+def git_server(root: Path) -> Generator[GitServer]:
+    """A running server."""
+    found = GitServer(root)
+    found.gate.set()
+    handler = type("Handler", (_Handler,), {"git_server": found})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    found.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever, name="git server", daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        found.gate.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(GIT_SECONDS)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    git_server: GitServer
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  The base class's name.
+        """Say nothing."""
+
+    def _answer(self) -> None:
+        server = self.git_server
+        server.requests.append(f"{self.command} {self.path}")
+        server.gate.wait(GIT_SECONDS)
+        wanted = "Basic " + base64.b64encode(f"{USER}:{TOKEN}".encode()).decode()
+        if server.redirect_to is not None:
+            self.send_response(302)
+            self.send_header("Location", server.redirect_to + self.path)
+            self.end_headers()
+        elif not server.is_public and self.headers.get("Authorization") != wanted:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.end_headers()
+        else:
+            self._serve()
+
+    def _serve(self) -> None:
+        url = urlsplit(self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b"".join(iter(self._chunk, b""))
+        done = subprocess.run(
+            ["git", "http-backend"],
+            input=body,
+            capture_output=True,
+            timeout=GIT_SECONDS,
+            check=False,
+            env=ENVIRONMENT
+            | {
+                "GIT_PROJECT_ROOT": os.fspath(self.git_server.root),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "REQUEST_METHOD": self.command,
+                "PATH_INFO": url.path,
+                "QUERY_STRING": url.query,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                "REMOTE_USER": USER,
+            },
+        )
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        headers = [cast("tuple[str, str]", tuple(line.split(": ", 1))) for line in head.decode().splitlines()]
+        status = next((value.split()[0] for name, value in headers if name == "Status"), "200")
+        self.send_response(int(status))
+        for name, value in headers:
+            if name != "Status":
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _chunk(self) -> bytes:
+        size = int(self.rfile.readline().split(b";")[0], 16)
+        piece = self.rfile.read(size)
+        self.rfile.readline()
+        return piece
