@@ -8,10 +8,14 @@ from strawberry.dataloader import DataLoader
 from app.errors import Unauthenticated
 from app.models.conversation import Conversation
 from app.models.event import Event, EventQuery
+from app.models.git_repository import GitBranch, GitRepository
+from app.models.provider_account import ProviderAccount
 from app.models.settings import Settings
 from app.services.auth import Caller
 from app.services.conversation import ConversationService
 from app.services.event import EventPage, EventService
+from app.services.provider_account import ProviderAccountService
+from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.status_feed import StatusFeed
 
@@ -26,6 +30,8 @@ class Services:
     event: EventService
     status: StatusFeed
     settings: SettingsService
+    provider_account: ProviderAccountService
+    repository: RepositoryService
 
 
 class Context:
@@ -45,6 +51,17 @@ class Context:
         self.events = DataLoader[tuple[UUID, int], Event | None](self._events, max_batch_size=MAX_BATCH, cache=False)
         self.event_pages = DataLoader[EventQuery, EventPage](self._event_pages, max_batch_size=MAX_BATCH, cache=False)
         self.settings = DataLoader[UUID, Settings | None](self._settings, max_batch_size=MAX_BATCH, cache=False)
+        self.provider_accounts = DataLoader[UUID, ProviderAccount | None](
+            self._provider_accounts, max_batch_size=MAX_BATCH, cache=False
+        )
+        self.repositories = DataLoader[UUID, GitRepository | None](
+            self._repositories, max_batch_size=MAX_BATCH, cache=False
+        )
+        self.branches = DataLoader[UUID, GitBranch | None](self._branches, max_batch_size=MAX_BATCH, cache=False)
+        self.default_branches = DataLoader[UUID, GitBranch | None](
+            self._default_branches, max_batch_size=MAX_BATCH, cache=False
+        )
+        self.git_calls = services.repository.budget()
 
     @property
     def owner_id(self) -> str:
@@ -65,3 +82,16 @@ class Context:
 
     async def _settings(self, ids: list[UUID]) -> list[Settings | None]:
         return await self.services.settings.get_many(self.owner_id, ids)
+
+    async def _provider_accounts(self, ids: list[UUID]) -> list[ProviderAccount | None]:
+        return await self.services.provider_account.get_many(self.owner_id, ids)
+
+    async def _repositories(self, ids: list[UUID]) -> list[GitRepository | None]:
+        return await self.services.repository.get_many(self.owner_id, ids)
+
+    async def _branches(self, ids: list[UUID]) -> list[GitBranch | None]:
+        return await self.services.repository.get_many_branches(self.owner_id, ids)
+
+    async def _default_branches(self, ids: list[UUID]) -> list[GitBranch | BaseException | None]:
+        found = await self.services.repository.default_branches(self.owner_id, ids, self.git_calls)
+        return list(found)

@@ -29,8 +29,15 @@ from app.schema.conversation import (
 )
 from app.schema.event import EVENT_TYPES
 from app.schema.node import Node
+from app.schema.repository import Repository, RepositoryConnection
 from app.schema.scalar import SCALARS
-from app.schema.settings import ResetSettingsPayload, Settings, UpdateSettingsPayload
+from app.schema.settings import (
+    RemoveProviderTokenPayload,
+    ResetSettingsPayload,
+    SetProviderTokenPayload,
+    Settings,
+    UpdateSettingsPayload,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +77,13 @@ class Query:
     conversations: ConversationConnection = strawberry.field(
         resolver=resolvers.conversation.search, description="The caller's conversations. `first` is at most 100."
     )
+    repository: Repository | None = strawberry.field(
+        resolver=resolvers.repository.get, description="Null when the provider does not know it."
+    )
+    repositories: RepositoryConnection | None = strawberry.field(
+        resolver=resolvers.repository.search,
+        description="Asks the git provider; null with an error when it cannot be reached.",
+    )
     settings: Settings | None = strawberry.field(
         resolver=resolvers.settings.get, description="Null until the caller saves settings."
     )
@@ -106,6 +120,13 @@ class Mutation:
     reset_settings: ResetSettingsPayload = strawberry.field(
         resolver=resolvers.settings.reset,
         description="Deletes the caller's settings and stored API key; provider tokens stay.",
+    )
+    set_provider_token: SetProviderTokenPayload = strawberry.field(
+        resolver=resolvers.provider_account.set_token,
+        description="Store a token for a git provider, in the place of an earlier one.",
+    )
+    remove_provider_token: RemoveProviderTokenPayload = strawberry.field(
+        resolver=resolvers.provider_account.remove_token, description="Forget the token for a git provider."
     )
 
 

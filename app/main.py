@@ -1,9 +1,8 @@
 """The composition root: builds everything from the configuration, starts it, and stops it in the reverse order."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from uuid import UUID
 
 import structlog
 from starlette.applications import Starlette
@@ -14,6 +13,7 @@ from app.context import Services
 from app.graphql import build_schema
 from app.models import migration
 from app.models.database import Database, database_url
+from app.models.provider_account import ProviderType
 from app.services.agent.engine import DurableRunEngine, RunEngine
 from app.services.agent.loop import AgentLoop
 from app.services.agent.tools import Toolbox
@@ -23,18 +23,21 @@ from app.services.chat import LLM
 from app.services.clock import Clock, utc_now
 from app.services.conversation import ConversationService
 from app.services.event import EventService
-from app.services.git.base import CloneSource
+from app.services.git.base import GitProvider
 from app.services.git.clone import GitCloner
+from app.services.git.providers import build_providers
 from app.services.housekeeping import Housekeeping
 from app.services.llm import LiteLLM
 from app.services.lock_file import LockFile
+from app.services.provider_account import ProviderAccountService
+from app.services.repository import RepositoryService
 from app.services.secrets import open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
 from app.services.status_feed import StatusFeed
 from app.services.title import TitleService
 from app.services.wakeups import LocalWakeups, Wakeups
 from app.services.wakeups_postgres import PostgresWakeups
-from app.services.workspace import CloneSources, WorkspaceService
+from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +51,7 @@ class Parley:
         *,
         clock: Clock = utc_now,
         llm: LLM | None = None,
-        clone_sources: CloneSources | None = None,
+        git_providers: Mapping[ProviderType, GitProvider] | None = None,
     ) -> None:
         self.config = config
         prepare_data_dir(config.data_dir)
@@ -60,11 +63,18 @@ class Parley:
         self.background = BackgroundTasks()
         # One process owns an embedded database: two would both run the runs in it.
         self._lock = LockFile(Path(f"{url.database}.lock")) if self.database.is_sqlite else None
+        self.git_providers = git_providers or build_providers(config)
+        secret_box = open_secret_box(config)
+        account = ProviderAccountService(self.database, self.git_providers, secret_box, clock)
+        repository = RepositoryService(
+            self.database, self.git_providers, account, clock, config.git_max_calls_per_request
+        )
         settings = SettingsService(
             self.database,
             self.llm,
-            open_secret_box(config),
+            secret_box,
             clock,
+            accounts=account,
             private_base_urls=_private_base_urls(config),
         )
         self.workspace = workspace = WorkspaceService(
@@ -72,7 +82,7 @@ class Parley:
             self.database,
             clock,
             cloner=GitCloner(config),
-            sources=clone_sources or _NoSources(),
+            sources=repository,
             sandbox=None,
         )
         title = TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds)
@@ -103,6 +113,7 @@ class Parley:
             settings=settings,
             title=title,
             workspace=workspace,
+            repository=repository,
             background=self.background,
             max_concurrent=config.max_concurrent_conversations,
             max_age_seconds=config.conversation_max_age_seconds,
@@ -112,6 +123,8 @@ class Parley:
             event=EventService(self.database, self.wakeups),
             status=StatusFeed(self.database, self.wakeups, clock, config.conversation_max_age_seconds),
             settings=settings,
+            provider_account=account,
+            repository=repository,
         )
 
     @asynccontextmanager
@@ -123,6 +136,8 @@ class Parley:
             stack.push_async_callback(self.database.close)
             await migration.upgrade(self.database)
             stack.push_async_callback(self.llm.close)
+            for provider in self.git_providers.values():
+                stack.push_async_callback(provider.close)
             await self.wakeups.start()
             stack.push_async_callback(self.wakeups.close)
             stack.push_async_callback(self.background.close)
@@ -133,11 +148,6 @@ class Parley:
             # Last, since its import keeps the interpreter busy for seconds.
             self.llm.warm_up()
             yield
-
-
-class _NoSources:
-    async def clone_source(self, owner_id: str, repository_id: UUID) -> CloneSource:
-        raise NotImplementedError
 
 
 def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:

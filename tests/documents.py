@@ -98,3 +98,16 @@ subscription ($id: ID!) { messageDeltas(conversationId: $id) { answerId text } }
 """
 
 TRAJECTORY = "query ($id: ID!) { conversation(id: $id) { trajectory } }"
+
+SET_TOKEN = f"""
+mutation ($input: SetProviderTokenInput!) {{ setProviderToken(input: $input) {{
+  providerAccount {{ id provider host login tokenSet }}
+  settings {{ providerAccounts {{ id provider host login tokenSet }} }} {ERRORS}
+}} }}
+"""
+
+REMOVE_TOKEN = f"""
+mutation ($input: RemoveProviderTokenInput!) {{ removeProviderToken(input: $input) {{
+  deletedProviderAccountId settings {{ providerAccounts {{ id }} }} {ERRORS}
+}} }}
+"""

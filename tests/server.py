@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,9 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.config import AuthMode, Config, load_config
 from app.endpoints.websocket_protocol import WebSocketProtocol
 from app.main import Parley, create_app
+from app.models.provider_account import ProviderType
 from app.services.chat import LLM
 from app.services.clock import Clock, utc_now
-from app.services.workspace import CloneSources
+from app.services.git.base import GitProvider
 from tests.tokens import HS256_SECRET
 
 T = TypeVar("T")
@@ -36,12 +37,12 @@ class RunningServer:
         config: Config,
         clock: Clock = utc_now,
         llm: LLM | None = None,
-        clone_sources: CloneSources | None = None,
+        git_providers: Mapping[ProviderType, GitProvider] | None = None,
     ) -> None:
         self.config = config
         self._clock = clock
         self._llm = llm
-        self._clone_sources = clone_sources
+        self._git_providers = git_providers
         self._requests = 0
         self._started: Future[int] = Future()
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
@@ -110,7 +111,7 @@ class RunningServer:
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.house = Parley(self.config, clock=self._clock, llm=self._llm, clone_sources=self._clone_sources)
+        self.house = Parley(self.config, clock=self._clock, llm=self._llm, git_providers=self._git_providers)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._numbered(create_app(self.config, parley=self.house)),
@@ -140,12 +141,12 @@ def running_server(
     database_url: str | None = None,
     clock: Clock = utc_now,
     llm: LLM | None = None,
-    clone_sources: CloneSources | None = None,
+    git_providers: Mapping[ProviderType, GitProvider] | None = None,
     **settings: object,
 ) -> Generator[RunningServer]:
     """A server with bearer tokens signed by ``HS256_SECRET``, so that every test can be a caller of its own.
 
-    ``llm`` stands in for LiteLLM, ``clone_sources`` for the git providers.
+    ``llm`` stands in for LiteLLM, ``git_providers`` for the hosts of repositories.
     """
     given: dict[str, Any] = {
         "auth": AuthMode.JWT,
@@ -155,7 +156,7 @@ def running_server(
         **settings,
     }
     config = load_config(env_file=None, data_dir=data_dir, database_url=database_url, **given)
-    server = RunningServer(config, clock, llm, clone_sources)
+    server = RunningServer(config, clock, llm, git_providers)
     server.start()
     try:
         yield server

@@ -10,7 +10,21 @@ from hypothesis import strategies as st
 
 from app.models.conversation import ConversationOrder, ConversationOrderField, OrderDirection
 from app.schema.connection import event_cursor, parse_conversation_cursor, parse_event_cursor
-from app.schema.node import ConversationKey, EventKey, SettingsKey, conversation_id, event_id, parse_id, settings_id
+from app.schema.node import (
+    BranchKey,
+    ConversationKey,
+    EventKey,
+    ProviderAccountKey,
+    RepositoryKey,
+    SettingsKey,
+    branch_id,
+    conversation_id,
+    event_id,
+    parse_id,
+    provider_account_id,
+    repository_id,
+    settings_id,
+)
 
 KNOWN = "c0ffee00-0000-4000-8000-000000000001"
 ORDERS = [ConversationOrder(field, direction) for field in ConversationOrderField for direction in OrderDirection]
@@ -24,7 +38,7 @@ def encoded(value: object) -> str:
 # Halves of surrogates and null characters too.
 TEXTS = st.lists(st.integers(0, 0x10FFFF).map(chr) | st.sampled_from("\x00\ud800:-0aA=_"), max_size=60).map("".join)
 ID_LIKE = st.tuples(
-    st.sampled_from(["", "settings:", "conversation:"]),
+    st.sampled_from(["", "settings:", "conversation:", "repository:", "branch:", "provider_account:"]),
     st.uuids().map(str) | st.uuids().map(lambda key: key.hex),
     st.just("") | st.integers(-1, 10**11).map(lambda number: f":{number}") | TEXTS,
 ).map("".join)
@@ -45,6 +59,12 @@ def test_what_parses_as_an_id_is_written_the_same_again(text: str) -> None:
             assert event_id(key, sequence) == text
         case SettingsKey(key):
             assert settings_id(key) == text
+        case RepositoryKey(key):
+            assert repository_id(key) == text
+        case BranchKey(key):
+            assert branch_id(key) == text
+        case ProviderAccountKey(key):
+            assert provider_account_id(key) == text
         case None:
             assert text != KNOWN
 
@@ -54,6 +74,9 @@ def test_every_id_is_understood_again(key: UUID, sequence: int) -> None:
     assert parse_id(conversation_id(key)) == ConversationKey(key)
     assert parse_id(event_id(key, sequence)) == EventKey(key, sequence)
     assert parse_id(settings_id(key)) == SettingsKey(key)
+    assert parse_id(repository_id(key)) == RepositoryKey(key)
+    assert parse_id(branch_id(key)) == BranchKey(key)
+    assert parse_id(provider_account_id(key)) == ProviderAccountKey(key)
 
 
 @given(st.integers(0, 2**31 - 1))

@@ -48,7 +48,7 @@ MALFORMED_IDS = [
     "' OR 1=1 --",
     "../../etc/passwd",
 ]
-NOTHINGS = [*MALFORMED_IDS, KNOWN, f"{KNOWN}:1", f"{KNOWN}:9999999999", f"settings:{KNOWN}"]
+NOTHINGS = [*MALFORMED_IDS, KNOWN, f"{KNOWN}:1", f"{KNOWN}:9999999999", f"settings:{KNOWN}", f"branch:{KNOWN}"]
 
 
 def encoded(value: object) -> str:

@@ -1,8 +1,9 @@
 """A second caller walks the whole schema with the first one's ids, and sees, changes and hears nothing."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
@@ -12,15 +13,26 @@ from graphql import GraphQLObjectType
 from graphql import build_schema as build_schema_of_sdl
 
 from app.graphql import build_schema
+from app.models.provider_account import ProviderType
 from tests import documents, steps
 from tests.client import NO_TLS, Client, Subscription
+from tests.fake_git import TOKEN as GIT_TOKEN
+from tests.fake_git import FakeGitProvider, repository
 from tests.scripted_llm import Gate, ScriptedLLM, hold
-from tests.server import RunningServer
+from tests.server import RunningServer, running_server
 
 JSON = dict[str, Any]
 SECRETIVE = "the-first-callers-own-words"
 SCHEMA = build_schema_of_sdl(build_schema().as_str())
 NOT_FOUND = ("NotFoundError", "NOT_FOUND")
+REPOSITORY = '{ repository(provider: GITHUB, nameWithOwner: "ada/engine-1") { id defaultBranch { id } } }'
+
+
+@pytest.fixture(scope="module")
+def server(data_dir: Path, database_url: str) -> Iterator[RunningServer]:
+    providers = {ProviderType.GITHUB: FakeGitProvider(found=[repository(1)])}
+    with running_server(data_dir, database_url=database_url, git_providers=providers) as started:
+        yield started
 
 
 @dataclass
@@ -31,16 +43,33 @@ class Owned:
     conversation_id: str
     event_id: str
     settings_id: str
+    provider_account_id: str
+    repository_id: str
+    branch_id: str
     cursor: str
     event_cursor: str
     idempotency_key: str
+
+    @property
+    def ids(self) -> list[str]:
+        """One of every kind."""
+        return [
+            self.conversation_id,
+            self.event_id,
+            self.settings_id,
+            self.provider_account_id,
+            self.repository_id,
+            self.branch_id,
+        ]
 
     async def everything(self) -> JSON:
         """All that its owner can read of it."""
         exported = await self.client.execute(documents.TRAJECTORY, id=self.conversation_id)
         exported["conversation"]["trajectory"].pop("exportedAt")
         return {
-            "settings": await self.client.execute("{ settings { id llmModel llmBaseUrl llmApiKeySet maxIterations } }"),
+            "settings": await self.client.execute(
+                "{ settings { id llmModel llmBaseUrl llmApiKeySet maxIterations providerAccounts { id login } } }"
+            ),
             "list": await self.client.execute(documents.SEARCH),
             "events": await steps.events(self.client, self.conversation_id),
             "trajectory": exported,
@@ -51,6 +80,9 @@ class Owned:
 async def owned(client: Client, llm: ScriptedLLM) -> Owned:
     """A conversation that was answered, and settings with a key."""
     settings = await steps.save_settings(client, llm)
+    given = {"provider": "GITHUB", "token": GIT_TOKEN}
+    account = (await client.execute(documents.SET_TOKEN, input=given))["setProviderToken"]["providerAccount"]
+    seen = (await client.execute(REPOSITORY))["repository"]
     key = str(uuid4())
     conversation = await steps.create(client, SECRETIVE, title=SECRETIVE, idempotencyKey=key)
     await steps.until_waiting(client, conversation["id"])
@@ -61,6 +93,9 @@ async def owned(client: Client, llm: ScriptedLLM) -> Owned:
         conversation["id"],
         events["conversation"]["events"]["nodes"][0]["id"],
         settings["id"],
+        account["id"],
+        seen["id"],
+        seen["defaultBranch"]["id"],
         page["conversations"]["edges"][0]["cursor"],
         events["conversation"]["events"]["edges"][0]["cursor"],
         key,
@@ -82,16 +117,16 @@ async def refused(intruder: Client, document: str, name: str, given: JSON) -> No
 
 
 async def query_node(intruder: Client, owned: Owned) -> None:
-    for owned_id in (owned.conversation_id, owned.event_id, owned.settings_id):
+    for owned_id in owned.ids:
         found = await intruder.execute("query ($id: ID!) { node(id: $id) { id __typename } }", id=owned_id)
         assert found == {"node": None}
 
 
 async def query_nodes(intruder: Client, owned: Owned) -> None:
     own = (await intruder.execute("{ settings { id } }"))["settings"]["id"]
-    ids = [owned.conversation_id, own, owned.event_id, owned.settings_id]
+    ids = [own, *owned.ids]
     found = await intruder.execute("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids)
-    assert found == {"nodes": [None, {"id": own}, None, None]}
+    assert found == {"nodes": [{"id": own}, *([None] * len(owned.ids))]}
 
 
 async def query_conversation(intruder: Client, owned: Owned) -> None:
@@ -159,6 +194,37 @@ async def mutation_reset_settings(intruder: Client, owned: Owned) -> None:
     await steps.save_settings(intruder)
 
 
+async def query_repository(intruder: Client, owned: Owned) -> None:
+    """Who sees the same repository sees a row of its own."""
+    found = (await intruder.execute(REPOSITORY))["repository"]
+    assert found["id"] != owned.repository_id
+    query = "query ($filter: ConversationFilter) { conversations(filter: $filter) { totalCount } }"
+    for repository_id in (owned.repository_id, found["id"]):
+        counted = await intruder.execute(query, filter={"repositoryId": repository_id})
+        assert counted == {"conversations": {"totalCount": 0}}
+
+
+async def query_repositories(intruder: Client, owned: Owned) -> None:
+    answer = await intruder.post("{ repositories(provider: GITHUB) { nodes { id } } }")
+    assert answer.body["data"] == {"repositories": None}
+    found = await intruder.execute('{ repositories(provider: GITHUB, query: "engine") { nodes { id } } }')
+    assert [node["id"] == owned.repository_id for node in found["repositories"]["nodes"]] == [False]
+
+
+async def mutation_set_provider_token(intruder: Client, owned: Owned) -> None:
+    given = {"provider": "GITHUB", "token": GIT_TOKEN}
+    account = (await intruder.execute(documents.SET_TOKEN, input=given))["setProviderToken"]["providerAccount"]
+    assert account["id"] != owned.provider_account_id
+
+
+async def mutation_remove_provider_token(intruder: Client, owned: Owned) -> None:
+    given = {"provider": "GITHUB"}
+    answer = (await intruder.execute(documents.REMOVE_TOKEN, input=given))["removeProviderToken"]
+    assert answer["deletedProviderAccountId"] not in {None, owned.provider_account_id}
+    again = (await intruder.execute(documents.REMOVE_TOKEN, input=given))["removeProviderToken"]
+    assert [error["__typename"] for error in again["userErrors"]] == ["NotFoundError"]
+
+
 async def stay_silent(*watching: Subscription) -> None:
     for subscription in watching:
         assert await subscription.is_silent(0.2)
@@ -202,6 +268,8 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Query.conversation": query_conversation,
     "Query.conversations": query_conversations,
     "Query.settings": query_settings,
+    "Query.repository": query_repository,
+    "Query.repositories": query_repositories,
     "Mutation.createConversation": mutation_create_conversation,
     "Mutation.renameConversation": mutation_rename_conversation,
     "Mutation.deleteConversation": mutation_delete_conversation,
@@ -210,6 +278,8 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Mutation.sendMessage": mutation_send_message,
     "Mutation.updateSettings": mutation_update_settings,
     "Mutation.resetSettings": mutation_reset_settings,
+    "Mutation.setProviderToken": mutation_set_provider_token,
+    "Mutation.removeProviderToken": mutation_remove_provider_token,
     "Subscription.conversationStatusChanged": subscription_status,
     "Subscription.conversationEvents": subscription_events,
     "Subscription.messageDeltas": subscription_deltas,
@@ -230,7 +300,7 @@ def test_the_walk_has_an_id_of_every_kind() -> None:
     """A new kind of node needs an id of its own in ``Owned``."""
     nodes = {found.name for found in SCHEMA.get_implementations(cast("Any", SCHEMA.type_map["Node"])).objects}
     events = {found.name for found in SCHEMA.get_implementations(cast("Any", SCHEMA.type_map["Event"])).objects}
-    assert nodes - events == {"Conversation", "Settings"}
+    assert nodes - events == {"Branch", "Conversation", "ProviderAccount", "Repository", "Settings"}
 
 
 async def test_a_second_caller_sees_changes_and_hears_nothing(owned: Owned, intruder: Client) -> None:

@@ -165,6 +165,7 @@ class ConversationFilter:
 
     statuses: tuple[str, ...] | None = None
     triggers: tuple[str, ...] | None = None
+    repository_id: UUID | None = None
     title_contains: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
@@ -176,13 +177,26 @@ class ConversationFilter:
         self, owner_id: str, order: ConversationOrder | None = None, *, is_continued: bool = False
     ) -> list[ColumnElement[bool]]:
         """The filter as SQL, the owner's rows only. ``is_continued``: for a page behind another one of ``order``."""
-        conditions: list[ColumnElement[bool]] = [col(Conversation.owner_id) == owner_id]
+        return [
+            col(Conversation.owner_id) == owner_id,
+            *self._matches(),
+            *self._times(order, is_continued=is_continued),
+        ]
+
+    def _matches(self) -> list[ColumnElement[bool]]:
+        conditions: list[ColumnElement[bool]] = []
         if self.statuses is not None:
             conditions.append(_any_of(Conversation.status, self.statuses))
         if self.triggers is not None:
             conditions.append(_any_of(Conversation.trigger, self.triggers))
+        if self.repository_id is not None:
+            conditions.append(col(Conversation.repository_id) == self.repository_id)
         if self.title_contains:
             conditions.append(col(Conversation.title_folded).contains(fold(self.title_contains), autoescape=True))
+        return conditions
+
+    def _times(self, order: ConversationOrder | None, *, is_continued: bool) -> list[ColumnElement[bool]]:
+        conditions: list[ColumnElement[bool]] = []
         created, updated = ConversationOrderField.CREATED_AT, ConversationOrderField.UPDATED_AT
         lower, upper = OrderDirection.ASC, OrderDirection.DESC
 

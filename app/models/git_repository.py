@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import UpdateBase
 from sqlmodel import Field, SQLModel, UniqueConstraint, UTCDateTime, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -63,20 +66,48 @@ class GitRepositoryRepository:
         found = {row.id: row for row in await self._session.exec(statement)}
         return [found.get(repository_id) for repository_id in ids]
 
-    async def by_external_id(
-        self, owner_id: str, keys: Sequence[tuple[str, str, str]]
-    ) -> dict[tuple[str, str, str], GitRepository]:
-        """The owner's rows by (provider, host, external id)."""
-        key = tuple_(col(GitRepository.provider), col(GitRepository.host), col(GitRepository.external_id))
-        statement = select(GitRepository).where(col(GitRepository.owner_id) == owner_id, key.in_(list(keys)))
-        return {(row.provider, row.host, row.external_id): row for row in await self._session.exec(statement)}
+    async def save(self, seen: Sequence[GitRepository]) -> list[GitRepository]:
+        """Insert what one provider's host told one owner of, or bring the rows up to date; the rows in that order.
 
-    async def branches(self, repository_id: UUID, names: Sequence[str]) -> dict[str, GitBranch]:
-        """A repository's rows by name."""
-        statement = select(GitBranch).where(
-            col(GitBranch.repository_id) == repository_id, col(GitBranch.name).in_(names)
+        Two statements, however many rows. Who does the same at the same time does no harm.
+        """
+        if not seen:
+            return []
+        first = seen[0]
+        keys = ("owner_id", "provider", "host", "external_id")
+        # A statement must not touch one row twice.
+        unique = {row.external_id: row for row in seen}
+        # Everybody inserts in one order, so that two never wait for each other.
+        values = [unique[key].model_dump() for key in sorted(unique)]
+        await self._session.exec(_upsert(self._session, GitRepository, values, keys))
+        statement = (
+            select(GitRepository)
+            .where(
+                col(GitRepository.owner_id) == first.owner_id,
+                col(GitRepository.provider) == first.provider,
+                col(GitRepository.host) == first.host,
+                col(GitRepository.external_id).in_(list(unique)),
+            )
+            .execution_options(populate_existing=True)
         )
-        return {row.name: row for row in await self._session.exec(statement)}
+        found = {row.external_id: row for row in await self._session.exec(statement)}
+        return [found[row.external_id] for row in seen]
+
+    async def save_branches(self, seen: Sequence[GitBranch]) -> list[GitBranch]:
+        """As ``save``, for branches of any repositories."""
+        if not seen:
+            return []
+        unique = {(row.repository_id, row.name): row for row in seen}
+        values = [unique[key].model_dump() for key in sorted(unique)]
+        await self._session.exec(_upsert(self._session, GitBranch, values, ("repository_id", "name")))
+        found = await self.branches(list(unique))
+        return [found[row.repository_id, row.name] for row in seen]
+
+    async def branches(self, keys: Sequence[tuple[UUID, str]]) -> dict[tuple[UUID, str], GitBranch]:
+        """Rows by repository and name."""
+        key = tuple_(col(GitBranch.repository_id), col(GitBranch.name))
+        statement = select(GitBranch).where(key.in_(list(keys))).execution_options(populate_existing=True)
+        return {(row.repository_id, row.name): row for row in await self._session.exec(statement)}
 
     async def get_many_branches(self, owner_id: str, ids: Sequence[UUID]) -> list[GitBranch | None]:
         """In the order of ``ids``; ``None`` for what is absent or another owner's."""
@@ -87,3 +118,13 @@ class GitRepositoryRepository:
         )
         found = {row.id: row for row in await self._session.exec(statement)}
         return [found.get(branch_id) for branch_id in ids]
+
+
+def _upsert(
+    session: AsyncSession, table: type[SQLModel], values: list[dict[str, Any]], keys: tuple[str, ...]
+) -> UpdateBase:
+    dialect = session.get_bind().dialect.name
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(table).values(values)
+    changed = {name: statement.excluded[name] for name in values[0] if name not in {"id", *keys}}
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)

@@ -37,7 +37,8 @@ from app.schema.conversation import (
 from app.schema.node import conversation_id, conversation_key
 from app.schema.scalar import invalid
 from app.schema.user_error import not_found, of_error
-from app.services.conversation import CreateConversation, SendMessage
+from app.services.conversation import SendMessage
+from app.services.creation import CreateConversation
 
 Info = strawberry.Info[Context, None]
 DEFAULT_FIRST = 20
@@ -80,6 +81,8 @@ async def create(
     command = CreateConversation(
         title=input.title,
         message=input.initial_message.to_message() if input.initial_message is not None else None,
+        repository=input.repository.to_choice() if input.repository is not None else None,
+        branch_name=input.branch_name,
         trigger=input.trigger,
         attach_conversation_id=input.attach_conversation_id,
         replay=input.replay,

@@ -6,8 +6,17 @@ from typing import Annotated
 import strawberry
 
 from app.context import Context
-from app.schema import conversation, event, settings
-from app.schema.node import ConversationKey, EventKey, Node, SettingsKey, parse_id
+from app.schema import conversation, event, provider_account, repository, settings
+from app.schema.node import (
+    BranchKey,
+    ConversationKey,
+    EventKey,
+    Node,
+    ProviderAccountKey,
+    RepositoryKey,
+    SettingsKey,
+    parse_id,
+)
 from app.schema.scalar import invalid
 
 Info = strawberry.Info[Context, None]
@@ -28,6 +37,15 @@ async def get(
         case SettingsKey(key):
             saved = await info.context.settings.load(key)
             return settings.convert(saved) if saved is not None else None
+        case ProviderAccountKey(key):
+            account = await info.context.provider_accounts.load(key)
+            return provider_account.convert(account) if account is not None else None
+        case RepositoryKey(key):
+            seen = await info.context.repositories.load(key)
+            return repository.convert(seen) if seen is not None else None
+        case BranchKey(key):
+            branch = await info.context.branches.load(key)
+            return repository.convert_branch(branch) if branch is not None else None
         case None:
             return None
 

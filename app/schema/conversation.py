@@ -1,6 +1,7 @@
 """Conversations: types, connections, filters, inputs and payloads."""
 
 from datetime import datetime
+from uuid import UUID
 
 import strawberry
 from strawberry import Private
@@ -14,11 +15,12 @@ from app.models.conversation import (
     ConversationTrigger,
     OrderDirection,
 )
-from app.schema import event
+from app.schema import event, repository
 from app.schema.connection import PageInfo, conversation_cursor
 from app.schema.event import EventConnection, EventEdge, event_query
-from app.schema.node import Node, conversation_id
+from app.schema.node import Node, conversation_id, repository_key
 from app.schema.problem import Problem
+from app.schema.repository import Repository, RepositoryRef
 from app.schema.scalar import JSON, URI, invalid, is_storable
 from app.schema.user_error import (
     CreateConversationError,
@@ -59,10 +61,20 @@ class Conversation(Node):
     )
     agent_state: AgentState | None = strawberry.field(description="Null unless `status` is RUNNING.")
     trigger: ConversationTrigger = strawberry.field(description="What made it.")
+    branch_name: str | None = strawberry.field(
+        description="The branch it works on; null without a repository, or where that is empty."
+    )
     llm_model: str | None = strawberry.field(description="The model in use; null before the first run.")
     created_at: datetime = strawberry.field(description="When it was created.")
     updated_at: datetime = strawberry.field(description="When something last happened in it.")
     usage: TokenUsage = strawberry.field(description="What all its LLM calls took together.")
+
+    @strawberry.field(description="The git repository it works on, as its provider last told of it.")
+    async def repository(self, info: Info) -> Repository | None:
+        if self.row.repository_id is None:
+            return None
+        row = await info.context.repositories.load(self.row.repository_id)
+        return repository.convert(row) if row is not None else None
 
     @strawberry.field(description="Event history, oldest first. Neither `first` nor `last`: the last 50. At most 100.")
     async def events(
@@ -114,6 +126,9 @@ class ConversationFilter:
     """Which conversations."""
 
     status: list[ConversationStatus] | None = strawberry.field(default=None, description="Any of these.")
+    repository_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Only conversations that work on this repository."
+    )
     trigger: list[ConversationTrigger] | None = strawberry.field(default=None, description="Any of these.")
     title_contains: str | None = strawberry.field(
         default=None, description="Case-insensitive substring of the title, at most 200 characters."
@@ -131,6 +146,10 @@ class ConversationFilter:
         return models.ConversationFilter(
             statuses=tuple(dict.fromkeys(self.status)) if self.status is not None else None,
             triggers=tuple(dict.fromkeys(self.trigger)) if self.trigger is not None else None,
+            # An id that names no repository matches nothing.
+            repository_id=(repository_key(self.repository_id) or UUID(int=0))
+            if self.repository_id is not None
+            else None,
             title_contains=title,
             created_after=self.created_after,
             created_before=self.created_before,
@@ -176,6 +195,12 @@ class CreateConversationInput:
     )
     initial_message: MessageInput | None = strawberry.field(
         default=None, description="The first message; without one the agent waits for it."
+    )
+    repository: RepositoryRef | None = strawberry.field(
+        default=None, description="The repository that the agent works on, in a clone of its own."
+    )
+    branch_name: str | None = strawberry.field(
+        default=None, description="Null or omitted: the repository's default branch."
     )
     trigger: ConversationTrigger = strawberry.field(
         default=ConversationTrigger.GUI, description="What makes the conversation."
@@ -330,6 +355,7 @@ def convert(row: models.Conversation) -> Conversation:
         status_reason=Problem.of_names(row.reason_code, row.reason_message),
         agent_state=agent_state if status is ConversationStatus.RUNNING else None,
         trigger=ConversationTrigger.__members__.get(row.trigger, ConversationTrigger.API),
+        branch_name=row.branch_name,
         llm_model=row.llm_model,
         created_at=row.created_at,
         updated_at=row.updated_at,

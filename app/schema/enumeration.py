@@ -15,6 +15,8 @@ from app.models.conversation import (
     OrderDirection,
 )
 from app.models.event import EventSource
+from app.models.provider_account import ProviderType
+from app.services.git.base import RepositorySort
 
 E = TypeVar("E", bound=Enum)
 
@@ -116,5 +118,23 @@ _describe(
         ErrorCode.GIT_PROVIDER_UNAVAILABLE: "The git provider can't be reached, or limits the rate.",
         ErrorCode.INVALID_INPUT: "An input field is out of range or malformed; see `path`.",
         ErrorCode.INVALID_STATE: "The conversation's status does not allow this action.",
+    },
+)
+_describe(
+    ProviderType,
+    "A kind of git host.",
+    {
+        ProviderType.GITHUB: "GitHub, or a GitHub Enterprise Server.",
+        ProviderType.GITLAB: "GitLab, also self-hosted.",
+        ProviderType.BITBUCKET: "Bitbucket Cloud.",
+    },
+)
+_describe(
+    RepositorySort,
+    "What repositories are ordered by.",
+    {
+        RepositorySort.PUSHED: "Newest push first.",
+        RepositorySort.UPDATED: "Newest change first.",
+        RepositorySort.FULL_NAME: "By owner and name, A first.",
     },
 )

@@ -1,7 +1,8 @@
 """Global ids, and what they name.
 
 A conversation's id is its UUID as text; an event's is ``<conversation id>:<sequence>``; settings are
-``settings:<uuid>``. They are opaque to clients. One that is malformed names nothing.
+``settings:<uuid>``, and so with ``repository``, ``branch`` and ``provider_account``. They are opaque to clients. One
+that is malformed names nothing.
 """
 
 import re
@@ -13,7 +14,7 @@ import strawberry
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _CONVERSATION = re.compile(_UUID)
 _EVENT = re.compile(rf"({_UUID}):([1-9][0-9]{{0,9}})")
-_SETTINGS = re.compile(rf"settings:({_UUID})")
+_NAMED = re.compile(rf"(settings|repository|branch|provider_account):({_UUID})")
 
 
 @strawberry.interface(description="An object with a globally unique, opaque, stable ID.")
@@ -45,7 +46,35 @@ class SettingsKey:
     id: UUID
 
 
-NodeKey = ConversationKey | EventKey | SettingsKey
+@dataclass(frozen=True, slots=True)
+class RepositoryKey:
+    """Names a git repository."""
+
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class BranchKey:
+    """Names a branch of a git repository."""
+
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAccountKey:
+    """Names a provider account."""
+
+    id: UUID
+
+
+NodeKey = ConversationKey | EventKey | SettingsKey | RepositoryKey | BranchKey | ProviderAccountKey
+
+_KEYS: dict[str, type[SettingsKey | RepositoryKey | BranchKey | ProviderAccountKey]] = {
+    "settings": SettingsKey,
+    "repository": RepositoryKey,
+    "branch": BranchKey,
+    "provider_account": ProviderAccountKey,
+}
 
 
 def parse_id(text: str) -> NodeKey | None:
@@ -54,8 +83,8 @@ def parse_id(text: str) -> NodeKey | None:
         return ConversationKey(UUID(text))
     if found := _EVENT.fullmatch(text):
         return EventKey(UUID(found[1]), int(found[2]))
-    if found := _SETTINGS.fullmatch(text):
-        return SettingsKey(UUID(found[1]))
+    if found := _NAMED.fullmatch(text):
+        return _KEYS[found[1]](UUID(found[2]))
     return None
 
 
@@ -78,3 +107,24 @@ def event_id(conversation: UUID, sequence: int) -> strawberry.ID:
 def settings_id(key: UUID) -> strawberry.ID:
     """The id of settings."""
     return strawberry.ID(f"settings:{key}")
+
+
+def repository_key(text: str) -> UUID | None:
+    """The repository that an id names, if it names one."""
+    key = parse_id(text)
+    return key.id if isinstance(key, RepositoryKey) else None
+
+
+def repository_id(key: UUID) -> strawberry.ID:
+    """The id of a git repository."""
+    return strawberry.ID(f"repository:{key}")
+
+
+def branch_id(key: UUID) -> strawberry.ID:
+    """The id of a branch."""
+    return strawberry.ID(f"branch:{key}")
+
+
+def provider_account_id(key: UUID) -> strawberry.ID:
+    """The id of a provider account."""
+    return strawberry.ID(f"provider_account:{key}")

@@ -5,12 +5,16 @@ from typing import TypeVar
 import strawberry
 from pydantic import SecretStr
 
+from app.context import Context
 from app.models import settings as models
+from app.schema import provider_account
 from app.schema.node import Node, settings_id
+from app.schema.provider_account import ProviderAccount
 from app.schema.scalar import URI
-from app.schema.user_error import UpdateSettingsError
+from app.schema.user_error import RemoveProviderTokenError, SetProviderTokenError, UpdateSettingsError
 from app.services.settings import UNSET, Unset, UpdateSettings
 
+Info = strawberry.Info[Context, None]
 T = TypeVar("T")
 
 
@@ -28,6 +32,12 @@ class Settings(Node):
         description="The agent pauses when a conversation has cost this much, in US dollars; null: no limit."
     )
     confirmation_mode: bool = strawberry.field(description="Tool calls wait for `respondToToolCall`.")
+
+    @strawberry.field(description="The git providers the caller stored a token for.")
+    async def provider_accounts(self, info: Info) -> list[ProviderAccount]:
+        context = info.context
+        rows = await context.services.provider_account.search(context.owner_id)
+        return [provider_account.convert(row) for row in rows]
 
 
 @strawberry.input(description="Omitted: unchanged. Null: back to the default.")
@@ -81,6 +91,34 @@ class ResetSettingsPayload:
 
     deleted_settings_id: strawberry.ID | None = strawberry.field(
         description="The settings that are gone; null where there were none."
+    )
+
+
+@strawberry.type(description="What came of it.")
+class SetProviderTokenPayload:
+    """A result."""
+
+    provider_account: ProviderAccount | None = strawberry.field(default=None, description="The account it opens.")
+    settings: Settings | None = strawberry.field(
+        default=None, description="The settings as they are now; null until some are saved."
+    )
+    user_errors: list[SetProviderTokenError] = strawberry.field(
+        default_factory=list, description="Why nothing was stored; empty when it was."
+    )
+
+
+@strawberry.type(description="What came of it.")
+class RemoveProviderTokenPayload:
+    """A result."""
+
+    deleted_provider_account_id: strawberry.ID | None = strawberry.field(
+        default=None, description="The account that is gone."
+    )
+    settings: Settings | None = strawberry.field(
+        default=None, description="The settings as they are now; null until some are saved."
+    )
+    user_errors: list[RemoveProviderTokenError] = strawberry.field(
+        default_factory=list, description="Why nothing was removed; empty when it was."
     )
 
 

@@ -1,5 +1,6 @@
 """Expected failures of mutations, returned as data."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import strawberry
@@ -7,6 +8,7 @@ import strawberry
 from app import errors
 from app.errors import AppError, ErrorCode
 from app.models.conversation import ConversationStatus
+from app.models.provider_account import ProviderType
 
 
 @strawberry.interface(description="An expected failure, returned as data. `path` points into `input`.")
@@ -29,6 +31,21 @@ class LlmAuthenticationError(UserError):
     """No key."""
 
     llm_model: str = strawberry.field(description="The model that the key is for.")
+
+
+@strawberry.type(description="No token is stored for the git provider, or it refused the token.")
+class GitProviderAuthenticationError(UserError):
+    """No token."""
+
+    provider: ProviderType = strawberry.field(description="The provider that the token is for.")
+
+
+@strawberry.type(description="The git provider can't be reached, or limits the rate.")
+class GitProviderUnavailableError(UserError):
+    """No answer."""
+
+    provider: ProviderType = strawberry.field(description="The provider that was asked.")
+    retry_at: datetime | None = strawberry.field(description="When the provider's rate limit ends, where it said so.")
 
 
 @strawberry.type(description="The object does not exist or the caller may not see it.")
@@ -56,7 +73,13 @@ class InvalidStateError(UserError):
 
 
 CreateConversationError = Annotated[
-    SettingsNotFoundError | LlmAuthenticationError | NotFoundError | InvalidInputError | TooManyRunningError,
+    SettingsNotFoundError
+    | LlmAuthenticationError
+    | GitProviderAuthenticationError
+    | GitProviderUnavailableError
+    | NotFoundError
+    | InvalidInputError
+    | TooManyRunningError,
     strawberry.union("CreateConversationError", description="Why a conversation was not created."),
 ]
 RenameConversationError = Annotated[
@@ -88,6 +111,14 @@ UpdateSettingsError = Annotated[
     strawberry.union("UpdateSettingsError", description="Why settings were not saved."),
 ]
 
+SetProviderTokenError = Annotated[
+    InvalidInputError | GitProviderAuthenticationError | GitProviderUnavailableError,
+    strawberry.union("SetProviderTokenError", description="Why a token was not stored."),
+]
+RemoveProviderTokenError = Annotated[
+    NotFoundError, strawberry.union("RemoveProviderTokenError", description="Why a token was not removed.")
+]
+
 
 def not_found(*path: str) -> NotFoundError:
     """For an id that names nothing."""
@@ -110,6 +141,10 @@ def of_error(error: AppError) -> Any:  # noqa: ANN401  Each payload takes a unio
     match error:
         case errors.LLMAuthentication():
             return LlmAuthenticationError(**head, llm_model=error.llm_model)
+        case errors.GitProviderAuthentication():
+            return GitProviderAuthenticationError(**head, provider=ProviderType(error.provider))
+        case errors.GitProviderUnavailable():
+            return GitProviderUnavailableError(**head, provider=ProviderType(error.provider), retry_at=error.retry_at)
         case errors.TooManyRunning():
             return TooManyRunningError(**head, limit=error.limit)
         case errors.InvalidState():

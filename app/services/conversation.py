@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import InvalidInput, InvalidState, NotFound
+from app.errors import InvalidState, NotFound
 from app.models.conversation import (
     LIVE_STATUSES,
     AgentState,
@@ -19,7 +19,6 @@ from app.models.conversation import (
     ConversationQuery,
     ConversationRepository,
     ConversationStatus,
-    ConversationTrigger,
     fold,
 )
 from app.models.database import Database
@@ -34,10 +33,12 @@ from app.services.agent.run_log import begin_run
 from app.services.background import BackgroundTasks
 from app.services.capacity import make_room, stop
 from app.services.clock import Clock
+from app.services.creation import CreateConversation, check_creation
 from app.services.event import append
 from app.services.idempotency import Idempotency, Key
 from app.services.message import Message
 from app.services.redaction import Redactor
+from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.status import change_status, record_deletion
 from app.services.title import TitleService, checked_title, default_title, truncated_title
@@ -48,19 +49,6 @@ log = structlog.get_logger(__name__)
 
 REMOVAL_WAIT_SECONDS = 5.0
 TRAJECTORY_BATCH = 1000
-PLACEHOLDER = "{conversation_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class CreateConversation:
-    """What a new conversation begins with. ``replay`` is a trajectory as it came; it excludes ``message``."""
-
-    title: str | None = None
-    message: Message | None = None
-    trigger: ConversationTrigger = ConversationTrigger.GUI
-    attach_conversation_id: bool = False
-    replay: object | None = None
-    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +81,7 @@ class ConversationService:
         settings: SettingsService,
         title: TitleService,
         workspace: WorkspaceService,
+        repository: RepositoryService,
         background: BackgroundTasks,
         max_concurrent: int,
         max_age_seconds: int | None,
@@ -104,6 +93,7 @@ class ConversationService:
         self._settings = settings
         self._title = title
         self._workspace = workspace
+        self._repository = repository
         self._background = background
         self._idempotency = Idempotency(database, clock)
         self._max_concurrent = max_concurrent
@@ -146,8 +136,9 @@ class ConversationService:
     async def create(self, owner_id: str, command: CreateConversation) -> Conversation:
         """Check, store with the first event, and start the agent.
 
-        Raises InvalidInput, SettingsNotFound, LLMAuthentication, TooManyRunning; then nothing was written. Raises
-        NotFound where the idempotency key's first conversation was deleted.
+        Raises InvalidInput, SettingsNotFound, LLMAuthentication, TooManyRunning, and of the repository NotFound,
+        GitProviderAuthentication and GitProviderUnavailable; then nothing was written. Raises NotFound where the
+        idempotency key's first conversation was deleted.
         """
         key = Key(owner_id, "create", command.idempotency_key)
         earlier = await self._idempotency.earlier(key)
@@ -155,8 +146,11 @@ class ConversationService:
             async with self._database.read() as session:
                 return await _created(session, owner_id, earlier)
         now, conversation_id = self._clock(), uuid4()
-        title, message, replay = _check_creation(command, conversation_id)
+        title, message, replay = check_creation(command, conversation_id)
         settings, _ = await self._settings.model(owner_id)
+        repository, branch_name = None, None
+        if command.repository is not None:
+            repository, branch_name = await self._repository.choose(owner_id, command.repository, command.branch_name)
         replayed_text = trajectory.first_user_text(replay or [])
         generated = truncated_title(replayed_text) if replayed_text else default_title(conversation_id)
         conversation = Conversation(
@@ -169,6 +163,8 @@ class ConversationService:
             title_revision=1 if title or replayed_text else 0,
             status=ConversationStatus.STOPPED,
             trigger=command.trigger,
+            repository_id=repository.id if repository is not None else None,
+            branch_name=branch_name,
             llm_model=settings.llm_model,
             created_at=now,
             updated_at=now,
@@ -382,19 +378,3 @@ def _not_found(path: tuple[str, ...]) -> NotFound:
 def _hand_out_run(conversation: Conversation) -> None:
     conversation.last_run += 1
     begin_run(conversation, conversation.last_run)
-
-
-def _check_creation(
-    command: CreateConversation, conversation_id: UUID
-) -> tuple[str | None, Message | None, list[dict[str, Any]] | None]:
-    """The title, the first message and the events to play, checked."""
-    title, message = checked_title(command.title), command.message
-    if message is not None:
-        if command.attach_conversation_id:
-            message = replace(message, text=message.text.replace(PLACEHOLDER, str(conversation_id)))
-        message.check("initialMessage")
-    if command.replay is None:
-        return title, message, None
-    if message is not None:
-        raise InvalidInput("A replay begins with its own first message: leave initialMessage out.", path=("replay",))
-    return title, None, trajectory.check(command.replay)

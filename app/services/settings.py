@@ -18,6 +18,7 @@ from app.models.settings import DEFAULT_MAX_ITERATIONS, Settings, SettingsReposi
 from app.services.chat import LLM, Model
 from app.services.clock import Clock
 from app.services.outbound import check_base_url
+from app.services.provider_account import ProviderAccountService
 from app.services.secrets import SecretBox, SecretUnreadable
 
 DEFAULT_LLM_MODEL = "demo/assistant"
@@ -56,12 +57,20 @@ class SettingsService:
     """Reads and writes settings, for their owner."""
 
     def __init__(
-        self, database: Database, llm: LLM, secret_box: SecretBox, clock: Clock, *, private_base_urls: bool
+        self,
+        database: Database,
+        llm: LLM,
+        secret_box: SecretBox,
+        clock: Clock,
+        *,
+        accounts: ProviderAccountService,
+        private_base_urls: bool,
     ) -> None:
         self._database = database
         self._llm = llm
         self._secret_box = secret_box
         self._clock = clock
+        self._accounts = accounts
         self._private_base_urls = private_base_urls
 
     async def get(self, owner_id: str) -> Settings | None:
@@ -118,20 +127,22 @@ class SettingsService:
         return settings, model
 
     async def secrets(self, owner_id: str) -> list[SecretStr]:
-        """The owner's secrets, for hiding them; those that can't be decrypted are left out."""
+        """The owner's API key and tokens, for hiding them; those that can't be decrypted are left out."""
+        tokens = await self._accounts.secrets(owner_id)
         settings = await self.get(owner_id)
         try:
             api_key = self._api_key(settings) if settings else None
         except LLMAuthentication:
-            return []
-        return [api_key] if api_key else []
+            return tokens
+        return [api_key, *tokens] if api_key else tokens
 
     async def rotate_secrets(self) -> tuple[int, int]:
-        """Encrypt every stored API key with the newest key of the secret box.
+        """Encrypt every stored API key and token with the newest key of the secret box.
 
         Tells how many were changed, and how many were left alone since none of the box's keys decrypts them.
         """
-        rotated, unreadable, after = 0, 0, None
+        rotated, unreadable = await self._accounts.rotate_secrets()
+        after = None
         while True:
             async with self._database.write() as session:
                 batch = await SettingsRepository(session).with_api_key(after, ROTATION_BATCH)

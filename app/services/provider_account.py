@@ -1,0 +1,163 @@
+"""The tokens that callers store for git hosts: asked about before they are stored, and encrypted where they are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from pydantic import SecretStr
+
+from app.errors import GitProviderAuthentication, InvalidInput, NotFound
+from app.models.database import Database
+from app.models.owner import OwnerRepository
+from app.models.provider_account import ProviderAccount, ProviderAccountRepository, ProviderType
+from app.services.clock import Clock
+from app.services.git.base import Access, GitProvider
+from app.services.secrets import SecretBox, SecretUnreadable
+
+HOST_MAX_LENGTH = 260
+LOGIN_MAX_LENGTH = 200
+ROTATION_BATCH = 100
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SetProviderToken:
+    """A token, and where it is valid; ``host`` is null for the provider's public one."""
+
+    provider: ProviderType
+    token: SecretStr
+    host: str | None = None
+
+
+class ProviderAccountService:
+    """Reads and writes provider accounts, for their owner."""
+
+    def __init__(
+        self, database: Database, providers: Mapping[ProviderType, GitProvider], secret_box: SecretBox, clock: Clock
+    ) -> None:
+        self._database = database
+        self._providers = providers
+        self._secret_box = secret_box
+        self._clock = clock
+
+    async def set_token(self, owner_id: str, command: SetProviderToken) -> ProviderAccount:
+        """Ask the provider whom the token belongs to, and store it in the place of an earlier one.
+
+        Raises InvalidInput, GitProviderAuthentication, GitProviderUnavailable; then nothing was stored.
+        """
+        provider = self._providers[command.provider]
+        token = SecretStr(command.token.get_secret_value().strip())
+        if not token.get_secret_value():
+            raise InvalidInput("The token is blank.", path=("token",))
+        host = await _checked_host(provider, command.host)
+        login = await provider.login(Access(host, token))
+        now = self._clock()
+        encrypted = self._secret_box.encrypt(token, context=_context(owner_id, command.provider))
+        async with self._database.write() as session:
+            await OwnerRepository(session).ensure(owner_id, now)
+            await OwnerRepository(session).lock(owner_id)
+            repository = ProviderAccountRepository(session)
+            account = await repository.get(owner_id, command.provider, lock=True)
+            if account is None:
+                account = ProviderAccount(
+                    owner_id=owner_id,
+                    provider=command.provider,
+                    login=login[:LOGIN_MAX_LENGTH],
+                    token_encrypted=encrypted,
+                    created_at=now,
+                    updated_at=now,
+                )
+                repository.add(account)
+            account.host = host
+            account.login = login[:LOGIN_MAX_LENGTH]
+            account.token_encrypted = encrypted
+            account.updated_at = now
+        log.info("provider_account.token_set", provider=command.provider)
+        return account
+
+    async def remove_token(self, owner_id: str, provider: ProviderType) -> UUID:
+        """Forget a token; the id of the account that held it. Raises NotFound."""
+        async with self._database.write() as session:
+            repository = ProviderAccountRepository(session)
+            account = await repository.get(owner_id, provider, lock=True)
+            if account is None:
+                raise NotFound("No token is stored for this provider.", path=("provider",))
+            await repository.delete(account)
+        log.info("provider_account.token_removed", provider=provider)
+        return account.id
+
+    async def search(self, owner_id: str) -> list[ProviderAccount]:
+        """All of the owner's accounts, by provider."""
+        async with self._database.read() as session:
+            return await ProviderAccountRepository(session).search(owner_id)
+
+    async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[ProviderAccount | None]:
+        """In the order of ``ids``; ``None`` for what is not the owner's."""
+        async with self._database.read() as session:
+            return await ProviderAccountRepository(session).get_many(owner_id, ids)
+
+    async def access(self, owner_id: str, provider: ProviderType) -> Access:
+        """How the owner asks a provider: as a stranger at its public host where no token is stored.
+
+        Raises GitProviderAuthentication for a token that no key of this server decrypts.
+        """
+        async with self._database.read() as session:
+            account = await ProviderAccountRepository(session).get(owner_id, provider)
+        return Access() if account is None else Access(account.host, self._token(account))
+
+    async def secrets(self, owner_id: str) -> list[SecretStr]:
+        """The owner's tokens, for hiding them; those that can't be decrypted are left out."""
+        found: list[SecretStr] = []
+        for account in await self.search(owner_id):
+            try:
+                found.append(self._token(account))
+            except GitProviderAuthentication:
+                continue
+        return found
+
+    async def rotate_secrets(self) -> tuple[int, int]:
+        """Encrypt every stored token with the newest key: how many were changed, and how many nothing decrypts."""
+        rotated, unreadable, after = 0, 0, None
+        while True:
+            async with self._database.write() as session:
+                batch = await ProviderAccountRepository(session).after(after, ROTATION_BATCH)
+                for account in batch:
+                    token, context = account.token_encrypted, _context(account.owner_id, account.provider)
+                    try:
+                        if self._secret_box.needs_rotation(token):
+                            account.token_encrypted = self._secret_box.rotate(token, context=context)
+                            rotated += 1
+                    except SecretUnreadable as error:
+                        unreadable += 1
+                        log.warning("secrets.unreadable", provider_account_id=str(account.id), reason=str(error))
+            if not batch:
+                return rotated, unreadable
+            after = batch[-1].id
+
+    def _token(self, account: ProviderAccount) -> SecretStr:
+        try:
+            context = _context(account.owner_id, account.provider)
+            return self._secret_box.decrypt(account.token_encrypted, context=context)
+        except SecretUnreadable:
+            message = "The stored token can't be decrypted with this server's secret key: store it again."
+            raise GitProviderAuthentication(message, provider=account.provider) from None
+
+
+def _context(owner_id: str, provider: str) -> str:
+    return f"provider_account:{owner_id}:{provider}:token"
+
+
+async def _checked_host(provider: GitProvider, host: str | None) -> str | None:
+    """The host as it is stored: ``None`` for the public one. Raises InvalidInput."""
+    cleaned = (host or "").strip().lower()
+    if not cleaned or cleaned == provider.host(Access()):
+        return None
+    if len(cleaned) > HOST_MAX_LENGTH:
+        raise InvalidInput(f"A host has at most {HOST_MAX_LENGTH} characters.", path=("host",))
+    try:
+        await provider.check_host(cleaned)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, path=("host",)) from None
+    return cleaned

@@ -1,0 +1,290 @@
+"""Git repositories and branches: asked of their provider, and kept as it told of them, for their owner."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from app.errors import AppError, GitProviderAuthentication, InvalidInput, NotFound
+from app.models.database import Database
+from app.models.git_repository import BRANCH_NAME_MAX_LENGTH, GitBranch, GitRepository, GitRepositoryRepository
+from app.models.owner import OwnerRepository
+from app.models.provider_account import ProviderType
+from app.services.clock import Clock
+from app.services.git.base import (
+    Access,
+    CloneSource,
+    GitProvider,
+    RemoteBranch,
+    RemotePage,
+    RemoteRepository,
+    RepositorySort,
+)
+from app.services.git.calls import CallBudget
+from app.services.message import check_storable
+from app.services.provider_account import ProviderAccountService
+
+FRESH = timedelta(seconds=60)
+QUERY_MAX_LENGTH = 200
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryQuery:
+    """One page of repositories at one provider."""
+
+    provider: ProviderType
+    first: int
+    query: str | None = None
+    sort: RepositorySort = RepositorySort.PUSHED
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BranchQuery:
+    """One page of a repository's branches."""
+
+    first: int
+    query: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryChoice:
+    """A repository by id, or by provider and name."""
+
+    id: UUID | None = None
+    provider: ProviderType | None = None
+    name_with_owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Rows with their cursors, in the provider's order."""
+
+    edges: list[tuple[str, T]]
+    has_next_page: bool
+
+
+class RepositoryService:
+    """Asks providers as the owner, and remembers what they said. ``calls`` bounds what one request may ask."""
+
+    def __init__(
+        self,
+        database: Database,
+        providers: Mapping[ProviderType, GitProvider],
+        accounts: ProviderAccountService,
+        clock: Clock,
+        max_calls: int,
+    ) -> None:
+        self._database = database
+        self._providers = providers
+        self._accounts = accounts
+        self._clock = clock
+        self._max_calls = max_calls
+
+    def budget(self) -> CallBudget:
+        """The calls of a new request."""
+        return CallBudget(self._max_calls)
+
+    async def search(self, owner_id: str, query: RepositoryQuery, calls: CallBudget) -> Page[GitRepository]:
+        """The owner's repositories; with a query those, own and public, that the provider finds.
+
+        Raises InvalidInput, GitProviderAuthentication, GitProviderUnavailable.
+        """
+        text = _checked_query(query.query)
+        provider = self._providers[query.provider]
+        access = await self._accounts.access(owner_id, query.provider)
+        if text is None and access.token is None:
+            message = "No token is stored for this provider: store one, or search with a query."
+            raise GitProviderAuthentication(message, provider=query.provider)
+        async with calls.call():
+            found = await provider.repositories(
+                access, query=text, sort=query.sort, first=query.first, after=query.after
+            )
+        rows = await self._save(owner_id, provider, access, [edge.node for edge in found.edges])
+        return _page(found, rows)
+
+    async def get(
+        self, owner_id: str, provider_type: ProviderType, name_with_owner: str, calls: CallBudget
+    ) -> GitRepository | None:
+        """A repository by name; ``None`` where its provider does not know it. Raises as ``search``."""
+        provider = self._providers[provider_type]
+        access = await self._accounts.access(owner_id, provider_type)
+        async with calls.call():
+            found = await provider.repository(access, name_with_owner)
+        if found is None:
+            return None
+        return (await self._save(owner_id, provider, access, [found]))[0]
+
+    async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[GitRepository | None]:
+        """In the order of ``ids``, as they were last seen; ``None`` for what the owner never saw."""
+        async with self._database.read() as session:
+            return await GitRepositoryRepository(session).get_many(owner_id, ids)
+
+    async def get_many_branches(self, owner_id: str, ids: Sequence[UUID]) -> list[GitBranch | None]:
+        """In the order of ``ids``, as they were last seen; ``None`` for what the owner never saw."""
+        async with self._database.read() as session:
+            return await GitRepositoryRepository(session).get_many_branches(owner_id, ids)
+
+    async def branches(self, repository: GitRepository, query: BranchQuery, calls: CallBudget) -> Page[GitBranch]:
+        """A repository's branches; with a query those whose name contains it. Raises as ``search``."""
+        text = _checked_query(query.query)
+        provider, access = await self._asked(repository)
+        async with calls.call():
+            found = await provider.branches(
+                access, repository.name_with_owner, query=text, first=query.first, after=query.after
+            )
+        rows = [self._branch(repository, edge.node) for edge in found.edges]
+        async with self._database.write() as session:
+            saved = await GitRepositoryRepository(session).save_branches(rows)
+        return _page(found, saved)
+
+    async def default_branches(
+        self, owner_id: str, ids: Sequence[UUID], calls: CallBudget
+    ) -> list[GitBranch | AppError | None]:
+        """Each repository's default branch, asked of its provider unless it was seen in the last minute.
+
+        An error stands in the place of a branch that could not be asked for.
+        """
+        async with self._database.read() as session:
+            rows = GitRepositoryRepository(session)
+            repositories = await rows.get_many(owner_id, ids)
+            keys = [(row.id, row.default_branch_name) for row in repositories if row and row.default_branch_name]
+            known = await rows.branches([(row_id, name or "") for row_id, name in keys])
+        fresh = self._clock() - FRESH
+        asked = await asyncio.gather(
+            *(
+                self._default_branch(row, known.get((row.id, row.default_branch_name)), fresh, calls)
+                if row is not None and row.default_branch_name is not None
+                else _nothing()
+                for row in repositories
+            )
+        )
+        news = [found for found in asked if isinstance(found, GitBranch) and found not in known.values()]
+        async with self._database.write() as session:
+            saved = await GitRepositoryRepository(session).save_branches(news)
+        by_key = {(row.repository_id, row.name): row for row in saved}
+        return [
+            by_key.get((found.repository_id, found.name), found) if isinstance(found, GitBranch) else found
+            for found in asked
+        ]
+
+    async def choose(
+        self, owner_id: str, choice: RepositoryChoice, branch_name: str | None
+    ) -> tuple[GitRepository, str | None]:
+        """The repository and branch that a new conversation is about, checked with the provider.
+
+        Raises NotFound, InvalidInput, GitProviderAuthentication, GitProviderUnavailable.
+        """
+        calls = self.budget()
+        repository = await self._chosen(owner_id, choice, calls)
+        if repository is None:
+            raise NotFound("The repository does not exist, or the token may not read it.", path=("repository",))
+        if branch_name is None:
+            return repository, repository.default_branch_name
+        if not branch_name or len(branch_name) > BRANCH_NAME_MAX_LENGTH:
+            message = f"A branch's name has 1 to {BRANCH_NAME_MAX_LENGTH} characters."
+            raise InvalidInput(message, path=("branchName",))
+        check_storable(branch_name, "branchName")
+        provider, access = await self._asked(repository)
+        async with calls.call():
+            found = await provider.branch(access, repository.name_with_owner, branch_name)
+        if found is None:
+            message = f"{repository.name_with_owner} has no branch named {branch_name[:100]}."
+            raise InvalidInput(message, path=("branchName",))
+        return repository, branch_name
+
+    async def clone_source(self, owner_id: str, repository_id: UUID) -> CloneSource:
+        """What git needs to clone one of the owner's repositories. Raises NotFound, GitProviderAuthentication."""
+        [repository] = await self.get_many(owner_id, [repository_id])
+        if repository is None:
+            raise NotFound("The repository is not known any more.")
+        provider, access = await self._asked(repository)
+        return CloneSource(repository.clone_url, provider.git_user(access), access.token)
+
+    async def _chosen(self, owner_id: str, choice: RepositoryChoice, calls: CallBudget) -> GitRepository | None:
+        if choice.id is not None:
+            return (await self.get_many(owner_id, [choice.id]))[0]
+        if choice.provider is None or choice.name_with_owner is None:
+            return None
+        try:
+            return await self.get(owner_id, choice.provider, choice.name_with_owner, calls)
+        except InvalidInput as error:
+            raise InvalidInput(error.message, path=("repository",)) from None
+
+    async def _asked(self, repository: GitRepository) -> tuple[GitProvider, Access]:
+        """The provider of a repository, and how its owner asks it: with the token only where it is that host's."""
+        kind = ProviderType(repository.provider)
+        provider = self._providers[kind]
+        access = await self._accounts.access(repository.owner_id, kind)
+        if provider.host(access) != repository.host:
+            host = None if provider.host(Access()) == repository.host else repository.host
+            access = Access(host)
+        return provider, access
+
+    async def _default_branch(
+        self, repository: GitRepository, known: GitBranch | None, fresh: datetime, calls: CallBudget
+    ) -> GitBranch | AppError | None:
+        if known is not None and known.seen_at >= fresh:
+            return known
+        try:
+            provider, access = await self._asked(repository)
+            async with calls.call():
+                found = await provider.branch(access, repository.name_with_owner, repository.default_branch_name or "")
+        except AppError as error:
+            return error
+        return self._branch(repository, found) if found is not None else None
+
+    async def _save(
+        self, owner_id: str, provider: GitProvider, access: Access, found: list[RemoteRepository]
+    ) -> list[GitRepository]:
+        now = self._clock()
+        rows = [
+            GitRepository(
+                owner_id=owner_id,
+                provider=provider.type,
+                host=provider.host(access),
+                external_id=seen.external_id,
+                name_with_owner=seen.name_with_owner,
+                url=seen.url,
+                clone_url=seen.clone_url,
+                is_private=seen.is_private,
+                default_branch_name=seen.default_branch_name,
+                seen_at=now,
+            )
+            for seen in found
+        ]
+        async with self._database.write() as session:
+            await OwnerRepository(session).ensure(owner_id, now)
+            return await GitRepositoryRepository(session).save(rows)
+
+    def _branch(self, repository: GitRepository, seen: RemoteBranch) -> GitBranch:
+        return GitBranch(
+            repository_id=repository.id,
+            name=seen.name,
+            commit_sha=seen.commit_sha,
+            is_protected=seen.is_protected,
+            seen_at=self._clock(),
+        )
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _page(found: RemotePage[RemoteRepository] | RemotePage[RemoteBranch], rows: list[T]) -> Page[T]:
+    cursors = [edge.cursor for edge in found.edges]
+    return Page(list(zip(cursors, rows, strict=True)), found.has_next_page)
+
+
+def _checked_query(query: str | None) -> str | None:
+    """A search's text, ``None`` for a blank one. Raises InvalidInput."""
+    text = (query or "").strip()
+    if len(text) > QUERY_MAX_LENGTH:
+        raise InvalidInput(f"`query` has at most {QUERY_MAX_LENGTH} characters.")
+    check_storable(text, "query")
+    return text or None

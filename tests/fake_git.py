@@ -1,0 +1,108 @@
+"""A git provider in memory: what it knows is listed in the test, and its calls are counted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TypeVar
+
+from app.errors import GitProviderAuthentication, GitProviderUnavailable, InvalidInput
+from app.models.provider_account import ProviderType
+from app.services.git.base import (
+    Access,
+    RemoteBranch,
+    RemoteEdge,
+    RemotePage,
+    RemoteRepository,
+    RepositorySort,
+)
+
+T = TypeVar("T")
+TOKEN = "git-token-of-a-test-0123456789"
+PUBLIC_HOST = "git.example.com"
+OTHER_HOST = "git.internal.example"
+
+
+def repository(number: int, name: str | None = None, *, default_branch: str | None = "main") -> RemoteRepository:
+    """A private one of the token's owner."""
+    name = name or f"ada/engine-{number}"
+    url = f"https://{PUBLIC_HOST}/{name}"
+    return RemoteRepository(str(number), name, url, f"{url}.git", is_private=True, default_branch_name=default_branch)
+
+
+@dataclass
+class FakeGitProvider:
+    """Knows ``found`` repositories, each with the branches ``names``; ``TOKEN`` is Ada's.
+
+    ``is_down``, and ``retry_at`` with it: every call fails. ``calls`` are the names of the methods that were called.
+    """
+
+    type: ProviderType = ProviderType.GITHUB
+    found: list[RemoteRepository] = field(default_factory=list[RemoteRepository])
+    names: list[str] = field(default_factory=lambda: ["main", "next"])
+    clone_url: str | None = None
+    is_down: bool = False
+    retry_at: datetime | None = None
+    calls: list[str] = field(default_factory=list[str])
+    accesses: list[Access] = field(default_factory=list[Access])
+
+    def host(self, access: Access) -> str:
+        return access.host or PUBLIC_HOST
+
+    def git_user(self, access: Access) -> str:
+        return "x-access-token"
+
+    async def check_host(self, host: str) -> None:
+        if host != OTHER_HOST:
+            raise InvalidInput(f"This server does not call {host}.")
+
+    async def login(self, access: Access) -> str:
+        self._call("login", access)
+        return "ada"
+
+    async def repositories(
+        self, access: Access, *, query: str | None, sort: RepositorySort, first: int, after: str | None
+    ) -> RemotePage[RemoteRepository]:
+        self._call("repositories", access)
+        found = [self._shown(seen) for seen in self.found if (query or "") in seen.name_with_owner]
+        if sort is RepositorySort.FULL_NAME:
+            found.sort(key=lambda seen: seen.name_with_owner)
+        return _page(found, first, after)
+
+    async def repository(self, access: Access, name_with_owner: str) -> RemoteRepository | None:
+        self._call("repository", access)
+        if "/" not in name_with_owner:
+            raise InvalidInput("A repository's name is owner/name.")
+        return next((self._shown(seen) for seen in self.found if seen.name_with_owner == name_with_owner), None)
+
+    async def branches(
+        self, access: Access, name_with_owner: str, *, query: str | None, first: int, after: str | None
+    ) -> RemotePage[RemoteBranch]:
+        self._call("branches", access)
+        return _page([self._branch(name) for name in self.names if (query or "") in name], first, after)
+
+    async def branch(self, access: Access, name_with_owner: str, name: str) -> RemoteBranch | None:
+        self._call("branch", access)
+        return self._branch(name) if name in self.names else None
+
+    async def close(self) -> None:
+        self.calls.append("close")
+
+    def _shown(self, seen: RemoteRepository) -> RemoteRepository:
+        return replace(seen, clone_url=self.clone_url) if self.clone_url else seen
+
+    def _branch(self, name: str) -> RemoteBranch:
+        return RemoteBranch(name, f"{len(name):040x}", is_protected=name == "main")
+
+    def _call(self, name: str, access: Access) -> None:
+        self.calls.append(name)
+        self.accesses.append(access)
+        if self.is_down:
+            raise GitProviderUnavailable("The git host is down.", provider=self.type, retry_at=self.retry_at)
+        if access.token is not None and access.token.get_secret_value() != TOKEN:
+            raise GitProviderAuthentication("The git host refused the token.", provider=self.type)
+
+
+def _page(found: Sequence[T], first: int, after: str | None) -> RemotePage[T]:
+    start = int(after) if after is not None else 0
+    edges = [RemoteEdge(str(start + number), node) for number, node in enumerate(found[start : start + first], 1)]
+    return RemotePage(edges, start + first < len(found))
