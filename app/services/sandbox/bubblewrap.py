@@ -1,0 +1,218 @@
+"""The sandbox of a single machine: namespaces made by bubblewrap, limits set by prlimit.
+
+When the server is root, a conversation's processes belong to a user of its own. That user can't walk to the workspace,
+whose parents are the server's alone, so root binds it where everybody can walk, in a mount namespace of that process.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from app.services.sandbox import script
+from app.services.sandbox.base import CommandResult, Limits, OnOutput, SandboxUnavailable
+from app.services.sandbox.identity import sandbox_uid
+from app.services.sandbox.output import Output
+from app.services.sandbox.process import run_to_end
+from app.services.sandbox.watchdog import Watchdog
+from app.services.workspace_tree import hand_over
+
+PROGRAMS = ("bwrap", "choom", "nice", "prlimit", "bash", "timeout")
+ROOT_PROGRAMS = ("setpriv", "unshare", "mount", "sh")
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CHECK_LIMITS = Limits(
+    wall_seconds=10,
+    cpu_seconds=10,
+    memory_bytes=1024**3,
+    processes=32,
+    file_bytes=1024**2,
+    workspace_bytes=1024**3,
+    output_characters=1000,
+)
+# Address space that a process may reserve, in units of its memory: runtimes reserve far more than they ever touch.
+RESERVED_PER_MEMORY = 8
+MAX_OPEN_FILES = 1024
+# What programs need of /etc. The rest stays away: it can hold passwords, as package managers' settings do.
+ETC = ("alternatives", "ca-certificates", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types")
+ETC_PATTERNS = ("java-*", "ssl/certs", "ssl/openssl.cnf")
+ETC_FILES = {
+    "/etc/passwd": f"agent:x:{script.UID}:{script.UID}:Agent:{script.ENVIRONMENT['HOME']}:/bin/bash\n",
+    "/etc/group": f"agent:x:{script.UID}:\n",
+    "/etc/hosts": "127.0.0.1 localhost sandbox\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+    "/etc/gitconfig": "[user]\n\tname = Agent\n\temail = agent@localhost\n[init]\n\tdefaultBranch = main\n",
+}
+# The system's words for a sandbox that could not be made, rather than a command that failed.
+FAILURES = ("bwrap: ", "setpriv: ", "unshare: ", "mount: ", "choom: ", "nice: ", "prlimit: ")
+TMP = "/tmp"  # noqa: S108  Every system has it and everybody can walk to it; nothing is written there.
+
+
+class BubblewrapSandbox:
+    """Each command in namespaces of its own, which end with it, or with this process."""
+
+    name = "bubblewrap"
+
+    def __init__(self, search_path: str = SYSTEM_PATH) -> None:
+        self._search_path = search_path
+
+    async def check(self) -> None:
+        """Run a command, and see that it ran."""
+        directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="parley-sandbox-")
+        try:
+            found = await self._run(uuid4(), Path(directory), "echo $((6 * 7))", script.WORKSPACE, CHECK_LIMITS)
+        except OSError as error:
+            raise SandboxUnavailable(f"bubblewrap can't be started: {error.strerror}.") from None
+        finally:
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        if found.output != "42\n" or found.exit_code != 0:
+            said = " ".join(found.output.split())[:200]
+            raise SandboxUnavailable(f"bubblewrap does not work here: {found.limit or said}.")
+
+    async def run(
+        self,
+        conversation_id: UUID,
+        workspace: Path,
+        command: str,
+        *,
+        directory: str,
+        limits: Limits,
+        on_output: OnOutput | None = None,
+    ) -> CommandResult:
+        """Run a bash command. Raises SandboxUnavailable, and OSError where the workspace can't be used."""
+        result = await self._run(conversation_id, workspace, command, directory, limits, on_output)
+        if result.exit_code != 0 and result.output.startswith(FAILURES):
+            # The command may have said so itself.
+            await self.check()
+        return result
+
+    async def _run(
+        self,
+        conversation_id: UUID,
+        workspace: Path,
+        command: str,
+        directory: str,
+        limits: Limits,
+        on_output: OnOutput | None = None,
+    ) -> CommandResult:
+        uid = sandbox_uid(conversation_id)
+        programs = _find_programs(self._search_path, is_root=uid is not None)
+        await asyncio.to_thread(_give, workspace, uid)
+        output = Output()
+        watchdog = await asyncio.to_thread(Watchdog, workspace, limits)
+        with _pipes(ETC_FILES) as files:
+            inside = script.program(directory, command, limits)
+            arguments = [*_outside(programs, workspace, uid), *_inside(workspace, uid, files, limits), *inside]
+            ended = await run_to_end(
+                arguments,
+                output,
+                wall_seconds=limits.wall_seconds,
+                look=watchdog.look,
+                environment={},
+                pass_fds=list(files),
+                on_output=on_output,
+            )
+        return await asyncio.to_thread(script.result, workspace, uid, limits, output, ended)
+
+    async def adopt(self, conversation_id: UUID, workspace: Path) -> None:
+        """Hand the files over to the conversation's user, when the server is root."""
+        uid = sandbox_uid(conversation_id)
+        if uid is not None:
+            await asyncio.to_thread(hand_over, workspace, uid)
+
+    async def sweep(self) -> None:
+        """Nothing to do: the system ends every command together with the server that began it."""
+
+
+def _find_programs(search_path: str, *, is_root: bool) -> dict[str, str]:
+    wanted = PROGRAMS + ROOT_PROGRAMS if is_root else PROGRAMS
+    found = {name: shutil.which(name, path=search_path) for name in wanted}
+    missing = [name for name, path in found.items() if path is None]
+    if "bwrap" in missing:
+        raise SandboxUnavailable("bubblewrap is not installed (on Debian and Ubuntu: apt-get install bubblewrap).")
+    if missing:
+        raise SandboxUnavailable(f"the sandbox needs the programs {', '.join(missing)}, which are not installed.")
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def _give(workspace: Path, uid: int | None) -> None:
+    """Hand a workspace over that was made without its sandbox."""
+    if uid is not None and workspace.stat().st_uid != uid:
+        hand_over(workspace, uid)
+
+
+def _outside(programs: dict[str, str], workspace: Path, uid: int | None) -> list[str]:
+    """How bubblewrap is started: first in line when memory runs out, behind the server for the processor."""
+    first = [programs["choom"], "-n", "1000", "--", programs["nice"], "-n", "10"]
+    if uid is None:
+        return [*first, programs["bwrap"]]
+    bind = f'{programs["mount"]} --bind -- "$1" {TMP} && shift && exec "$@"'
+    own_mounts = [programs["unshare"], "--mount", "--propagation", "private", "--"]
+    own_user = [programs["setpriv"], "--reuid", str(uid), "--regid", str(uid), "--clear-groups", "--"]
+    return [*first, *own_mounts, programs["sh"], "-c", bind, "sh", str(workspace), *own_user, programs["bwrap"]]
+
+
+def _inside(workspace: Path, uid: int | None, files: dict[int, str], limits: Limits) -> list[str]:
+    """What bubblewrap is told: the system's programs to read, the workspace to write, and nothing else."""
+    bound = TMP if uid is not None else str(workspace)
+    return [
+        *("--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL", "--clearenv"),
+        *("--die-with-parent", "--new-session", "--hostname", "sandbox"),
+        *("--uid", str(script.UID), "--gid", str(script.UID)),
+        *_system(),
+        *(part for fd, path in files.items() for part in ("--perms", "0444", "--file", str(fd), path)),
+        *("--proc", "/proc", "--dev", "/dev"),
+        *("--size", str(limits.memory_bytes // 4), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108
+        *("--size", str(limits.memory_bytes // 2), "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108
+        *("--bind", bound, script.WORKSPACE, "--remount-ro", "/", "--chdir", script.WORKSPACE),
+        *(part for name, value in script.ENVIRONMENT.items() for part in ("--setenv", name, value)),
+        *("--", "/usr/bin/prlimit"),
+        # Set inside, where Linux counts the processes of this sandbox alone.
+        f"--nproc={limits.processes}",
+        f"--cpu={limits.cpu_seconds}",
+        f"--data={limits.memory_bytes}",
+        f"--as={limits.memory_bytes * RESERVED_PER_MEMORY}",
+        f"--fsize={limits.file_bytes}",
+        f"--nofile={MAX_OPEN_FILES}",
+        "--core=0",
+        "--",
+    ]
+
+
+def _system() -> Iterator[str]:
+    yield from ("--ro-bind", "/usr", "/usr")
+    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+        path = Path("/", name)
+        if path.is_symlink():
+            yield from ("--symlink", str(path.readlink()), str(path))
+        elif path.is_dir():
+            yield from ("--ro-bind", str(path), str(path))
+    etc = Path("/etc")
+    found = [etc / name for name in ETC] + [path for pattern in ETC_PATTERNS for path in sorted(etc.glob(pattern))]
+    for path in found:
+        if path.exists():
+            yield from ("--ro-bind", str(path), str(path))
+
+
+@contextmanager
+def _pipes(contents: dict[str, str]) -> Generator[dict[int, str]]:
+    """Descriptors that bubblewrap reads files' contents from, with the files' paths."""
+    opened: dict[int, str] = {}
+    try:
+        for path, content in contents.items():
+            reading, writing = os.pipe()
+            opened[reading] = path
+            # Every content is far smaller than a pipe.
+            os.write(writing, content.encode())
+            os.close(writing)
+        yield opened
+    finally:
+        _close(list(opened))
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -1,0 +1,169 @@
+"""The sandbox of a machine with a Docker engine: each command in a container of its own.
+
+Written against the command line of Docker 28. The engine sets the limits of memory, processes and processor time; the
+size of the workspace is watched here.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from app.services.sandbox import script
+from app.services.sandbox.base import CommandResult, Limits, OnOutput, SandboxUnavailable
+from app.services.sandbox.identity import sandbox_uid
+from app.services.sandbox.output import Output
+from app.services.sandbox.process import run_to_end
+from app.services.sandbox.watchdog import Watchdog
+from app.services.workspace_tree import hand_over
+
+ENGINE_TIMEOUT_SECONDS = 20.0
+MAX_ANSWER_BYTES = 64 * 1024
+MAX_SWEPT = 1000
+MAX_OPEN_FILES = 1024
+LABEL = "parley.server"
+# What the client needs to find its engine; nothing of it comes into a container.
+CLIENT_VARIABLES = (
+    "PATH",
+    "HOME",
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "DOCKER_CERT_PATH",
+    "DOCKER_TLS_VERIFY",
+)
+# The client's own exit codes: the engine failed; the image lacks the program.
+CLIENT_FAILURES = (125, 126, 127)
+
+
+class DockerSandbox:
+    """Runs the ``docker`` program found in PATH. ``data_dir`` tells this server's containers from those of others."""
+
+    name = "docker"
+
+    def __init__(self, image: str, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._image = image
+        self._label = hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:16]
+        given = os.environ if environment is None else environment
+        self._environment = {name: given[name] for name in CLIENT_VARIABLES if name in given}
+
+    async def check(self) -> None:
+        """Ask the engine for the image; it is not pulled, since that can take minutes."""
+        await self._ask("version", "--format", "{{.Server.Version}}", failure="the Docker engine does not answer")
+        failure = f"there is no image {self._image} (docker pull)"
+        await self._ask("image", "inspect", "--format", "{{.Id}}", self._image, failure=failure)
+
+    async def run(
+        self,
+        conversation_id: UUID,
+        workspace: Path,
+        command: str,
+        *,
+        directory: str,
+        limits: Limits,
+        on_output: OnOutput | None = None,
+    ) -> CommandResult:
+        """Run a bash command. Raises SandboxUnavailable, and OSError where the workspace can't be used."""
+        container = f"parley-{uuid4()}"
+        await self._adopt_if_new(conversation_id, workspace)
+        uid = sandbox_uid(conversation_id)
+        arguments = [self._program(), *self._container(container, workspace, uid, limits)]
+        arguments += [self._image, *script.program(directory, command, limits)]
+        output = Output()
+        watchdog = await asyncio.to_thread(Watchdog, workspace, limits, watches_processes=False)
+        is_over = False
+        try:
+            ended = await run_to_end(
+                arguments,
+                output,
+                wall_seconds=limits.wall_seconds,
+                look=watchdog.look,
+                environment=self._environment,
+                on_output=on_output,
+            )
+            is_over = ended.exit_code >= 0 and ended.limit is None
+        finally:
+            # The client's end does not end its container.
+            if not is_over:
+                await asyncio.shield(self._remove([container]))
+        text = output.text()
+        if ended.exit_code in CLIENT_FAILURES and text.startswith(("docker: ", "Cannot connect")):
+            # The command may have said so itself.
+            await self.check()
+        return await asyncio.to_thread(script.result, workspace, uid, limits, output, ended)
+
+    async def adopt(self, conversation_id: UUID, workspace: Path) -> None:
+        """Hand the files over to the conversation's user, when the server is root."""
+        uid = sandbox_uid(conversation_id)
+        if uid is not None:
+            await asyncio.to_thread(hand_over, workspace, uid)
+
+    async def _adopt_if_new(self, conversation_id: UUID, workspace: Path) -> None:
+        """Hand a workspace over that was made without its sandbox."""
+        if (await asyncio.to_thread(workspace.stat)).st_uid != (sandbox_uid(conversation_id) or os.geteuid()):
+            await self.adopt(conversation_id, workspace)
+
+    async def sweep(self) -> None:
+        """Remove the containers that an earlier process of this server left. Raises SandboxUnavailable."""
+        own = f"label={LABEL}={self._label}"
+        listed = await self._ask("ps", "--all", "--quiet", "--filter", own, failure="docker ps failed")
+        await self._remove(listed.split()[:MAX_SWEPT])
+
+    def _container(self, name: str, workspace: Path, uid: int | None, limits: Limits) -> list[str]:
+        source = str(workspace.absolute())
+        if "," in source or '"' in source:
+            raise SandboxUnavailable("Docker can't mount a workspace whose path has a comma or a quotation mark.")
+        user = uid if uid is not None else os.geteuid()
+        half = limits.memory_bytes // 2
+        return [
+            *("run", "--rm", "--init", "--pull", "never", "--name", name, "--label", f"{LABEL}={self._label}"),
+            *("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+            *("--user", f"{user}:{user}", "--hostname", "sandbox", "--log-driver", "none"),
+            *("--memory", str(limits.memory_bytes), "--memory-swap", str(limits.memory_bytes)),
+            *("--pids-limit", str(limits.processes), "--oom-score-adj", "1000", "--cpu-shares", "128"),
+            *("--ulimit", f"cpu={limits.cpu_seconds}", "--ulimit", f"fsize={limits.file_bytes}"),
+            *("--ulimit", f"nofile={MAX_OPEN_FILES}", "--ulimit", "core=0"),
+            *("--tmpfs", f"/tmp:rw,nosuid,nodev,exec,mode=1777,size={half}"),  # noqa: S108  The container's own.
+            *("--mount", f"type=bind,source={source},target={script.WORKSPACE}", "--workdir", script.WORKSPACE),
+            *(part for key, value in script.ENVIRONMENT.items() for part in ("--env", f"{key}={value}")),
+            # The image's own could be anything.
+            *("--entrypoint", ""),
+        ]
+
+    async def _remove(self, containers: list[str]) -> None:
+        if containers:
+            # One that is gone already is no failure, and there is nobody who could be told of another.
+            with contextlib.suppress(SandboxUnavailable):
+                await self._ask("rm", "--force", "--volumes", *containers, failure="docker rm failed")
+
+    def _program(self) -> str:
+        found = shutil.which("docker", path=self._environment.get("PATH"))
+        if found is None:
+            raise SandboxUnavailable("the program docker is not installed.")
+        return found
+
+    async def _ask(self, *arguments: str, failure: str) -> str:
+        """What the client prints. Raises SandboxUnavailable."""
+        output = Output()
+        try:
+            ended = await run_to_end(
+                [self._program(), *arguments],
+                output,
+                wall_seconds=ENGINE_TIMEOUT_SECONDS,
+                look=_never,
+                environment=self._environment,
+            )
+        except OSError as error:
+            raise SandboxUnavailable(f"docker can't be started: {error.strerror}.") from None
+        if ended.exit_code != 0:
+            said = ended.limit or " ".join(output.text().split())[:200]
+            raise SandboxUnavailable(f"{failure}: {said}.")
+        return output.text()
+
+
+def _never(_pid: int) -> None:
+    """No limit is looked at."""

@@ -1,0 +1,119 @@
+"""Runs a sandbox's program to its end, which comes in any case."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.services.sandbox.base import OnOutput
+from app.services.sandbox.output import MAX_OUTPUT_BYTES, Output
+
+READ_BYTES = 64 * 1024
+# How often limits are looked at: a command can exceed one for this long.
+LOOK_SECONDS = 0.25
+# After a kill the system needs milliseconds; a process in an uninterruptible wait is not waited for.
+REAP_SECONDS = 2.0
+
+Look = Callable[[int], str | None]
+"""Takes the program's process id; the limit that is exceeded, in a sentence. Runs in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the program ended; ``exit_code`` is negative for a signal."""
+
+    exit_code: int
+    limit: str | None
+
+
+async def run_to_end(
+    arguments: Sequence[str],
+    output: Output,
+    *,
+    wall_seconds: float,
+    look: Look,
+    environment: Mapping[str, str],
+    pass_fds: Sequence[int] = (),
+    on_output: OnOutput | None = None,
+) -> Ended:
+    """Run the program until it ends, writes too much, takes too long, or ``look`` objects; then it is killed.
+
+    Raises OSError when it can't be started. A cancelled call kills it as well.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=environment,
+        pass_fds=pass_fds,
+    )
+    reading = asyncio.create_task(_read(process, output, on_output))
+    watching = asyncio.create_task(_watch(process.pid, look))
+    waiting = asyncio.create_task(process.wait())
+    limit: str | None = None
+    try:
+        async with asyncio.timeout(wall_seconds):
+            limit = await _first_limit(reading, watching, waiting)
+    except TimeoutError:
+        limit = f"it took longer than {wall_seconds:g} s"
+    finally:
+        watching.cancel()
+        await _end(process, reading, waiting)
+    code = process.returncode
+    return Ended(-9 if code is None else code, limit)
+
+
+async def _first_limit(
+    reading: asyncio.Task[str | None], watching: asyncio.Task[str], waiting: asyncio.Task[int]
+) -> str | None:
+    """The limit that is exceeded first; None once the program has ended, or has closed its output and ended."""
+    pending: set[asyncio.Task[str | None] | asyncio.Task[str] | asyncio.Task[int]] = {reading, watching, waiting}
+    while not waiting.done():
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in (reading, watching):
+            # What was raised in on_output or in looking is raised here.
+            if task in done and (limit := task.result()) is not None:
+                return limit
+    return None
+
+
+async def _end(
+    process: asyncio.subprocess.Process, reading: asyncio.Task[str | None], waiting: asyncio.Task[int]
+) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    # What it wrote last is still in the pipe; a reader that gave up leaves the rest to be thrown away.
+    draining = asyncio.create_task(_drain(process, reading))
+    try:
+        await asyncio.wait({draining, waiting}, timeout=REAP_SECONDS, return_when=asyncio.ALL_COMPLETED)
+    finally:
+        for task in (reading, draining, waiting):
+            task.cancel()
+
+
+async def _drain(process: asyncio.subprocess.Process, reading: asyncio.Task[str | None]) -> None:
+    await asyncio.wait({reading})
+    assert process.stdout is not None  # noqa: S101  It was asked for.
+    while await process.stdout.read(READ_BYTES):
+        pass
+
+
+async def _read(process: asyncio.subprocess.Process, output: Output, on_output: OnOutput | None) -> str | None:
+    assert process.stdout is not None  # noqa: S101  It was asked for.
+    while piece := await process.stdout.read(READ_BYTES):
+        text = output.feed(piece)
+        if text and on_output is not None:
+            await on_output(text)
+        if output.overflowed:
+            return f"it wrote more than {MAX_OUTPUT_BYTES // 2**20} MiB of output"
+    return None
+
+
+async def _watch(pid: int, look: Look) -> str:
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        limit = await asyncio.to_thread(look, pid)
+        if limit is not None:
+            return limit

@@ -1,0 +1,96 @@
+"""What a sandbox looks like from inside, whichever way it is made."""
+
+import contextlib
+from pathlib import Path
+
+from app.services.sandbox.base import CommandResult, Limits
+from app.services.sandbox.output import Output, shorten
+from app.services.sandbox.process import Ended
+from app.services.workspace_files import WorkspaceFiles, WorkspacePathError
+
+WORKSPACE = "/workspace"
+UID = 1000
+MAX_DIRECTORY_BYTES = 4096
+# One argument of a program can't be longer than 128 KiB on Linux.
+MAX_COMMAND_BYTES = 100_000
+MAX_KEPT_OUTPUTS = 20
+DIRECTORY_FILE = f"{WORKSPACE}/.parley/directory"
+OUTPUT_DIRECTORY = f"{WORKSPACE}/.parley/output"
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+    "HOME": f"{WORKSPACE}/.parley/home",
+    "USER": "agent",
+    "LOGNAME": "agent",
+    "SHELL": "/bin/bash",
+    "TMPDIR": "/tmp",  # noqa: S108  The sandbox's own.
+    "LANG": "C.UTF-8",
+    "TERM": "dumb",
+    "PAGER": "cat",
+    "GIT_PAGER": "cat",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+
+# $1 is the directory to begin in, $2 the command. The directory it leaves off in is written down when the shell ends,
+# unless the command puts a trap of its own in that place; then the last one stays.
+SCRIPT = f"""\
+mkdir -p {WORKSPACE}/.parley/home {OUTPUT_DIRECTORY} && [ -e {WORKSPACE}/.parley/.gitignore ] ||
+  echo '*' > {WORKSPACE}/.parley/.gitignore
+cd -P -- "$1" 2>/dev/null && [[ $PWD/ == {WORKSPACE}/* ]] || cd {WORKSPACE}
+trap 'pwd -P > {DIRECTORY_FILE}' EXIT
+eval "$2"
+"""
+
+
+def program(directory: str, command: str, limits: Limits) -> list[str]:
+    """What a sandbox runs. ``timeout`` ends the command should the server that waits for it be gone, or stand still."""
+    seconds = f"{limits.wall_seconds + 5:g}"
+    return ["timeout", "--signal=KILL", seconds, "/bin/bash", "-c", SCRIPT, "bash", directory, command]
+
+
+def last_directory(files: WorkspaceFiles) -> str:
+    """Where the last command left off, as it says itself; ``/workspace`` where that makes no sense.
+
+    The next command begins there inside the sandbox, where any directory is as good as another.
+    """
+    try:
+        text = files.read(DIRECTORY_FILE, MAX_DIRECTORY_BYTES).decode().removesuffix("\n")
+    except (WorkspacePathError, OSError, UnicodeDecodeError):
+        return WORKSPACE
+    is_inside = f"{text}/".startswith(f"{WORKSPACE}/")
+    return text if is_inside and text.isprintable() and ".." not in text.split("/") else WORKSPACE
+
+
+def result(workspace: Path, owner: int | None, limits: Limits, output: Output, ended: Ended) -> CommandResult:
+    """How the command ended; what is too long to be told is kept in the workspace."""
+    files = WorkspaceFiles(workspace, owner)
+    text, where = output.text(), None
+    is_long = len(text) > limits.output_characters
+    if is_long:
+        where = _keep(files, output.whole())
+        text = shorten(text, limits.output_characters, where)
+    code = ended.exit_code if ended.exit_code >= 0 else 128 - ended.exit_code
+    return CommandResult(code, text, is_long, where, ended.limit, last_directory(files))
+
+
+def _keep(files: WorkspaceFiles, whole: bytes) -> str | None:
+    """Write the output into the workspace under the next number, and remove the oldest ones. None when it can't be."""
+    try:
+        numbers = sorted(_numbers(files))
+        for number in numbers[: max(0, len(numbers) - MAX_KEPT_OUTPUTS + 1)]:
+            with contextlib.suppress(WorkspacePathError, OSError):
+                files.remove(f"{OUTPUT_DIRECTORY}/{number}.txt")
+        path = f"{OUTPUT_DIRECTORY}/{numbers[-1] + 1 if numbers else 1}.txt"
+        files.write(path, whole)
+    except (WorkspacePathError, OSError):
+        return None
+    return path
+
+
+def _numbers(files: WorkspaceFiles) -> list[int]:
+    try:
+        names = [entry.name for entry in files.list(OUTPUT_DIRECTORY, MAX_KEPT_OUTPUTS * 50).entries]
+    except WorkspacePathError:
+        return []
+    stems = [name.removesuffix(".txt") for name in names if name.endswith(".txt")]
+    return [int(stem) for stem in stems if stem.isascii() and stem.isdecimal() and len(stem) <= 9]  # noqa: PLR2004  Forged ones could be long.

@@ -1,0 +1,65 @@
+"""The sandbox that the configuration asks for, if it works; why not, if it doesn't."""
+
+import structlog
+
+from app.config import Config, SandboxKind
+from app.services.sandbox.base import Limits, Sandbox, SandboxUnavailable
+from app.services.sandbox.bubblewrap import BubblewrapSandbox
+from app.services.sandbox.docker import DockerSandbox
+
+log = structlog.get_logger(__name__)
+
+
+def build_sandbox(config: Config) -> Sandbox | None:
+    """The sandbox of the configuration; None where it asks for none."""
+    match config.sandbox:
+        case SandboxKind.BUBBLEWRAP:
+            return BubblewrapSandbox()
+        case SandboxKind.DOCKER:
+            return DockerSandbox(config.sandbox_docker_image, config.data_dir)
+        case SandboxKind.NONE:
+            return None
+
+
+def command_limits(config: Config) -> Limits:
+    """What one command may take."""
+    return Limits(
+        wall_seconds=config.command_timeout_seconds,
+        cpu_seconds=config.command_cpu_seconds,
+        memory_bytes=config.command_memory_bytes,
+        processes=config.command_processes,
+        file_bytes=config.command_file_bytes,
+        workspace_bytes=config.workspace_max_bytes,
+        output_characters=config.command_output_characters,
+    )
+
+
+class Shell:
+    """What agents' commands run in. Until ``start`` has found that it works there is none."""
+
+    def __init__(self, sandbox: Sandbox | None, limits: Limits) -> None:
+        self._candidate = sandbox
+        self.limits = limits
+        self.sandbox: Sandbox | None = None
+        self.absence: str | None = "it was not looked for yet."
+        """Why there is no sandbox, as the rest of a sentence; None when there is one."""
+
+    async def start(self) -> None:
+        """Try the sandbox, and kill what an earlier process left in it."""
+        if self._candidate is None:
+            self.absence = "the operator has turned it off (PARLEY_SANDBOX=none)."
+            return
+        try:
+            await self._candidate.check()
+            await self._candidate.sweep()
+        except SandboxUnavailable as error:
+            self.absence = str(error)
+            log.warning("sandbox.unavailable", sandbox=self._candidate.name, reason=str(error))
+            return
+        self.sandbox, self.absence = self._candidate, None
+
+    def describe(self) -> str:
+        """One line for the operator."""
+        if self.sandbox is not None:
+            return f"Agents run commands in a sandbox: {self.sandbox.name}."
+        return f"Agents have no shell: {self.absence}"

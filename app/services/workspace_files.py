@@ -1,0 +1,290 @@
+"""Single files of a workspace, for a caller that nobody trusts: no path leads out of it.
+
+A path is walked one name at a time, each opened relative to the directory before it and never followed by the system.
+Symbolic links are resolved here, as the sandbox would: ``/workspace`` is the root, and what lies elsewhere is refused.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+ROOT = "/workspace"
+MAX_PATH_CHARACTERS = 4096
+MAX_LINKS = 20
+MAX_DEPTH = 100
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK, opening a named pipe would wait for its other end.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Make = Callable[[str, int], int]
+"""Makes the directory of a name in an open directory, and opens it."""
+
+
+class WorkspacePathError(Exception):
+    """The path leads out of the workspace, or isn't what it should be. The message is for the agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name in a directory. ``kind`` is ``directory``, ``file``, ``link`` or ``other``; ``bytes`` is a file's size."""
+
+    name: str
+    kind: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Entries of a directory by name; ``is_cut`` when there are more."""
+
+    entries: list[Entry]
+    is_cut: bool
+
+
+class WorkspaceFiles:
+    """The files of one workspace. Blocking: call it in a thread. Every method may raise WorkspacePathError and OSError.
+
+    Paths are as the sandbox has them: absolute under ``/workspace``, or relative to it.
+    ``owner`` is the user and group that new files and directories are given; None: the server's own.
+    """
+
+    def __init__(self, root: Path, owner: int | None) -> None:
+        self._root = root
+        self._owner = owner
+
+    def read(self, path: str, max_bytes: int) -> bytes:
+        """A regular file's content. One that is larger is an error."""
+        with self._parent(path) as (directory, name):
+            opened = _open(name, _READ, directory, path)
+            with open(opened, "rb", buffering=0) as file:  # noqa: PTH123  It is a descriptor.
+                _check_regular(os.fstat(opened), path)
+                size = os.fstat(opened).st_size
+                content = b"" if size > max_bytes else _read_all(file.fileno(), max_bytes + 1)
+                if size > max_bytes or len(content) > max_bytes:
+                    raise WorkspacePathError(f"{path} is larger than {max_bytes} bytes.")
+                return content
+
+    def write(self, path: str, content: bytes) -> bool:
+        """Replace a regular file's content in one go, or make the file and its directories. True when it is new."""
+        with self._parent(path, is_made=True) as (directory, name):
+            mode: int | None = None
+            with suppress(FileNotFoundError):
+                found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                _check_regular(found, path)
+                mode = stat.S_IMODE(found.st_mode) & 0o777
+            temporary = f".parley-{uuid4().hex}"
+            opened = os.open(temporary, _CREATE, 0o644 if mode is None else mode, dir_fd=directory)
+            try:
+                with open(opened, "wb") as file:  # noqa: PTH123  It is a descriptor.
+                    self._give(opened)
+                    if mode is not None:
+                        os.fchmod(opened, mode)
+                    file.write(content)
+                os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=directory)
+                raise
+            return mode is None
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        with self._parent(path) as (directory, name):
+            os.unlink(name, dir_fd=directory)
+
+    def list(self, path: str, limit: int) -> Listing:
+        """What a directory holds; the order is by name where there are no more than ``limit``."""
+        with self._directory(path) as directory:
+            found: list[Entry] = []
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if len(found) == limit:
+                        return Listing(sorted(found, key=_by_name), is_cut=True)
+                    found.append(_entry(entry))
+            return Listing(sorted(found, key=_by_name), is_cut=False)
+
+    @contextmanager
+    def _directory(self, path: str) -> Generator[int]:
+        """The directory that the path leads to, links resolved."""
+        walk = _Walk(self._root, path, _names(path))
+        try:
+            name = walk.to_last()
+            if name is not None:
+                walk.enter(name)
+            yield walk.directory
+        finally:
+            walk.close()
+
+    @contextmanager
+    def _parent(self, path: str, *, is_made: bool = False) -> Generator[tuple[int, str]]:
+        """The directory that really holds what the path leads to, and the name there, which is no link."""
+        walk = _Walk(self._root, path, _names(path), self._make if is_made else None)
+        try:
+            name = walk.to_last()
+            if name is None:
+                raise WorkspacePathError(f"{path} is a directory.")
+            yield walk.directory, name
+        finally:
+            walk.close()
+
+    def _make(self, name: str, directory: int) -> int:
+        os.mkdir(name, 0o755, dir_fd=directory)
+        opened = os.open(name, _DIRECTORY, dir_fd=directory)
+        self._give(opened)
+        return opened
+
+    def _give(self, opened: int) -> None:
+        if self._owner is not None:
+            os.fchown(opened, self._owner, self._owner)
+
+
+class _Walk:
+    """The way along a path: the directories that are open, from the workspace down to where it is now."""
+
+    def __init__(self, root: Path, path: str, names: list[str], make: Make | None = None) -> None:
+        self._path = path
+        self._names = names
+        self._make = make
+        self._links = 0
+        try:
+            self._open = [os.open(root, _DIRECTORY)]
+        except FileNotFoundError:
+            raise WorkspacePathError("There is no workspace.") from None
+
+    @property
+    def directory(self) -> int:
+        """The one it is in."""
+        return self._open[-1]
+
+    def close(self) -> None:
+        """Close them all."""
+        for opened in self._open:
+            os.close(opened)
+
+    def to_last(self) -> str | None:
+        """Walk to the directory of the last name, which is no link and may be missing; None after ``..``."""
+        while self._names:
+            name = self._names.pop(0)
+            if name == "..":
+                if len(self._open) == 1:
+                    raise WorkspacePathError(f"{self._path} leads out of the workspace.")
+                os.close(self._open.pop())
+            elif (target := self._link(name)) is not None:
+                self._follow(target)
+            elif self._names:
+                self.enter(name)
+            else:
+                return name
+        return None
+
+    def enter(self, name: str) -> None:
+        """Go into a directory."""
+        if len(self._open) > MAX_DEPTH:
+            raise WorkspacePathError(f"{self._path} is too deep.")
+        try:
+            self._open.append(os.open(name, _DIRECTORY, dir_fd=self.directory))
+        except FileNotFoundError:
+            if self._make is None:
+                raise WorkspacePathError(f"{self._path} does not exist.") from None
+            self._open.append(self._make(name, self.directory))
+        except OSError as error:
+            raise _error(error, self._path) from None
+
+    def _link(self, name: str) -> str | None:
+        """Where a symbolic link leads; None for anything else."""
+        try:
+            return os.readlink(name, dir_fd=self.directory)
+        except OSError as error:
+            if error.errno in {errno.EINVAL, errno.ENOENT}:
+                return None
+            raise _error(error, self._path) from None
+
+    def _follow(self, target: str) -> None:
+        self._links += 1
+        if self._links > MAX_LINKS:
+            raise WorkspacePathError(f"{self._path} has too many symbolic links.")
+        if target.startswith("/"):
+            while len(self._open) > 1:
+                os.close(self._open.pop())
+        try:
+            names = _names(target)
+        except WorkspacePathError:
+            raise WorkspacePathError(f"{self._path} is a symbolic link that leads out of the workspace.") from None
+        self._names = names + self._names
+        if len(self._names) > MAX_PATH_CHARACTERS:
+            raise WorkspacePathError(f"{self._path} is too long.")
+
+
+def _names(path: str) -> list[str]:
+    if not path or len(path) > MAX_PATH_CHARACTERS:
+        raise WorkspacePathError(f"A path has 1 to {MAX_PATH_CHARACTERS} characters.")
+    if "\x00" in path:
+        raise WorkspacePathError("A path has no null character.")
+    try:
+        path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise WorkspacePathError("The path is not valid Unicode.") from None
+    names = [name for name in path.split("/") if name not in {"", "."}]
+    if path.startswith("/"):
+        if names[:1] != [ROOT.strip("/")]:
+            raise WorkspacePathError(f"{path} is outside {ROOT}.")
+        del names[0]
+    return names
+
+
+def _open(name: str, flags: int, directory: int, path: str) -> int:
+    try:
+        return os.open(name, flags, dir_fd=directory)
+    except OSError as error:
+        raise _error(error, path) from None
+
+
+def _error(error: OSError, path: str) -> Exception:
+    """What is wrong with the path, for the agent; the error itself where it says nothing about the path."""
+    messages = {
+        errno.ENOENT: "does not exist",
+        errno.ENOTDIR: "is not in a directory",
+        errno.ELOOP: "is a symbolic link that changes",
+        errno.ENXIO: "is no regular file",
+        errno.ENAMETOOLONG: "has a name that is too long",
+        errno.EACCES: "may not be opened",
+        errno.EISDIR: "is a directory",
+    }
+    said = messages.get(error.errno or 0)
+    return WorkspacePathError(f"{path} {said}.") if said else error
+
+
+def _check_regular(found: os.stat_result, path: str) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise WorkspacePathError(f"{path} is a directory.")
+    if not stat.S_ISREG(found.st_mode):
+        raise WorkspacePathError(f"{path} is no regular file.")
+
+
+def _read_all(opened: int, limit: int) -> bytes:
+    """The content up to ``limit``: the file may grow meanwhile."""
+    pieces = bytearray()
+    while len(pieces) < limit and (piece := os.read(opened, min(limit - len(pieces), 1 << 20))):
+        pieces += piece
+    return bytes(pieces)
+
+
+def _entry(entry: "os.DirEntry[str]") -> Entry:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except OSError:
+        return Entry(entry.name, "other", 0)
+    if stat.S_ISREG(found.st_mode):
+        return Entry(entry.name, "file", found.st_size)
+    kind = "directory" if stat.S_ISDIR(found.st_mode) else "link" if stat.S_ISLNK(found.st_mode) else "other"
+    return Entry(entry.name, kind, 0)
+
+
+def _by_name(entry: Entry) -> str:
+    return entry.name

@@ -1,0 +1,119 @@
+"""Whole workspaces: measured, handed over and removed, whatever a command made of them.
+
+Names are taken relative to open directories, symbolic links are never followed, and nothing recurses: a command can
+nest directories deeper than any path can say.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+MAX_ENTRIES = 500_000
+BLOCK_BYTES = 512
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a tree takes on disk. ``is_too_large``: more than ``MAX_ENTRIES`` entries, or too deep to be looked at."""
+
+    bytes: int
+    entries: int
+    is_too_large: bool
+
+
+def measure(root: Path) -> Size:
+    """The size of a tree, while it may be changing. A file with several names counts once."""
+    total, entries = 0, 0
+    seen: set[tuple[int, int]] = set()
+    try:
+        for entry in _walk(root):
+            entries += 1
+            if entries > MAX_ENTRIES:
+                return Size(total, entries, is_too_large=True)
+            with suppress(FileNotFoundError):
+                found = entry.stat(follow_symlinks=False)
+                if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
+                    if (found.st_dev, found.st_ino) in seen:
+                        continue
+                    seen.add((found.st_dev, found.st_ino))
+                total += found.st_blocks * BLOCK_BYTES
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return Size(total, entries, is_too_large=True)
+        raise
+    return Size(total, entries, is_too_large=False)
+
+
+def hand_over(root: Path, uid: int) -> None:
+    """Make the tree belong to a user and group. Raises OSError. Nothing of the tree may run meanwhile."""
+    os.chown(root, uid, uid, follow_symlinks=False)
+    for entry in _walk(root):
+        os.chown(entry.path, uid, uid, follow_symlinks=False)
+
+
+def remove_tree(root: Path) -> None:
+    """Remove a tree; nothing when it is absent. Raises OSError. Nothing of the tree may run meanwhile."""
+    if not os.path.lexists(root):
+        return
+    if root.is_symlink() or not root.is_dir():
+        root.unlink()
+        return
+    root.chmod(stat.S_IRWXU)
+    with _opened(root, None) as top:
+        _flatten(top)
+    root.rmdir()
+
+
+def _flatten(top: int) -> None:
+    """Empty a directory: what lies in its directories' directories is lifted into it, until there are none."""
+    while directories := _empty(top):
+        for name in directories:
+            # A directory that its owner may not open can be opened once he has given himself the right.
+            os.chmod(name, stat.S_IRWXU, dir_fd=top)
+            with _opened(name, top) as directory:
+                for child in _empty(directory):
+                    os.chmod(child, stat.S_IRWXU, dir_fd=directory)
+                    os.rename(child, f".removed-{uuid4().hex}", src_dir_fd=directory, dst_dir_fd=top)
+            os.rmdir(name, dir_fd=top)
+
+
+def _empty(directory: int) -> list[str]:
+    """Remove what is no directory; the names of the rest."""
+    directories: list[str] = []
+    with os.scandir(directory) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in found:
+        if is_directory:
+            directories.append(name)
+        else:
+            os.unlink(name, dir_fd=directory)
+    return directories
+
+
+@contextmanager
+def _opened(path: Path | str, directory: int | None) -> Generator[int]:
+    opened = os.open(path, DIRECTORY, dir_fd=directory)
+    try:
+        yield opened
+    finally:
+        os.close(opened)
+
+
+def _walk(root: Path) -> Iterator["os.DirEntry[str]"]:
+    """Every entry below ``root``. What vanishes or can't be opened meanwhile is passed over."""
+    waiting = [str(root)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    yield entry
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        except (FileNotFoundError, PermissionError, NotADirectoryError):
+            continue
