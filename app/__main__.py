@@ -74,6 +74,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     async def serve() -> None:
         async with house.running():
+            print(house.shell.describe(), flush=True)
             await server.serve()
 
     try:

@@ -149,6 +149,11 @@ class Subscription:
         description="The agent's answer while it is being written. Nothing is kept: the finished answer comes as a "
         "`MessageEvent`.",
     )
+    tool_output_deltas = strawberry.subscription(
+        resolver=resolvers.event.tool_output_deltas,
+        description="What the agent's tools write while they run; where it is much, not all of it. Nothing is kept: "
+        "the finished output comes as a `ToolResultEvent`.",
+    )
 
 
 class Schema(strawberry.Schema):

@@ -14,7 +14,9 @@ from app.graphql import build_schema
 from app.models import migration
 from app.models.database import Database, database_url
 from app.models.provider_account import ProviderType
+from app.services.agent.command_tools import CommandTools
 from app.services.agent.engine import DurableRunEngine, RunEngine
+from app.services.agent.file_tools import FileTools
 from app.services.agent.loop import AgentLoop
 from app.services.agent.tools import Toolbox
 from app.services.auth import Authenticator, build_authenticator
@@ -31,6 +33,7 @@ from app.services.llm import LiteLLM
 from app.services.lock_file import LockFile
 from app.services.provider_account import ProviderAccountService
 from app.services.repository import RepositoryService
+from app.services.sandbox.shell import Shell, build_sandbox, command_limits
 from app.services.secrets import open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
 from app.services.status_feed import StatusFeed
@@ -77,15 +80,20 @@ class Parley:
             accounts=account,
             private_base_urls=_private_base_urls(config),
         )
+        self.shell = Shell(build_sandbox(config), command_limits(config))
         self.workspace = workspace = WorkspaceService(
             config.data_dir / "workspaces",
             self.database,
             clock,
             cloner=GitCloner(config),
             sources=repository,
-            sandbox=None,
+            shell=self.shell,
         )
         title = TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds)
+        tools = [
+            *CommandTools(self.shell, workspace.path).tools(),
+            *FileTools(workspace.path, self.shell.limits).tools(),
+        ]
         self.loop = AgentLoop(
             config,
             self.database,
@@ -94,7 +102,7 @@ class Parley:
             llm=self.llm,
             settings=settings,
             workspace=workspace,
-            toolbox=Toolbox(),
+            toolbox=Toolbox(tools, self.shell),
         )
         self.engine: RunEngine = DurableRunEngine(url, self.loop, self.wakeups)
         self.housekeeping = Housekeeping(
@@ -141,6 +149,8 @@ class Parley:
             await self.wakeups.start()
             stack.push_async_callback(self.wakeups.close)
             stack.push_async_callback(self.background.close)
+            # Before the engine, which at once goes on with commands that a crash cut off.
+            await self.shell.start()
             stack.push_async_callback(self.engine.close)
             await self.engine.start()
             stack.push_async_callback(self.housekeeping.close)

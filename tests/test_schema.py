@@ -43,6 +43,8 @@ BEYOND = {
     "GitProviderUnavailableError",
     "ProviderAccount.login",
     "SetProviderTokenError|GitProviderUnavailableError",
+    "Subscription.toolOutputDeltas",
+    "ToolOutputDelta",
 }
 
 

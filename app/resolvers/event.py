@@ -10,8 +10,8 @@ from app.context import Context
 from app.errors import NotFound
 from app.schema import event
 from app.schema.connection import parse_event_cursor
-from app.schema.event import EventEdge, MessageDelta
-from app.schema.node import conversation_key
+from app.schema.event import EventEdge, MessageDelta, ToolOutputDelta
+from app.schema.node import conversation_key, event_id
 
 Info = strawberry.Info[Context, None]
 ConversationId = Annotated[strawberry.ID, strawberry.argument(description="The conversation.")]
@@ -43,6 +43,15 @@ async def deltas(info: Info, conversation_id: ConversationId) -> AsyncGenerator[
     async with aclosing(info.context.services.event.deltas(info.context.owner_id, key)) as pieces:
         async for piece in pieces:
             yield MessageDelta(answer_id=strawberry.ID(piece.answer_id), text=piece.text)
+
+
+async def tool_output_deltas(info: Info, conversation_id: ConversationId) -> AsyncGenerator[ToolOutputDelta]:
+    key = conversation_key(conversation_id)
+    if key is None:
+        raise _not_found()
+    async with aclosing(info.context.services.event.tool_deltas(info.context.owner_id, key)) as pieces:
+        async for piece in pieces:
+            yield ToolOutputDelta(tool_call_id=event_id(key, piece.call_sequence), text=piece.text)
 
 
 def _not_found() -> NotFound:

@@ -109,6 +109,14 @@ class MessageDelta:
     text: str = strawberry.field(description="Text to append.")
 
 
+@strawberry.type(description="A piece of what a tool writes while it runs.")
+class ToolOutputDelta:
+    """A piece."""
+
+    tool_call_id: strawberry.ID = strawberry.field(description="The `ToolCallEvent` that it belongs to.")
+    text: str = strawberry.field(description="Text to append.")
+
+
 def convert(row: models.Event) -> Event:
     """The event of a row. One that this release can't read is shown as a message that says so."""
     row_id = event_id(row.conversation_id, row.sequence)

@@ -42,7 +42,7 @@ from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.status import change_status, record_deletion
 from app.services.title import TitleService, checked_title, default_title, truncated_title
-from app.services.wakeups import Wakeups, deltas_topic, events_topic, run_topic, status_topic
+from app.services.wakeups import Wakeups, deltas_topic, events_topic, run_topic, status_topic, tool_output_topic
 from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)
@@ -271,8 +271,8 @@ class ConversationService:
         log.info("conversation.deleted", conversation_id=str(conversation_id))
         self._tell(conversation)
         self._wakeups.publish(deltas_topic(conversation_id))
-        removal = self._background.start("remove workspace", self._workspace.remove(conversation_id))
-        if removal is not None:
+        self._wakeups.publish(tool_output_topic(conversation_id))
+        if removal := self._background.start("remove workspace", self._workspace.remove(conversation_id)):
             await asyncio.wait({removal}, timeout=REMOVAL_WAIT_SECONDS)
 
     async def _store(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -12,7 +13,7 @@ from app.errors import NotFound, SlowSubscriber
 from app.models.conversation import Conversation, ConversationRepository
 from app.models.database import Database
 from app.models.event import Event, EventQuery, EventRepository, NewEvent
-from app.services.wakeups import POLL_SECONDS, Wakeups, deltas_topic, events_topic
+from app.services.wakeups import POLL_SECONDS, Wakeups, deltas_topic, events_topic, tool_output_topic
 
 FOLLOW_BATCH = 100
 
@@ -54,6 +55,24 @@ class Delta:
         """From a message for listeners."""
         answer_id, text = json.loads(message)
         return cls(answer_id, text)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDelta:
+    """A piece of what a tool writes while it runs. ``call_sequence`` is that of the call's event."""
+
+    call_sequence: int
+    text: str
+
+    def encode(self) -> str:
+        """As a message for listeners."""
+        return json.dumps([self.call_sequence, self.text], ensure_ascii=False)
+
+    @classmethod
+    def decode(cls, message: str) -> "ToolDelta":
+        """From a message for listeners."""
+        call_sequence, text = json.loads(message)
+        return cls(call_sequence, text)
 
 
 class EventService:
@@ -101,16 +120,27 @@ class EventService:
 
     async def deltas(self, owner_id: str, conversation_id: UUID) -> AsyncGenerator[Delta]:
         """Pieces of answers from now on, until the deletion. Raises NotFound, and SlowSubscriber when too many wait."""
-        with self._wakeups.listen(deltas_topic(conversation_id)) as listener:
+        async with aclosing(self._messages(owner_id, conversation_id, deltas_topic(conversation_id))) as messages:
+            async for message in messages:
+                yield Delta.decode(message)
+
+    async def tool_deltas(self, owner_id: str, conversation_id: UUID) -> AsyncGenerator[ToolDelta]:
+        """Pieces of tools' output from now on, until the deletion. Raises as ``deltas`` does."""
+        async with aclosing(self._messages(owner_id, conversation_id, tool_output_topic(conversation_id))) as messages:
+            async for message in messages:
+                yield ToolDelta.decode(message)
+
+    async def _messages(self, owner_id: str, conversation_id: UUID, topic: str) -> AsyncGenerator[str]:
+        with self._wakeups.listen(topic) as listener:
             if await self._is_gone(owner_id, conversation_id):
                 message = "The conversation does not exist."
                 raise NotFound(message, path=("conversationId",))
             while True:
                 messages = listener.take()
                 for message in messages:
-                    yield Delta.decode(message)
+                    yield message
                 if listener.overflowed:
-                    message = "Too many pieces of answers wait to be taken."
+                    message = "Too many pieces wait to be taken."
                     raise SlowSubscriber(message)
                 if not messages and await self._is_gone(owner_id, conversation_id):
                     return

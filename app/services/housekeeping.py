@@ -16,7 +16,7 @@ from app.services.agent.engine import RunEngine
 from app.services.capacity import stop
 from app.services.clock import Clock
 from app.services.idempotency import Idempotency
-from app.services.wakeups import Wakeups, deltas_topic, events_topic, run_topic, status_topic
+from app.services.wakeups import Wakeups, deltas_topic, events_topic, run_topic, status_topic, tool_output_topic
 from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)
@@ -96,7 +96,8 @@ class Housekeeping:
         await self._idempotency.forget_expired()
 
     def _is_watched(self, conversation: Conversation) -> bool:
-        topics = (events_topic(conversation.id), deltas_topic(conversation.id), status_topic(conversation.owner_id))
+        key = conversation.id
+        topics = (events_topic(key), deltas_topic(key), tool_output_topic(key), status_topic(conversation.owner_id))
         return any(self._wakeups.has_listener(topic) for topic in topics)
 
     async def _keep_watched(self) -> None:

@@ -1,7 +1,7 @@
 """Cross-task push: tells listeners of a topic that there is something to read.
 
 Rows are the truth and a wake-up may be lost: whoever listens also reads again every ``POLL_SECONDS``. Only what is not
-kept at all, the pieces of an answer that is being written, travels as the message itself.
+kept at all, such as the pieces of an answer that is being written, travels as the message itself.
 """
 
 import asyncio
@@ -28,6 +28,11 @@ def events_topic(conversation_id: UUID) -> str:
 def deltas_topic(conversation_id: UUID) -> str:
     """Pieces of the answer that is being written."""
     return f"deltas:{conversation_id}"
+
+
+def tool_output_topic(conversation_id: UUID) -> str:
+    """Pieces of what a tool writes while it runs."""
+    return f"tool_output:{conversation_id}"
 
 
 def run_topic(conversation_id: UUID) -> str:

@@ -1,9 +1,6 @@
 """Workspaces: one directory per conversation, and its removal, which is tried again until it succeeds."""
 
 import asyncio
-import os
-import shutil
-import stat
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +17,8 @@ from app.models.workspace_removal import WorkspaceRemovalRepository
 from app.services.clock import Clock
 from app.services.git.base import CloneSource
 from app.services.git.clone import GitCloner
-from app.services.sandbox.base import Sandbox
+from app.services.sandbox.shell import Shell
+from app.services.workspace_tree import remove_tree
 
 log = structlog.get_logger(__name__)
 
@@ -51,14 +49,14 @@ class WorkspaceService:
         *,
         cloner: GitCloner,
         sources: CloneSources,
-        sandbox: Sandbox | None,
+        shell: Shell,
     ) -> None:
         self._root = root
         self._database = database
         self._clock = clock
         self._cloner = cloner
         self._sources = sources
-        self._sandbox = sandbox
+        self._shell = shell
 
     def path(self, conversation_id: UUID) -> Path:
         """Where the conversation's workspace is, or would be."""
@@ -80,14 +78,14 @@ class WorkspaceService:
 
     async def discard(self, conversation_id: UUID) -> None:
         """Remove a workspace that was made for a conversation which was deleted meanwhile."""
-        await asyncio.to_thread(shutil.rmtree, self.path(conversation_id), ignore_errors=True)
+        await self._remove_quietly(self.path(conversation_id))
 
     async def remove(self, conversation_id: UUID) -> bool:
         """Carry out a recorded removal. False when it failed: the record then names a later time."""
         path = self.path(conversation_id)
         try:
-            await asyncio.to_thread(_remove_tree, path)
-            await asyncio.to_thread(_remove_tree, _partial(path))
+            await asyncio.to_thread(remove_tree, path)
+            await asyncio.to_thread(remove_tree, _partial(path))
         except OSError as error:
             log.warning("workspace.removal_failed", conversation_id=str(conversation_id), error=type(error).__name__)
             await self._put_off(conversation_id)
@@ -117,20 +115,26 @@ class WorkspaceService:
         # Beside its place, and put there when it is whole.
         partial = _partial(path)
         try:
-            await asyncio.to_thread(_remove_tree, partial)
+            await asyncio.to_thread(remove_tree, partial)
             await asyncio.to_thread(self._root.mkdir, mode=0o700, parents=True, exist_ok=True)
             await self._cloner.clone(source, partial, branch=branch)
             await asyncio.to_thread(partial.chmod, 0o700)
             await self._adopt(conversation.id, partial)
             await asyncio.to_thread(partial.rename, path)
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True))
+            await asyncio.shield(self._remove_quietly(partial))
             raise
         await tell("The workspace is ready.")
 
     async def _adopt(self, conversation_id: UUID, path: Path) -> None:
-        if self._sandbox is not None:
-            await self._sandbox.adopt(conversation_id, path)
+        if self._shell.sandbox is not None:
+            await self._shell.sandbox.adopt(conversation_id, path)
+
+    async def _remove_quietly(self, path: Path) -> None:
+        try:
+            await asyncio.to_thread(remove_tree, path)
+        except OSError as error:
+            log.warning("workspace.not_discarded", conversation_id=path.name, error=type(error).__name__)
 
     async def _put_off(self, conversation_id: UUID) -> None:
         async with self._database.write() as session:
@@ -143,22 +147,3 @@ class WorkspaceService:
 
 def _partial(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
-
-
-def _remove_tree(path: Path) -> None:
-    if not os.path.lexists(path):
-        return
-    try:
-        shutil.rmtree(path)
-    except PermissionError:
-        # The agent can take its own right to write to a directory away.
-        _make_writable(path)
-        shutil.rmtree(path)
-
-
-def _make_writable(path: Path) -> None:
-    for directory, names, _ in os.walk(path):
-        for name in names:
-            found = Path(directory, name)
-            if not found.is_symlink():
-                found.chmod(found.stat().st_mode | stat.S_IRWXU)

@@ -62,13 +62,15 @@ class WorkspaceFiles:
         """A regular file's content. One that is larger is an error."""
         with self._parent(path) as (directory, name):
             opened = _open(name, _READ, directory, path)
-            with open(opened, "rb", buffering=0) as file:  # noqa: PTH123  It is a descriptor.
-                _check_regular(os.fstat(opened), path)
-                size = os.fstat(opened).st_size
-                content = b"" if size > max_bytes else _read_all(file.fileno(), max_bytes + 1)
-                if size > max_bytes or len(content) > max_bytes:
-                    raise WorkspacePathError(f"{path} is larger than {max_bytes} bytes.")
-                return content
+            try:
+                found = os.fstat(opened)
+                _check_regular(found, path)
+                content = b"" if found.st_size > max_bytes else _read_all(opened, max_bytes + 1)
+            finally:
+                os.close(opened)
+            if found.st_size > max_bytes or len(content) > max_bytes:
+                raise WorkspacePathError(f"{path} is larger than {max_bytes} bytes.")
+            return content
 
     def write(self, path: str, content: bytes) -> bool:
         """Replace a regular file's content in one go, or make the file and its directories. True when it is new."""
@@ -249,7 +251,7 @@ def _error(error: OSError, path: str) -> Exception:
     """What is wrong with the path, for the agent; the error itself where it says nothing about the path."""
     messages = {
         errno.ENOENT: "does not exist",
-        errno.ENOTDIR: "is not in a directory",
+        errno.ENOTDIR: "is not a directory, or not in one",
         errno.ELOOP: "is a symbolic link that changes",
         errno.ENXIO: "is no regular file",
         errno.ENAMETOOLONG: "has a name that is too long",

@@ -58,13 +58,10 @@ def hand_over(root: Path, uid: int) -> None:
 
 
 def remove_tree(root: Path) -> None:
-    """Remove a tree; nothing when it is absent. Raises OSError. Nothing of the tree may run meanwhile."""
+    """Remove a tree; nothing when it is absent. Raises OSError, also when a command adds to it meanwhile."""
     if not os.path.lexists(root):
         return
-    if root.is_symlink() or not root.is_dir():
-        root.unlink()
-        return
-    root.chmod(stat.S_IRWXU)
+    _open_up(root, None)
     with _opened(root, None) as top:
         _flatten(top)
     root.rmdir()
@@ -74,11 +71,10 @@ def _flatten(top: int) -> None:
     """Empty a directory: what lies in its directories' directories is lifted into it, until there are none."""
     while directories := _empty(top):
         for name in directories:
-            # A directory that its owner may not open can be opened once he has given himself the right.
-            os.chmod(name, stat.S_IRWXU, dir_fd=top)
+            _open_up(name, top)
             with _opened(name, top) as directory:
                 for child in _empty(directory):
-                    os.chmod(child, stat.S_IRWXU, dir_fd=directory)
+                    _open_up(child, directory)
                     os.rename(child, f".removed-{uuid4().hex}", src_dir_fd=directory, dst_dir_fd=top)
             os.rmdir(name, dir_fd=top)
 
@@ -94,6 +90,15 @@ def _empty(directory: int) -> list[str]:
         else:
             os.unlink(name, dir_fd=directory)
     return directories
+
+
+def _open_up(path: Path | str, directory: int | None) -> None:
+    """Give its owner every right on a directory. A link that takes its place meanwhile is not followed."""
+    opened = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        Path(f"/proc/self/fd/{opened}").chmod(stat.S_IRWXU)
+    finally:
+        os.close(opened)
 
 
 @contextmanager

@@ -32,7 +32,8 @@ from app.services.agent.answer_stream import AnswerStream
 from app.services.agent.history import is_answered, messages, unanswered_calls
 from app.services.agent.replay import ReplayPlayer
 from app.services.agent.run_log import RunEnded, RunLog
-from app.services.agent.tools import Toolbox, parse_arguments
+from app.services.agent.tool_stream import ToolStream
+from app.services.agent.tools import Toolbox, ToolContext, parse_arguments
 from app.services.chat import LLM, Completion, Model
 from app.services.clock import Clock
 from app.services.message import storable
@@ -169,9 +170,12 @@ class AgentLoop:
             if await self._replay.is_pending(conversation.id):
                 await run_log.set_state(AgentState.RUNNING, is_logged=False)
                 return Outcome.CONTINUE
+            shortcoming = self._toolbox.shortcoming
+            problem = Problem(ErrorCode.WORKSPACE_ERROR, shortcoming) if shortcoming else None
+            if problem is not None or not is_answered(events):
+                await run_log.set_state(AgentState.RUNNING if self._llm.is_ready else AgentState.LOADING, problem)
             if is_answered(events):
                 return await self._finish(run_log)
-            await run_log.set_state(AgentState.RUNNING if self._llm.is_ready else AgentState.LOADING)
         except RunEnded:
             if not await run_log.exists():
                 await self._workspace.discard(conversation.id)
@@ -233,7 +237,14 @@ class AgentLoop:
 
     async def _run_tool(self, run_log: RunLog, conversation: Conversation, sequence: int, call: ToolCallBody) -> None:
         redactor = Redactor(await self._settings.secrets(conversation.owner_id))
-        result = await self._toolbox.run(conversation.id, call.tool_name, call.arguments)
+        stream = ToolStream(self._wakeups, conversation.id, sequence, redactor)
+        try:
+            context = ToolContext(conversation.id, stream.write)
+            result = await self._toolbox.run(context, call.tool_name, call.arguments)
+        except BaseException:
+            stream.abandon()
+            raise
+        stream.close()
         body = ToolResultBody(sequence, redactor.text(storable(result.output)), result.truncated, result.is_error)
         await run_log.append([NewEvent(EventSource.ENVIRONMENT, body)])
 

@@ -3,17 +3,23 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.logs import new_reference_id
 from app.services.chat import ToolSpec
+from app.services.sandbox.base import OnOutput, SandboxUnavailable
+from app.services.sandbox.shell import Shell
+from app.services.workspace_files import WorkspacePathError
 
 log = structlog.get_logger(__name__)
 
 MAX_ARGUMENTS_LENGTH = 200_000
+MAX_FAULTS = 5
+MAX_FAULT_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,36 +32,95 @@ class ToolOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What a call belongs to. ``on_output`` takes what it writes while it runs, for those who watch."""
+
+    conversation_id: UUID
+    on_output: OnOutput | None = None
+
+
+class ToolFault(Exception):
+    """The call can't be done. The message is for the agent."""
+
+
+class Arguments(BaseModel):
+    """Arguments of a tool, checked before it runs. Descriptions and bounds are told to the LLM."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool: how the LLM sees it, and what runs it for a conversation."""
+    """A tool: how the LLM sees it, and what runs it. One that needs a shell is there only if there is a sandbox."""
 
     spec: ToolSpec
-    run: Callable[[UUID, Mapping[str, Any]], Awaitable[ToolOutput]]
+    run: Callable[[ToolContext, Mapping[str, Any]], Awaitable[ToolOutput]]
+    needs_shell: bool = False
+
+
+A = TypeVar("A", bound=Arguments)
+
+
+def typed_tool(
+    name: str,
+    description: str,
+    arguments: type[A],
+    work: Callable[[ToolContext, A], Awaitable[ToolOutput]],
+    *,
+    needs_shell: bool = False,
+) -> Tool:
+    """A tool whose arguments are those of a model; the LLM is told the model's JSON Schema."""
+
+    async def run(context: ToolContext, given: Mapping[str, Any]) -> ToolOutput:
+        try:
+            checked = arguments.model_validate(given)
+        except ValidationError as error:
+            raise ToolFault(f"The call does not fit {name}: {_faults(error)}.") from None
+        return await work(context, checked)
+
+    return Tool(ToolSpec(name, description, _schema(arguments)), run, needs_shell)
 
 
 class Toolbox:
     """The tools of an agent, by name. A bad call is told to the agent; it never fails the run."""
 
-    def __init__(self, tools: Sequence[Tool] = ()) -> None:
-        self._tools = {tool.spec.name: tool for tool in tools}
+    def __init__(self, tools: Sequence[Tool] = (), shell: Shell | None = None) -> None:
+        self._all = tools
+        self._shell = shell
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """The tools as the LLM sees them."""
-        return tuple(tool.spec for tool in self._tools.values())
+        return tuple(tool.spec for tool in self._tools().values())
 
-    async def run(self, conversation_id: UUID, name: str, arguments: Mapping[str, Any]) -> ToolOutput:
+    @property
+    def shortcoming(self) -> str | None:
+        """Why some tools are not there, in a sentence for people."""
+        if self._shell is None or self._shell.absence is None:
+            return None
+        return f"The agent has no shell: {self._shell.absence}"
+
+    async def run(self, context: ToolContext, name: str, arguments: Mapping[str, Any]) -> ToolOutput:
         """Run a tool for a conversation."""
-        tool = self._tools.get(name)
+        tools = self._tools()
+        tool = tools.get(name)
         if tool is None:
-            names = ", ".join(sorted(self._tools)) or "none"
+            names = ", ".join(sorted(tools)) or "none"
             return ToolOutput(f"There is no tool named {name[:100]!r}. Tools: {names}.", is_error=True)
         try:
-            return await tool.run(conversation_id, arguments)
+            return await tool.run(context, arguments)
+        except (ToolFault, WorkspacePathError) as fault:
+            return ToolOutput(str(fault), is_error=True)
+        except SandboxUnavailable as error:
+            return ToolOutput(f"The command could not be run: {error}", is_error=True)
         except Exception:  # Whatever is wrong in a tool, the agent can be told and go on without it.
             reference = new_reference_id()
-            log.exception("tool.failed", tool=name, conversation_id=str(conversation_id), reference=reference)
+            log.exception("tool.failed", tool=name, conversation_id=str(context.conversation_id), reference=reference)
             return ToolOutput(f"The tool failed unexpectedly; reference {reference}.", is_error=True)
+
+    def _tools(self) -> dict[str, Tool]:
+        has_shell = self._shell is not None and self._shell.sandbox is not None
+        return {tool.spec.name: tool for tool in self._all if has_shell or not tool.needs_shell}
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
@@ -67,3 +132,26 @@ def parse_arguments(text: str) -> dict[str, Any]:
     if isinstance(value, dict) and len(text) <= MAX_ARGUMENTS_LENGTH:
         return dict(value)  # pyright: ignore[reportUnknownArgumentType]  JSON has string keys.
     return {"unparsed": text[:MAX_ARGUMENTS_LENGTH]}
+
+
+def _faults(error: ValidationError) -> str:
+    """What is wrong with each argument, without repeating it."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    if any(fault["loc"] == ("unparsed",) for fault in faults):
+        return "the arguments are no JSON object"
+    told = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"[:MAX_FAULT_LENGTH] for fault in faults[:MAX_FAULTS]]
+    return "; ".join(told)
+
+
+def _schema(arguments: type[Arguments]) -> Mapping[str, object]:
+    """The model's JSON Schema, without the titles, which only repeat the names."""
+    schema = arguments.model_json_schema()
+    properties: dict[str, dict[str, object]] = schema.get("properties", {})
+    return {
+        "type": "object",
+        "properties": {
+            name: {key: value for key, value in field.items() if key != "title"} for name, field in properties.items()
+        },
+        "required": schema.get("required", []),
+        "additionalProperties": False,
+    }

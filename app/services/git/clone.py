@@ -24,6 +24,7 @@ from app.errors import InvalidInput, WorkspaceFailure
 from app.services.git.base import CloneSource
 from app.services.outbound import public_addresses
 from app.services.redaction import Redactor
+from app.services.workspace_tree import measure
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +80,7 @@ class GitCloner:
             await _kill(process)
         if process.returncode:
             raise WorkspaceFailure(_reason(errors, source, branch))
-        if await asyncio.to_thread(tree_bytes, directory) > self._max_bytes:
+        if await asyncio.to_thread(_bytes_of, directory) > self._max_bytes:
             raise self._too_large()
 
     async def _start(self, arguments: list[str], source: CloneSource) -> asyncio.subprocess.Process:
@@ -119,7 +120,7 @@ class GitCloner:
                 async with asyncio.timeout(WATCH_SECONDS):
                     await process.wait()
             except TimeoutError:
-                if await asyncio.to_thread(tree_bytes, directory) > self._max_bytes:
+                if await asyncio.to_thread(_bytes_of, directory) > self._max_bytes:
                     raise self._too_large() from None
             else:
                 return
@@ -128,20 +129,12 @@ class GitCloner:
         return WorkspaceFailure(f"The repository is larger than {self._max_bytes} bytes (PARLEY_WORKSPACE_MAX_BYTES).")
 
 
-def tree_bytes(directory: Path) -> int:
-    """What a directory takes on disk, in bytes; links are not followed, and what vanishes meanwhile counts nothing."""
-    total, pending = 0, [os.fspath(directory)]
-    while pending:
-        try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    with contextlib.suppress(OSError):
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
-                        if entry.is_dir(follow_symlinks=False):
-                            pending.append(entry.path)
-        except OSError:
-            continue
-    return total
+def _bytes_of(directory: Path) -> int:
+    """What there is of a clone so far."""
+    try:
+        return measure(directory).bytes
+    except FileNotFoundError:
+        return 0
 
 
 def _arguments(source: CloneSource, directory: Path, branch: str | None, resolved: str | None) -> list[str]:

@@ -1,0 +1,78 @@
+"""What a tool writes while it runs, on its way to those who watch."""
+
+import asyncio
+from uuid import UUID
+
+from app.services.event import ToolDelta
+from app.services.message import storable
+from app.services.redaction import Redactor
+from app.services.wakeups import Wakeups, tool_output_topic
+
+INTERVAL_SECONDS = 0.1
+MAX_PIECE_LENGTH = 1000
+# 40,000 characters a second at most: a watcher reads less, and a subscriber's queue holds 1,000 pieces.
+MAX_PIECES_PER_INTERVAL = 4
+MAX_STREAMED_LENGTH = 200_000
+CUT = "\n[… the rest is not streamed …]\n"
+
+
+class ToolStream:
+    """Publishes one call's output. The first piece goes out at once; later ones are gathered for up to 100 ms.
+
+    Where more comes than goes out, the middle is left out, and says so. The caller's secrets are hidden, also where
+    they come in several pieces.
+    """
+
+    def __init__(self, wakeups: Wakeups, conversation_id: UUID, call_sequence: int, redactor: Redactor) -> None:
+        self._wakeups = wakeups
+        self._topic = tool_output_topic(conversation_id)
+        self._call_sequence = call_sequence
+        self._redacted = redactor.stream()
+        self._pending = ""
+        self._skipped = 0
+        self._streamed = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def write(self, piece: str) -> None:
+        """Take a piece of output."""
+        self._take(self._redacted.feed(storable(piece)))
+        if self._timer is None:
+            self._flush()
+            self._timer = asyncio.get_running_loop().call_later(INTERVAL_SECONDS, self._on_timer)
+
+    def close(self) -> None:
+        """Publish what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._take(self._redacted.finish())
+        self._flush()
+
+    def abandon(self) -> None:
+        """Publish nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _take(self, text: str) -> None:
+        room = MAX_PIECE_LENGTH * MAX_PIECES_PER_INTERVAL - len(self._pending)
+        self._pending += text[:room]
+        self._skipped += len(text) - len(text[:room])
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._pending:
+            self._flush()
+            self._timer = asyncio.get_running_loop().call_later(INTERVAL_SECONDS, self._on_timer)
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, ""
+        if not pending or self._streamed >= MAX_STREAMED_LENGTH:
+            return
+        if self._skipped:
+            pending += f"\n[… {self._skipped} characters not streamed …]\n"
+            self._skipped = 0
+        self._streamed += len(pending)
+        if self._streamed >= MAX_STREAMED_LENGTH:
+            pending += CUT
+        for start in range(0, len(pending), MAX_PIECE_LENGTH):
+            piece = pending[start : start + MAX_PIECE_LENGTH]
+            self._wakeups.publish(self._topic, ToolDelta(self._call_sequence, piece).encode())
