@@ -97,6 +97,10 @@ WATCH_DELTAS = """
 subscription ($id: ID!) { messageDeltas(conversationId: $id) { answerId text } }
 """
 
+WATCH_TOOL_OUTPUT = """
+subscription ($id: ID!) { toolOutputDeltas(conversationId: $id) { toolCallId text } }
+"""
+
 TRAJECTORY = "query ($id: ID!) { conversation(id: $id) { trajectory } }"
 
 SET_TOKEN = f"""

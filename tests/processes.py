@@ -37,6 +37,12 @@ class ServerProcess:
         """Where WebSockets are answered."""
         return self.url.replace("http", "ws", 1) + "/graphql"
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
     def log(self) -> str:
         """What it has written to standard error, since it was started first."""
         return self._log.read_text()

@@ -61,12 +61,15 @@ class Place:
         return found
 
 
-def processes_with(mark: str) -> list[int]:
-    """The processes of this machine whose arguments have the mark."""
+def processes_with(mark: str, *, named: bool = False) -> list[int]:
+    """The processes of this machine whose arguments have the mark; ``named``: those that it is the name of.
+
+    The sandbox's own program has it among its arguments before the command begins.
+    """
     found: list[int] = []
     for process in psutil.process_iter(["cmdline"]):
         arguments: list[str] = process.info["cmdline"] or []
-        if any(mark in argument for argument in arguments):
+        if arguments[:1] == [mark] or (not named and any(mark in argument for argument in arguments)):
             found.append(process.pid)
     return found
 
@@ -79,7 +82,7 @@ async def until_gone(mark: str, timeout_seconds: float = 5.0) -> None:
 
 
 async def until_there(mark: str, timeout_seconds: float = 10.0) -> None:
-    """Return once a process has the mark."""
+    """Return once the command has started a process that has the mark as its name."""
     async with asyncio.timeout(timeout_seconds):
-        while not processes_with(mark):  # noqa: ASYNC110  As above.
+        while not processes_with(mark, named=True):  # noqa: ASYNC110  As above.
             await asyncio.sleep(0.02)

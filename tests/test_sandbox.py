@@ -139,7 +139,7 @@ async def test_what_is_left_in_the_background_ends_with_the_command(place: Place
 
 async def test_cancelling_kills_the_whole_tree_within_a_second(place: Place) -> None:
     mark = uuid4().hex
-    command = f"trap '' TERM; for i in 1 2 3; do (exec -a {mark} setsid sleep 1000) & done; (exec -a {mark} sleep 1000)"
+    command = f"trap '' TERM; for i in 1 2 3; do (exec -a {mark} sleep 1000) & done; (exec -a {mark} sleep 1000)"
     running = asyncio.create_task(place.run(command))
     await until_there(mark)
     running.cancel()

@@ -133,8 +133,8 @@ async def test_without_a_sandbox_there_is_no_shell_and_the_agent_says_why(unarme
             "write_file",
             {"path": "a", "content": "\ud800"},
             (
-                "The call does not fit write_file: content: Input should be a valid string, unable to parse raw data as a "
-                "unicode string."
+                "The call does not fit write_file: content: Input should be a valid string, unable to parse raw data "
+                "as a unicode string."
             ),
         ),
     ],
