@@ -21,14 +21,14 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: serve
-serve: $(RUNTIME) ## install what is missing and serve at http://127.0.0.1:8000/
+serve: $(RUNTIME) system ## install what is missing and serve at http://127.0.0.1:8000/
 	@exec $(VENV)/bin/python -m app serve $(ARGS)
 
 .PHONY: install
-install: $(DEVELOPMENT) ## install everything for work on Parley into .venv
+install: $(DEVELOPMENT) system ## install everything for work on Parley into .venv
 
 .PHONY: test
-test: $(DEVELOPMENT) lint ## run every check and every test
+test: $(DEVELOPMENT) lint system ## run every check and every test
 	@$(call system_package,chromium,chromium,the playground is not tested in a browser)
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
 
@@ -61,6 +61,13 @@ playground: $(DEVELOPMENT) ## rebuild app/static/playground from playground/
 	export PATH="$$node/bin:$$PATH" && cd playground && \
 	node "$$node/lib/node_modules/npm/bin/npm-cli.js" ci --no-audit --no-fund && \
 	node node_modules/vite/bin/vite.js build
+
+# Not having them ends nothing: agents then have no shell, and tests that need one are skipped. It is asked each time,
+# since it takes milliseconds.
+.PHONY: system
+system: ## install bubblewrap and git where they are missing
+	@$(call system_package,bwrap,bubblewrap,agents have no shell and its tests are skipped)
+	@$(call system_package,git,git,repositories are not cloned and its tests are skipped)
 
 $(RUNTIME): requirements.lock $(VENV)/.uv
 	@$(call install_lock,requirements.lock)

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import pytest_asyncio
 
 from tests import documents
 from tests.processes import ServerProcess
@@ -47,6 +48,7 @@ class Victim:
         self.data_dir = data_dir
         self._llm = llm
         self.other = ""
+        self.last = "none"
 
     async def run(self, command: str) -> JSON:
         """Have the agent of a new conversation run a command; the result's event."""
@@ -57,7 +59,7 @@ class Victim:
         assert created["userErrors"] == []
         conversation_id: str = created["conversation"]["id"]
         async with asyncio.timeout(WAIT_SECONDS):
-            while (await self._get(conversation_id))["agentState"] != "AWAITING_USER_INPUT":
+            while await self._state(conversation_id) != "AWAITING_USER_INPUT":  # noqa: ASYNC110  As clients poll.
                 await asyncio.sleep(0.05)
         data = await self.server.execute(documents.EVENTS, id=conversation_id, first=100)
         [result] = [
@@ -66,10 +68,10 @@ class Victim:
         self.last = conversation_id
         return result
 
-    async def _get(self, conversation_id: str) -> JSON:
+    async def _state(self, conversation_id: str) -> str:
         found = (await self.server.execute(documents.GET, id=conversation_id))["conversation"]
         assert found["status"] in {"STARTING", "RUNNING"}, found["statusReason"]
-        return found
+        return str(found["agentState"])
 
     def words(self, command: str) -> str:
         """A command with the names of this server in it."""
@@ -88,13 +90,9 @@ class Victim:
                 kept[str(path)] = f"{path.stat().st_mode:o} {hashlib.sha256(path.read_bytes()).hexdigest()}"
         return kept
 
-    last = "none"
 
-
-@pytest.fixture(scope="module")
-async def victim(
-    tmp_path_factory: pytest.TempPathFactory, scripted_llm: ScriptedLLM
-) -> AsyncGenerator[Victim]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def victim(tmp_path_factory: pytest.TempPathFactory, scripted_llm: ScriptedLLM) -> AsyncGenerator[Victim]:
     """A server with another conversation's workspace."""
     scripted_llm.reset()
     data_dir = tmp_path_factory.mktemp("victim")
@@ -158,10 +156,24 @@ def python(*lines: str) -> str:
         pytest.param(":(){ :|:& };: ; sleep 10", "", id="a fork bomb"),
         pytest.param("while true; do sleep 100 & done", "", id="processes without end"),
         pytest.param("cp $(command -v sleep) x; cat /dev/urandom | tail -c 1G", "", id="memory of one process"),
-        pytest.param(python("x = []", "while True: x.append(bytearray(1 << 20))"), "MemoryError", id="memory step by step"),
-        pytest.param("for i in 1 2 3 4; do head -c 60M /dev/zero | tail -c 60M | sleep 9 & done; wait", "memory", id="memory of many"),
-        pytest.param("head -c 1G /dev/zero > /dev/shm/x", "No space left", id="shared memory"),
-        pytest.param("head -c 1G /dev/zero > /tmp/x", "too large|No space left", id="the temporary directory"),
+        pytest.param(
+            python("x = []", "while True: x.append(bytearray(1 << 20))"), "MemoryError", id="memory step by step"
+        ),
+        pytest.param(
+            "for i in 1 2 3 4; do head -c 60M /dev/zero | tail -c 60M | sleep 9 & done; wait",
+            "memory",
+            id="memory of many",
+        ),
+        pytest.param(
+            "for i in $(seq 20); do head -c 8M /dev/zero > /dev/shm/$i || exit; done",
+            "No space left",
+            id="shared memory",
+        ),
+        pytest.param(
+            "for i in $(seq 20); do head -c 8M /dev/zero > /tmp/$i || exit; done",
+            "No space left",
+            id="the temporary directory",
+        ),
         pytest.param(
             python(
                 "import os, time",
@@ -188,7 +200,9 @@ def python(*lines: str) -> str:
             id="the disk without a name",
         ),
         pytest.param("yes", "16 MiB of output", id="endless output"),
-        pytest.param("trap '' TERM INT HUP QUIT; while true; do sleep 1; done", "longer than 3 s", id="ignored signals"),
+        pytest.param(
+            "trap '' TERM INT HUP QUIT; while true; do sleep 1; done", "longer than 3 s", id="ignored signals"
+        ),
         pytest.param("while :; do :; done & while :; do :; done", "", id="processors"),
         pytest.param("unshare --user --map-root-user id", "unshare failed", id="a user namespace"),
         pytest.param("unshare --mount id", "unshare failed", id="a mount namespace"),
@@ -199,17 +213,25 @@ def python(*lines: str) -> str:
         pytest.param("echo x > /etc/passwd", "Read-only|denied", id="the passwords"),
         pytest.param("mknod disk b 254 0", "not permitted", id="a device"),
         pytest.param("ls /dev/sd* /dev/vd* /dev/mem /dev/kmsg", "No such file", id="devices"),
-        pytest.param("[ -w /proc/sysrq-trigger ] || [ -w /proc/sys/kernel/core_pattern ]", "", id="the system's switches"),
+        pytest.param(
+            "[ -w /proc/sysrq-trigger ] || [ -w /proc/sys/kernel/core_pattern ]", "", id="the system's switches"
+        ),
         pytest.param("chown 0:0 . ; chmod u+s . ; su -c id", "", id="becoming root"),
         pytest.param("exec 3<>/dev/tcp/127.0.0.1/<port>", "refused", id="the server's port"),
         pytest.param("exec 3<>/dev/tcp/192.0.2.1/80", "unreachable", id="the network outside"),
         pytest.param("exec 3<>/dev/tcp/169.254.169.254/80", "unreachable", id="the metadata address"),
         pytest.param(python("import socket", "socket.getaddrinfo('example.com', 80)"), "gaierror", id="names"),
         pytest.param("ls /run/docker.sock /var/run /home /root /work", "No such file", id="other places"),
-        pytest.param("rm -rf .parley && ln -s <data> .parley; seq 100000; false", "exit code 1", id="a link for the server"),
-        pytest.param("mkdir -p .parley && ln -sf <data>/secret.key .parley/directory; exit 1", "exit code 1", id="a link for its notes"),
+        pytest.param(
+            "rm -rf .parley && ln -s <data> .parley; seq 100000; false", "exit code 1", id="a link for the server"
+        ),
+        pytest.param(
+            "mkdir -p .parley && ln -sf <data>/secret.key .parley/directory; exit 1",
+            "exit code 1",
+            id="a link for its notes",
+        ),
     ],
-)  # fmt: skip
+)
 @pytest.mark.timeout(90)
 async def test_a_hostile_command_ends_with_an_error_and_harms_nothing(victim: Victim, command: str, said: str) -> None:
     victim.last = "none"
@@ -225,12 +247,14 @@ async def test_a_hostile_command_ends_with_an_error_and_harms_nothing(victim: Vi
     assert server.is_running()
     # What it began is gone together with it.
     async with asyncio.timeout(5):
-        while [child for child in server.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]:
+        while server.children(recursive=True):  # noqa: ASYNC110  The system has no event for it.
             await asyncio.sleep(0.02)
 
 
 async def test_nothing_of_the_server_can_be_seen_from_inside(victim: Victim) -> None:
-    result = await victim.run("env; id; cat /proc/[0-9]*/cmdline | tr '\\0' ' '; ls /; cat /etc/passwd; ip address; true")
+    result = await victim.run(
+        "env; id; cat /proc/[0-9]*/cmdline | tr '\\0' ' '; ls /; cat /etc/passwd; ip address; true"
+    )
     assert not result["isError"]
     assert "PARLEY_" not in result["output"]
     assert "app serve" not in result["output"]

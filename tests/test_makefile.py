@@ -1,6 +1,8 @@
 """The workshop: what the Makefile promises, and lock files that hold what pyproject.toml asks for."""
 
+import os
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -20,7 +22,7 @@ def test_help_lists_every_target() -> None:
     targets = re.findall(r"^\.PHONY: (\S+)$", makefile, re.MULTILINE)
     listed = make("help").stdout
 
-    assert targets == ["help", "serve", "install", "test", "lint", "format", "bench", "lock", "playground"]
+    assert targets == ["help", "serve", "install", "test", "lint", "format", "bench", "lock", "playground", "system"]
     assert re.findall(r"^  make (\S+)", listed, re.MULTILINE) == targets
 
 
@@ -30,6 +32,20 @@ def test_without_python_the_message_says_what_is_missing(tmp_path: Path) -> None
     assert result.returncode != 0
     assert "Parley needs Python 3.11 or later" in result.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def test_what_the_system_lacks_is_told_and_ends_nothing(tmp_path: Path) -> None:
+    for name in ("sh", "id"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    result = make("system", path=str(tmp_path))
+
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr == (
+        "bwrap is missing, so agents have no shell and its tests are skipped. "
+        "On Debian and Ubuntu: sudo apt-get install bubblewrap\n"
+        "git is missing, so repositories are not cloned and its tests are skipped. "
+        "On Debian and Ubuntu: sudo apt-get install git\n"
+    )
 
 
 def test_continuous_integration_runs_make_test() -> None:
@@ -72,7 +88,14 @@ def pinned(name: str) -> dict[str, str]:
     return {canonicalize_name(package): version for package, version in PIN.findall((ROOT / name).read_text())}
 
 
-def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run make; with ``path``, its recipes find no other programs."""
     return subprocess.run(
-        ["make", "--no-print-directory", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        [str(shutil.which("make")), "--no-print-directory", *arguments],
+        cwd=ROOT,
+        env=dict(os.environ) | ({"PATH": path} if path else {}),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
