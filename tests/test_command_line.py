@@ -16,6 +16,7 @@ import pytest
 
 from tests.client import NO_TLS
 from tests.processes import ServerProcess
+from tests.sandboxes import needs_sandbox
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 40
@@ -125,6 +126,24 @@ async def test_the_server_says_where_it_answers_and_ends_on_a_signal(tmp_path: P
             assert "server" not in (await session.get("/")).headers
         assert await server.execute("{ __typename }") == {"__typename": "Query"}
         assert await server.end(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"PARLEY_SANDBOX": "none"}, "Agents have no shell: the operator has turned it off (PARLEY_SANDBOX=none)."),
+        pytest.param(
+            {"PARLEY_SANDBOX": "bubblewrap"}, "Agents run commands in a sandbox: bubblewrap.", marks=needs_sandbox
+        ),
+    ],
+)
+def test_the_server_says_at_start_which_sandbox_it_uses(tmp_path: Path, settings: dict[str, str], line: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        # It says so before it listens, and then ends by itself.
+        ran = run(tmp_path, "serve", "--port", str(other.getsockname()[1]), **settings)
+    assert ran.stdout == f"{line}\n"
 
 
 async def test_one_process_owns_an_embedded_database(tmp_path: Path) -> None:

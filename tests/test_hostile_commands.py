@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -261,3 +262,10 @@ async def test_nothing_of_the_server_can_be_seen_from_inside(victim: Victim) -> 
     assert "uid=1000(agent) gid=1000(agent) groups=1000(agent)" in result["output"]
     assert "\nroot:" not in result["output"]
     assert os.environ.get("HOME", "/nowhere") + "\n" not in result["output"]
+
+
+async def test_every_attempt_stands_in_the_documentation() -> None:
+    document = (Path(__file__).parent.parent / "docs" / "agent.md").read_text()
+    attempts = re.findall(r'\bid="([^"]+)"', Path(__file__).read_text())
+    assert len(attempts) > 40
+    assert [name for name in attempts if f"`{name}`" not in document] == []

@@ -90,11 +90,11 @@ class DockerSandbox:
             # The client's end does not end its container.
             if not is_over:
                 await asyncio.shield(self._remove([container]))
-        text = output.text()
-        if ended.exit_code in CLIENT_FAILURES and text.startswith(("docker: ", "Cannot connect")):
+        found = await asyncio.to_thread(script.result, workspace, uid, limits, output, ended)
+        if found.exit_code in CLIENT_FAILURES and found.output.startswith(("docker: ", "Cannot connect")):
             # The command may have said so itself.
             await self.check()
-        return await asyncio.to_thread(script.result, workspace, uid, limits, output, ended)
+        return found
 
     async def adopt(self, conversation_id: UUID, workspace: Path) -> None:
         """Hand the files over to the conversation's user, when the server is root."""

@@ -52,7 +52,7 @@ class Shell:
         try:
             await self._candidate.check()
             await self._candidate.sweep()
-        except SandboxUnavailable as error:
+        except (SandboxUnavailable, OSError) as error:
             self.absence = str(error)
             log.warning("sandbox.unavailable", sandbox=self._candidate.name, reason=str(error))
             return

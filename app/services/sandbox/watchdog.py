@@ -55,6 +55,13 @@ class Watchdog:
 
     def look_at_workspace(self, *, at_once: bool = False) -> str | None:
         """The limit that the workspace exceeds, in words. Not every call looks, unless ``at_once``."""
+        try:
+            return self._look_at_workspace(at_once=at_once)
+        except OSError as error:
+            # As when the conversation is deleted while its command runs.
+            return f"its workspace can't be read any more: {error.strerror}"
+
+    def _look_at_workspace(self, *, at_once: bool) -> str | None:
         system = os.statvfs(self._workspace)
         if system.f_bavail * system.f_frsize < MIN_FREE_BYTES:
             return f"the disk has less than {MIN_FREE_BYTES // 2**20} MiB left"
