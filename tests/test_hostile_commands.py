@@ -26,6 +26,8 @@ from tests.scripted_llm import Call, ScriptedLLM, text, tools
 pytestmark = [needs_sandbox, pytest.mark.asyncio(loop_scope="module")]
 
 JSON = dict[str, Any]
+SOURCE = Path(__file__).read_text()
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "agent.md").read_text()
 ENVIRONMENT_SECRET = "environment-secret-0123456789abcdef"
 PRIVATE = "what another conversation wrote"
 WAIT_SECONDS = 40.0
@@ -265,7 +267,6 @@ async def test_nothing_of_the_server_can_be_seen_from_inside(victim: Victim) -> 
 
 
 async def test_every_attempt_stands_in_the_documentation() -> None:
-    document = (Path(__file__).parent.parent / "docs" / "agent.md").read_text()
-    attempts = re.findall(r'\bid="([^"]+)"', Path(__file__).read_text())
+    attempts = re.findall(r'\bid="([^"]+)"', SOURCE)
     assert len(attempts) > 40
-    assert [name for name in attempts if f"`{name}`" not in document] == []
+    assert [name for name in attempts if f"`{name}`" not in DOCUMENT] == []
