@@ -1,0 +1,185 @@
+"""Bitbucket Cloud: REST API 2.0, without the calls across workspaces, which ended in April 2026."""
+
+import base64
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from pydantic import BaseModel, Field, TypeAdapter
+
+from app.services.git.base import Access, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
+from app.services.git.hosts import checked_branch, checked_name, checked_query, page_of
+from app.services.git.paging import PAGE_SIZE, ProviderPage, take
+from app.services.git.rest import RESTProvider
+
+_ORDER = {
+    # Bitbucket tells of no push; a push is a change.
+    RepositorySort.PUSHED: "-updated_on",
+    RepositorySort.UPDATED: "-updated_on",
+    RepositorySort.FULL_NAME: "full_name",
+}
+# One for the workspaces; the rest for repositories, since a workspace may bring none.
+_MAX_WORKSPACE_CALLS = 9
+
+
+class _User(BaseModel):
+    username: str | None = Field(default=None, max_length=200)
+    nickname: str | None = Field(default=None, max_length=200)
+    display_name: str | None = Field(default=None, max_length=200)
+
+
+class _Workspace(BaseModel):
+    slug: str = Field(max_length=200)
+
+
+class _Membership(BaseModel):
+    workspace: _Workspace
+
+
+class _Workspaces(BaseModel):
+    values: list[_Membership]
+
+
+class _MainBranch(BaseModel):
+    name: str | None = Field(default=None, max_length=255)
+
+
+class _Repository(BaseModel):
+    uuid: str = Field(max_length=100)
+    full_name: str = Field(max_length=400)
+    is_private: bool
+    mainbranch: _MainBranch | None = None
+
+
+class _Repositories(BaseModel):
+    values: list[_Repository]
+    next: str | None = Field(default=None, max_length=4000)
+
+
+class _Target(BaseModel):
+    hash: str = Field(max_length=64)
+
+
+class _Branch(BaseModel):
+    name: str = Field(max_length=255)
+    target: _Target
+
+
+class _Branches(BaseModel):
+    values: list[_Branch]
+    next: str | None = Field(default=None, max_length=4000)
+
+
+_USER = TypeAdapter(_User)
+_WORKSPACES = TypeAdapter(_Workspaces)
+_REPOSITORY = TypeAdapter(_Repository)
+_REPOSITORIES = TypeAdapter(_Repositories)
+_BRANCH = TypeAdapter(_Branch)
+_BRANCHES = TypeAdapter(_Branches)
+
+
+class Bitbucket(RESTProvider):
+    """Asks Bitbucket. Errors are those of ``GitProvider``. A token with a colon is an account and its API token."""
+
+    def git_user(self, access: Access) -> str:
+        """What Bitbucket documents for API tokens, and for access tokens."""
+        basic = ":" in (self.token(access) or "")
+        return "x-bitbucket-api-token-auth" if basic else "x-token-auth"
+
+    def headers(self, access: Access) -> Mapping[str, str]:
+        """Who asks."""
+        token = self.token(access)
+        if token is None or ":" not in token:
+            return super().headers(access)
+        return {"accept": "application/json", "authorization": f"Basic {base64.b64encode(token.encode()).decode()}"}
+
+    async def login(self, access: Access) -> str:
+        """Whom the token belongs to."""
+        user = await self.one(access, self.api(access, "/user"), _USER)
+        login = None if user is None else user.username or user.nickname or user.display_name
+        if login is None:
+            raise self.client.unavailable("It does not say whom the token belongs to.")
+        return login
+
+    async def repositories(
+        self, access: Access, *, query: str | None, sort: RepositorySort, first: int, after: str | None
+    ) -> RemotePage[RemoteRepository]:
+        """The owner's, workspace by workspace; ``sort`` is within one. A query ``workspace/name`` looks in that one."""
+        text = checked_query(query)
+        workspace, slash, wanted = text.rpartition("/")
+        if slash:
+            # The workspace goes into a path, so it is held to what a repository's owner may be called.
+            checked_name(f"{workspace}/x")
+        elif access.token is None:
+            raise self.client.refused("Without a token, a query names a workspace: workspace/name.")
+        workspaces = [workspace] if slash else await self._workspaces(access)
+        name_filter = f'name ~ "{_quoted(wanted)}"' if wanted else ""
+
+        async def fetch(token: str) -> ProviderPage[RemoteRepository]:
+            slug, _, page = token.partition(" ")
+            slug = slug or next(iter(workspaces), "")
+            # A workspace that the owner has left since ends the list.
+            if slug not in workspaces:
+                return ProviderPage([], None)
+            role = "" if slash else "member"
+            path = f"/repositories/{quote(slug, safe='')}"
+            url = self.api(access, path, role=role, q=name_filter, sort=_ORDER[sort], pagelen=PAGE_SIZE, page=page)
+            found = await self.one(access, url, _REPOSITORIES)
+            items = [] if found is None else [self._repository(access, each) for each in found.values]
+            following = None if found is None else page_of(found.next)
+            if following is not None:
+                return ProviderPage(items, f"{slug} {following}")
+            rest = workspaces[workspaces.index(slug) + 1 :]
+            return ProviderPage(items, rest[0] if rest else None)
+
+        name = (self.type, self.host(access), "repositories", text, sort)
+        return await take(name, fetch, first=first, after=after, max_calls=_MAX_WORKSPACE_CALLS)
+
+    async def repository(self, access: Access, name_with_owner: str) -> RemoteRepository | None:
+        """One repository; ``None`` where it is absent or not to be seen."""
+        found = await self.one(access, self.api(access, _path(name_with_owner)), _REPOSITORY)
+        return None if found is None else self._repository(access, found)
+
+    async def branches(
+        self, access: Access, name_with_owner: str, *, query: str | None, first: int, after: str | None
+    ) -> RemotePage[RemoteBranch]:
+        """By name. Bitbucket itself searches."""
+        path, text = f"{_path(name_with_owner)}/refs/branches", checked_query(query)
+        name_filter = f'name ~ "{_quoted(text)}"' if text else ""
+
+        async def fetch(token: str) -> ProviderPage[RemoteBranch]:
+            url = self.api(access, path, q=name_filter, sort="name", pagelen=PAGE_SIZE, page=token)
+            found = await self.one(access, url, _BRANCHES)
+            if found is None:
+                return ProviderPage([], None)
+            return ProviderPage([_branch(branch) for branch in found.values], page_of(found.next))
+
+        return await take((self.type, self.host(access), name_with_owner, text), fetch, first=first, after=after)
+
+    async def branch(self, access: Access, name_with_owner: str, name: str) -> RemoteBranch | None:
+        """One branch; ``None`` where it is absent."""
+        path = f"{_path(name_with_owner)}/refs/branches/{quote(checked_branch(name), safe='')}"
+        found = await self.one(access, self.api(access, path), _BRANCH)
+        return None if found is None else _branch(found)
+
+    async def _workspaces(self, access: Access) -> list[str]:
+        """The slugs of the owner's workspaces, the first hundred, in order."""
+        found = await self.one(access, self.api(access, "/user/workspaces", pagelen=PAGE_SIZE), _WORKSPACES)
+        return sorted({each.workspace.slug for each in found.values}) if found is not None else []
+
+    def _repository(self, access: Access, found: _Repository) -> RemoteRepository:
+        url = f"{self.origin(access)}/{quote(found.full_name)}"
+        branch = None if found.mainbranch is None else found.mainbranch.name
+        return RemoteRepository(found.uuid, found.full_name, url, f"{url}.git", found.is_private, branch)
+
+
+def _path(name: str) -> str:
+    return f"/repositories/{checked_name(name)}"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _branch(branch: _Branch) -> RemoteBranch:
+    # Who may push is known to administrators only, at another address.
+    return RemoteBranch(branch.name, branch.target.hash, is_protected=False)

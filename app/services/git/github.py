@@ -1,0 +1,206 @@
+"""GitHub, and GitHub Enterprise Server: REST API 2022-11-28, and GraphQL v4 to search branches."""
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import orjson
+from pydantic import BaseModel, Field, TypeAdapter
+
+from app.services.git.base import Access, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
+from app.services.git.hosts import checked_branch, checked_name, checked_query
+from app.services.git.paging import PAGE_SIZE, ProviderPage, take
+from app.services.git.rest import RESTProvider
+
+_REFS = """query ($owner: String!, $name: String!, $query: String!, $after: String) {
+  repository(owner: $owner, name: $name) {
+    refs(refPrefix: "refs/heads/", query: $query, first: 100, after: $after) {
+      nodes { name target { oid } branchProtectionRule { id } }
+      pageInfo { hasNextPage endCursor }
+    }
+  }
+}"""
+# Without a token GitHub answers 60 requests an hour: a search through all branches is left to those who have one.
+_SCANNED_PAGES = 3
+
+
+class _User(BaseModel):
+    login: str = Field(min_length=1, max_length=200)
+
+
+class _Repository(BaseModel):
+    id: int
+    full_name: str = Field(max_length=400)
+    private: bool
+    default_branch: str | None = Field(default=None, max_length=255)
+
+
+class _Found(BaseModel):
+    items: list[_Repository]
+
+
+class _Commit(BaseModel):
+    sha: str = Field(max_length=64)
+
+
+class _Branch(BaseModel):
+    name: str = Field(max_length=255)
+    commit: _Commit
+    protected: bool = False
+
+
+class _Target(BaseModel):
+    oid: str = Field(max_length=64)
+
+
+class _Ref(BaseModel):
+    name: str = Field(max_length=255)
+    target: _Target
+    branchProtectionRule: object | None = None  # noqa: N815  # The API's own name.
+
+
+class _PageInfo(BaseModel):
+    hasNextPage: bool  # noqa: N815  # The API's own name.
+    endCursor: str | None = Field(default=None, max_length=500)  # noqa: N815  # The API's own name.
+
+
+class _Refs(BaseModel):
+    nodes: list[_Ref]
+    pageInfo: _PageInfo  # noqa: N815  # The API's own name.
+
+
+class _RefsOwner(BaseModel):
+    refs: _Refs | None
+
+
+class _RefsData(BaseModel):
+    repository: _RefsOwner | None
+
+
+class _RefsAnswer(BaseModel):
+    data: _RefsData | None = None
+
+
+_USER = TypeAdapter(_User)
+_REPOSITORY = TypeAdapter(_Repository)
+_REPOSITORIES = TypeAdapter(list[_Repository])
+_FOUND = TypeAdapter(_Found)
+_BRANCH = TypeAdapter(_Branch)
+_BRANCHES = TypeAdapter(list[_Branch])
+_REFS_ANSWER = TypeAdapter(_RefsAnswer)
+
+
+class GitHub(RESTProvider):
+    """Asks GitHub. Errors are those of ``GitProvider``."""
+
+    def git_user(self, access: Access) -> str:
+        """Any name will do beside a token; this one is documented for installation tokens too."""
+        del access
+        return "x-access-token"
+
+    def headers(self, access: Access) -> Mapping[str, str]:
+        """Who asks, and for which version of the API."""
+        return {
+            **super().headers(access),
+            "accept": "application/vnd.github+json",
+            "x-github-api-version": "2022-11-28",
+        }
+
+    async def login(self, access: Access) -> str:
+        """Whom the token belongs to."""
+        user = await self.one(access, self.api(access, "/user"), _USER)
+        if user is None:
+            raise self.client.unavailable("It has no API there.")
+        return user.login
+
+    async def repositories(
+        self, access: Access, *, query: str | None, sort: RepositorySort, first: int, after: str | None
+    ) -> RemotePage[RemoteRepository]:
+        """The owner's; with a query, what GitHub's search finds in names: there ``sort`` is by change or relevance."""
+        text = checked_query(query)
+        if not text and access.token is None:
+            raise self.client.refused("Only a token has repositories of its own.")
+
+        async def own(token: str) -> ProviderPage[RemoteRepository]:
+            url = self.api(access, "/user/repos", sort=sort.value.lower(), per_page=PAGE_SIZE, page=token)
+            return await self.linked(
+                access, url, _REPOSITORIES, lambda found: [self._repository(access, r) for r in found]
+            )
+
+        async def search(token: str) -> ProviderPage[RemoteRepository]:
+            # GitHub's search orders by neither push nor name.
+            order = "" if sort is RepositorySort.FULL_NAME else "updated"
+            terms = f"{text} in:name fork:true"
+            url = self.api(access, "/search/repositories", q=terms, sort=order, per_page=PAGE_SIZE, page=token)
+            return await self.linked(
+                access, url, _FOUND, lambda found: [self._repository(access, r) for r in found.items]
+            )
+
+        name = (self.type, self.host(access), "repositories", text, sort)
+        return await take(name, search if text else own, first=first, after=after)
+
+    async def repository(self, access: Access, name_with_owner: str) -> RemoteRepository | None:
+        """One repository; a renamed one by its old name too."""
+        found = await self.one(access, self.api(access, _path(name_with_owner)), _REPOSITORY)
+        return None if found is None else self._repository(access, found)
+
+    async def branches(
+        self, access: Access, name_with_owner: str, *, query: str | None, first: int, after: str | None
+    ) -> RemotePage[RemoteBranch]:
+        """By name. REST has no search: with a token GraphQL does it, and without one up to 300 branches are looked at.
+
+        Raises ``GitProviderAuthentication`` where none of those matches and there are more.
+        """
+        path, text = _path(name_with_owner), checked_query(query)
+        last_page: ProviderPage[RemoteBranch] | None = None
+
+        async def page(token: str) -> ProviderPage[RemoteBranch]:
+            nonlocal last_page
+            url = self.api(access, f"{path}/branches", per_page=PAGE_SIZE, page=token)
+            last_page = await self.linked(access, url, _BRANCHES, lambda found: [_branch(branch) for branch in found])
+            kept = [branch for branch in last_page.items if text.lower() in branch.name.lower()]
+            return ProviderPage(kept, last_page.next_token)
+
+        async def search(token: str) -> ProviderPage[RemoteBranch]:
+            return await self._search(access, name_with_owner, text, token)
+
+        by_graphql = bool(text) and access.token is not None
+        name = (self.type, self.host(access), name_with_owner, text, "graphql" if by_graphql else "rest")
+        found = await take(name, search if by_graphql else page, first=first, after=after, max_calls=_SCANNED_PAGES)
+        if last_page is not None and last_page.next_token is not None and not found.edges:
+            raise self.client.refused("To search this many branches it needs a token.")
+        return found
+
+    async def branch(self, access: Access, name_with_owner: str, name: str) -> RemoteBranch | None:
+        """One branch; ``None`` where it is absent."""
+        path = f"{_path(name_with_owner)}/branches/{quote(checked_branch(name), safe='')}"
+        found = await self.one(access, self.api(access, path), _BRANCH)
+        # GitHub redirects a renamed branch to its new name.
+        return None if found is None or found.name != name else _branch(found)
+
+    async def _search(self, access: Access, name: str, text: str, after: str) -> ProviderPage[RemoteBranch]:
+        url = self.api(access, "/graphql")
+        if url.endswith("/api/v3/graphql"):
+            url = f"{self.origin(access)}/api/graphql"
+        owner, _, repository = name.partition("/")
+        variables = {"owner": owner, "name": repository, "query": text, "after": after or None}
+        body = orjson.dumps({"query": _REFS, "variables": variables})
+        answer = self.client.read(_REFS_ANSWER, await self.client.post(url, self.headers(access), body))
+        if answer.data is None:
+            raise self.client.unavailable("It refused the search.")
+        if answer.data.repository is None or answer.data.repository.refs is None:
+            return ProviderPage([], None)
+        refs = answer.data.repository.refs
+        items = [RemoteBranch(ref.name, ref.target.oid, ref.branchProtectionRule is not None) for ref in refs.nodes]
+        return ProviderPage(items, refs.pageInfo.endCursor if refs.pageInfo.hasNextPage else None)
+
+    def _repository(self, access: Access, found: _Repository) -> RemoteRepository:
+        url = f"{self.origin(access)}/{quote(found.full_name)}"
+        return RemoteRepository(str(found.id), found.full_name, url, f"{url}.git", found.private, found.default_branch)
+
+
+def _path(name: str) -> str:
+    return f"/repos/{checked_name(name)}"
+
+
+def _branch(branch: _Branch) -> RemoteBranch:
+    return RemoteBranch(branch.name, branch.commit.sha, branch.protected)

@@ -1,0 +1,104 @@
+"""Which hosts a provider may be asked at, and how the names that go into its URLs look."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+
+from app.errors import InvalidInput
+from app.services.git.connection import Resolve
+
+MAX_NAME_CHARS = 400
+MAX_BRANCH_CHARS = 255
+MAX_QUERY_CHARS = 200
+MAX_TOKEN_CHARS = 600
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[0-9]{1,5})?")
+_PART = re.compile(r"[A-Za-z0-9_.-]+")
+_NEXT = re.compile(r'<([^<>]{1,4000})>\s*;[^,]{0,200}?\brel="next"')
+_MAX_PORT = 65535
+_DEPTH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """A provider's hosts. ``private``: origins that the operator allows. ``only_public``: callers name no other."""
+
+    public_host: str
+    private: tuple[str, ...]
+    resolve: Resolve
+    only_public: bool = False
+
+    def origin(self, host: str | None) -> str:
+        """Scheme and host: ``http`` only where the operator said so. Raises ``InvalidInput`` for what is no host."""
+        name = (host or self.public_host).lower()
+        if len(name) > MAX_BRANCH_CHARS or not _HOST.fullmatch(name) or _port(name) > _MAX_PORT:
+            message = "A host is a name, perhaps with a port, such as git.example.com:8443."
+            raise InvalidInput(message, path=("host",))
+        for origin in (f"https://{name}", f"http://{name}"):
+            if origin in self.private:
+                return origin
+        if self.only_public and name != self.public_host:
+            message = f"Only {self.public_host} can be asked."
+            raise InvalidInput(message, path=("host",))
+        return f"https://{name}"
+
+    async def check(self, host: str) -> None:
+        """Raise ``InvalidInput`` unless the host's addresses are public, or the operator allows it."""
+        origin = self.origin(host)
+        if origin not in self.private:
+            parts = urlsplit(origin)
+            await self.resolve(parts.hostname or "", parts.port or 443)
+
+
+def private_ports(private: tuple[str, ...]) -> frozenset[tuple[str, int]]:
+    """Host and port of each origin that the operator allows."""
+    parts = [urlsplit(origin) for origin in private]
+    return frozenset((part.hostname or "", part.port or (443 if part.scheme == "https" else 80)) for part in parts)
+
+
+def checked_name(name: str, *, nested: bool = False) -> str:
+    """The name of a repository. Raises ``InvalidInput`` unless it is ``owner/name`` (``nested``: or deeper)."""
+    parts = name.split("/")
+    deep = len(parts) >= _DEPTH if nested else len(parts) == _DEPTH
+    if len(name) > MAX_NAME_CHARS or not deep or not all(_PART.fullmatch(part) for part in parts):
+        raise _bad_name()
+    if any(part in (".", "..") for part in parts):
+        raise _bad_name()
+    return name
+
+
+def checked_branch(name: str) -> str:
+    """The name of a branch. Raises ``InvalidInput`` for what git would not take."""
+    bad = not name or len(name) > MAX_BRANCH_CHARS or ".." in name or not name.isprintable()
+    if bad or any(character in ' ~^:?*[\\"' for character in name) or name[0] in "-/" or name[-1] in "/.":
+        message = "The name of the branch is malformed."
+        raise InvalidInput(message, path=("branch",))
+    return name
+
+
+def checked_query(query: str | None) -> str:
+    """What to look for, stripped; empty for nothing. Raises ``InvalidInput`` where it is too long or not text."""
+    stripped = (query or "").strip()
+    if len(stripped) > MAX_QUERY_CHARS or not stripped.isprintable():
+        message = f"A query has at most {MAX_QUERY_CHARS} characters, and no control characters."
+        raise InvalidInput(message, path=("query",))
+    return stripped
+
+
+def next_page(link: str | None) -> str | None:
+    """The ``page`` parameter of the next page in a Link header (RFC 8288); ``None`` at the end."""
+    found = _NEXT.search((link or "")[:8000])
+    return None if found is None else page_of(found[1])
+
+
+def page_of(url: str | None) -> str | None:
+    """The ``page`` parameter of a URL; ``None`` without one."""
+    pages = parse_qs(urlsplit(url or "").query).get("page", [])
+    return pages[0][:500] if pages else None
+
+
+def _bad_name() -> InvalidInput:
+    return InvalidInput("A repository is named owner/name.", path=("nameWithOwner",))
+
+
+def _port(name: str) -> int:
+    return int(name.partition(":")[2] or 443)
