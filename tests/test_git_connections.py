@@ -66,3 +66,29 @@ async def test_the_checked_address_is_called_and_tls_asks_for_the_name() -> None
     await provider.close()
     server.close()
     await server.wait_closed()
+
+
+async def test_a_host_that_never_answers_is_given_up() -> None:
+    calls = 0
+    done = asyncio.Event()
+
+    async def keep_silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        await done.wait()
+        writer.close()
+
+    async def no_sleep(_: float) -> None:
+        """Go on at once."""
+
+    server = await asyncio.start_server(keep_silent, "127.0.0.1", 0)
+    host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    config = load_config(env_file=None, git_private_hosts=f"http://{host}", git_timeout_seconds=0.2)
+    provider = providers(config, sleep=no_sleep)[ProviderType.GITHUB]
+    with pytest.raises(GitProviderUnavailable, match="in time"):
+        await provider.login(Access(host, SecretStr("good")))
+    assert calls == 3
+    done.set()
+    await provider.close()
+    server.close()
+    await server.wait_closed()

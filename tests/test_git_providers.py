@@ -187,6 +187,8 @@ async def test_what_did_not_change_is_not_fetched_again(side: Side) -> None:
     side.host.tokens["other"] = "bob"
     assert await side.provider.repository(side.access("other"), NAME) is None
     assert [seen.status for seen in side.host.requests] == [200, 304, 404]
+    # Another token's request does not even let on that there is an answer.
+    assert ["if-none-match" in seen.headers for seen in side.host.requests] == [False, True, False]
 
 
 async def test_a_server_error_is_tried_again_and_a_third_one_told(side: Side) -> None:
