@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -148,6 +149,57 @@ async def test_cancelling_kills_the_whole_tree_within_a_second(place: Place) -> 
             await running
     await until_gone(mark, timeout_seconds=1)
     assert running.cancelled()
+
+
+@pytest.mark.parametrize("milliseconds", [0, 2, 4, 6, 8, 10, 12, 15, 18, 22, 30])
+async def test_cancelling_while_the_sandbox_is_being_made_leaves_nothing(place: Place, milliseconds: int) -> None:
+    mark = uuid4().hex
+    running = asyncio.create_task(place.run(f"(exec -a {mark} setsid sleep 1000) & exec -a {mark} sleep 1000"))
+    await asyncio.sleep(milliseconds / 1000)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    # What is being made when its maker is killed ends by itself, before the command begins.
+    await until_gone(mark)
+
+
+SERVER_SCRIPT = """
+import asyncio, sys
+from pathlib import Path
+from uuid import uuid4
+from app.services.sandbox.bubblewrap import CHECK_LIMITS, BubblewrapSandbox
+
+async def main():
+    print("begins", flush=True)
+    command = f"(exec -a {sys.argv[2]} setsid sleep 1000) & exec -a {sys.argv[2]} sleep 1000"
+    await BubblewrapSandbox().run(uuid4(), Path(sys.argv[1]), command, directory="/", limits=CHECK_LIMITS)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("milliseconds", [1, 3, 5, 7, 9, 11, 13, 16, 20, 25])
+async def test_a_server_that_is_killed_while_a_sandbox_is_being_made_leaves_nothing(
+    place: Place, milliseconds: int
+) -> None:
+    mark = uuid4().hex
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVER_SCRIPT, str(place.path), mark, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert server.stdout is not None
+    assert await server.stdout.readline() == b"begins\n"
+    await asyncio.sleep(milliseconds / 1000)
+    server.kill()
+    await server.communicate()
+    await until_gone(mark)
+
+
+async def test_orphans_of_a_command_are_reaped(place: Place) -> None:
+    found = await place.run(
+        "for i in $(seq 100); do (true &) ; done; sleep 0.2; "
+        "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
+    )
+    assert (found.exit_code, found.output) == (0, "0\n")
 
 
 async def test_endless_output_ends(place: Place) -> None:

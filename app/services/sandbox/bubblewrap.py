@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 from uuid import UUID, uuid4
 
 from app.services.sandbox import script
@@ -46,6 +47,16 @@ ETC_FILES = {
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
     "/etc/gitconfig": "[user]\n\tname = Agent\n\temail = agent@localhost\n[init]\n\tdefaultBranch = main\n",
 }
+# The first process in the sandbox, with which the system ends all others. It reaps orphans, too.
+# $1 is a pipe that the server alone can write to, and never does: it is at its end once the server is gone or kills the
+# command. Until bubblewrap has asked the system to be killed with its parent, which it has by now, nothing else tells.
+GUARD = """\
+read -t 0 -u "$1" && exit 137
+eval "exec $1<&-"
+shift
+"$@"
+exit $?
+"""
 # The system's words for a sandbox that could not be made, rather than a command that failed.
 FAILURES = ("bwrap: ", "setpriv: ", "unshare: ", "mount: ", "choom: ", "nice: ", "prlimit: ")
 TMP = "/tmp"  # noqa: S108  Every system has it and everybody can walk to it; nothing is written there.
@@ -103,8 +114,9 @@ class BubblewrapSandbox:
         await asyncio.to_thread(_give, workspace, uid)
         output = Output()
         watchdog = await asyncio.to_thread(Watchdog, workspace, limits)
-        with _pipes(ETC_FILES) as files:
-            inside = script.program(directory, command, limits)
+        with _pipes(ETC_FILES) as files, _Lifeline() as lifeline:
+            guard = ["/bin/bash", "-c", GUARD, "bash", str(lifeline.reading)]
+            inside = [*guard, *script.program(directory, command, limits)]
             arguments = [*_outside(programs, workspace, uid), *_inside(workspace, uid, files, limits), *inside]
             ended = await run_to_end(
                 arguments,
@@ -112,8 +124,9 @@ class BubblewrapSandbox:
                 wall_seconds=limits.wall_seconds,
                 look=watchdog.look,
                 environment={},
-                pass_fds=list(files),
+                pass_fds=[*files, lifeline.reading],
                 on_output=on_output,
+                before_kill=lifeline.cut,
             )
         return await asyncio.to_thread(script.result, workspace, uid, limits, output, ended)
 
@@ -160,7 +173,7 @@ def _inside(workspace: Path, uid: int | None, files: dict[int, str], limits: Lim
     bound = TMP if uid is not None else str(workspace)
     return [
         *("--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL", "--clearenv"),
-        *("--die-with-parent", "--new-session", "--hostname", "sandbox"),
+        *("--die-with-parent", "--as-pid-1", "--new-session", "--hostname", "sandbox"),
         *("--uid", str(script.UID), "--gid", str(script.UID)),
         *_system(),
         *(part for fd, path in files.items() for part in ("--perms", "0444", "--file", str(fd), path)),
@@ -195,6 +208,27 @@ def _system() -> Iterator[str]:
     for path in found:
         if path.exists():
             yield from ("--ro-bind", str(path), str(path))
+
+
+class _Lifeline:
+    """A pipe whose reading end goes into the sandbox. It is cut when the block ends, or this process does."""
+
+    def __init__(self) -> None:
+        self.reading, self._writing = os.pipe()
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """Let the reader come to the end."""
+        if not self._is_cut:
+            self._is_cut = True
+            os.close(self._writing)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        os.close(self.reading)
 
 
 @contextmanager

@@ -35,10 +35,12 @@ async def run_to_end(
     environment: Mapping[str, str],
     pass_fds: Sequence[int] = (),
     on_output: OnOutput | None = None,
+    before_kill: Callable[[], None] | None = None,
 ) -> Ended:
     """Run the program until it ends, writes too much, takes too long, or ``look`` objects; then it is killed.
 
-    Raises OSError when it can't be started. A cancelled call kills it as well.
+    ``before_kill`` is called when it ends or is about to be killed. A cancelled call kills it as well. Raises OSError
+    when it can't be started.
     """
     process = await asyncio.create_subprocess_exec(
         *arguments,
@@ -59,6 +61,8 @@ async def run_to_end(
         limit = f"it took longer than {wall_seconds:g} s"
     finally:
         watching.cancel()
+        if before_kill is not None:
+            before_kill()
         await _end(process, reading, waiting)
     code = process.returncode
     return Ended(-9 if code is None else code, limit)

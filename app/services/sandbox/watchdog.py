@@ -87,8 +87,7 @@ class Watchdog:
         self._deleted_bytes = in_workspace
         if memory > self._limits.memory_bytes:
             return f"its processes took more than {_mebibytes(self._limits.memory_bytes)} of memory"
-        # The sandbox's own first process is one of them.
-        if taken.threads > self._limits.processes + 1:
+        if taken.threads > self._limits.processes:
             return f"it had more than {self._limits.processes} processes"
         if taken.open_files > MAX_OPEN_FILES:
             return f"it had more than {MAX_OPEN_FILES} files open"
