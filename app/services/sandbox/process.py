@@ -42,14 +42,7 @@ async def run_to_end(
     ``before_kill`` is called when it ends or is about to be killed. A cancelled call kills it as well. Raises OSError
     when it can't be started.
     """
-    process = await asyncio.create_subprocess_exec(
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=environment,
-        pass_fds=pass_fds,
-    )
+    process = await _start(arguments, environment, pass_fds)
     reading = asyncio.create_task(_read(process, output, on_output))
     watching = asyncio.create_task(_watch(process.pid, look))
     waiting = asyncio.create_task(process.wait())
@@ -66,6 +59,32 @@ async def run_to_end(
         await _end(process, reading, waiting)
     code = process.returncode
     return Ended(-9 if code is None else code, limit)
+
+
+async def _start(
+    arguments: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int]
+) -> asyncio.subprocess.Process:
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment,
+            pass_fds=pass_fds,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # asyncio leaves a pipe open where it is interrupted in between, so it is let through; that takes milliseconds.
+        process = await starting
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REAP_SECONDS):
+                await process.communicate()
+        raise
 
 
 async def _first_limit(
