@@ -7,9 +7,10 @@ whose parents are the server's alone, so root binds it where everybody can walk,
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 from uuid import UUID, uuid4
@@ -37,6 +38,8 @@ CHECK_LIMITS = Limits(
 # Address space that a process may reserve, in units of its memory: runtimes reserve far more than they ever touch.
 RESERVED_PER_MEMORY = 8
 MAX_OPEN_FILES = 1024
+# The name of a sandbox's first process, by which its makers are known.
+MARK = "parley-sandbox-"
 # What programs need of /etc. The rest stays away: it can hold passwords, as package managers' settings do.
 ETC = ("alternatives", "ca-certificates", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types")
 ETC_PATTERNS = ("java-*", "ssl/certs", "ssl/openssl.cnf")
@@ -115,19 +118,24 @@ class BubblewrapSandbox:
         output = Output()
         watchdog = await asyncio.to_thread(Watchdog, workspace, limits)
         with _pipes(ETC_FILES) as files, _Lifeline() as lifeline:
-            guard = ["/bin/bash", "-c", GUARD, "bash", str(lifeline.reading)]
+            name = f"{MARK}{uuid4()}"
+            guard = ["/bin/bash", "-c", GUARD, name, str(lifeline.reading)]
             inside = [*guard, *script.program(directory, command, limits)]
             arguments = [*_outside(programs, workspace, uid), *_inside(workspace, uid, files, limits), *inside]
-            ended = await run_to_end(
-                arguments,
-                output,
-                wall_seconds=limits.wall_seconds,
-                look=watchdog.look,
-                environment={},
-                pass_fds=[*files, lifeline.reading],
-                on_output=on_output,
-                before_kill=lifeline.cut,
-            )
+            try:
+                ended = await run_to_end(
+                    arguments,
+                    output,
+                    wall_seconds=limits.wall_seconds,
+                    look=watchdog.look,
+                    environment={},
+                    pass_fds=[*files, lifeline.reading],
+                    on_output=on_output,
+                    before_kill=lifeline.cut,
+                )
+            except asyncio.CancelledError:
+                _kill_orphans(name)
+                raise
         return await asyncio.to_thread(script.result, workspace, uid, limits, output, ended)
 
     async def adopt(self, conversation_id: UUID, workspace: Path) -> None:
@@ -137,7 +145,8 @@ class BubblewrapSandbox:
             await asyncio.to_thread(hand_over, workspace, uid)
 
     async def sweep(self) -> None:
-        """Nothing to do: the system ends every command together with the server that began it."""
+        """Kill sandboxes that were being made when their server was killed; no command runs in them."""
+        await asyncio.to_thread(_kill_orphans, MARK)
 
 
 def _find_programs(search_path: str, *, is_root: bool) -> dict[str, str]:
@@ -149,6 +158,28 @@ def _find_programs(search_path: str, *, is_root: bool) -> dict[str, str]:
     if missing:
         raise SandboxUnavailable(f"the sandbox needs the programs {', '.join(missing)}, which are not installed.")
     return {name: path for name, path in found.items() if path is not None}
+
+
+def _kill_orphans(mark: str) -> None:
+    """Kill sandboxes with the mark among their arguments whose maker is gone.
+
+    bubblewrap's second process waits for the first one, without end where that was killed before it set up user ids.
+    """
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal() and mark.encode() in _read(path / "cmdline"):
+            fields = dict(line.split(b":", 1) for line in _read(path / "status").splitlines() if b":" in line)
+            is_inside = len(fields.get(b"NSpid", b"").split()) > 1
+            parent = Path("/proc", fields.get(b"PPid", b"0").strip().decode(), "cmdline")
+            if is_inside and mark.encode() not in _read(parent):
+                with suppress(OSError):
+                    os.kill(int(path.name), signal.SIGKILL)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _give(workspace: Path, uid: int | None) -> None:
