@@ -27,7 +27,7 @@ from app.services.conversation import ConversationService
 from app.services.event import EventService
 from app.services.git.base import GitProvider
 from app.services.git.clone import GitCloner
-from app.services.git.providers import build_providers
+from app.services.git.providers import providers
 from app.services.housekeeping import Housekeeping
 from app.services.llm import LiteLLM
 from app.services.lock_file import LockFile
@@ -66,7 +66,7 @@ class Parley:
         self.background = BackgroundTasks()
         # One process owns an embedded database: two would both run the runs in it.
         self._lock = LockFile(Path(f"{url.database}.lock")) if self.database.is_sqlite else None
-        self.git_providers = git_providers or build_providers(config)
+        self.git_providers = git_providers or providers(config)
         secret_box = open_secret_box(config)
         account = ProviderAccountService(self.database, self.git_providers, secret_box, clock)
         repository = RepositoryService(

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
+from pydantic import SecretStr
+
 from app.errors import GitProviderAuthentication, GitProviderUnavailable, InvalidInput
 from app.models.provider_account import ProviderType
 from app.services.git.base import (
@@ -48,8 +50,8 @@ class FakeGitProvider:
     def host(self, access: Access) -> str:
         return access.host or PUBLIC_HOST
 
-    def git_user(self, access: Access) -> str:
-        return "x-access-token"
+    def git_login(self, access: Access) -> tuple[str, SecretStr] | None:
+        return ("x-access-token", access.token) if access.token is not None else None
 
     async def check_host(self, host: str) -> None:
         if host != OTHER_HOST:

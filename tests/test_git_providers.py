@@ -348,4 +348,6 @@ async def test_bitbucket_takes_an_account_with_its_api_token(side: Side) -> None
     access = side.access("ada@example.com:secret")
     assert await side.provider.login(access) == "ada"
     assert side.host.requests[0].headers["authorization"].startswith("Basic ")
-    assert side.provider.git_user(access) == "x-bitbucket-api-token-auth"
+    login = side.provider.git_login(access)
+    assert login is not None
+    assert (login[0], login[1].get_secret_value()) == ("x-bitbucket-api-token-auth", "secret")

@@ -204,7 +204,8 @@ class RepositoryService:
         if repository is None:
             raise NotFound("The repository is not known any more.")
         provider, access = await self._asked(repository)
-        return CloneSource(repository.clone_url, provider.git_user(access), access.token)
+        user, password = provider.git_login(access) or (None, None)
+        return CloneSource(repository.clone_url, user, password)
 
     async def _chosen(self, owner_id: str, choice: RepositoryChoice, calls: CallBudget) -> GitRepository | None:
         if choice.id is not None:

@@ -70,7 +70,7 @@ class CloneSource:
 
     url: str
     user: str | None = None
-    token: SecretStr | None = None
+    password: SecretStr | None = None
 
 
 class GitProvider(Protocol):
@@ -90,8 +90,8 @@ class GitProvider(Protocol):
         """The host that is asked, such as ``github.com``."""
         ...
 
-    def git_user(self, access: Access) -> str:
-        """The user name that goes with the token where git asks for one, such as ``x-access-token``."""
+    def git_login(self, access: Access) -> tuple[str, SecretStr] | None:
+        """The user name and the password that git gives; ``None`` for a stranger."""
         ...
 
     async def check_host(self, host: str) -> None:

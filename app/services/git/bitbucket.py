@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
 from app.services.git.base import Access, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
 from app.services.git.hosts import checked_branch, checked_name, checked_query, page_of
@@ -80,10 +80,15 @@ _BRANCHES = TypeAdapter(_Branches)
 class Bitbucket(RESTProvider):
     """Asks Bitbucket. Errors are those of ``GitProvider``. A token with a colon is an account and its API token."""
 
-    def git_user(self, access: Access) -> str:
-        """What Bitbucket documents for API tokens, and for access tokens."""
-        basic = ":" in (self.token(access) or "")
-        return "x-bitbucket-api-token-auth" if basic else "x-token-auth"
+    def git_login(self, access: Access) -> tuple[str, SecretStr] | None:
+        """What Bitbucket documents for API tokens, which are stored behind their account, and for access tokens."""
+        token = self.token(access)
+        if token is None:
+            return None
+        _, is_of_account, api_token = token.partition(":")
+        if is_of_account:
+            return "x-bitbucket-api-token-auth", SecretStr(api_token)
+        return "x-token-auth", SecretStr(token)
 
     def headers(self, access: Access) -> Mapping[str, str]:
         """Who asks."""

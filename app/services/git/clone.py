@@ -181,9 +181,9 @@ def _environment(source: CloneSource) -> Mapping[str, str]:
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_LFS_SKIP_SMUDGE": "1",
     }
-    if source.token is not None:
+    if source.password is not None:
         url = urlsplit(source.url)
-        credentials = f"{source.user or ''}:{source.token.get_secret_value()}".encode()
+        credentials = f"{source.user or ''}:{source.password.get_secret_value()}".encode()
         environment |= {
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": f"http.{url.scheme}://{url.netloc}/.extraHeader",
@@ -217,7 +217,7 @@ def _reason(errors: str, source: CloneSource, branch: str | None) -> str:
     for pattern, reason in _REASONS:
         if pattern.search(errors):
             return reason.format(branch=branch)
-    redactor = Redactor([source.token] if source.token else [])
+    redactor = Redactor([source.password] if source.password else [])
     fatal = [line for line in errors.splitlines() if line.startswith(("fatal:", "error:"))] or errors.splitlines()[-1:]
     said = redactor.text(" ".join(fatal))[:MAX_REASON_CHARACTERS]
     return f"The repository can't be cloned: {said or 'git ended without a reason'}."

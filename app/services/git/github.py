@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 import orjson
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
 from app.services.git.base import Access, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
 from app.services.git.hosts import checked_branch, checked_name, checked_query
@@ -92,10 +92,9 @@ _REFS_ANSWER = TypeAdapter(_RefsAnswer)
 class GitHub(RESTProvider):
     """Asks GitHub. Errors are those of ``GitProvider``."""
 
-    def git_user(self, access: Access) -> str:
+    def git_login(self, access: Access) -> tuple[str, SecretStr] | None:
         """Any name will do beside a token; this one is documented for installation tokens too."""
-        del access
-        return "x-access-token"
+        return ("x-access-token", access.token) if access.token is not None else None
 
     def headers(self, access: Access) -> Mapping[str, str]:
         """Who asks, and for which version of the API."""

@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
 from app.services.git.base import Access, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
 from app.services.git.hosts import checked_branch, checked_name, checked_query
@@ -47,10 +47,9 @@ _BRANCHES = TypeAdapter(list[_Branch])
 class GitLab(RESTProvider):
     """Asks GitLab. Errors are those of ``GitProvider``."""
 
-    def git_user(self, access: Access) -> str:
+    def git_login(self, access: Access) -> tuple[str, SecretStr] | None:
         """Any name will do beside a token; this one is documented for OAuth tokens too."""
-        del access
-        return "oauth2"
+        return ("oauth2", access.token) if access.token is not None else None
 
     async def login(self, access: Access) -> str:
         """Whom the token belongs to."""
