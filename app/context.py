@@ -18,6 +18,7 @@ from app.services.provider_account import ProviderAccountService
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.status_feed import StatusFeed
+from app.services.tool_call import ToolCallService
 
 MAX_BATCH = 200
 
@@ -32,6 +33,7 @@ class Services:
     settings: SettingsService
     provider_account: ProviderAccountService
     repository: RepositoryService
+    tool_call: ToolCallService
 
 
 class Context:

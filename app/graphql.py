@@ -38,6 +38,7 @@ from app.schema.settings import (
     Settings,
     UpdateSettingsPayload,
 )
+from app.schema.tool_call import RespondToToolCallPayload
 
 log = structlog.get_logger(__name__)
 
@@ -113,6 +114,9 @@ class Mutation:
     send_message: SendMessagePayload = strawberry.field(
         resolver=resolvers.conversation.send_message,
         description="Say something. A stopped conversation starts; while the agent answers, the message is queued.",
+    )
+    respond_to_tool_call: RespondToToolCallPayload = strawberry.field(
+        resolver=resolvers.tool_call.respond, description="Allow or refuse a tool call that waits for confirmation."
     )
     update_settings: UpdateSettingsPayload = strawberry.field(
         resolver=resolvers.settings.update, description="Save settings."

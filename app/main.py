@@ -38,6 +38,7 @@ from app.services.secrets import open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
 from app.services.status_feed import StatusFeed
 from app.services.title import TitleService
+from app.services.tool_call import ToolCallService
 from app.services.wakeups import LocalWakeups, Wakeups
 from app.services.wakeups_postgres import PostgresWakeups
 from app.services.workspace import WorkspaceService
@@ -55,6 +56,7 @@ class Parley:
         clock: Clock = utc_now,
         llm: LLM | None = None,
         git_providers: Mapping[ProviderType, GitProvider] | None = None,
+        toolbox: Toolbox | None = None,
     ) -> None:
         self.config = config
         prepare_data_dir(config.data_dir)
@@ -102,7 +104,7 @@ class Parley:
             llm=self.llm,
             settings=settings,
             workspace=workspace,
-            toolbox=Toolbox(tools, self.shell),
+            toolbox=toolbox or Toolbox(tools, self.shell),
         )
         self.engine: RunEngine = DurableRunEngine(url, self.loop, self.wakeups)
         self.housekeeping = Housekeeping(
@@ -133,6 +135,7 @@ class Parley:
             settings=settings,
             provider_account=account,
             repository=repository,
+            tool_call=ToolCallService(self.database, self.wakeups, clock),
         )
 
     @asynccontextmanager

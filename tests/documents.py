@@ -115,3 +115,9 @@ mutation ($input: RemoveProviderTokenInput!) {{ removeProviderToken(input: $inpu
   deletedProviderAccountId settings {{ providerAccounts {{ id }} }} {ERRORS}
 }} }}
 """
+
+RESPOND = f"""
+mutation ($input: RespondToToolCallInput!) {{ respondToToolCall(input: $input) {{
+  conversation {{ ...C }} {ERRORS}
+}} }} {CONVERSATION}
+"""

@@ -17,6 +17,7 @@ from app.config import AuthMode, Config, load_config
 from app.endpoints.websocket_protocol import WebSocketProtocol
 from app.main import Parley, create_app
 from app.models.provider_account import ProviderType
+from app.services.agent.tools import Toolbox
 from app.services.chat import LLM
 from app.services.clock import Clock, utc_now
 from app.services.git.base import GitProvider
@@ -38,11 +39,13 @@ class RunningServer:
         clock: Clock = utc_now,
         llm: LLM | None = None,
         git_providers: Mapping[ProviderType, GitProvider] | None = None,
+        toolbox: Toolbox | None = None,
     ) -> None:
         self.config = config
         self._clock = clock
         self._llm = llm
         self._git_providers = git_providers
+        self._toolbox = toolbox
         self._requests = 0
         self._started: Future[int] = Future()
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
@@ -111,7 +114,9 @@ class RunningServer:
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.house = Parley(self.config, clock=self._clock, llm=self._llm, git_providers=self._git_providers)
+        self.house = Parley(
+            self.config, clock=self._clock, llm=self._llm, git_providers=self._git_providers, toolbox=self._toolbox
+        )
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._numbered(create_app(self.config, parley=self.house)),
@@ -142,11 +147,13 @@ def running_server(
     clock: Clock = utc_now,
     llm: LLM | None = None,
     git_providers: Mapping[ProviderType, GitProvider] | None = None,
+    toolbox: Toolbox | None = None,
     **settings: object,
 ) -> Generator[RunningServer]:
     """A server with bearer tokens signed by ``HS256_SECRET``, so that every test can be a caller of its own.
 
-    ``llm`` stands in for LiteLLM, ``git_providers`` for the hosts of repositories.
+    ``llm`` stands in for LiteLLM, ``git_providers`` for the hosts of repositories, ``toolbox`` for
+    the agent's tools.
     """
     given: dict[str, Any] = {
         "auth": AuthMode.JWT,
@@ -156,7 +163,7 @@ def running_server(
         **settings,
     }
     config = load_config(env_file=None, data_dir=data_dir, database_url=database_url, **given)
-    server = RunningServer(config, clock, llm, git_providers)
+    server = RunningServer(config, clock, llm, git_providers, toolbox)
     server.start()
     try:
         yield server

@@ -182,6 +182,11 @@ async def mutation_send_message(intruder: Client, owned: Owned) -> None:
     await refused(intruder, documents.SEND, "sendMessage", given)
 
 
+async def mutation_respond_to_tool_call(intruder: Client, owned: Owned) -> None:
+    given = {"conversationId": owned.conversation_id, "toolCallId": owned.event_id, "approved": True}
+    await refused(intruder, documents.RESPOND, "respondToToolCall", given)
+
+
 async def mutation_update_settings(intruder: Client, owned: Owned) -> None:
     saved = await steps.save_settings(intruder, maxIterations=7)
     assert saved["id"] != owned.settings_id
@@ -262,6 +267,10 @@ async def subscription_deltas(intruder: Client, owned: Owned) -> None:
     await hears_nothing(intruder, owned, documents.WATCH_DELTAS)
 
 
+async def subscription_tool_output(intruder: Client, owned: Owned) -> None:
+    await hears_nothing(intruder, owned, documents.WATCH_TOOL_OUTPUT)
+
+
 WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Query.node": query_node,
     "Query.nodes": query_nodes,
@@ -276,6 +285,7 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Mutation.startConversation": mutation_start_conversation,
     "Mutation.stopConversation": mutation_stop_conversation,
     "Mutation.sendMessage": mutation_send_message,
+    "Mutation.respondToToolCall": mutation_respond_to_tool_call,
     "Mutation.updateSettings": mutation_update_settings,
     "Mutation.resetSettings": mutation_reset_settings,
     "Mutation.setProviderToken": mutation_set_provider_token,
@@ -283,6 +293,7 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Subscription.conversationStatusChanged": subscription_status,
     "Subscription.conversationEvents": subscription_events,
     "Subscription.messageDeltas": subscription_deltas,
+    "Subscription.toolOutputDeltas": subscription_tool_output,
 }
 
 

@@ -65,7 +65,10 @@ LIVE_STATUSES = (ConversationStatus.STARTING, ConversationStatus.RUNNING)
 """What counts against the owner's limit of concurrent conversations."""
 
 WAITING_STATES = (AgentState.AWAITING_USER_INPUT, AgentState.PAUSED, AgentState.FINISHED, AgentState.REJECTED)
-"""States in which nothing happens until the user does something."""
+"""States in which nothing happens until the user says something."""
+
+IDLE_STATES = (*WAITING_STATES, AgentState.AWAITING_USER_CONFIRMATION)
+"""States in which nothing happens until the user does something; the run of a call that waits is not over."""
 
 
 class Conversation(SQLModel, table=True):
@@ -301,12 +304,12 @@ class ConversationRepository:
         return list(await self._session.exec(statement))
 
     async def waiting_since(self, before: datetime, limit: int) -> list[Conversation]:
-        """Running conversations of any owner that have waited for input since before then, longest first."""
+        """Running conversations of any owner that have waited for their user since before then, longest first."""
         statement = (
             select(Conversation)
             .where(
                 col(Conversation.status) == ConversationStatus.RUNNING,
-                col(Conversation.agent_state).in_(WAITING_STATES),
+                col(Conversation.agent_state).in_(IDLE_STATES),
                 col(Conversation.waiting_since) < before,
             )
             .order_by(col(Conversation.waiting_since))

@@ -119,13 +119,18 @@ RemoveProviderTokenError = Annotated[
     NotFoundError, strawberry.union("RemoveProviderTokenError", description="Why a token was not removed.")
 ]
 
+RespondToToolCallError = Annotated[
+    NotFoundError | InvalidInputError | InvalidStateError,
+    strawberry.union("RespondToToolCallError", description="Why an answer to a tool call was not taken."),
+]
 
-def not_found(*path: str) -> NotFoundError:
+
+def not_found(*path: str, what: str = "conversation") -> NotFoundError:
     """For an id that names nothing."""
     return NotFoundError(
         code=ErrorCode.NOT_FOUND,
         message_id=ErrorCode.NOT_FOUND.message_id,
-        message="The conversation does not exist.",
+        message=f"The {what} does not exist.",
         path=list(path),
     )
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 
 from app.errors import ErrorCode
-from app.models.conversation import Conversation, ConversationRepository, Problem
+from app.models.conversation import AgentState, Conversation, ConversationRepository, Problem
 from app.models.database import Database, is_outage
 from app.models.status_change import StatusChangeRepository
 from app.services import status
@@ -117,7 +117,7 @@ class Housekeeping:
     async def _close(self, conversation: Conversation) -> None:
         async with self._database.write() as session:
             found = await status.lock(session, conversation)
-            if found is None or self._idle is None or found.active_run is not None or found.waiting_since is None:
+            if found is None or self._idle is None or found.waiting_since is None or _is_at_work(found):
                 return
             if found.waiting_since >= self._clock() - self._idle:
                 return
@@ -145,3 +145,8 @@ class Housekeeping:
                         log.warning("housekeeping.database_unreachable", chore=chore.__name__)
                     else:
                         log.exception("housekeeping.failed", chore=chore.__name__)
+
+
+def _is_at_work(conversation: Conversation) -> bool:
+    """Whether a run goes on by itself; that of a call that waits for its user does not."""
+    return conversation.active_run is not None and conversation.agent_state != AgentState.AWAITING_USER_CONFIRMATION

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.models.conversation import (
-    WAITING_STATES,
+    IDLE_STATES,
     AgentState,
     Conversation,
     ConversationRepository,
@@ -57,7 +57,7 @@ async def change_status(
     conversation.reason_message = message
     conversation.status_sequence = sequence
     conversation.updated_at = now
-    conversation.waiting_since = now if agent_state in WAITING_STATES else None
+    conversation.waiting_since = now if agent_state in IDLE_STATES else None
     StatusChangeRepository(session).add(
         StatusChange(
             owner_id=conversation.owner_id,

@@ -23,17 +23,16 @@ from app.models.event import (
     MessageBody,
     NewEvent,
     ToolCallBody,
-    ToolResultBody,
     Usage,
     decode_body,
 )
 from app.models.settings import Settings
 from app.services.agent.answer_stream import AnswerStream
+from app.services.agent.calls import CallRunner
 from app.services.agent.history import is_answered, messages, unanswered_calls
 from app.services.agent.replay import ReplayPlayer
 from app.services.agent.run_log import RunEnded, RunLog
-from app.services.agent.tool_stream import ToolStream
-from app.services.agent.tools import Toolbox, ToolContext, parse_arguments
+from app.services.agent.tools import Toolbox, parse_arguments
 from app.services.chat import LLM, Completion, Model
 from app.services.clock import Clock
 from app.services.message import storable
@@ -81,6 +80,7 @@ class AgentLoop:
         self._settings = settings
         self._workspace = workspace
         self._toolbox = toolbox
+        self._calls = CallRunner(database, wakeups, settings, toolbox)
         self._replay = ReplayPlayer(database)
 
     def log_of(self, conversation_id: UUID, run: int, attempt: int | None = None) -> RunLog:
@@ -99,7 +99,9 @@ class AgentLoop:
             async with self.log_of(conversation_id, run).writing() as (_, conversation):
                 conversation.run_attempts += 1
                 attempt = conversation.run_attempts
-            if attempt <= MAX_ATTEMPTS:
+                waits = conversation.agent_state == AgentState.AWAITING_USER_CONFIRMATION
+            # A server may be restarted any number of times while a call waits for its user.
+            if attempt <= MAX_ATTEMPTS or waits:
                 return attempt
             log.error("run.given_up", conversation_id=str(conversation_id), run=run, attempts=attempt)
             problem = Problem(_INTERNAL, f"The run was begun {attempt} times and never came to an end.")
@@ -143,7 +145,7 @@ class AgentLoop:
             return await self._finish(run_log)
         calls = unanswered_calls(events)
         if calls:
-            await self._run_tool(run_log, conversation, *calls[0])
+            await self._calls.run(run_log, conversation, *calls[0])
             return Outcome.CONTINUE
         settings, model = await self._settings.model(conversation.owner_id)
         problem = _limit_reached(conversation, events, settings)
@@ -189,7 +191,7 @@ class AgentLoop:
             await self._llm.ready()
         if not is_ready or conversation.agent_state != AgentState.RUNNING:
             await run_log.set_state(AgentState.RUNNING)
-        redactor = Redactor([model.api_key] if model.api_key else [])
+        redactor = Redactor(await self._settings.secrets(conversation.owner_id))
         history = messages(await run_log.dialogue())
         for attempt in range(self._config.llm_rate_limit_retries + 1):
             stream = AnswerStream(self._wakeups, conversation.id, redactor)
@@ -234,19 +236,6 @@ class AgentLoop:
             calls.append(NewEvent(EventSource.AGENT, body, usage if number == 0 else None))
         await run_log.append(calls)
         return Outcome.CONTINUE
-
-    async def _run_tool(self, run_log: RunLog, conversation: Conversation, sequence: int, call: ToolCallBody) -> None:
-        redactor = Redactor(await self._settings.secrets(conversation.owner_id))
-        stream = ToolStream(self._wakeups, conversation.id, sequence, redactor)
-        try:
-            context = ToolContext(conversation.id, stream.write)
-            result = await self._toolbox.run(context, call.tool_name, call.arguments)
-        except BaseException:
-            stream.abandon()
-            raise
-        stream.close()
-        body = ToolResultBody(sequence, redactor.text(storable(result.output)), result.truncated, result.is_error)
-        await run_log.append([NewEvent(EventSource.ENVIRONMENT, body)])
 
     @staticmethod
     async def _finish(run_log: RunLog, events: Sequence[NewEvent] = (), problem: Problem | None = None) -> Outcome:

@@ -1,0 +1,28 @@
+"""Tool calls: the user's answer to one that waits."""
+
+import strawberry
+
+from app.schema.conversation import Conversation
+from app.schema.user_error import RespondToToolCallError
+
+
+@strawberry.input(description="The answer to a tool call that waits for confirmation.")
+class RespondToToolCallInput:
+    """An answer."""
+
+    conversation_id: strawberry.ID = strawberry.field(description="The conversation.")
+    tool_call_id: strawberry.ID = strawberry.field(description="The `ToolCallEvent` that waits.")
+    approved: bool = strawberry.field(description="Whether the agent may do it.")
+    reason: str | None = strawberry.field(
+        default=None, description="Told to the agent when not approved; at most 2,000 characters."
+    )
+
+
+@strawberry.type(description="What came of it.")
+class RespondToToolCallPayload:
+    """A result."""
+
+    conversation: Conversation | None = strawberry.field(default=None, description="The conversation, which goes on.")
+    user_errors: list[RespondToToolCallError] = strawberry.field(
+        default_factory=list, description="Why the answer was not taken; empty when it was."
+    )

@@ -1,0 +1,110 @@
+"""Carries out tool calls: asked for, begun, and answered, each at most once."""
+
+from app.models.conversation import AgentState, Conversation, ConversationStatus
+from app.models.database import Database
+from app.models.event import EventSource, NewEvent, ToolCallBody, ToolResultBody
+from app.models.tool_call import ToolCall, ToolCallRepository
+from app.services import status
+from app.services.agent.run_log import RunEnded, RunLog
+from app.services.agent.tool_stream import ToolStream
+from app.services.agent.tools import Toolbox, ToolContext, ToolOutput
+from app.services.message import storable
+from app.services.redaction import Redactor
+from app.services.settings import SettingsService
+from app.services.wakeups import POLL_SECONDS, Wakeups, run_topic
+
+CUT_OFF = (
+    "This call was cut off by a restart of the server before its result was written down. It may have been carried out "
+    "in whole or in part: look before you repeat it."
+)
+REFUSED = "The user refused this call."
+
+
+class CallRunner:
+    """Carries out one call after the other. One instance serves all conversations.
+
+    What is known of a call is a row, so a call goes on where it was when its server died: one that waits for the user
+    waits again, and one that was begun is not repeated.
+    """
+
+    def __init__(self, database: Database, wakeups: Wakeups, settings: SettingsService, toolbox: Toolbox) -> None:
+        self._database = database
+        self._wakeups = wakeups
+        self._settings = settings
+        self._toolbox = toolbox
+
+    async def run(self, run_log: RunLog, conversation: Conversation, sequence: int, body: ToolCallBody) -> None:
+        """Carry a call out, once the user has allowed it where that is asked for; append its result. Raises RunEnded.
+
+        The mode is the one that holds when the call comes up: a call that waits goes on waiting when it is turned off.
+        """
+        redactor = Redactor(await self._settings.secrets(conversation.owner_id))
+        call = await self._read(run_log, sequence)
+        if call is None and await self._must_ask(conversation):
+            call = await self._ask(run_log, sequence)
+        if call is not None and call.begun_at is None and call.approved is None:
+            call = await self._decision(run_log, sequence)
+        if call is not None and call.begun_at is not None:
+            result = ToolOutput(CUT_OFF, is_error=True)
+        elif call is not None and not call.approved:
+            result = ToolOutput(f"{REFUSED} {call.reason}" if call.reason else REFUSED, is_error=True)
+        else:
+            await self._begin(run_log, sequence)
+            result = await self._execute(conversation, sequence, body, redactor)
+        answer = ToolResultBody(sequence, redactor.text(storable(result.output)), result.truncated, result.is_error)
+        await run_log.append([NewEvent(EventSource.ENVIRONMENT, answer)])
+
+    async def _must_ask(self, conversation: Conversation) -> bool:
+        settings = await self._settings.get(conversation.owner_id)
+        return settings is not None and settings.confirmation_mode
+
+    async def _read(self, run_log: RunLog, sequence: int) -> ToolCall | None:
+        async with self._database.read() as session:
+            return await ToolCallRepository(session).get(run_log.conversation_id, sequence)
+
+    async def _ask(self, run_log: RunLog, sequence: int) -> ToolCall:
+        """Have the call wait for the user."""
+        async with run_log.writing() as (session, conversation):
+            call = ToolCall(conversation_id=conversation.id, sequence=sequence)
+            ToolCallRepository(session).add(call)
+            await status.change_status(
+                session,
+                conversation,
+                run_log.now(),
+                status=ConversationStatus.RUNNING,
+                agent_state=AgentState.AWAITING_USER_CONFIRMATION,
+            )
+        return call
+
+    async def _decision(self, run_log: RunLog, sequence: int) -> ToolCall:
+        with self._wakeups.listen(run_topic(run_log.conversation_id)) as listener:
+            while True:
+                call = await self._read(run_log, sequence)
+                if call is None or not await run_log.is_active():
+                    raise RunEnded
+                if call.approved is not None:
+                    return call
+                await listener.wait(POLL_SECONDS)
+
+    async def _begin(self, run_log: RunLog, sequence: int) -> None:
+        """Note that the call begins, before anything of it happens."""
+        async with run_log.writing() as (session, conversation):
+            repository = ToolCallRepository(session)
+            call = await repository.get(conversation.id, sequence)
+            if call is None:
+                call = ToolCall(conversation_id=conversation.id, sequence=sequence)
+                repository.add(call)
+            call.begun_at = run_log.now()
+
+    async def _execute(
+        self, conversation: Conversation, sequence: int, body: ToolCallBody, redactor: Redactor
+    ) -> ToolOutput:
+        stream = ToolStream(self._wakeups, conversation.id, sequence, redactor)
+        try:
+            context = ToolContext(conversation.id, stream.write)
+            result = await self._toolbox.run(context, body.tool_name, body.arguments)
+        except BaseException:
+            stream.abandon()
+            raise
+        stream.close()
+        return result

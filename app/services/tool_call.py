@@ -1,0 +1,73 @@
+"""What the user says to a tool call that waits."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from app.errors import InvalidInput, InvalidState, NotFound
+from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus
+from app.models.database import Database
+from app.models.event import EventKind, EventRepository
+from app.models.owner import OwnerRepository
+from app.models.tool_call import ToolCallRepository
+from app.services.clock import Clock
+from app.services.message import check_storable
+from app.services.status import change_status
+from app.services.wakeups import Wakeups, events_topic, run_topic, status_topic
+
+REASON_MAX_LENGTH = 2000
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RespondToToolCall:
+    """A decision. ``reason`` is told to the agent where the call is refused."""
+
+    conversation_id: UUID
+    sequence: int
+    approved: bool
+    reason: str | None = None
+
+
+class ToolCallService:
+    """Takes decisions, from the conversation's owner."""
+
+    def __init__(self, database: Database, wakeups: Wakeups, clock: Clock) -> None:
+        self._database = database
+        self._wakeups = wakeups
+        self._clock = clock
+
+    async def respond(self, owner_id: str, command: RespondToToolCall) -> Conversation:
+        """Allow or refuse the call that waits; the agent goes on.
+
+        Raises NotFound, InvalidInput, and InvalidState for a call that does not wait, or waits no more. Then nothing
+        has changed.
+        """
+        reason = (command.reason or "").strip() or None
+        if reason is not None and len(reason) > REASON_MAX_LENGTH:
+            raise InvalidInput(f"A reason has at most {REASON_MAX_LENGTH} characters.", path=("reason",))
+        check_storable(reason or "", "reason")
+        now = self._clock()
+        async with self._database.write() as session:
+            await OwnerRepository(session).lock(owner_id)
+            conversation = await ConversationRepository(session).lock(owner_id, command.conversation_id)
+            if conversation is None:
+                raise NotFound("The conversation does not exist.", path=("conversationId",))
+            key = (command.conversation_id, command.sequence)
+            [event] = await EventRepository(session).get_many(owner_id, [key])
+            if event is None or event.kind != EventKind.TOOL_CALL:
+                raise NotFound("The tool call does not exist.", path=("toolCallId",))
+            call = await ToolCallRepository(session).get(*key)
+            is_asked = conversation.agent_state == AgentState.AWAITING_USER_CONFIRMATION
+            if not is_asked or call is None or call.approved is not None or call.begun_at is not None:
+                raise InvalidState("The tool call does not wait for an answer.", status=conversation.status)
+            call.approved, call.reason, call.decided_at = command.approved, reason, now
+            await change_status(
+                session, conversation, now, status=ConversationStatus.RUNNING, agent_state=AgentState.RUNNING
+            )
+        log.info("tool_call.decided", conversation_id=str(conversation.id), approved=command.approved)
+        for topic in (status_topic(owner_id), events_topic(conversation.id), run_topic(conversation.id)):
+            self._wakeups.publish(topic)
+        return conversation
