@@ -150,12 +150,23 @@ class SlowSubscriber(AppError):
 
 
 class LLMFailure(AppError):
-    """An LLM call failed. ``rate_limited``: worth waiting for; ``retry_after_seconds`` is the provider's own word."""
+    """An LLM call failed.
+
+    ``rate_limited``: worth waiting for; ``retry_after_seconds`` is the provider's own word. ``too_long``: the messages
+    do not fit the model's context.
+    """
 
     def __init__(
-        self, message: str, *, code: ErrorCode, rate_limited: bool = False, retry_after_seconds: float | None = None
+        self,
+        message: str,
+        *,
+        code: ErrorCode,
+        rate_limited: bool = False,
+        retry_after_seconds: float | None = None,
+        too_long: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.rate_limited = rate_limited
         self.retry_after_seconds = retry_after_seconds
+        self.too_long = too_long

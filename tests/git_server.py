@@ -4,7 +4,7 @@ import base64
 import os
 import subprocess
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -73,8 +73,10 @@ class GitServer:
         """A repository, and what opens it."""
         return CloneSource(self.url(name), USER, SecretStr(token) if token else None)
 
-    def add(self, files: dict[str, str], name: str = "ada/engine", *, branches: tuple[str, ...] = ("main",)) -> Path:
-        """A repository whose branches all have these files; the bare repository's path."""
+    def add(
+        self, files: Mapping[str, str | Path], name: str = "ada/engine", *, branches: tuple[str, ...] = ("main",)
+    ) -> Path:
+        """A repository whose branches all have these files (a path: a link to it); the bare repository's path."""
         bare = self.root / f"{name}.git"
         bare.mkdir(parents=True)
         git(bare, "init", "--quiet", "--bare")
@@ -84,7 +86,10 @@ class GitServer:
             git(work, "init", "--quiet")
             for path, content in files.items():
                 (work / path).parent.mkdir(parents=True, exist_ok=True)
-                (work / path).write_text(content)
+                if isinstance(content, Path):
+                    (work / path).symlink_to(content)
+                else:
+                    (work / path).write_text(content)
             git(work, "add", "--all", "--force")
             git(work, "commit", "--quiet", "--message", "Begin")
             for branch in branches:

@@ -25,6 +25,7 @@ T = TypeVar("T")
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 REVISIONS = [script.revision for script in migration.script_directory().walk_revisions()][::-1]
 TABLES = {
+    "condensation",
     "owner",
     "conversation",
     "event",

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from sqlmodel import SQLModel
 
 from app.models import (
+    condensation,
     conversation,
     event,
     git_repository,
@@ -27,6 +28,7 @@ from app.models.database import Database
 
 METADATA = SQLModel.metadata
 TABLES = (
+    condensation,
     conversation,
     event,
     git_repository,

@@ -121,6 +121,10 @@ class LLM(Protocol):
         """
         ...
 
+    async def context_tokens(self, model_name: str, base_url: str | None) -> int | None:
+        """How many tokens the model takes in, where that is known."""
+        ...
+
     async def requires_api_key(self, model_name: str, base_url: str | None) -> bool:
         """Whether a call without a key can't succeed. Raises ``InvalidInput`` as ``validate`` does."""
         ...

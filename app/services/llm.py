@@ -66,6 +66,15 @@ class LiteLLM(LLM):
     async def validate(self, model_name: str, base_url: str | None) -> None:
         _route(await self._library(), model_name, base_url)
 
+    async def context_tokens(self, model_name: str, base_url: str | None) -> int | None:
+        litellm = await self._library()
+        name = _route(litellm, model_name, base_url).name
+        # The table itself: the library's own lookup asks some providers over the network.
+        table = cast("Mapping[str, Mapping[str, object]]", litellm.model_cost)
+        known = table.get(name) or table.get(name.partition("/")[2]) or {}
+        tokens = known.get("max_input_tokens")
+        return tokens if isinstance(tokens, int) else None
+
     async def requires_api_key(self, model_name: str, base_url: str | None) -> bool:
         litellm = await self._library()
         return _requires_api_key(litellm, _route(litellm, model_name, base_url), base_url)

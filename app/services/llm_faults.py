@@ -37,6 +37,14 @@ _CREDIT_WORDS = (
 _QUOTA_WORDS = "exceeded your current quota"
 _RETRY_WORDS = re.compile(r"(?:retry in|try again in|retryDelay\W{1,6})\s*(\d+(?:\.\d+)?)\s*(ms|s)", re.IGNORECASE)
 _POLICY_WORDS = ("content_policy_violation", "content_filter", "content management policy", "safety system")
+_LENGTH_WORDS = (
+    "context_length_exceeded",
+    "maximum context length",
+    "context window",
+    "prompt is too long",
+    "input is too long",
+    "too many input tokens",
+)
 _LIBRARY_PREFIX = re.compile(r"^\s*(?:litellm\.)?\w*(?:Error|Exception)(?:\s+\w+Error)?\s*(?::|-)\s*")
 _LIBRARY_TAIL = re.compile(r"\s*(?:Traceback \(most recent|This looks like a bug in|Received Model Group).*", re.DOTALL)
 
@@ -79,6 +87,7 @@ def fault_of(error: BaseException, *, secret: str | None) -> Fault:
         code=code,
         rate_limited=limited,
         retry_after_seconds=retry_after if limited else None,
+        too_long=_is_client_error(status) and _is_too_long(kinds, words),
     )
     return Fault(failure, is_transient=transient)
 
@@ -114,6 +123,10 @@ def _meaning(status: int | None, kinds: frozenset[str], words: str, *, waits: bo
     if _is_client_error(status):
         return ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR, "The model's provider rejected the request.", False
     return ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR, "The model's server failed.", True
+
+
+def _is_too_long(kinds: frozenset[str], words: str) -> bool:
+    return "ContextWindowExceededError" in kinds or any(word in words for word in _LENGTH_WORDS)
 
 
 def _is_client_error(status: int | None) -> bool:

@@ -16,9 +16,9 @@ INSTRUCTIONS = (
 INTERRUPTED = "The call was interrupted before it had a result."
 
 
-def messages(events: Sequence[Event]) -> list[ChatMessage]:
-    """The dialogue in an LLM's terms. ``events`` are ordered by run and sequence."""
-    history = _History()
+def messages(events: Sequence[Event], instructions: str = INSTRUCTIONS) -> list[ChatMessage]:
+    """The dialogue in an LLM's terms, behind the instructions. ``events`` are ordered by run and sequence."""
+    history = _History(instructions)
     for event in events:
         match decode_body(event):
             case ToolCallBody() as body:
@@ -39,8 +39,8 @@ class _History:
     Providers refuse a call without a result: an interrupted one gets a result that says so.
     """
 
-    def __init__(self) -> None:
-        self._messages = [ChatMessage(Role.SYSTEM, INSTRUCTIONS)]
+    def __init__(self, instructions: str) -> None:
+        self._messages = [ChatMessage(Role.SYSTEM, instructions)]
         self._asked: list[tuple[int, ToolCallBody]] = []
         self._open: dict[int, str] = {}
 

@@ -29,9 +29,12 @@ from app.models.event import (
 from app.models.settings import Settings
 from app.services.agent.answer_stream import AnswerStream
 from app.services.agent.calls import CallRunner
-from app.services.agent.history import is_answered, messages, unanswered_calls
+from app.services.agent.condensation import Condenser
+from app.services.agent.history import is_answered, unanswered_calls
+from app.services.agent.instructions import InstructionService
 from app.services.agent.replay import ReplayPlayer
 from app.services.agent.run_log import RunEnded, RunLog
+from app.services.agent.stuck import stuck
 from app.services.agent.tools import Toolbox, parse_arguments
 from app.services.chat import LLM, Completion, Model
 from app.services.clock import Clock
@@ -80,6 +83,8 @@ class AgentLoop:
         self._settings = settings
         self._workspace = workspace
         self._toolbox = toolbox
+        self._instructions = InstructionService(database, workspace, toolbox)
+        self._condenser = Condenser(config, database, llm)
         self._calls = CallRunner(database, wakeups, settings, toolbox)
         self._replay = ReplayPlayer(database)
 
@@ -148,10 +153,11 @@ class AgentLoop:
             await self._calls.run(run_log, conversation, *calls[0])
             return Outcome.CONTINUE
         settings, model = await self._settings.model(conversation.owner_id)
-        problem = _limit_reached(conversation, events, settings)
+        problem = _limit_reached(conversation, events, settings) or stuck(events)
         if problem is not None:
             return await self._finish(run_log, problem=problem)
-        return await self._ask(run_log, conversation, model)
+        instructions = await self._instructions.get(conversation, settings.max_iterations)
+        return await self._ask(run_log, conversation, model, instructions)
 
     async def _prepare(self, run_log: RunLog, conversation: Conversation, events: Sequence[Event]) -> Outcome:
         said = {body.text for event in events if isinstance(body := decode_body(event), MessageBody)}
@@ -184,7 +190,7 @@ class AgentLoop:
             raise
         return Outcome.CONTINUE
 
-    async def _ask(self, run_log: RunLog, conversation: Conversation, model: Model) -> Outcome:
+    async def _ask(self, run_log: RunLog, conversation: Conversation, model: Model, instructions: str) -> Outcome:
         is_ready = self._llm.is_ready
         if not is_ready:
             await run_log.set_state(AgentState.LOADING)
@@ -192,23 +198,31 @@ class AgentLoop:
         if not is_ready or conversation.agent_state != AgentState.RUNNING:
             await run_log.set_state(AgentState.RUNNING)
         redactor = Redactor(await self._settings.secrets(conversation.owner_id))
-        history = messages(await run_log.dialogue())
-        for attempt in range(self._config.llm_rate_limit_retries + 1):
+        tools = self._toolbox.specs
+        history = await self._condenser.history(run_log, model, instructions, tools, redactor)
+        is_shorter, attempt = False, 0
+        while True:
             stream = AnswerStream(self._wakeups, conversation.id, redactor)
             try:
-                completion = await self._llm.complete(model, history, tools=self._toolbox.specs, on_text=stream.write)
+                completion = await self._llm.complete(model, history, tools=tools, on_text=stream.write)
             except LLMFailure as failure:
                 stream.abandon()
+                if failure.too_long and not is_shorter:
+                    is_shorter = True
+                    history = await self._condenser.history(
+                        run_log, model, instructions, tools, redactor, is_too_long=True
+                    )
+                    continue
                 if not failure.rate_limited or attempt == self._config.llm_rate_limit_retries:
                     raise LLMFailure(redactor.text(failure.message), code=failure.code) from None
                 await self._wait_for_rate_limit(run_log, failure, attempt, redactor)
+                attempt += 1
                 continue
             except BaseException:
                 stream.abandon()
                 raise
             stream.close()
             return await self._record(run_log, model, completion, redactor)
-        return Outcome.CONTINUE
 
     async def _wait_for_rate_limit(
         self, run_log: RunLog, failure: LLMFailure, attempt: int, redactor: Redactor

@@ -172,10 +172,17 @@ def append_with_usage(
     """Append events to a locked conversation's log, and add their usage to the conversation's."""
     append(session, conversation, run, events, now)
     for usage in (event.usage for event in events if event.usage is not None):
-        conversation.llm_model = usage.llm_model
-        conversation.prompt_tokens += usage.prompt_tokens
-        conversation.completion_tokens += usage.completion_tokens
-        if usage.cost_usd is None:
-            conversation.is_cost_known = False
-        else:
-            conversation.cost_usd += usage.cost_usd
+        add_usage(conversation, usage.llm_model, usage.prompt_tokens, usage.completion_tokens, usage.cost_usd)
+
+
+def add_usage(
+    conversation: Conversation, llm_model: str, prompt_tokens: int, completion_tokens: int, cost_usd: float | None
+) -> None:
+    """Add what one LLM call took to a locked conversation."""
+    conversation.llm_model = llm_model
+    conversation.prompt_tokens += prompt_tokens
+    conversation.completion_tokens += completion_tokens
+    if cost_usd is None:
+        conversation.is_cost_known = False
+    else:
+        conversation.cost_usd += cost_usd

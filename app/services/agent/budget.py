@@ -1,0 +1,51 @@
+"""How much of a model's context messages take, and how they are made shorter."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from app.services.chat import ChatMessage, Role
+
+# An estimate on the safe side for English and code: tokenizers differ, and counting with each costs more than it gives.
+CHARACTERS_PER_TOKEN = 3.5
+IMAGE_TOKENS = 1500
+MESSAGE_TOKENS = 4
+# The last outputs are what the agent works with.
+KEPT_OUTPUTS = 4
+OUTPUT_CHARACTERS = 2000
+
+
+def tokens(messages: Sequence[ChatMessage]) -> int:
+    """About how many tokens messages take."""
+    return sum(
+        MESSAGE_TOKENS
+        + text_tokens(message.text)
+        + IMAGE_TOKENS * len(message.image_urls)
+        + sum(text_tokens(call.name + call.arguments) for call in message.tool_calls)
+        for message in messages
+    )
+
+
+def text_tokens(text: str) -> int:
+    """About how many tokens a text takes."""
+    return int(len(text) / CHARACTERS_PER_TOKEN) + 1
+
+
+def shortened(messages: Sequence[ChatMessage], limit: int | None = None) -> list[ChatMessage]:
+    """The messages with older tool outputs cut to 2,000 characters; with ``limit``, all texts so that they fit it."""
+    outputs = [number for number, message in enumerate(messages) if message.role is Role.TOOL]
+    older = set(outputs[:-KEPT_OUTPUTS])
+    cut = [_cut(message, OUTPUT_CHARACTERS) if number in older else message for number, message in enumerate(messages)]
+    room = OUTPUT_CHARACTERS * 8
+    while limit is not None and tokens(cut) > limit and room >= OUTPUT_CHARACTERS // 8:
+        cut = [_cut(message, room) for message in cut]
+        room //= 2
+    return cut
+
+
+def _cut(message: ChatMessage, length: int) -> ChatMessage:
+    text = message.text
+    if len(text) <= length:
+        return message
+    left_out = len(text) - length
+    half = length // 2
+    return replace(message, text=f"{text[:half]}\n[… {left_out} characters are left out here …]\n{text[-half:]}")
