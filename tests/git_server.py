@@ -50,12 +50,14 @@ def git(directory: Path, *arguments: str) -> str:
 class GitServer:
     """Serves the bare repositories below ``root``.
 
-    ``redirect_to`` answers every request with a redirect there; while ``gate`` is cleared, answers wait for it.
+    ``token`` is the password. ``redirect_to`` answers every request with a redirect there; while ``gate`` is cleared,
+    answers wait for it.
     """
 
     root: Path
     port: int = 0
     requests: list[str] = field(default_factory=list[str])
+    token: str = TOKEN
     is_public: bool = False
     redirect_to: str | None = None
     gate: threading.Event = field(default_factory=threading.Event)
@@ -132,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.git_server
         server.requests.append(f"{self.command} {self.path}")
         server.gate.wait(GIT_SECONDS)
-        wanted = "Basic " + base64.b64encode(f"{USER}:{TOKEN}".encode()).decode()
+        wanted = "Basic " + base64.b64encode(f"{USER}:{server.token}".encode()).decode()
         if server.redirect_to is not None:
             self.send_response(302)
             self.send_header("Location", server.redirect_to + self.path)
