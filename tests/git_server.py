@@ -1,6 +1,10 @@
-"""A real git server for tests: smart HTTP by ``git http-backend`` on 127.0.0.1, behind a password."""
+"""A real git server for tests: smart HTTP by ``git http-backend`` on 127.0.0.1, behind a password.
+
+It also answers as much of GitHub's API as leads to its repositories, so that a server needs no more than its address.
+"""
 
 import base64
+import json
 import os
 import subprocess
 import threading
@@ -18,6 +22,7 @@ from app.services.git.base import CloneSource
 
 USER = "x-access-token"
 TOKEN = "token-of-a-test-0123456789"
+API = "/api/v3"
 GIT_SECONDS = 30
 # Nothing of the machine's own configuration.
 ENVIRONMENT = {
@@ -61,6 +66,11 @@ class GitServer:
     is_public: bool = False
     redirect_to: str | None = None
     gate: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def host(self) -> str:
+        """As ``setProviderToken`` names it."""
+        return f"127.0.0.1:{self.port}"
 
     @property
     def origin(self) -> str:
@@ -118,6 +128,11 @@ def git_server(root: Path) -> Generator[GitServer]:
         thread.join(GIT_SECONDS)
 
 
+def _described(number: int, name: str) -> dict[str, object]:
+    """A repository as GitHub describes it."""
+    return {"id": number, "full_name": name, "private": True, "default_branch": "main"}
+
+
 class _Handler(BaseHTTPRequestHandler):
     git_server: GitServer
 
@@ -132,6 +147,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         server = self.git_server
+        if self.path.startswith(API):
+            self._answer_api(urlsplit(self.path).path.removeprefix(API))
+            return
         server.requests.append(f"{self.command} {self.path}")
         server.gate.wait(GIT_SECONDS)
         wanted = "Basic " + base64.b64encode(f"{USER}:{server.token}".encode()).decode()
@@ -145,6 +163,24 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
         else:
             self._serve()
+
+    def _answer_api(self, path: str) -> None:
+        server = self.git_server
+        names = [bare.relative_to(server.root).as_posix().removesuffix(".git") for bare in server.root.glob("*/*.git")]
+        known = [_described(number, name) for number, name in enumerate(sorted(names), 1)]
+        answers: dict[str, object] = {"/user": {"login": "ada"}, "/user/repos": known}
+        for found in known:
+            answers[f"/repos/{found['full_name']}"] = found
+            for branch in git(server.root / f"{found['full_name']}.git", "branch", "--format=%(refname:short)").split():
+                shown = {"name": branch, "commit": {"sha": "0" * 40}, "protected": False}
+                answers[f"/repos/{found['full_name']}/branches/{branch}"] = shown
+        is_refused = not server.is_public and self.headers.get("Authorization") != f"Bearer {server.token}"
+        content = json.dumps(answers.get(path, {"message": "Not Found"})).encode()
+        self.send_response(401 if is_refused else 200 if path in answers else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def _serve(self) -> None:
         url = urlsplit(self.path)

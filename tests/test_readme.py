@@ -1,16 +1,32 @@
 """The README's tour, step by step, and the names it mentions."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import steps
 from tests.client import Client
+from tests.git_server import TOKEN, GitServer, git_server
+from tests.server import RunningServer, running_server
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 TOUR = re.findall(r"```graphql\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def git_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    with git_server(tmp_path_factory.mktemp("served")) as started:
+        started.add({"README.md": "An engine.\n"})
+        yield started
+
+
+@pytest.fixture(scope="module")
+def server(data_dir: Path, git_host: GitServer) -> Iterator[RunningServer]:
+    with running_server(data_dir, git_private_hosts=git_host.origin) as started:
+        yield started
 
 
 def step(name: str) -> str:
@@ -58,11 +74,30 @@ async def test_the_tour_works_as_it_is_written(client: Client) -> None:
     assert deleted == {"deletedConversationId": conversation_id, "userErrors": []}
 
 
+async def test_the_tour_of_a_repository_works_as_it_is_written(client: Client, git_host: GitServer) -> None:
+    await client.execute(step("SaveSettings"))
+    stored = await client.execute(step("StoreToken"), token=TOKEN, host=git_host.host)
+    assert stored["setProviderToken"] == {
+        "providerAccount": {"login": "ada", "host": git_host.host, "tokenSet": True},
+        "userErrors": [],
+    }
+    [found] = (await client.execute(step("Repositories")))["repositories"]["nodes"]
+    assert (found["nameWithOwner"], found["defaultBranch"]) == ("ada/engine", {"name": "main"})
+    created = (await client.execute(step("Work"), repository=found["id"]))["createConversation"]
+    assert created["userErrors"] == []
+    assert created["conversation"]["repository"] == {"nameWithOwner": "ada/engine"}
+    conversation_id = created["conversation"]["id"]
+    async with client.subscribe(step("WatchCommands"), id=conversation_id) as commands:
+        await steps.until_waiting(client, conversation_id)
+        assert await commands.is_silent()
+    assert ("ENVIRONMENT", "The workspace is ready.") in await steps.said(client, conversation_id)
+
+
 def test_the_tour_has_a_step_for_every_operation() -> None:
-    assert len(TOUR) == 11
+    assert len(TOUR) == 15
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+@pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", README))
 def test_every_file_that_the_readme_links_to_is_there(path: str) -> None:
     assert (ROOT / path).exists()
 
