@@ -1,12 +1,10 @@
 """Finding conversations: pages, filters, orders, and what a page costs."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import update
 from sqlmodel import col
 
 from app.models.conversation import Conversation
@@ -14,27 +12,10 @@ from tests import documents, steps
 from tests.client import Client, RequestFailed
 from tests.scripted_llm import ScriptedLLM
 from tests.server import RunningServer
+from tests.statements import counted
 
 JSON = dict[str, Any]
 TITLES = ["Straße", "alpha", "Beta", "100%", "under_score", "ÄRGER", "gamma"]
-
-
-@contextmanager
-def counted(server: RunningServer) -> Generator[list[str]]:
-    """The statements that requests read with meanwhile; what the background reads is not theirs."""
-    statements: list[str] = []
-    before = server.requests
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if not statement.startswith("BEGIN") and server.works_for_request_after(before):
-            statements.append(statement)
-
-    engine = server.house.database.reader.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 async def search(client: Client, **arguments: object) -> JSON:
