@@ -42,6 +42,7 @@ class FakeGitProvider:
     found: list[RemoteRepository] = field(default_factory=list[RemoteRepository])
     names: list[str] = field(default_factory=lambda: ["main", "next"])
     clone_url: str | None = None
+    owner: str = "ada"
     is_down: bool = False
     retry_at: datetime | None = None
     calls: list[str] = field(default_factory=list[str])
@@ -59,7 +60,7 @@ class FakeGitProvider:
 
     async def login(self, access: Access) -> str:
         self._call("login", access)
-        return "ada"
+        return self.owner
 
     async def repositories(
         self, access: Access, *, query: str | None, sort: RepositorySort, first: int, after: str | None

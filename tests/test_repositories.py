@@ -1,6 +1,8 @@
 """Repositories and branches: asked of their provider, kept as it told of them."""
 
+import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +14,7 @@ from tests import documents, steps
 from tests.client import Client
 from tests.fake_git import OTHER_HOST, TOKEN, FakeGitProvider, repository
 from tests.server import RunningServer, running_server
+from tests.statements import counted
 
 JSON = dict[str, Any]
 MAX_CALLS = 8
@@ -183,6 +186,76 @@ async def test_default_branches_of_a_list_cost_a_call_each_and_none_when_they_we
     provider.calls.clear()
     await ada.execute(query)
     assert len(provider.calls) == 6
+
+
+async def test_a_default_branch_is_asked_for_whatever_selects_more_than_its_name(
+    ada: Client, provider: FakeGitProvider
+) -> None:
+    query = """{ repositories(provider: GITHUB, first: 1) { nodes { ...Name ...More defaultBranch { name } } } }
+    fragment Name on Repository { defaultBranch { name } }
+    fragment More on Repository { defaultBranch { id commitSha isProtected } }"""
+    [node] = (await ada.execute(query))["repositories"]["nodes"]
+    branch = node["defaultBranch"]
+    assert (branch["name"], branch["commitSha"], branch["isProtected"]) == ("main", f"{4:040x}", True)
+    assert provider.calls == ["repositories", "branch"]
+    assert (await ada.execute(NODE, id=branch["id"]))["node"]["name"] == "main"
+
+
+async def test_default_branches_cost_the_same_statements_for_any_number_and_a_call_for_each_repository(
+    ada: Client, provider: FakeGitProvider, server: RunningServer
+) -> None:
+    seen = [node["id"] for node in (await search(ada))["nodes"]]
+    query = "query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Repository { defaultBranch { commitSha } } } }"
+    # On PostgreSQL the two statements that write are counted too.
+    wanted = 4 if server.house.database.is_sqlite else 6
+    costs: list[tuple[int, int]] = []
+    for ids in (seen[:1] * 20, seen[1:]):
+        provider.calls.clear()
+        with counted(server) as statements:
+            nodes = (await ada.execute(query, ids=ids))["nodes"]
+        assert [node["defaultBranch"]["commitSha"] for node in nodes] == [f"{4:040x}"] * len(ids)
+        costs.append((len(provider.calls), len(statements)))
+    assert costs == [(1, wanted), (4, wanted)]
+
+
+async def test_a_page_that_is_asked_for_many_times_at_once_is_kept_once(client: Client) -> None:
+    query = """{ repositories(provider: GITHUB, query: "engine") { nodes { id branches { nodes { id } } } } }"""
+    pages = [page["repositories"]["nodes"] for page in await asyncio.gather(*(client.execute(query) for _ in range(8)))]
+    assert len(pages[0]) == 5
+    assert [len(node["branches"]["nodes"]) for node in pages[0]] == [2] * 5
+    assert pages == [pages[0]] * 8
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"external_id": "9" * 201},
+        {"name_with_owner": "ada/" + "x" * 397},
+        {"name_with_owner": "ada/\x00"},
+        {"url": "https://git.example.com/" + "x" * 2000},
+        {"clone_url": "https://git.example.com/" + "x" * 2000},
+        {"default_branch_name": "x" * 256},
+    ],
+)
+async def test_a_host_that_answers_what_cannot_be_kept_is_of_no_use(
+    ada: Client, provider: FakeGitProvider, seen: JSON
+) -> None:
+    provider.found = [repository(0), replace(repository(1), **seen)]
+    data, error = await refused(ada, LIST)
+    assert (data, error["extensions"]["code"]) == ({"repositories": None}, "GIT_PROVIDER_UNAVAILABLE")
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "a\x00b", "\ud800"])
+async def test_a_branch_that_cannot_be_kept_costs_the_list_alone(
+    ada: Client, provider: FakeGitProvider, name: str
+) -> None:
+    provider.names = ["main", name]
+    query = """{ repository(provider: GITHUB, nameWithOwner: "ada/engine-0") {
+      nameWithOwner branches { nodes { name } }
+    } }"""
+    data, error = await refused(ada, query)
+    assert data == {"repository": {"nameWithOwner": "ada/engine-0", "branches": None}}
+    assert error["extensions"]["code"] == "GIT_PROVIDER_UNAVAILABLE"
 
 
 async def test_a_request_cannot_cause_more_calls_than_the_limit(ada: Client, provider: FakeGitProvider) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Annotated
 from uuid import UUID
 
@@ -64,7 +65,8 @@ class Repository(Node):
         name = self.row.default_branch_name
         if name is None:
             return None
-        if _selected(info.selected_fields[0].selections) <= NAME_ONLY:
+        # A field that is selected in several places, as by fragments, is resolved once for all of them.
+        if _selected(chain.from_iterable(field.selections for field in info.selected_fields)) <= NAME_ONLY:
             # The name is known; what else there is has to be asked of the provider.
             unread = models.GitBranch(
                 repository_id=self.row.id, name=name, commit_sha="", is_protected=False, seen_at=datetime.now(UTC)

@@ -12,6 +12,7 @@ from app.models.database import Database
 from app.models.owner import OwnerRepository
 from app.models.provider_account import ProviderAccount, ProviderAccountRepository, ProviderType
 from app.services.clock import Clock
+from app.services.git.answer import check_text
 from app.services.git.base import Access, GitProvider
 from app.services.secrets import SecretBox, SecretUnreadable
 
@@ -53,6 +54,7 @@ class ProviderAccountService:
             raise InvalidInput("The token is blank.", path=("token",))
         host = await _checked_host(provider, command.host)
         login = await provider.login(Access(host, token))
+        check_text(command.provider, login, LOGIN_MAX_LENGTH)
         now = self._clock()
         encrypted = self._secret_box.encrypt(token, context=_context(owner_id, command.provider))
         async with self._database.write() as session:
@@ -64,14 +66,14 @@ class ProviderAccountService:
                 account = ProviderAccount(
                     owner_id=owner_id,
                     provider=command.provider,
-                    login=login[:LOGIN_MAX_LENGTH],
+                    login=login,
                     token_encrypted=encrypted,
                     created_at=now,
                     updated_at=now,
                 )
                 repository.add(account)
             account.host = host
-            account.login = login[:LOGIN_MAX_LENGTH]
+            account.login = login
             account.token_encrypted = encrypted
             account.updated_at = now
         log.info("provider_account.token_set", provider=command.provider)
@@ -105,6 +107,11 @@ class ProviderAccountService:
         """
         async with self._database.read() as session:
             account = await ProviderAccountRepository(session).get(owner_id, provider)
+        return self.access_of([account] if account is not None else [], provider)
+
+    def access_of(self, accounts: Sequence[ProviderAccount], provider: ProviderType) -> Access:
+        """As ``access``, of an owner whose accounts were read already."""
+        account = next((found for found in accounts if found.provider == provider), None)
         return Access() if account is None else Access(account.host, self._token(account))
 
     async def secrets(self, owner_id: str) -> list[SecretStr]:

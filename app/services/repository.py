@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -11,8 +11,9 @@ from app.errors import AppError, GitProviderAuthentication, InvalidInput, NotFou
 from app.models.database import Database
 from app.models.git_repository import BRANCH_NAME_MAX_LENGTH, GitBranch, GitRepository, GitRepositoryRepository
 from app.models.owner import OwnerRepository
-from app.models.provider_account import ProviderType
+from app.models.provider_account import ProviderAccount, ProviderType
 from app.services.clock import Clock
+from app.services.git.answer import check_branch, check_repository
 from app.services.git.base import (
     Access,
     CloneSource,
@@ -152,26 +153,25 @@ class RepositoryService:
         """
         async with self._database.read() as session:
             rows = GitRepositoryRepository(session)
-            repositories = await rows.get_many(owner_id, ids)
-            keys = [(row.id, row.default_branch_name) for row in repositories if row and row.default_branch_name]
-            known = await rows.branches([(row_id, name or "") for row_id, name in keys])
+            # A list of conversations names one repository many times.
+            found = await rows.get_many(owner_id, list(dict.fromkeys(ids)))
+            repositories = {row.id: row for row in found if row is not None and row.default_branch_name is not None}
+            known = await rows.branches([(row.id, row.default_branch_name or "") for row in repositories.values()])
         fresh = self._clock() - FRESH
-        asked = await asyncio.gather(
-            *(
-                self._default_branch(row, known.get((row.id, row.default_branch_name)), fresh, calls)
-                if row is not None and row.default_branch_name is not None
-                else _nothing()
-                for row in repositories
-            )
-        )
-        news = [found for found in asked if isinstance(found, GitBranch) and found not in known.values()]
-        async with self._database.write() as session:
-            saved = await GitRepositoryRepository(session).save_branches(news)
-        by_key = {(row.repository_id, row.name): row for row in saved}
-        return [
-            by_key.get((found.repository_id, found.name), found) if isinstance(found, GitBranch) else found
-            for found in asked
-        ]
+        branches: dict[UUID, GitBranch | AppError | None] = {
+            row.repository_id: row for row in known.values() if row.seen_at >= fresh
+        }
+        stale = [row for row in repositories.values() if row.id not in branches]
+        if stale:
+            accounts = await self._accounts.search(owner_id)
+            asked = await asyncio.gather(*(self._default_branch(row, accounts, calls) for row in stale))
+            branches |= {row.id: answer for row, answer in zip(stale, asked, strict=True)}
+        news = [answer for row in stale if isinstance(answer := branches[row.id], GitBranch)]
+        if news:
+            async with self._database.write() as session:
+                saved = await GitRepositoryRepository(session).save_branches(news)
+            branches |= {row.repository_id: row for row in saved}
+        return [branches.get(repository_id) for repository_id in ids]
 
     async def choose(
         self, owner_id: str, choice: RepositoryChoice, branch_name: str | None
@@ -220,29 +220,32 @@ class RepositoryService:
     async def _asked(self, repository: GitRepository) -> tuple[GitProvider, Access]:
         """The provider of a repository, and how its owner asks it: with the token only where it is that host's."""
         kind = ProviderType(repository.provider)
-        provider = self._providers[kind]
-        access = await self._accounts.access(repository.owner_id, kind)
+        return self._asked_with(repository, await self._accounts.access(repository.owner_id, kind))
+
+    def _asked_with(self, repository: GitRepository, access: Access) -> tuple[GitProvider, Access]:
+        provider = self._providers[ProviderType(repository.provider)]
         if provider.host(access) != repository.host:
             host = None if provider.host(Access()) == repository.host else repository.host
             access = Access(host)
         return provider, access
 
     async def _default_branch(
-        self, repository: GitRepository, known: GitBranch | None, fresh: datetime, calls: CallBudget
+        self, repository: GitRepository, accounts: Sequence[ProviderAccount], calls: CallBudget
     ) -> GitBranch | AppError | None:
-        if known is not None and known.seen_at >= fresh:
-            return known
         try:
-            provider, access = await self._asked(repository)
+            access = self._accounts.access_of(accounts, ProviderType(repository.provider))
+            provider, access = self._asked_with(repository, access)
             async with calls.call():
                 found = await provider.branch(access, repository.name_with_owner, repository.default_branch_name or "")
+            return self._branch(repository, found) if found is not None else None
         except AppError as error:
             return error
-        return self._branch(repository, found) if found is not None else None
 
     async def _save(
         self, owner_id: str, provider: GitProvider, access: Access, found: list[RemoteRepository]
     ) -> list[GitRepository]:
+        for seen in found:
+            check_repository(provider.type, seen)
         now = self._clock()
         rows = [
             GitRepository(
@@ -264,6 +267,7 @@ class RepositoryService:
             return await GitRepositoryRepository(session).save(rows)
 
     def _branch(self, repository: GitRepository, seen: RemoteBranch) -> GitBranch:
+        check_branch(ProviderType(repository.provider), seen)
         return GitBranch(
             repository_id=repository.id,
             name=seen.name,
@@ -271,10 +275,6 @@ class RepositoryService:
             is_protected=seen.is_protected,
             seen_at=self._clock(),
         )
-
-
-async def _nothing() -> None:
-    return None
 
 
 def _page(found: RemotePage[RemoteRepository] | RemotePage[RemoteBranch], rows: list[T]) -> Page[T]:

@@ -1,0 +1,41 @@
+"""What a git host tells is kept only where the database can keep it: a caller may name a host that answers anything."""
+
+from app.errors import GitProviderUnavailable, InvalidInput
+from app.models.git_repository import BRANCH_NAME_MAX_LENGTH, NAME_WITH_OWNER_MAX_LENGTH
+from app.models.provider_account import ProviderType
+from app.services.git.base import RemoteBranch, RemoteRepository
+from app.services.message import check_storable
+
+EXTERNAL_ID_MAX_LENGTH = 200
+URL_MAX_LENGTH = 2000
+COMMIT_SHA_MAX_LENGTH = 64
+
+
+def check_repository(provider: ProviderType, seen: RemoteRepository) -> None:
+    """Raise GitProviderUnavailable for a repository that can't be kept."""
+    check_text(provider, seen.external_id, EXTERNAL_ID_MAX_LENGTH)
+    check_text(provider, seen.name_with_owner, NAME_WITH_OWNER_MAX_LENGTH)
+    check_text(provider, seen.url, URL_MAX_LENGTH)
+    check_text(provider, seen.clone_url, URL_MAX_LENGTH)
+    check_text(provider, seen.default_branch_name or "", BRANCH_NAME_MAX_LENGTH)
+
+
+def check_branch(provider: ProviderType, seen: RemoteBranch) -> None:
+    """Raise GitProviderUnavailable for a branch that can't be kept."""
+    check_text(provider, seen.name, BRANCH_NAME_MAX_LENGTH)
+    check_text(provider, seen.commit_sha, COMMIT_SHA_MAX_LENGTH)
+
+
+def check_text(provider: ProviderType, text: str, max_length: int) -> None:
+    """Raise GitProviderUnavailable for a text that is too long, or that no database keeps."""
+    try:
+        check_storable(text)
+    except InvalidInput:
+        raise _nonsense(provider) from None
+    if len(text) > max_length:
+        raise _nonsense(provider)
+
+
+def _nonsense(provider: ProviderType) -> GitProviderUnavailable:
+    message = f"{provider} can't be used now. It answers what its API does not document."
+    return GitProviderUnavailable(message, provider=provider)
