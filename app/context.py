@@ -56,6 +56,9 @@ class Context:
         self.provider_accounts = DataLoader[UUID, ProviderAccount | None](
             self._provider_accounts, max_batch_size=MAX_BATCH, cache=False
         )
+        self.owned_accounts = DataLoader[str, list[ProviderAccount]](
+            self._owned_accounts, max_batch_size=MAX_BATCH, cache=False
+        )
         self.repositories = DataLoader[UUID, GitRepository | None](
             self._repositories, max_batch_size=MAX_BATCH, cache=False
         )
@@ -87,6 +90,10 @@ class Context:
 
     async def _provider_accounts(self, ids: list[UUID]) -> list[ProviderAccount | None]:
         return await self.services.provider_account.get_many(self.owner_id, ids)
+
+    async def _owned_accounts(self, owner_ids: list[str]) -> list[list[ProviderAccount]]:
+        found = await self.services.provider_account.search(self.owner_id)
+        return [found if owner_id == self.owner_id else [] for owner_id in owner_ids]
 
     async def _repositories(self, ids: list[UUID]) -> list[GitRepository | None]:
         return await self.services.repository.get_many(self.owner_id, ids)

@@ -1,6 +1,7 @@
 """Tokens for git providers: asked about before they are stored, never shown."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from tests import documents, steps
 from tests.client import Client, RequestFailed
 from tests.fake_git import OTHER_HOST, PUBLIC_HOST, TOKEN, FakeGitProvider
 from tests.server import RunningServer, running_server
+from tests.statements import counted
 
 JSON = dict[str, Any]
 ACCOUNTS = "{ settings { providerAccounts { id provider host login tokenSet } } }"
@@ -31,6 +33,8 @@ def server(data_dir: Path, database_url: str, provider: FakeGitProvider) -> Iter
 @pytest.fixture(autouse=True)
 def provider_at_work(provider: FakeGitProvider) -> None:
     provider.is_down = False
+    provider.retry_at = None
+    provider.owner = "ada"
     provider.calls.clear()
 
 
@@ -89,6 +93,34 @@ async def test_a_provider_that_is_down_is_said(client: Client, provider: FakeGit
     [error] = (await set_token(client))["userErrors"]
     assert (error["__typename"], error["code"]) == ("GitProviderUnavailableError", "GIT_PROVIDER_UNAVAILABLE")
     assert await accounts(client) == []
+
+
+async def test_a_rate_limit_is_said_with_its_end(client: Client, provider: FakeGitProvider) -> None:
+    provider.is_down, provider.retry_at = True, datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC)
+    document = """mutation ($input: SetProviderTokenInput!) { setProviderToken(input: $input) {
+      userErrors { ... on GitProviderUnavailableError { provider retryAt } }
+    } }"""
+    answer = (await client.execute(document, input={"provider": "GITHUB", "token": TOKEN}))["setProviderToken"]
+    assert answer["userErrors"] == [{"provider": "GITHUB", "retryAt": "2031-02-03T04:05:06+00:00"}]
+
+
+@pytest.mark.parametrize("owner", ["x" * 201, "a\x00b"])
+async def test_a_login_that_cannot_be_kept_is_not(client: Client, provider: FakeGitProvider, owner: str) -> None:
+    await steps.save_settings(client)
+    provider.owner = owner
+    [error] = (await set_token(client))["userErrors"]
+    assert error["code"] == "GIT_PROVIDER_UNAVAILABLE"
+    assert await accounts(client) == []
+
+
+async def test_accounts_of_settings_that_are_named_often_are_read_once(client: Client, server: RunningServer) -> None:
+    settings = await steps.save_settings(client)
+    await set_token(client)
+    query = "query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Settings { providerAccounts { login } } } }"
+    with counted(server) as statements:
+        nodes = (await client.execute(query, ids=[settings["id"]] * 100))["nodes"]
+    assert nodes == [{"providerAccounts": [{"login": "ada"}]}] * 100
+    assert len(statements) == 2
 
 
 @pytest.mark.parametrize(

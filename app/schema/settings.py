@@ -36,7 +36,7 @@ class Settings(Node):
     @strawberry.field(description="The git providers the caller stored a token for.")
     async def provider_accounts(self, info: Info) -> list[ProviderAccount]:
         context = info.context
-        rows = await context.services.provider_account.search(context.owner_id)
+        rows = await context.owned_accounts.load(context.owner_id)
         return [provider_account.convert(row) for row in rows]
 
 
