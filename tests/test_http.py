@@ -76,6 +76,7 @@ async def test_a_query_is_answered_as_json(http: httpx.AsyncClient) -> None:
         (b'{"query": "{ __typename }", "variables": "{}"}', "`variables`"),
         (b'{"query": "{ __typename }", "operationName": 5}', "`operationName`"),
         (b'{"query": "{ __typename }", "extensions": 5}', "`extensions`"),
+        (b'{"query": "{ __typename }", "extensions": "{}"}', "`extensions`"),
     ],
 )
 async def test_a_body_that_is_no_request_is_refused(http: httpx.AsyncClient, body: bytes, said: str) -> None:
@@ -151,7 +152,7 @@ async def test_other_methods_are_refused_with_the_ones_there_are(http: httpx.Asy
 
 async def test_queries_may_be_sent_by_get(http: httpx.AsyncClient) -> None:
     query = "query Q($id: ID!) { conversation(id: $id) { id } }"
-    parameters = {"query": query, "variables": '{"id": "absent"}', "operationName": "Q"}
+    parameters = {"query": query, "variables": '{"id": "absent"}', "operationName": "Q", "extensions": "{}"}
     response = await http.get("/graphql", params=parameters)
     assert (response.status_code, response.json()) == (200, {"data": {"conversation": None}})
     head = await http.head("/graphql", params=parameters)
@@ -164,6 +165,8 @@ async def test_queries_may_be_sent_by_get(http: httpx.AsyncClient) -> None:
         ({}, "no `query`"),
         ({"query": "{ __typename }", "variables": "{"}, "not JSON"),
         ({"query": "{ __typename }", "variables": "[]"}, "an object"),
+        ({"query": "{ __typename }", "extensions": "{"}, "not JSON"),
+        ({"query": "{ __typename }", "extensions": "5"}, "an object"),
     ],
 )
 async def test_a_get_that_is_no_request_is_refused(

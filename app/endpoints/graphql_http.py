@@ -134,11 +134,11 @@ def present(error: GraphQLError) -> dict[str, Any]:
 
 def _from_query(request: Request) -> Parameters:
     given: dict[str, object] = dict(request.query_params)
-    if "variables" in given:
+    for name in ("variables", "extensions"):
         try:
-            given["variables"] = _parse_json(str(given["variables"]) or "null")
+            given[name] = _parse_json(str(given.get(name, "")) or "null")
         except (ValueError, RecursionError):
-            raise Refused(400, "`variables` is not JSON.") from None
+            raise Refused(400, f"`{name}` is not JSON.") from None
     return _checked(given)
 
 
@@ -150,7 +150,7 @@ def _checked(given: dict[str, object]) -> Parameters:
         raise Refused(400, "`variables` is an object.")
     if operation_name is not None and not isinstance(operation_name, str):
         raise Refused(400, "`operationName` is a string.")
-    if not isinstance(given.get("extensions"), dict | str | None):
+    if not isinstance(given.get("extensions"), dict | None):
         raise Refused(400, "`extensions` is an object.")
     return Parameters(query, cast("dict[str, Any] | None", variables), operation_name or None)
 
