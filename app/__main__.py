@@ -117,10 +117,12 @@ def _upgrade(_options: argparse.Namespace) -> int:
 
 def _rotate_secrets(_options: argparse.Namespace) -> int:
     from app.main import Parley
+    from app.models import migration
 
     async def rotate() -> tuple[int, int]:
         house = Parley(_config())
         try:
+            await migration.upgrade(house.database)
             return await house.services.settings.rotate_secrets()
         finally:
             await house.database.close()

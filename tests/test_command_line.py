@@ -64,6 +64,12 @@ def test_the_database_is_brought_up_to_date_and_stays_so(tmp_path: Path) -> None
     assert (tmp_path / "data" / "parley.db").is_file()
 
 
+def test_rotating_the_secrets_of_a_new_database_changes_nothing(tmp_path: Path) -> None:
+    rotated = run(tmp_path, "database", "rotate-secrets")
+    assert (rotated.returncode, rotated.stderr) == (0, "")
+    assert rotated.stdout == "Secrets encrypted with the first key now: 0.\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
