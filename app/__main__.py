@@ -27,6 +27,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, AlreadyLocked) as error:
         print(f"parley: {error}", file=sys.stderr)
         return 2
+    except _DatabaseTrouble as error:
+        print(f"parley: {error}", file=sys.stderr)
+        return 1
+
+
+class _DatabaseTrouble(Exception):
+    """The database needs the operator. The message is one line."""
+
+
+@contextlib.contextmanager
+def _database_trouble() -> Generator[None]:
+    """What the operator can mend becomes a line; what Parley did wrong stays a traceback."""
+    from app.models.database import is_outage, is_unusable, reason
+
+    try:
+        yield
+    except Exception as error:
+        if is_outage(error):
+            raise _DatabaseTrouble(f"the database can't be reached: {reason(error)}") from None
+        if is_unusable(error):
+            raise _DatabaseTrouble(f"the database can't be used: {reason(error)}") from None
+        raise
 
 
 class _Server(uvicorn.Server):
@@ -52,7 +74,6 @@ def _serve(options: argparse.Namespace) -> int:
     # The schema and the database are imported only by the commands that need them.
     from app.endpoints.websocket_protocol import WebSocketProtocol
     from app.main import Parley, create_app
-    from app.models.database import is_outage
 
     house = Parley(config)
     server = _Server(
@@ -73,7 +94,9 @@ def _serve(options: argparse.Namespace) -> int:
     )
 
     async def serve() -> None:
-        async with house.running():
+        async with contextlib.AsyncExitStack() as stack:
+            with _database_trouble():
+                await stack.enter_async_context(house.running())
             print(house.shell.describe(), flush=True)
             await server.serve()
 
@@ -85,10 +108,6 @@ def _serve(options: argparse.Namespace) -> int:
     except SystemExit:
         # uvicorn has logged why it can't listen.
         return 1
-    except Exception as error:
-        if server.started or not is_outage(error):
-            raise
-        print(f"parley: the database can't be reached: {error}", file=sys.stderr)
     return 0 if server.started else 1
 
 
@@ -110,7 +129,8 @@ def _upgrade(_options: argparse.Namespace) -> int:
         finally:
             await database.close()
 
-    asyncio.run(upgrade())
+    with _database_trouble():
+        asyncio.run(upgrade())
     print("The database is up to date.")
     return 0
 
@@ -122,12 +142,14 @@ def _rotate_secrets(_options: argparse.Namespace) -> int:
     async def rotate() -> tuple[int, int]:
         house = Parley(_config())
         try:
+            # Before the first start there are no tables.
             await migration.upgrade(house.database)
             return await house.services.settings.rotate_secrets()
         finally:
             await house.database.close()
 
-    rotated, unreadable = asyncio.run(rotate())
+    with _database_trouble():
+        rotated, unreadable = asyncio.run(rotate())
     print(f"Secrets encrypted with the first key now: {rotated}.")
     if unreadable:
         print(f"Secrets that none of the keys decrypts, to be saved again by their callers: {unreadable}.")

@@ -5,14 +5,16 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy.engine import make_url
 
 from tests.client import NO_TLS
 from tests.processes import ServerProcess
@@ -64,10 +66,9 @@ def test_the_database_is_brought_up_to_date_and_stays_so(tmp_path: Path) -> None
     assert (tmp_path / "data" / "parley.db").is_file()
 
 
-def test_rotating_the_secrets_of_a_new_database_changes_nothing(tmp_path: Path) -> None:
+def test_secrets_are_rotated_where_nothing_was_ever_stored(tmp_path: Path) -> None:
     rotated = run(tmp_path, "database", "rotate-secrets")
-    assert (rotated.returncode, rotated.stderr) == (0, "")
-    assert rotated.stdout == "Secrets encrypted with the first key now: 0.\n"
+    assert (rotated.returncode, rotated.stdout) == (0, "Secrets encrypted with the first key now: 0.\n"), rotated.stderr
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,11 @@ def test_a_wrong_command_is_told_how_it_is_used(tmp_path: Path, arguments: list[
         (["serve"], {"PARLEY_DATABASE_URL": SECRET}, "PARLEY_DATABASE_URL is no URL"),
         (["serve"], {"PARLEY_DATA_DIR": "/proc/nothing"}, "PARLEY_DATA_DIR"),
         (["database", "upgrade"], {"PARLEY_DATABASE_URL": f"mysql://u:{SECRET}@h/d"}, "PARLEY_DATABASE_URL"),
+        (
+            ["serve"],
+            {"PARLEY_DATABASE_URL": "sqlite:////proc/nothing/x.db"},
+            "PARLEY_DATABASE_URL: /proc/nothing can't be",
+        ),
         (["database", "upgrade"], {"PARLEY_LOG_LEVEL": "loud"}, "PARLEY_LOG_LEVEL"),
         (["database", "rotate-secrets"], {"PARLEY_SECRET_KEY": SECRET}, "PARLEY_SECRET_KEY"),
     ],
@@ -173,8 +179,61 @@ def test_a_port_that_is_taken_fails_with_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in failed.stderr
 
 
-def test_a_database_that_does_not_answer_fails_without_its_password(tmp_path: Path) -> None:
-    failed = run(tmp_path, "serve", "--port", "0", PARLEY_DATABASE_URL=f"postgresql://u:{SECRET}@127.0.0.1:1/d")
-    assert failed.returncode == 1
-    assert "Parley ready" not in failed.stdout
-    assert SECRET not in failed.stderr
+USES_OF_A_DATABASE = pytest.mark.parametrize(
+    "arguments", [["serve", "--port", "0"], ["database", "upgrade"], ["database", "rotate-secrets"]]
+)
+
+
+def complaint(failed: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a command that did nothing."""
+    assert (failed.returncode, failed.stdout) == (1, ""), failed.stderr
+    [line] = failed.stderr.splitlines()
+    return line
+
+
+@USES_OF_A_DATABASE
+def test_a_database_that_does_not_answer_fails_without_its_password(tmp_path: Path, arguments: list[str]) -> None:
+    line = complaint(run(tmp_path, *arguments, PARLEY_DATABASE_URL=f"postgresql://u:{SECRET}@127.0.0.1:1/d"))
+    assert line.startswith("parley: the database can't be reached: ")
+    assert SECRET not in line
+
+
+@USES_OF_A_DATABASE
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"password": SECRET}, 'password authentication failed for user "'),
+        ({"database": "absent"}, 'database "absent" does not exist'),
+    ],
+)
+def test_a_database_that_lets_nobody_in_says_why(
+    tmp_path: Path, postgres_url: str, arguments: list[str], change: dict[str, str], said: str
+) -> None:
+    url = make_url(postgres_url).set(**change).render_as_string(hide_password=False)
+    line = complaint(run(tmp_path, *arguments, PARLEY_DATABASE_URL=url))
+    assert line.startswith(f"parley: the database can't be used: {said}")
+    assert SECRET not in line
+
+
+@USES_OF_A_DATABASE
+def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "parley.db"
+    path.write_bytes(b"Something else. " * 500)
+    line = complaint(run(tmp_path, *arguments))
+    assert line == "parley: the database can't be used: file is not a database"
+    assert path.read_bytes() == b"Something else. " * 500
+
+
+@USES_OF_A_DATABASE
+def test_a_database_of_a_newer_release_is_left_to_it(tmp_path: Path, arguments: list[str]) -> None:
+    assert run(tmp_path, "database", "upgrade").returncode == 0
+    with closing(sqlite3.connect(tmp_path / "data" / "parley.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    refused = run(tmp_path, *arguments)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        "parley: The database is of a newer release: this one does not know its revision 9999. "
+        "Use that release, or another PARLEY_DATABASE_URL.\n"
+    )

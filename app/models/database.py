@@ -1,6 +1,7 @@
 """The database: one writer and many readers, on SQLite or PostgreSQL by URL alone."""
 
 import json
+import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,6 +30,9 @@ STATEMENT_TIMEOUT_SECONDS = 30.0
 # Classes of SQLSTATE: connection, transaction rolled back (deadlock), resources, and the server's own shutdown or
 # start; 55000 is a database that takes no connections for now.
 _OUTAGE_STATES = ("08", "40", "53", "57P", "55000")
+# Classes of SQLSTATE: the user is not let in, the database is not there.
+_REFUSED_STATES = ("28", "3D")
+_DAMAGED_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def database_url(config: Config) -> URL:
@@ -68,6 +72,20 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, OSError | TimeoutError | PoolTimeoutError)
 
 
+def is_unusable(error: BaseException) -> bool:
+    """Whether the database is there but can't be used until the operator mends it: not let in, none, or damaged."""
+    if not isinstance(error, DBAPIError):
+        return False
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return state.startswith(_REFUSED_STATES) or getattr(error.orig, "sqlite_errorcode", None) in _DAMAGED_CODES
+
+
+def reason(error: BaseException) -> str:
+    """What the system or the database said, on one line and without the statement."""
+    said = (error.orig.__cause__ or error.orig) if isinstance(error, DBAPIError) and error.orig else error
+    return " ".join(str(said).split()) or type(said).__name__
+
+
 class Database:
     """Sessions for use cases: ``read`` and ``write``.
 
@@ -79,7 +97,7 @@ class Database:
         self.url = url
         self.is_sqlite = url.get_backend_name() == "sqlite"
         if self.is_sqlite:
-            Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+            _make_directory(Path(url.database or "").parent)
             self.writer = _sqlite_engine(url, read_only=False)
             self.reader = _sqlite_engine(url, read_only=True)
         else:
@@ -107,6 +125,14 @@ class Database:
         await self.writer.dispose()
         if self.is_sqlite:
             await self.reader.dispose()
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"PARLEY_DATABASE_URL: {path} can't be made ({error.strerror})."
+        raise ConfigError(message) from None
 
 
 def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:

@@ -10,6 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlmodel import SQLModel
 
+from app.config import ConfigError
 from app.models import (
     condensation,
     conversation,
@@ -52,7 +53,10 @@ def script_directory() -> ScriptDirectory:
 
 
 async def upgrade(database: Database, revision: str = "head") -> None:
-    """Apply what is missing up to ``revision``, in one transaction. Nothing happens when nothing is missing."""
+    """Apply what is missing up to ``revision``, in one transaction. Nothing happens when nothing is missing.
+
+    Raises ConfigError for a database that a newer release has upgraded.
+    """
     async with database.writer.begin() as connection:
         await connection.run_sync(_upgrade, revision)
 
@@ -74,10 +78,17 @@ async def differences(database: Database) -> list[str]:
 def _upgrade(connection: Connection, revision: str) -> None:
     _lock(connection)
     config = _alembic_config()
-    if revision == "head":
-        heads = set(ScriptDirectory.from_config(config).get_heads())
-        if set(MigrationContext.configure(connection).get_current_heads()) == heads:
-            return
+    scripts = ScriptDirectory.from_config(config)
+    current = set(MigrationContext.configure(connection).get_current_heads())
+    unknown = current - {script.revision for script in scripts.walk_revisions()}
+    if unknown:
+        message = (
+            f"The database is of a newer release: this one does not know its revision {', '.join(sorted(unknown))}. "
+            "Use that release, or another PARLEY_DATABASE_URL."
+        )
+        raise ConfigError(message)
+    if revision == "head" and current == set(scripts.get_heads()):
+        return
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 
