@@ -15,6 +15,9 @@ MIN_SECRET_KEY_CHARACTERS = 32
 # RFC 7518, section 3.2: a key for HS256 is at least as long as its hash.
 MIN_JWT_SECRET_BYTES = 32
 
+# A hundred years: what is longer would reach behind the calendar's beginning.
+MAX_AGE_SECONDS = 3_153_600_000
+
 _ENV_PREFIX = "PARLEY_"
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
@@ -104,12 +107,14 @@ class Config(BaseSettings):
     conversation_max_age_seconds: int | None = Field(
         default=None,
         ge=1,
+        le=MAX_AGE_SECONDS,
         description="Conversations created longer ago than this are hidden from lists, counts and status streams; "
         "by id they stay reachable. Unset: nothing is hidden.",
     )
     idle_close_seconds: float | None = Field(
         default=3600.0,
         gt=0,
+        le=MAX_AGE_SECONDS,
         description="A conversation that waits for input this long with no subscriber is stopped. Blank: never.",
     )
 

@@ -186,6 +186,13 @@ def test_a_key_that_would_not_be_used_is_refused() -> None:
             {"port": "tcp://10.0.0.1:80"},
             "PARLEY_PORT: input should be a valid integer, unable to parse string as an integer.",
         ),
+        (
+            {"idle_close_seconds": "inf", "conversation_max_age_seconds": 99_999_999_999},
+            (
+                "PARLEY_CONVERSATION_MAX_AGE_SECONDS: input should be less than or equal to 3153600000; "
+                "PARLEY_IDLE_CLOSE_SECONDS: input should be less than or equal to 3153600000."
+            ),
+        ),
         ({"auth": "basic"}, "PARLEY_AUTH: input should be 'none' or 'jwt'."),
         (
             {"max_concurrent_conversations": 0, "log_level": "LOUD"},
