@@ -108,8 +108,8 @@ class Config(BaseSettings):
         default=None,
         ge=1,
         le=MAX_AGE_SECONDS,
-        description="Conversations created longer ago than this are hidden from lists, counts and status streams; "
-        "by id they stay reachable. Unset: nothing is hidden.",
+        description="Conversations created longer ago than this are hidden from lists, counts and the beginning of "
+        "status streams; by id they stay reachable, and changes of theirs are told. Unset: nothing is hidden.",
     )
     idle_close_seconds: float | None = Field(
         default=3600.0,

@@ -75,7 +75,7 @@ async def test_filters_hold_together(client: Client) -> None:
     assert await ids(updatedAfter=newest["updatedAt"]) == []
 
 
-async def test_the_age_limit_and_the_bounds(client: Client) -> None:
+async def test_what_is_out_of_bounds_is_refused(client: Client) -> None:
     await steps.save_settings(client)
     for arguments in (
         {"first": 0},
