@@ -1,5 +1,6 @@
 """Titles: given by a user, or made from the first user message by LLM, else by truncation, else the default."""
 
+import re
 from datetime import datetime
 from uuid import UUID
 
@@ -118,18 +119,19 @@ class TitleService:
         except (LLMFailure, AppError) as error:
             log.info("title.not_generated", reason=error.code.name)
             return None
-        secrets = [model.api_key] if model.api_key else []
-        return _clean(Redactor(secrets).text(answer.text))
+        return _clean(Redactor(await self._settings.secrets(owner_id)).text(answer.text))
 
 
 def _clean(answer: str) -> str | None:
-    """One line without quotes around it, of at most 50 characters."""
-    line = " ".join(answer.replace("\x00", "").split())
+    """One line without quotes around it, of at most 50 characters; ``None`` where nothing of it can be seen."""
+    line = " ".join(_CONTROL.sub("", " ".join(answer.split())).split())
     while len(line) > 1 and (line[0], line[-1]) in _QUOTES:
         line = line[1:-1].strip()
     if len(line) > GENERATED_MAX_LENGTH:
         line = line[: GENERATED_MAX_LENGTH - 3] + "..."
-    return line or None
+    return line if any(character.isprintable() for character in line) else None
 
 
+# They would steer the terminal that shows the title.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _QUOTES = {('"', '"'), ("'", "'"), ("`", "`"), ("“", "”"), ("‘", "’"), ("«", "»"), ("„", "“")}
