@@ -69,11 +69,12 @@ class ProviderAccountRepository:
         return list(await self._session.exec(statement))
 
     async def after(self, account_id: UUID | None, limit: int) -> list[ProviderAccount]:
-        """All owners' accounts, by id: for rotating what encrypts the tokens."""
+        """All owners' accounts, by id: for rotating what encrypts the tokens. Locked until the transaction ends."""
         statement = select(ProviderAccount)
         if account_id is not None:
             statement = statement.where(col(ProviderAccount.id) > account_id)
-        return list(await self._session.exec(statement.order_by(col(ProviderAccount.id)).limit(limit)))
+        statement = statement.order_by(col(ProviderAccount.id)).limit(limit).with_for_update()
+        return list(await self._session.exec(statement))
 
     async def delete(self, account: ProviderAccount) -> None:
         """Delete at the next flush."""

@@ -44,11 +44,15 @@ class SettingsRepository:
         return [found.get(settings_id) for settings_id in ids]
 
     async def with_api_key(self, after: UUID | None, limit: int) -> list[Settings]:
-        """All owners' settings that hold a key, by id: for rotating what encrypts them."""
+        """All owners' settings that hold a key, by id: for rotating what encrypts them.
+
+        Locked until the transaction ends, so that a key that is saved meanwhile is not overwritten by the one before.
+        """
         statement = select(Settings).where(col(Settings.llm_api_key_encrypted).is_not(None))
         if after is not None:
             statement = statement.where(col(Settings.id) > after)
-        return list(await self._session.exec(statement.order_by(col(Settings.id)).limit(limit)))
+        statement = statement.order_by(col(Settings.id)).limit(limit).with_for_update()
+        return list(await self._session.exec(statement))
 
     def add(self, settings: Settings) -> None:
         """Insert at the next flush."""
