@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON
+from sqlalchemy import JSON, delete, update
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -36,6 +36,19 @@ class ReplayRepository:
         """What the conversation still has to play."""
         return await self._session.get(Replay, conversation_id)
 
-    async def delete(self, replay: Replay) -> None:
-        """Delete at the next flush."""
-        await self._session.delete(replay)
+    async def progress(self, conversation_id: UUID) -> tuple[int, dict[str, int]] | None:
+        """How many events were played, and under which sequences; ``None`` when there is nothing left."""
+        statement = select(col(Replay.position), col(Replay.tool_calls)).where(
+            col(Replay.conversation_id) == conversation_id
+        )
+        found = (await self._session.exec(statement)).one_or_none()
+        return (found[0], dict(found[1])) if found is not None else None
+
+    async def move(self, conversation_id: UUID, position: int, tool_calls: dict[str, int]) -> None:
+        """Write down how far it is."""
+        statement = update(Replay).where(col(Replay.conversation_id) == conversation_id)
+        await self._session.exec(statement.values(position=position, tool_calls=tool_calls))
+
+    async def discard(self, conversation_id: UUID) -> None:
+        """Delete what is left, if anything is."""
+        await self._session.exec(delete(Replay).where(col(Replay.conversation_id) == conversation_id))

@@ -14,11 +14,12 @@ from app.models.conversation import (
     ConversationStatus,
     Problem,
 )
+from app.models.replay import ReplayRepository
 from app.services.status import change_status
 
 
 async def stop(session: AsyncSession, conversation: Conversation, now: datetime, problem: Problem | None) -> None:
-    """Stop a locked conversation: from this commit on its run appends nothing."""
+    """Stop a locked conversation: from this commit on its run appends nothing, and its replay is over."""
     await change_status(
         session,
         conversation,
@@ -28,6 +29,7 @@ async def stop(session: AsyncSession, conversation: Conversation, now: datetime,
         problem=problem,
     )
     conversation.active_run = None
+    await ReplayRepository(session).discard(conversation.id)
 
 
 async def make_room(

@@ -145,7 +145,8 @@ class AgentLoop:
         if conversation.status == ConversationStatus.STARTING:
             return await self._prepare(run_log, conversation, events)
         if await self._replay.is_pending(conversation.id):
-            return Outcome.CONTINUE if await self._replay.play_batch(run_log) else Outcome.ENDED
+            await self._replay.play(run_log)
+            return Outcome.ENDED
         if is_answered(events):
             return await self._finish(run_log)
         calls = unanswered_calls(events)

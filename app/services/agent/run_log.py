@@ -10,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus, Problem
 from app.models.database import Database
 from app.models.event import Event, EventRepository, NewEvent
+from app.models.replay import ReplayRepository
 from app.services import status
 from app.services.agent.history import MAX_EVENTS
 from app.services.clock import Clock
@@ -151,6 +152,8 @@ class RunLog:
                 problem=problem,
             )
             conversation.active_run = None
+            # Or the next message would run into the same fault again.
+            await ReplayRepository(session).discard(conversation.id)
 
     def _is_active(self, conversation: Conversation | None) -> bool:
         return (
