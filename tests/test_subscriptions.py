@@ -80,6 +80,22 @@ async def test_events_replay_and_follow_without_gap_or_double_across_a_reconnect
     assert seen == [event["sequence"] for event in log] == list(range(1, len(log) + 1))
 
 
+async def test_a_cursor_behind_the_end_of_the_log_is_refused(client: Client, llm: ScriptedLLM) -> None:
+    await steps.save_settings(client, llm)
+    long, short = await steps.create(client, "Hello"), await steps.create(client)
+    for conversation in (long, short):
+        await steps.until_waiting(client, conversation["id"])
+    last = (await client.execute(documents.EVENTS, id=long["id"], last=1))["conversation"]["events"]["edges"][0]
+    async with client.subscribe(documents.WATCH_EVENTS, id=short["id"], after=last["cursor"]) as watching:
+        with pytest.raises(RequestFailed) as raised:
+            await watching.next()
+    [error] = raised.value.errors
+    assert (error["extensions"]["code"], error["message"]) == (
+        "INVALID_INPUT",
+        "The cursor is not of this log, which ends before it.",
+    )
+
+
 async def test_without_a_cursor_only_new_events_come(client: Client, llm: ScriptedLLM) -> None:
     await steps.save_settings(client, llm)
     conversation = await steps.create(client, "Old")

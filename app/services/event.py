@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import NotFound, SlowSubscriber
+from app.errors import InvalidInput, NotFound, SlowSubscriber
 from app.models.conversation import Conversation, ConversationRepository
 from app.models.database import Database
 from app.models.event import Event, EventQuery, EventRepository, NewEvent
@@ -97,7 +97,8 @@ class EventService:
         """Events behind ``after`` (``None``: behind the last one there is now), then new ones until the deletion.
 
         Listening begins before the first read, and every read begins behind what was given out, so nothing is lost
-        and nothing comes twice. A slow consumer holds at most one batch. Raises NotFound.
+        and nothing comes twice. A slow consumer holds at most one batch. Raises NotFound, and InvalidInput for a cursor
+        behind the log's end.
         """
         with self._wakeups.listen(events_topic(conversation_id)) as listener:
             cursor = await self._last_sequence(owner_id, conversation_id)
@@ -105,6 +106,10 @@ class EventService:
                 message = "The conversation does not exist."
                 raise NotFound(message, path=("conversationId",))
             if after is not None:
+                if after > cursor:
+                    # Waiting until the log is that long would leave out everything before.
+                    message = "The cursor is not of this log, which ends before it."
+                    raise InvalidInput(message, path=("after",))
                 cursor = after
             while True:
                 async with self._database.read() as session:
