@@ -223,6 +223,16 @@ class Config(BaseSettings):
     def _accept_any_case(cls, value: object) -> object:
         return value.strip().upper() if isinstance(value, str) else value
 
+    @field_validator("data_dir", "jwt_jwks_file")
+    @classmethod
+    def _expand_home(cls, value: Path | None) -> Path | None:
+        """A shell expands ``~`` neither in ``.env`` nor between quotes, and a directory of that name helps nobody."""
+        try:
+            return value.expanduser() if value is not None else None
+        except RuntimeError:
+            msg = "the home directory that ~ stands for is not known"
+            raise ValueError(msg) from None
+
     @field_validator("allowed_origins", "git_private_hosts", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:

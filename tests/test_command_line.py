@@ -107,6 +107,8 @@ def test_a_wrong_command_is_told_how_it_is_used(tmp_path: Path, arguments: list[
         (["serve"], {"PARLEY_SECRET_KEY": SECRET}, "PARLEY_SECRET_KEY"),
         (["serve"], {"PARLEY_DATABASE_URL": f"mysql://u:{SECRET}@h/d"}, "PARLEY_DATABASE_URL: mysql is not supported"),
         (["serve"], {"PARLEY_DATABASE_URL": SECRET}, "PARLEY_DATABASE_URL is no URL"),
+        (["serve"], {"PARLEY_DATABASE_URL": "sqlite://"}, "PARLEY_DATABASE_URL: readers and writer can't share"),
+        (["serve"], {"PARLEY_DATABASE_URL": "sqlite:///file:x?mode=memory&uri=true"}, "memory; name a file"),
         (["serve"], {"PARLEY_DATA_DIR": "/proc/nothing"}, "PARLEY_DATA_DIR"),
         (["database", "upgrade"], {"PARLEY_DATABASE_URL": f"mysql://u:{SECRET}@h/d"}, "PARLEY_DATABASE_URL"),
         (

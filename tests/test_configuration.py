@@ -107,6 +107,15 @@ def test_a_blank_value_is_none_at_all(blank: str, monkeypatch: pytest.MonkeyPatc
     assert config.model_copy(update={"idle_close_seconds": 3600.0}) == Config.model_construct()
 
 
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "ada"))
+    (tmp_path / ".env").write_text("PARLEY_DATA_DIR=~/parley\n")
+    assert load_config().data_dir == tmp_path / "ada" / "parley"
+    assert refusal(data_dir="~nobody-of-that-name/x") == (
+        "PARLEY_DATA_DIR: the home directory that ~ stands for is not known."
+    )
+
+
 def test_origins_are_parted_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARLEY_ALLOWED_ORIGINS", " https://App.example.com/, http://[::1]:3000 ,")
     assert load_config().allowed_origins == ("https://app.example.com", "http://[::1]:3000")

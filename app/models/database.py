@@ -52,7 +52,7 @@ def database_url(config: Config) -> URL:
         raise ConfigError(message) from None
     match url.get_backend_name():
         case "sqlite":
-            if url.database in {None, "", ":memory:"}:
+            if url.database in {None, "", ":memory:"} or str(url.database).startswith("file:"):
                 message = "PARLEY_DATABASE_URL: readers and writer can't share a database in memory; name a file"
                 raise ConfigError(message)
             return url.set(drivername="sqlite+aiosqlite")
