@@ -29,6 +29,8 @@ ROUNDS = int(os.environ.get("ROUNDS", "7"))
 CONNECTING_AT_ONCE = 50
 WAIT_SECONDS = 60.0
 
+_READY = b"Parley ready at "
+
 WATCH = """
 subscription ($ids: [ID!]) { conversationStatusChanged(conversationIds: $ids) {
   conversation { id title status agentState statusReason { code message } updatedAt } previousStatus occurredAt
@@ -88,14 +90,21 @@ async def _parley() -> AsyncGenerator[Callable[[], Awaitable[Round]]]:
             sys.executable, "-m", "app", "serve", "--port", "0", env=environment, stdout=asyncio.subprocess.PIPE
         )
         try:
-            assert process.stdout is not None
-            line = (await asyncio.wait_for(process.stdout.readline(), WAIT_SECONDS)).decode()
-            url = line.removeprefix("Parley ready at ").strip()
+            url = await asyncio.wait_for(_address(process), WAIT_SECONDS)
             async with _parley_sockets(url) as change:
                 yield change
         finally:
             process.terminate()
             await process.wait()
+
+
+async def _address(process: asyncio.subprocess.Process) -> str:
+    """Where the server answers, once it says so; it says other things before."""
+    assert process.stdout is not None
+    async for line in process.stdout:
+        if line.startswith(_READY):
+            return line.removeprefix(_READY).decode().strip()
+    raise RuntimeError("the server ended before it answered")
 
 
 @asynccontextmanager
