@@ -120,7 +120,9 @@ def check(document: object) -> list[dict[str, Any]]:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = ("replay", *(str(step) for step in fault["loc"] if step not in _TYPES))
-        raise InvalidInput(f"The trajectory is not valid: {fault['msg']}.", path=path) from None
+        # "Input should be a valid dictionary or instance of _Event": the class is nobody's business.
+        said = fault["msg"].partition(" or instance of ")[0]
+        raise InvalidInput(f"The trajectory is not valid: {said}.", path=path) from None
     calls: set[int] = set()
     previous = 0
     stored: list[dict[str, Any]] = []
