@@ -38,6 +38,10 @@ def leave_unsubmitted(server: RunningServer, conversation_id: str, said: str, at
 
     async def write() -> None:
         house = server.house
+        # A workflow that is still to end would submit the run itself.
+        async with asyncio.timeout(WAIT_SECONDS):
+            while await house.engine.is_alive(UUID(conversation_id), 1):  # noqa: ASYNC110  DBOS tells nobody.
+                await asyncio.sleep(0.02)
         async with house.database.write() as session:
             found = await ConversationRepository(session).get_for_run(UUID(conversation_id))
             assert found is not None
