@@ -54,12 +54,20 @@ def _database_trouble() -> Generator[None]:
 class _Server(uvicorn.Server):
     """Says where it listens, once it answers. A signal ends it in good order, and that is all it does."""
 
+    def __init__(self, config: uvicorn.Config, ending: asyncio.Event) -> None:
+        super().__init__(config)
+        self._ending = ending
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and not self.should_exit:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             name = f"[{host}]" if ":" in host else host
             print(f"Parley ready at http://{name}:{port}/", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending.set()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -76,9 +84,10 @@ def _serve(options: argparse.Namespace) -> int:
     from app.main import Parley, create_app
 
     house = Parley(config)
+    app = create_app(config, parley=house)
     server = _Server(
         uvicorn.Config(
-            create_app(config, parley=house),
+            app,
             host=config.host,
             port=config.port,
             log_config=None,
@@ -90,7 +99,8 @@ def _serve(options: argparse.Namespace) -> int:
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
             # The house stands around the server: what goes wrong in a lifespan uvicorn turns into a traceback.
             lifespan="off",
-        )
+        ),
+        app.state.ending,
     )
 
     async def serve() -> None:

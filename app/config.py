@@ -191,11 +191,18 @@ class Config(BaseSettings):
     websocket_init_timeout_seconds: float = Field(
         default=10.0, gt=0, le=60, description="How long a WebSocket may wait before `connection_init`."
     )
-    websocket_send_timeout_seconds: float = Field(
+    send_timeout_seconds: float = Field(
         default=30.0,
         gt=0,
         le=600,
         description="A subscriber that does not take a message for this long is disconnected.",
+    )
+    heartbeat_seconds: float = Field(
+        default=12.0,
+        gt=0,
+        le=600,
+        description="A subscription over server-sent events or multipart that was silent this long sends a sign of "
+        "life, so that no proxy gives it up.",
     )
     max_body_bytes: int = Field(
         default=8 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest request body and WebSocket message."

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from app.endpoints.graphql_http import NOT_STREAMED
 from tests import steps
 from tests.client import NO_TLS, Client
 from tests.server import RunningServer, running_server
@@ -211,8 +212,8 @@ async def test_the_named_one_of_several_operations_runs(http: httpx.AsyncClient)
     assert (unknown.status_code, "no operation of that name" in message_of(unknown)) == (400, True)
 
 
-async def test_a_subscription_by_post_is_told_where_to_go(http: httpx.AsyncClient) -> None:
-    for accept in ("application/json", GRAPHQL_RESPONSE):
+async def test_a_subscription_by_plain_post_is_told_where_to_go(http: httpx.AsyncClient) -> None:
+    for accept in ("application/json", GRAPHQL_RESPONSE, "*/*", "application/json, multipart/mixed"):
         response = await http.post(
             "/graphql",
             json={"query": "subscription { conversationStatusChanged { occurredAt } }"},
@@ -220,8 +221,21 @@ async def test_a_subscription_by_post_is_told_where_to_go(http: httpx.AsyncClien
         )
         assert (response.status_code, message_of(response)) == (
             400,
-            "Subscriptions are served over WebSocket (graphql-transport-ws) at this address.",
+            NOT_STREAMED,
         )
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/html", "application/xml, text/plain", "application/json;q=0", "multipart/mixed", "json"]
+)
+async def test_what_cannot_be_answered_in_an_acceptable_type_is_not_executed(
+    http: httpx.AsyncClient, client: Client, accept: str
+) -> None:
+    await steps.save_settings(client)
+    response = await http.post("/graphql", json={"query": MUTATION}, headers={"Accept": accept})
+    assert (response.status_code, response.json()["errors"][0]["extensions"]) == (406, {"code": "NOT_ACCEPTABLE"})
+    assert "names none of them" in message_of(response)
+    assert await client.execute("{ settings { llmModel } }") == {"settings": {"llmModel": "demo/assistant"}}
 
 
 @pytest.mark.parametrize(
@@ -258,7 +272,14 @@ async def test_an_error_of_a_field_is_200_and_comes_with_data(http: httpx.AsyncC
     ("accept", "answered"),
     [
         ("*/*", "application/json"),
-        ("text/html", "application/json"),
+        ("application/*", "application/json"),
+        ("text/html, */*;q=0.1", "application/json"),
+        # What urql sends with queries and mutations.
+        (
+            f"{GRAPHQL_RESPONSE}, application/graphql+json, application/json, text/event-stream, multipart/mixed",
+            GRAPHQL_RESPONSE,
+        ),
+        ("multipart/mixed;subscriptionSpec=1.0, application/json", "application/json"),
         ("application/json", "application/json"),
         (GRAPHQL_RESPONSE, GRAPHQL_RESPONSE),
         (f"{GRAPHQL_RESPONSE}, application/json;q=0.9", GRAPHQL_RESPONSE),

@@ -29,9 +29,7 @@ MOST_UNREAD_BYTES = 64 * 1024 + len(LONG_TEXT) + 2000
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Sockets are the same on every database, so one will do."""
-    with running_server(
-        tmp_path_factory.mktemp("data"), websocket_send_timeout_seconds=SEND_TIMEOUT_SECONDS
-    ) as started:
+    with running_server(tmp_path_factory.mktemp("data"), send_timeout_seconds=SEND_TIMEOUT_SECONDS) as started:
         yield started
 
 

@@ -25,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """The protocol is the same on every database, so one will do."""
     with running_server(
         tmp_path_factory.mktemp("data"),
-        websocket_send_timeout_seconds=SEND_TIMEOUT_SECONDS,
+        send_timeout_seconds=SEND_TIMEOUT_SECONDS,
     ) as started:
         yield started
 

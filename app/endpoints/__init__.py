@@ -33,8 +33,8 @@ def application(
     readiness: health.Checks,
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
 ) -> Starlette:
-    """The ASGI application."""
-    endpoint = GraphQLEndpoint(schema, services, authenticator, max_body_bytes=config.max_body_bytes)
+    """The ASGI application. When its ``state.ending`` is set, streamed answers end."""
+    endpoint = GraphQLEndpoint(config, schema, services, authenticator)
     socket = GraphQLSocket(config, schema, services, authenticator)
     middleware = [Middleware(Guard, config=config)]
     if config.allowed_origins:
@@ -59,6 +59,7 @@ def application(
         exception_handlers={HTTPException: _refusal},
         lifespan=lifespan,
     )
+    app.state.ending = endpoint.ending
     # The address of a redirect would be built from the Host header, without what a proxy has in front.
     app.router.redirect_slashes = False
     return app

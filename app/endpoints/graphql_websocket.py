@@ -24,7 +24,7 @@ from strawberry.types.unset import UNSET, UnsetType
 
 from app.config import Config
 from app.context import Context, Services
-from app.endpoints.graphql_http import encode
+from app.endpoints.encoding import encode
 from app.errors import Unauthenticated
 from app.graphql import Schema
 from app.services.auth import Authenticator, bearer_token
@@ -53,7 +53,7 @@ class GraphQLSocket:
             await socket.close(4406, "Subprotocol not acceptable")
             return
         await socket.accept(GRAPHQL_TRANSPORT_WS_PROTOCOL)
-        adapter = _Adapter(socket, self._config.websocket_send_timeout_seconds)
+        adapter = _Adapter(socket, self._config.send_timeout_seconds)
         handler = _Handler(self, adapter, self._schema, Context(self._services), self._config)
         handler.header_token = socket.headers.get("authorization")
         try:
