@@ -165,12 +165,17 @@ class Config(BaseSettings):
         default=120, ge=1, le=36000, description="Processor seconds that each process of a command may take."
     )
     command_memory_bytes: int = Field(
-        default=2 * 1024**3, ge=64 * 1024**2, description="Memory that a command's processes may take together."
+        default=2 * 1024**3,
+        ge=64 * 1024**2,
+        le=1024**4,
+        description="Memory that a command's processes may take together.",
     )
     command_processes: int = Field(
         default=256, ge=8, le=10_000, description="Processes and threads that a command may have at once."
     )
-    command_file_bytes: int = Field(default=1024**3, ge=1024**2, description="Largest file that a command may write.")
+    command_file_bytes: int = Field(
+        default=1024**3, ge=1024**2, le=1024**4, description="Largest file that a command may write."
+    )
     command_output_characters: int = Field(
         default=30_000,
         ge=1000,
@@ -179,11 +184,15 @@ class Config(BaseSettings):
         "workspace.",
     )
     workspace_max_bytes: int = Field(
-        default=5 * 1024**3, ge=1024**2, description="Largest workspace; a command that exceeds it is killed."
+        default=5 * 1024**3,
+        ge=1024**2,
+        le=1024**5,
+        description="Largest workspace; a command that exceeds it is killed.",
     )
     history_max_tokens: int = Field(
         default=100_000,
         ge=1000,
+        le=10_000_000,
         description="Tokens of history that the LLM is sent at most; a longer one is condensed. A model with a smaller "
         "context gets less.",
     )

@@ -158,15 +158,30 @@ async def test_the_token_is_nowhere_to_be_read(
 ) -> None:
     conversation_id = await create(ada, "Hello")
     await steps.until_waiting(ada, conversation_id)
+    log = "".join(capfd.readouterr())
+    assert "conversation.created" in log
     shown = [
         repr(await steps.events(ada, conversation_id)),
         repr(await ada.execute(documents.TRAJECTORY, id=conversation_id)),
-        "".join(capfd.readouterr()),
+        log,
     ]
     files = [path.read_bytes() for path in workspace(server, conversation_id).rglob("*") if path.is_file()]
     assert len(files) > 5
     assert [text for text in shown if ACCEPTED in text] == []
     assert [content for content in files if ACCEPTED.encode() in content] == []
+
+
+async def test_a_token_that_the_host_refuses_is_not_told_either(
+    ada: Client, git_host: GitServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    git_host.token = "another-token-0123456789"
+    conversation_id = await create(ada, "Hello")
+    failed = await steps.until(ada, conversation_id, status="ERROR")
+    assert git_host.requests != []
+    log = "".join(capfd.readouterr())
+    assert "conversation.created" in log
+    shown = [repr(failed), repr(await steps.events(ada, conversation_id)), log]
+    assert [text for text in shown if ACCEPTED in text] == []
 
 
 async def test_a_stop_during_the_clone_is_effective_at_once(
@@ -201,6 +216,7 @@ async def test_a_deletion_during_the_clone_leaves_nothing(
 
     await until(is_over)
     git_host.gate.set()
+    assert await ada.execute(documents.GET, id=conversation_id) == {"conversation": None}
 
 
 async def test_a_stop_keeps_the_workspace_and_a_start_clones_nothing(
