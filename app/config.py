@@ -216,6 +216,29 @@ class Config(BaseSettings):
     max_body_bytes: int = Field(
         default=8 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest request body and WebSocket message."
     )
+    max_document_tokens: int = Field(
+        default=2000, ge=100, le=20_000, description="Lexical tokens that a GraphQL document may have."
+    )
+    max_document_depth: int = Field(
+        default=20, ge=5, le=50, description="Fields within each other that an operation may have."
+    )
+    max_document_aliases: int = Field(default=50, ge=0, le=1000, description="Aliases that an operation may have.")
+    max_document_directives: int = Field(
+        default=50, ge=0, le=1000, description="Directives that an operation may have."
+    )
+    max_document_root_fields: int = Field(
+        default=20, ge=1, le=1000, description="Fields that an operation may have at its root."
+    )
+    max_document_cost: int = Field(
+        default=25_000,
+        ge=100,
+        le=10_000_000,
+        description="Values that an operation may ask for: each field once, times the lengths of the lists it is in.",
+    )
+    introspection: bool = Field(
+        default=True,
+        description="Whether the schema can be asked for. `false` also keeps suggestions out of error messages.",
+    )
     allowed_origins: Origins = Field(
         default=(),
         description="Origins of front ends, comma-separated, that browsers may call from. "

@@ -1,21 +1,23 @@
 """Query, Mutation and Subscription become the schema, with its limits and its masking."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import cast
 
 import strawberry
 import structlog
-from graphql import GraphQLError, GraphQLSyntaxError, OperationDefinitionNode
+from graphql import DocumentNode, GraphQLError, GraphQLSyntaxError, OperationDefinitionNode
 from strawberry.exceptions import MissingQueryError
-from strawberry.extensions import MaxTokensLimiter, ParserCache, ValidationCache
+from strawberry.extensions import MaxTokensLimiter, ParserCache, SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext
 
 from app import resolvers
 from app.errors import AppError, Unauthenticated
+from app.limits import DEFAULT_LIMITS, Limits, Measure, exceeded, pages
 from app.logs import new_reference_id
 from app.schema.conversation import (
     Conversation,
@@ -42,7 +44,6 @@ from app.schema.tool_call import RespondToToolCallPayload
 
 log = structlog.get_logger(__name__)
 
-MAX_TOKENS = 5000
 # A parsed document takes about a hundred times its text, so both are bounded; what is longer is parsed each time.
 CACHED_DOCUMENTS = 200
 CACHED_DOCUMENT_MAX_LENGTH = 8000
@@ -58,6 +59,8 @@ _VALUES = (
     (re.compile(r"Value '.*' does not exist in", re.DOTALL), "The value does not exist in"),
     (re.compile(r"(unknown field) '(?![_A-Za-z][_0-9A-Za-z]{0,39}'[.,]).*", re.DOTALL), r"\1."),
 )
+_TOO_MANY_TOKENS = re.compile(r"more than [0-9]+ tokens")
+_SUGGESTION = re.compile(r" Did you mean [^?]*\?")
 _SYNTAX_VALUE = re.compile(r"\b(Name|Int|Float|String|BlockString|Comment) (\".*\"|'.*')", re.DOTALL)
 
 
@@ -163,13 +166,44 @@ class Subscription:
 class Schema(strawberry.Schema):
     """The schema. Errors are logged by ``mask`` alone, since a message can hold what a caller sent."""
 
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]  Strawberry leaves some of its types open.
+            query=Query,
+            mutation=Mutation,
+            subscription=Subscription,
+            types=EVENT_TYPES,
+            config=StrawberryConfig(scalar_map=SCALARS),
+            extensions=[
+                lambda: MaxTokensLimiter(max_token_count=limits.tokens),
+                lambda: Parsing(maxsize=CACHED_DOCUMENTS),
+                Measuring,
+                lambda: Validation(maxsize=CACHED_DOCUMENTS),
+            ],
+        )
+        self._pages = pages(self._schema)
+        self._measures: OrderedDict[str, Measure] = OrderedDict()
+
+    def measure(self, query: str, document: DocumentNode) -> Measure:
+        """How large the document is; measured once when it is of usual length."""
+        measure = self._measures.get(query)
+        if measure is None:
+            measure = Measure(document, self._pages)
+            if len(query) <= CACHED_DOCUMENT_MAX_LENGTH:
+                self._measures[query] = measure
+                if len(self._measures) > CACHED_DOCUMENTS:
+                    self._measures.popitem(last=False)
+        else:
+            self._measures.move_to_end(query)
+        return measure
+
     def process_errors(
         self,
         errors: list[GraphQLError],
         execution_context: ExecutionContext | None = None,  # noqa: ARG002  Strawberry passes it.
     ) -> None:
         """Put what the client may see in the place of each error. Strawberry calls this wherever errors arise."""
-        errors[:] = [mask(error) for error in errors]
+        errors[:] = [mask(error, self.limits) for error in errors]
 
 
 class Parsing(ParserCache):
@@ -185,14 +219,29 @@ class Parsing(ParserCache):
         yield
 
 
+class Measuring(SchemaExtension):
+    """Refuses a document that is too large before it is validated, and never picks one of several operations itself."""
+
+    def on_validate(self) -> Iterator[None]:
+        """Called around the validation, which does nothing where there are errors already."""
+        context = self.execution_context
+        schema = cast("Schema", context.schema)
+        if _is_undecided(context):
+            context.pre_execution_errors = [GraphQLError(SEVERAL_OPERATIONS)]
+        elif context.graphql_document is not None:
+            measure = schema.measure(context.query or "", context.graphql_document)
+            if errors := measure.errors(schema.limits, context.variables or {}):
+                context.pre_execution_errors = errors
+        yield
+
+
 class Validation(ValidationCache):
-    """Validates a document of usual length once, and never picks one of several operations by itself."""
+    """Validates a document of usual length once."""
 
     def on_validate(self) -> Iterator[None]:
         """Called around the validation."""
         context = self.execution_context
-        if _is_undecided(context):
-            context.pre_execution_errors = [GraphQLError(SEVERAL_OPERATIONS)]
+        if context.pre_execution_errors:
             yield
         elif len(context.query or "") <= CACHED_DOCUMENT_MAX_LENGTH:
             yield from super().on_validate()
@@ -200,23 +249,12 @@ class Validation(ValidationCache):
             yield
 
 
-def build_schema() -> Schema:
+def build_schema(limits: Limits = DEFAULT_LIMITS) -> Schema:
     """The schema, ready to execute."""
-    return Schema(
-        query=Query,
-        mutation=Mutation,
-        subscription=Subscription,
-        types=EVENT_TYPES,
-        config=StrawberryConfig(scalar_map=SCALARS),
-        extensions=[
-            lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
-            lambda: Parsing(maxsize=CACHED_DOCUMENTS),
-            lambda: Validation(maxsize=CACHED_DOCUMENTS),
-        ],
-    )
+    return Schema(limits)
 
 
-def mask(error: GraphQLError) -> GraphQLError:
+def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
     """What the client sees of an error.
 
     Expected failures keep their words and get a code; faults of the request keep theirs without the values in them;
@@ -230,7 +268,13 @@ def mask(error: GraphQLError) -> GraphQLError:
     if isinstance(original, MissingQueryError):
         return _rewritten(error, NO_DOCUMENT)
     if isinstance(original, GraphQLError | InvalidOperationTypeError | None) and not _is_internal(error):
-        return _rewritten(error, _without_values(error), error.extensions)
+        if isinstance(error, GraphQLSyntaxError) and _TOO_MANY_TOKENS.search(error.message):
+            # The parser stops at the first one that is too many.
+            return exceeded("tokens", limits.tokens + 1, limits.tokens)
+        message = _without_values(error)
+        if not limits.introspection:
+            message = _SUGGESTION.sub("", message)
+        return _rewritten(error, message, error.extensions)
     reference = new_reference_id()
     log.error("graphql.unexpected_error", reference=reference, path=error.path, exc_info=original or error)
     return _rewritten(error, "An unexpected error occurred.", {"code": "INTERNAL_ERROR", "reference": reference})

@@ -11,6 +11,7 @@ from app import endpoints
 from app.config import AuthMode, Config
 from app.context import Services
 from app.graphql import build_schema
+from app.limits import Limits
 from app.models import migration
 from app.models.database import Database, database_url
 from app.models.provider_account import ProviderType
@@ -174,7 +175,7 @@ def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:
 
     return endpoints.application(
         config,
-        schema=build_schema(),
+        schema=build_schema(_limits(config)),
         services=house.services,
         authenticator=house.authenticator,
         readiness={"database": house.database.ping, "engine": house.engine.ping},
@@ -184,3 +185,15 @@ def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:
 
 def _private_base_urls(config: Config) -> bool:
     return config.auth is AuthMode.NONE if config.llm_private_base_urls is None else config.llm_private_base_urls
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(
+        tokens=config.max_document_tokens,
+        depth=config.max_document_depth,
+        aliases=config.max_document_aliases,
+        directives=config.max_document_directives,
+        root_fields=config.max_document_root_fields,
+        cost=config.max_document_cost,
+        introspection=config.introspection,
+    )

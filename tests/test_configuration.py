@@ -24,6 +24,8 @@ def documented_default(value: object) -> str:
         return "unset"
     if isinstance(value, Enum):
         return f"`{value.value}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
