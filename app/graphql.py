@@ -1,8 +1,9 @@
 """Query, Mutation and Subscription become the schema, with its limits and its masking."""
 
+import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import cast
 
@@ -14,6 +15,7 @@ from strawberry.extensions import MaxTokensLimiter, ParserCache, SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext
+from strawberry.types.graphql import OperationType
 
 from app import resolvers
 from app.errors import AppError, Unauthenticated
@@ -47,6 +49,7 @@ log = structlog.get_logger(__name__)
 # A parsed document takes about a hundred times its text, so both are bounded; what is longer is parsed each time.
 CACHED_DOCUMENTS = 200
 CACHED_DOCUMENT_MAX_LENGTH = 8000
+TIMED_OUT = "REQUEST_TIMED_OUT"
 NO_DOCUMENT = "The request has no `query`, or it is blank."
 UNKNOWN_OPERATION = "The document has no operation of that name: name one of its operations in `operationName`."
 SEVERAL_OPERATIONS = "The document has several operations: name the one to run in `operationName`."
@@ -163,10 +166,17 @@ class Subscription:
     )
 
 
+class RequestTimedOut(Exception):
+    """The execution took longer than a request may."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The request took longer than {seconds:g} s, and was given up.")
+
+
 class Schema(strawberry.Schema):
     """The schema. Errors are logged by ``mask`` alone, since a message can hold what a caller sent."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, timeout_seconds: float) -> None:
         self.limits = limits
         super().__init__(  # pyright: ignore[reportUnknownMemberType]  Strawberry leaves some of its types open.
             query=Query,
@@ -178,6 +188,7 @@ class Schema(strawberry.Schema):
                 lambda: MaxTokensLimiter(max_token_count=limits.tokens),
                 lambda: Parsing(maxsize=CACHED_DOCUMENTS),
                 Measuring,
+                lambda: TimeLimit(timeout_seconds),
                 lambda: Validation(maxsize=CACHED_DOCUMENTS),
             ],
         )
@@ -204,6 +215,25 @@ class Schema(strawberry.Schema):
     ) -> None:
         """Put what the client may see in the place of each error. Strawberry calls this wherever errors arise."""
         errors[:] = [mask(error, self.limits) for error in errors]
+
+
+class TimeLimit(SchemaExtension):
+    """Ends a query or a mutation that takes too long. What a mutation has committed by then stays."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    async def on_execute(self) -> AsyncIterator[None]:
+        """Called around the execution. Of a subscription that is its beginning only, which has limits of its own."""
+        if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
+            yield
+            return
+        try:
+            async with asyncio.timeout(self._seconds):
+                yield
+        except TimeoutError:
+            raise RequestTimedOut(self._seconds) from None
 
 
 class Parsing(ParserCache):
@@ -249,9 +279,9 @@ class Validation(ValidationCache):
             yield
 
 
-def build_schema(limits: Limits = DEFAULT_LIMITS) -> Schema:
-    """The schema, ready to execute."""
-    return Schema(limits)
+def build_schema(limits: Limits = DEFAULT_LIMITS, timeout_seconds: float = 30.0) -> Schema:
+    """The schema, ready to execute. A query or a mutation may take ``timeout_seconds``."""
+    return Schema(limits, timeout_seconds)
 
 
 def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
@@ -267,6 +297,8 @@ def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
         return _rewritten(error, UNKNOWN_OPERATION)
     if isinstance(original, MissingQueryError):
         return _rewritten(error, NO_DOCUMENT)
+    if isinstance(original, RequestTimedOut):
+        return _rewritten(error, str(original), {"code": TIMED_OUT})
     if isinstance(original, GraphQLError | InvalidOperationTypeError | None) and not _is_internal(error):
         if isinstance(error, GraphQLSyntaxError) and _TOO_MANY_TOKENS.search(error.message):
             # The parser stops at the first one that is too many.

@@ -85,6 +85,10 @@ async def _parley() -> AsyncGenerator[Callable[[], Awaitable[Round]]]:
             **{name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")},
             "PARLEY_DATA_DIR": directory,
             "PARLEY_LOG_LEVEL": "WARNING",
+            # One caller has all the sockets here.
+            "PARLEY_MAX_CONNECTIONS_PER_CALLER": "100000",
+            "PARLEY_MAX_SUBSCRIPTIONS_PER_CALLER": "100000",
+            "PARLEY_RATE_LIMIT_PER_SECOND": "",
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "app", "serve", "--port", "0", env=environment, stdout=asyncio.subprocess.PIPE

@@ -105,8 +105,9 @@ def test_a_blank_value_is_none_at_all(blank: str, monkeypatch: pytest.MonkeyPatc
     for name in Config.model_fields:
         monkeypatch.setenv(env_name(name), blank)
     config = load_config()
-    assert config.idle_close_seconds is None
-    assert config.model_copy(update={"idle_close_seconds": 3600.0}) == Config.model_construct()
+    assert (config.idle_close_seconds, config.rate_limit_per_second) == (None, None)
+    defaults = {"idle_close_seconds": 3600.0, "rate_limit_per_second": 100}
+    assert config.model_copy(update=defaults) == Config.model_construct()
 
 
 def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

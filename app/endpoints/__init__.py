@@ -15,6 +15,7 @@ from starlette.routing import Route, WebSocketRoute
 from app.config import Config
 from app.context import Services
 from app.endpoints import health, playground
+from app.endpoints.admission import Admission
 from app.endpoints.graphql_http import GraphQLEndpoint
 from app.endpoints.graphql_websocket import GraphQLSocket
 from app.endpoints.guard import Guard
@@ -34,8 +35,9 @@ def application(
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
 ) -> Starlette:
     """The ASGI application. When its ``state.ending`` is set, streamed answers end."""
-    endpoint = GraphQLEndpoint(config, schema, services, authenticator)
-    socket = GraphQLSocket(config, schema, services, authenticator)
+    admission = Admission(config)
+    endpoint = GraphQLEndpoint(config, schema, services, authenticator, admission)
+    socket = GraphQLSocket(config, schema, services, authenticator, admission)
     middleware = [Middleware(Guard, config=config)]
     if config.allowed_origins:
         middleware.append(

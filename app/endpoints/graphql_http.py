@@ -16,12 +16,13 @@ from strawberry.types.graphql import OperationType
 
 from app.config import Config
 from app.context import Context, Services
+from app.endpoints.admission import Admission, TooMany
 from app.endpoints.encoding import encode
 from app.endpoints.graphql_request import Parameters, Refused, is_get, read_parameters
 from app.endpoints.graphql_stream import FRAMINGS, Results, StreamResponse
 from app.endpoints.negotiation import JSON_TYPE, RESPONSE_TYPE, Acceptable
 from app.errors import Unauthenticated
-from app.graphql import NO_DOCUMENT, UNKNOWN_OPERATION, Schema
+from app.graphql import NO_DOCUMENT, TIMED_OUT, UNKNOWN_OPERATION, Schema
 from app.services.auth import Authenticator, Caller, bearer_token
 
 NOT_STREAMED = (
@@ -37,8 +38,11 @@ NOT_ACCEPTABLE = (
 class GraphQLEndpoint:
     """Executes operations. Subscriptions, and whatever else a client wants to have streamed, are streamed."""
 
-    def __init__(self, config: Config, schema: Schema, services: Services, authenticator: Authenticator) -> None:
+    def __init__(
+        self, config: Config, schema: Schema, services: Services, authenticator: Authenticator, admission: Admission
+    ) -> None:
         self._config = config
+        self._admission = admission
         self._schema = schema
         self._services = services
         self._authenticator = authenticator
@@ -53,11 +57,16 @@ class GraphQLEndpoint:
         try:
             parameters = await read_parameters(request, self._config.max_body_bytes)
             return await self._answer(request, parameters, acceptable)
+        except TooMany as error:
+            headers = {"Retry-After": str(error.retry_after)}
+            refused = Refused(429, error.message, headers=headers, extensions=error.extensions)
+            return _refuse(refused, acceptable.single or JSON_TYPE)
         except Refused as refused:
             return _refuse(refused, acceptable.single or JSON_TYPE)
 
     async def _answer(self, request: Request, parameters: Parameters, acceptable: Acceptable) -> Response:
         caller = await self._authenticate(request)
+        self._admission.request(caller)
         try:
             result = await self._execute(request, parameters, caller)
         except InvalidOperationTypeError as error:
@@ -69,8 +78,7 @@ class GraphQLEndpoint:
         if acceptable.single is None and acceptable.stream is not None:
             return self._stream(_single(result), acceptable.stream, caller)
         media_type = acceptable.single or JSON_TYPE
-        status = 400 if _is_request_error(result) and media_type == RESPONSE_TYPE else 200
-        return _respond(_body(result), status, media_type)
+        return _respond(_body(result), _status(result, media_type), media_type)
 
     async def _authenticate(self, request: Request) -> Caller:
         try:
@@ -107,9 +115,16 @@ class GraphQLEndpoint:
                 yield _body(result)
 
     def _stream(self, results: Results, media_type: str, caller: Caller) -> Response:
+        connection = self._admission.connection(caller)
+        try:
+            subscription = self._admission.subscription(caller)
+        except TooMany:
+            connection.leave()
+            raise
         return StreamResponse(
             results,
             FRAMINGS[media_type],
+            places=[connection, subscription],
             ending=self.ending,
             expires_at=caller.expires_at,
             heartbeat_seconds=self._config.heartbeat_seconds,
@@ -138,6 +153,13 @@ def _is_request_error(result: ExecutionResult) -> bool:
     return result.data is None and all(error.path is None for error in result.errors or ())
 
 
+def _status(result: ExecutionResult, media_type: str) -> int:
+    codes = {(error.extensions or {}).get("code") for error in result.errors or ()}
+    if TIMED_OUT in codes:
+        return 503
+    return 400 if _is_request_error(result) and media_type == RESPONSE_TYPE else 200
+
+
 def _body(result: ExecutionResult) -> dict[str, Any]:
     body: dict[str, Any] = {}
     if result.errors:
@@ -148,7 +170,7 @@ def _body(result: ExecutionResult) -> dict[str, Any]:
 
 
 def _refuse(refused: Refused, media_type: str) -> Response:
-    error = {"message": refused.message, "extensions": {"code": refused.code}}
+    error = {"message": refused.message, "extensions": refused.extensions}
     return _respond({"errors": [error]}, refused.status, media_type, refused.headers)
 
 

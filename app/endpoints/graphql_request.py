@@ -16,13 +16,19 @@ class Refused(Exception):
     """The request is answered with a status and one error, and nothing is executed."""
 
     def __init__(
-        self, status: int, message: str, *, code: str = "BAD_REQUEST", headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str = "BAD_REQUEST",
+        headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
-        self.code = code
         self.headers = headers or {}
+        self.extensions = {"code": code, **(extensions or {})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Results over HTTP as they come: server-sent events (graphql-sse, distinct connections) and Apollo's multipart."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.endpoints.admission import Place
 from app.endpoints.encoding import encode
 from app.endpoints.negotiation import EVENT_STREAM_TYPE, MULTIPART_TYPE, MULTIPART_VERSION
 
@@ -91,6 +92,7 @@ class StreamResponse(Response):
         results: Results,
         framing: Framing,
         *,
+        places: Sequence[Place],
         ending: asyncio.Event,
         expires_at: datetime | None,
         heartbeat_seconds: float,
@@ -100,6 +102,7 @@ class StreamResponse(Response):
         del self.headers["Content-Length"]
         self._results = results
         self._framing = framing
+        self._places = places
         self._ending = ending
         self._expires_at = expires_at
         self._heartbeat_seconds = heartbeat_seconds
@@ -107,7 +110,14 @@ class StreamResponse(Response):
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send, and leave nothing behind."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await self._send_results(receive, send)
+        finally:
+            for place in self._places:
+                place.leave()
+
+    async def _send_results(self, receive: Receive, send: Send) -> None:
         writing = asyncio.create_task(self._write(send))
         leaving = asyncio.create_task(_wait_for_leaving(receive))
         ending = asyncio.create_task(self._ending.wait())

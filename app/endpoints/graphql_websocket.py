@@ -24,6 +24,7 @@ from strawberry.types.unset import UNSET, UnsetType
 
 from app.config import Config
 from app.context import Context, Services
+from app.endpoints.admission import Admission, Place, TooMany
 from app.endpoints.encoding import encode
 from app.errors import Unauthenticated
 from app.graphql import Schema
@@ -35,16 +36,21 @@ MAX_OPERATIONS = 100
 ID_MAX_LENGTH = 200
 BAD_REQUEST = 4400
 FORBIDDEN = 4403
+# RFC 6455's registry; clients connect again after a while.
+TRY_AGAIN_LATER = 1013
 
 
 class GraphQLSocket:
     """Accepts connections. Strawberry's handler speaks the protocol; this one mends where it strays from it."""
 
-    def __init__(self, config: Config, schema: Schema, services: Services, authenticator: Authenticator) -> None:
+    def __init__(
+        self, config: Config, schema: Schema, services: Services, authenticator: Authenticator, admission: Admission
+    ) -> None:
         self._config = config
         self._schema = schema
         self._services = services
         self.authenticator = authenticator
+        self.admission = admission
 
     async def __call__(self, socket: WebSocket) -> None:
         """Serve one connection to its end."""
@@ -63,17 +69,7 @@ class GraphQLSocket:
             if not adapter.is_lost:
                 raise
         finally:
-            handler.cancel_expiry()
-
-    async def on_ws_connect(self, context: Context) -> UnsetType:
-        """Called by the handler when ``connection_init`` has come. Refuses with 4403."""
-        parameters = context.connection_params or {}
-        header = _authorization(parameters)
-        try:
-            context.caller = await self.authenticator.authenticate(bearer_token(header))
-        except Unauthenticated:
-            raise ConnectionRejectionError from None
-        return UNSET
+            handler.release()
 
 
 class _Adapter(AsyncWebSocketAdapter):
@@ -142,7 +138,7 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
         self, endpoint: GraphQLSocket, adapter: _Adapter, schema: Schema, context: Context, config: Config
     ) -> None:
         super().__init__(
-            view=cast("Any", endpoint),
+            view=cast("Any", self),
             websocket=adapter,
             context=context,
             root_value=None,
@@ -151,12 +147,30 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             max_subscriptions_per_connection=MAX_OPERATIONS,
         )
         self.header_token: str | None = None
+        self._endpoint = endpoint
+        self._place: Place | None = None
         self._expiry: asyncio.Task[None] | None = None
 
-    def cancel_expiry(self) -> None:
-        """The connection has ended before its token."""
+    def release(self) -> None:
+        """The connection has ended."""
+        if self._place is not None:
+            self._place.leave()
         if self._expiry is not None:
             self._expiry.cancel()
+
+    async def on_ws_connect(self, context: Context) -> UnsetType:
+        """Called by Strawberry when ``connection_init`` has come. Refuses with 4403, and with 1013 who has too many."""
+        header = _authorization(context.connection_params or {})
+        try:
+            caller = await self._endpoint.authenticator.authenticate(bearer_token(header))
+            self._place = self._endpoint.admission.connection(caller)
+        except Unauthenticated:
+            raise ConnectionRejectionError from None
+        except TooMany as error:
+            await self.websocket.close(TRY_AGAIN_LATER, error.message)
+            raise ConnectionRejectionError from None
+        context.caller = caller
+        return UNSET
 
     async def handle_message(self, message: Message) -> None:
         """Refuse what is no message before it is looked into."""
@@ -197,8 +211,19 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def run_operation(self, operation: Any) -> None:  # noqa: ANN401  Strawberry's own class, which it does not export.
         """Run; a client that has gone, or an operation that can't be told, is no failure."""
+        caller = self.context.caller
+        assert caller is not None  # noqa: S101  Nothing is run before the connection is acknowledged.
         with suppress(WebSocketDisconnected):
-            await super().run_operation(operation)
+            try:
+                self._endpoint.admission.request(caller)
+                place = self._endpoint.admission.subscription(caller)
+            except TooMany as error:
+                await operation.send_initial_errors([GraphQLError(error.message, extensions=error.extensions)])
+                return
+            try:
+                await super().run_operation(operation)
+            finally:
+                place.leave()
 
     async def handle_task_exception(self, error: Exception) -> None:
         """Log what is not the end of the connection."""
