@@ -48,6 +48,14 @@ class SandboxKind(StrEnum):
     NONE = "none"
 
 
+class TrustedDocuments(StrEnum):
+    """Which documents are executed: any (``off``), any and known ones by their hash, or known ones only."""
+
+    OFF = "off"
+    ALLOW = "allow"
+    ONLY = "only"
+
+
 Origins = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -254,6 +262,22 @@ class Config(BaseSettings):
         le=10_000_000,
         description="Values that an operation may ask for: each field once, times the lengths of the lists it is in.",
     )
+    trusted_documents: TrustedDocuments = Field(
+        default=TrustedDocuments.OFF,
+        description="`allow`: clients may name the documents in `PARLEY_TRUSTED_DOCUMENTS_DIR` by their SHA-256. "
+        "`only`: no others are executed.",
+    )
+    trusted_documents_dir: Path | None = Field(
+        default=None,
+        description="Directory of manifests (`.json`) and documents (`.graphql`). Read at the start.",
+    )
+    persisted_queries: int = Field(
+        default=1000,
+        ge=0,
+        le=100_000,
+        description="Documents that clients may have kept by their SHA-256 (Apollo's automatic persisted queries); "
+        "those unused for longest go. 0: none.",
+    )
     introspection: bool = Field(
         default=True,
         description="Whether the schema can be asked for. `false` also keeps suggestions out of error messages.",
@@ -281,7 +305,7 @@ class Config(BaseSettings):
     def _accept_any_case(cls, value: object) -> object:
         return value.strip().upper() if isinstance(value, str) else value
 
-    @field_validator("data_dir", "jwt_jwks_file")
+    @field_validator("data_dir", "jwt_jwks_file", "trusted_documents_dir")
     @classmethod
     def _expand_home(cls, value: Path | None) -> Path | None:
         """A shell expands ``~`` neither in ``.env`` nor between quotes, and a directory of that name helps nobody."""

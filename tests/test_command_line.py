@@ -59,6 +59,12 @@ def test_the_schema_is_printed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_trusted_documents_that_cannot_be_read_end_the_start_with_a_line(tmp_path: Path) -> None:
+    settings = {"PARLEY_TRUSTED_DOCUMENTS": "only", "PARLEY_TRUSTED_DOCUMENTS_DIR": "documents"}
+    ended = run(tmp_path, "serve", **settings)
+    assert (ended.returncode, ended.stderr) == (2, "parley: documents can't be read: No such file or directory.\n")
+
+
 def test_the_database_is_brought_up_to_date_and_stays_so(tmp_path: Path) -> None:
     for _ in range(2):
         upgraded = run(tmp_path, "database", "upgrade")

@@ -16,6 +16,7 @@ from app.config import Config
 from app.context import Services
 from app.endpoints import health, playground
 from app.endpoints.admission import Admission
+from app.endpoints.documents import Documents
 from app.endpoints.graphql_http import GraphQLEndpoint
 from app.endpoints.graphql_websocket import GraphQLSocket
 from app.endpoints.guard import Guard
@@ -36,8 +37,9 @@ def application(
 ) -> Starlette:
     """The ASGI application. When its ``state.ending`` is set, streamed answers end."""
     admission = Admission(config)
-    endpoint = GraphQLEndpoint(config, schema, services, authenticator, admission)
-    socket = GraphQLSocket(config, schema, services, authenticator, admission)
+    documents = Documents(config)
+    endpoint = GraphQLEndpoint(config, schema, services, authenticator, admission=admission, documents=documents)
+    socket = GraphQLSocket(config, schema, services, authenticator, admission=admission, documents=documents)
     middleware = [Middleware(Guard, config=config)]
     if config.allowed_origins:
         middleware.append(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, cast
 
 from graphql import GraphQLError
@@ -17,6 +18,7 @@ from strawberry.types.graphql import OperationType
 from app.config import Config
 from app.context import Context, Services
 from app.endpoints.admission import Admission, TooMany
+from app.endpoints.documents import DocumentRefused, Documents
 from app.endpoints.encoding import encode
 from app.endpoints.graphql_request import Parameters, Refused, is_get, read_parameters
 from app.endpoints.graphql_stream import FRAMINGS, Results, StreamResponse
@@ -39,10 +41,18 @@ class GraphQLEndpoint:
     """Executes operations. Subscriptions, and whatever else a client wants to have streamed, are streamed."""
 
     def __init__(
-        self, config: Config, schema: Schema, services: Services, authenticator: Authenticator, admission: Admission
+        self,
+        config: Config,
+        schema: Schema,
+        services: Services,
+        authenticator: Authenticator,
+        *,
+        admission: Admission,
+        documents: Documents,
     ) -> None:
         self._config = config
         self._admission = admission
+        self._documents = documents
         self._schema = schema
         self._services = services
         self._authenticator = authenticator
@@ -67,6 +77,14 @@ class GraphQLEndpoint:
     async def _answer(self, request: Request, parameters: Parameters, acceptable: Acceptable) -> Response:
         caller = await self._authenticate(request)
         self._admission.request(caller)
+        try:
+            document = self._documents.resolve(parameters.query, parameters.document_id, parameters.extensions)
+        except DocumentRefused as error:
+            status = 400 if acceptable.single == RESPONSE_TYPE or error.code == "BAD_REQUEST" else 200
+            raise Refused(status, error.message, code=error.code) from None
+        if document is None or not document.strip():
+            raise Refused(400, NO_DOCUMENT)
+        parameters = replace(parameters, query=document)
         try:
             result = await self._execute(request, parameters, caller)
         except InvalidOperationTypeError as error:

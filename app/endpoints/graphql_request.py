@@ -33,11 +33,13 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a request asks for."""
+    """What a request asks for. ``document_id`` and ``extensions`` may name a document where there is no ``query``."""
 
-    query: str
+    query: str | None
     variables: dict[str, Any] | None
     operation_name: str | None
+    document_id: object = None
+    extensions: object = None
 
 
 async def read_parameters(request: Request, max_body_bytes: int) -> Parameters:
@@ -90,7 +92,7 @@ def _from_query(request: Request) -> Parameters:
 
 def _checked(given: dict[str, object]) -> Parameters:
     query, variables, operation_name = given.get("query"), given.get("variables"), given.get("operationName")
-    if not isinstance(query, str) or not query.strip():
+    if not isinstance(query, str | None):
         raise Refused(400, NO_DOCUMENT)
     if variables is not None and not isinstance(variables, dict):
         raise Refused(400, "`variables` is an object.")
@@ -98,7 +100,13 @@ def _checked(given: dict[str, object]) -> Parameters:
         raise Refused(400, "`operationName` is a string.")
     if not isinstance(given.get("extensions"), dict | None):
         raise Refused(400, "`extensions` is an object.")
-    return Parameters(query, cast("dict[str, Any] | None", variables), operation_name or None)
+    return Parameters(
+        query,
+        cast("dict[str, Any] | None", variables),
+        operation_name or None,
+        given.get("documentId"),
+        given.get("extensions"),
+    )
 
 
 def _is_json(content_type: str) -> bool:

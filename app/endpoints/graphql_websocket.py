@@ -25,6 +25,7 @@ from strawberry.types.unset import UNSET, UnsetType
 from app.config import Config
 from app.context import Context, Services
 from app.endpoints.admission import Admission, Place, TooMany
+from app.endpoints.documents import DocumentRefused, Documents
 from app.endpoints.encoding import encode
 from app.errors import Unauthenticated
 from app.graphql import Schema
@@ -44,13 +45,21 @@ class GraphQLSocket:
     """Accepts connections. Strawberry's handler speaks the protocol; this one mends where it strays from it."""
 
     def __init__(
-        self, config: Config, schema: Schema, services: Services, authenticator: Authenticator, admission: Admission
+        self,
+        config: Config,
+        schema: Schema,
+        services: Services,
+        authenticator: Authenticator,
+        *,
+        admission: Admission,
+        documents: Documents,
     ) -> None:
         self._config = config
         self._schema = schema
         self._services = services
         self.authenticator = authenticator
         self.admission = admission
+        self.documents = documents
 
     async def __call__(self, socket: WebSocket) -> None:
         """Serve one connection to its end."""
@@ -196,14 +205,27 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
         """Refuse a malformed operation without ending its neighbours' connection for it."""
         payload = cast("Mapping[str, object]", message["payload"])
         is_operation = (
-            isinstance(payload.get("query"), str)
+            isinstance(payload.get("query"), str | None)
+            and any(payload.get(name) is not None for name in ("query", "documentId", "extensions"))
+            and isinstance(payload.get("extensions"), dict | None)
             and isinstance(payload.get("variables"), dict | None)
             and isinstance(payload.get("operationName"), str | None)
         )
         if not is_operation:
             await self.handle_invalid_message("The payload of subscribe has a query, and variables as an object")
             return
-        await super().handle_subscribe(message)
+        try:
+            query = self._endpoint.documents.resolve(
+                cast("str | None", payload.get("query")), payload.get("documentId"), payload.get("extensions")
+            )
+        except DocumentRefused as error:
+            query, refusal = "", GraphQLError(error.message, extensions={"code": error.code})
+            if self.connection_acknowledged and message["id"] not in self.operations:
+                await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
+                return
+        await super().handle_subscribe(
+            cast("SubscribeMessage", {**message, "payload": {**payload, "query": query or ""}})
+        )
 
     async def _end_at(self, moment: datetime) -> None:
         await asyncio.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
