@@ -1,0 +1,35 @@
+"""A server with fakes at its edges, in a process of its own: ``python -m tests.served DIRECTORY``.
+
+It prints its address, and ends with its standard input.
+"""
+
+import sys
+from pathlib import Path
+
+from app.config import AuthMode
+from app.models.provider_account import ProviderType
+from tests.fake_git import FakeGitProvider, repository
+from tests.fake_llm import FakeLLM
+from tests.server import running_server
+
+
+def main() -> None:
+    llm = FakeLLM()
+    llm.load()
+    found = [repository(number) for number in range(1, 4)]
+    providers = {kind: FakeGitProvider(found=found) for kind in ProviderType}
+    with running_server(
+        Path(sys.argv[1]),
+        llm=llm,
+        git_providers=providers,
+        auth=AuthMode.NONE,
+        jwt_secret=None,
+        rate_limit_per_second=None,
+        max_concurrent_conversations=1000,
+    ) as server:
+        print(server.url, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
