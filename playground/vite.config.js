@@ -9,6 +9,7 @@ export default defineConfig({
   base: "/playground/",
   oxc: { jsx: { runtime: "automatic" } },
   plugins: [noteSources()],
+  worker: { plugins: () => [mendVariables()] },
   build: {
     outDir: "../app/static/playground",
     emptyOutDir: true,
@@ -22,6 +23,31 @@ export default defineConfig({
     },
   },
 });
+
+// Both make the editor of variables underline what is right: an input field with a default may be left out, and a scalar
+// of the schema's own, such as JSON, may be anything.
+const MENDED = [
+  ["if (fieldRequired) {", "if (fieldRequired && field.defaultValue === undefined) {"],
+  ["['string', 'number', 'boolean', 'integer']", "['string', 'number', 'boolean', 'integer', 'object', 'array']"],
+];
+
+/** Mends the JSON schema that graphql-language-service makes of an operation's variables. */
+function mendVariables() {
+  return {
+    name: "mend-variables",
+    transform(code, id) {
+      if (!id.endsWith("graphql-language-service/esm/utils/getVariablesJSONSchema.js")) {
+        return null;
+      }
+      return MENDED.reduce((text, [before, after]) => {
+        if (!text.includes(before)) {
+          this.error(`graphql-language-service has changed: look whether variables still have to be mended (${before}).`);
+        }
+        return text.replace(before, after);
+      }, code);
+    },
+  };
+}
 
 /** Notes what was built, so that a test can tell, without building, whether the committed build is of these sources. */
 function noteSources() {

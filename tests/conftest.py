@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from playwright.async_api import BrowserContext, async_playwright
 
 from tests.client import Client
+from tests.playground import CHROMIUM, FLAGS, WAIT_MILLISECONDS
 from tests.postgres import PostgresServer
 from tests.scripted_llm import ScriptedLLM, echo
 from tests.server import RunningServer, running_server
@@ -65,3 +67,14 @@ async def stranger(server: RunningServer) -> AsyncGenerator[Client]:
     """Another caller."""
     async with Client(server) as caller:
         yield caller
+
+
+@pytest.fixture
+async def browser() -> AsyncGenerator[BrowserContext]:
+    """A window that has never been here before."""
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        context = await chromium.new_context(viewport={"width": 1400, "height": 900})
+        context.set_default_timeout(WAIT_MILLISECONDS)
+        yield context
+        await chromium.close()

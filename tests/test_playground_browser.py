@@ -1,35 +1,19 @@
 """The playground in a real browser: what a newcomer clicks, and that nothing goes wrong unseen."""
 
 import asyncio
-import contextlib
-import shutil
-from collections.abc import AsyncGenerator, Iterator
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request, async_playwright, expect
+from playwright.async_api import BrowserContext, expect
 
 from app.config import AuthMode
+from tests.playground import Playground, in_chromium, opened
 from tests.server import RunningServer, running_server
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# Without these it tries to reach its maker's servers, and a container has no sandbox to give it.
-FLAGS = [
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-sandbox",
-]
-WAIT_MILLISECONDS = 20_000
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)"),
-    pytest.mark.timeout(120),
-]
+pytestmark = in_chromium
 
 
 @pytest.fixture(scope="module")
@@ -38,64 +22,6 @@ def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSe
     data_dir: Path = tmp_path_factory.mktemp("data")
     with running_server(data_dir, auth=AuthMode.NONE, jwt_secret=None) as started:
         yield started
-
-
-@pytest.fixture
-async def browser() -> AsyncGenerator[BrowserContext]:
-    """A window that has never been here before."""
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = await chromium.new_context(viewport={"width": 1400, "height": 900})
-        context.set_default_timeout(WAIT_MILLISECONDS)
-        yield context
-        await chromium.close()
-
-
-class Playground:
-    """One page, with everything that went wrong in it."""
-
-    def __init__(self, page: Page, server: RunningServer) -> None:
-        self.page = page
-        self.faults: list[str] = []
-        self._server = server
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("request", self._see)
-
-    async def open(self) -> None:
-        await self.page.goto(self._server.url)
-        await self.page.locator(".graphiql-execute-button").wait_for()
-
-    async def run(self, tab: str) -> None:
-        """Choose a tab, and press the button."""
-        # The page is shown before its editors are loaded, and a click that comes in between is lost.
-        shown = expect(self.page.locator(".graphiql-query-editor"))
-        async with asyncio.timeout(WAIT_MILLISECONDS / 1000):
-            while True:
-                await self.page.get_by_role("tab", name=tab).click()
-                with contextlib.suppress(AssertionError):
-                    await shown.to_contain_text(f"\u00a0{tab}(", timeout=1000)
-                    break
-        await self.page.get_by_role("button", name="Execute query").click()
-
-    async def shows(self, text: str) -> None:
-        """Wait until the result has this text."""
-        await expect(self.page.locator(".graphiql-response")).to_contain_text(text, timeout=WAIT_MILLISECONDS)
-
-    def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            self.faults.append(message.text)
-
-    def _see(self, request: Request) -> None:
-        own = (self._server.url, "data:", "blob:")
-        if not request.url.startswith(own):
-            self.faults.append(f"foreign request: {request.url}")
-
-
-async def opened(browser: BrowserContext, server: RunningServer) -> Playground:
-    playground = Playground(await browser.new_page(), server)
-    await playground.open()
-    return playground
 
 
 async def last_sequence(server: RunningServer) -> int:
@@ -144,4 +70,57 @@ async def test_it_follows_the_systems_theme(browser: BrowserContext, local_serve
         ".reduce((sum, part) => sum + Number(part), 0)"
     )
     assert (brightness < 384) is (scheme == "dark")
+    assert playground.faults == []
+
+
+async def test_the_explorer_writes_the_query(browser: BrowserContext, local_server: RunningServer) -> None:
+    playground = await opened(browser, local_server)
+    page = playground.page
+    await playground.choose("Search")
+    await page.get_by_role("button", name="Show GraphiQL Explorer").click()
+    explorer = page.locator(".graphiql-explorer-root")
+    await explorer.get_by_text("settings", exact=True).click()
+    await explorer.get_by_text("llmModel", exact=True).last.click()
+    # The editor shows spaces as no-break ones, and may break where they are.
+    await expect(page.locator(".graphiql-query-editor")).to_contain_text(re.compile(r"settings\s\{\s*llmModel\s*\}"))
+    assert playground.faults == []
+
+
+async def test_right_variables_are_not_marked_and_wrong_ones_are(
+    browser: BrowserContext, local_server: RunningServer
+) -> None:
+    playground = await opened(browser, local_server)
+    page = playground.page
+    await playground.choose("Create")
+    variables = page.locator('[data-uri$="variables.json"]')
+    marks = variables.locator(".squiggly-error, .squiggly-warning")
+    await expect(variables).to_contain_text("initialMessage")
+    for message, is_right in (("{}", False), ('{"text": "Hello"}', True), ("[]", False)):
+        await variables.click()
+        await page.keyboard.press("ControlOrMeta+A")
+        # `imageUrls` has to be there too, but has a default.
+        await page.keyboard.insert_text(f'{{"input": {{"initialMessage": {message}}}}}')
+        # What the editor has closed by itself.
+        await page.keyboard.press("ControlOrMeta+Shift+End")
+        await page.keyboard.press("Delete")
+        if is_right:
+            await expect(marks).to_have_count(0)
+        else:
+            await expect(marks).not_to_have_count(0)
+    assert playground.faults == []
+
+
+async def test_in_a_narrow_window_the_result_is_below(browser: BrowserContext, local_server: RunningServer) -> None:
+    page = await browser.new_page()
+    await page.set_viewport_size({"width": 400, "height": 800})
+    playground = Playground(page, local_server)
+    await playground.open()
+    await playground.run("Settings")
+    await playground.shows("llmModel")
+    query, result = [await page.locator(name).bounding_box() for name in (".graphiql-editors", ".graphiql-response")]
+    assert query is not None
+    assert result is not None
+    assert result["y"] >= query["y"] + query["height"] - 1
+    assert min(query["width"], result["width"]) > 250
+    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert playground.faults == []

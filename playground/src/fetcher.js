@@ -16,21 +16,11 @@ const SHOWN_RESULTS = 100;
 /**
  * What GraphiQL calls for every operation: queries and mutations go to `url` by POST,
  * subscriptions to the same address by WebSocket (graphql-transport-ws).
- * An Authorization header typed into one tab is used by all tabs that have none, until the page is left.
+ * `authorization` completes the headers of every request, so that a token typed into one tab serves all.
  */
-export function createFetcher(url) {
-  let authorization = {};
-
-  function withAuthorization(typed = {}) {
-    const given = Object.entries(typed).filter(([name]) => name.toLowerCase() === "authorization");
-    if (given.length > 0) {
-      authorization = Object.fromEntries(given);
-    }
-    return { ...authorization, ...typed };
-  }
-
+export function createFetcher(url, authorization) {
   return async (params, options = {}) => {
-    const headers = withAuthorization(options.headers);
+    const headers = authorization.complete(options.headers);
     const operation = operationOf(params);
     const request = {
       ...params,

@@ -2,11 +2,14 @@
 // what is typed into these fields, or into variables of their type, is blanked on its way there.
 export const SECRET_FIELDS = ["llmApiKey", "token"];
 
+// The history notes the headers of each request, and with them bearer tokens.
+const HEADERS = "headers";
+
 const SECRET_VARIABLE = /\$(\w+)\s*:\s*Secret\b/g;
 
 /** The browser's storage for GraphiQL, without secrets. */
 export function createStorage(storage) {
-  const names = new Set(SECRET_FIELDS);
+  const names = new Set([...SECRET_FIELDS, HEADERS]);
 
   function learn(text) {
     for (const [, name] of (text ?? "").matchAll(SECRET_VARIABLE)) {
