@@ -5,7 +5,10 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Generator, Sequence
+import tempfile
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -13,6 +16,9 @@ import uvicorn
 from app.config import Config, ConfigError, load_config
 from app.logs import configure_logging
 from app.services.lock_file import AlreadyLocked
+
+if TYPE_CHECKING:
+    from app.main import Parley
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
 BACKLOG = 2048
@@ -78,7 +84,16 @@ class _Server(uvicorn.Server):
 
 
 def _serve(options: argparse.Namespace) -> int:
-    config = _config(host=options.host, port=options.port)
+    if not options.demo:
+        return _serve_house(_config({"host": options.host, "port": options.port}))
+    from app import demo
+
+    with tempfile.TemporaryDirectory(prefix="parley-demo-") as directory:
+        given = {"host": options.host, "port": options.port, "data_dir": Path(directory), **demo.SETTINGS}
+        return _serve_house(_config(given), demo.seed)
+
+
+def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] | None = None) -> int:
     # The schema and the database are imported only by the commands that need them.
     from app.endpoints.websocket_protocol import WebSocketProtocol
     from app.main import Parley, create_app
@@ -107,6 +122,9 @@ def _serve(options: argparse.Namespace) -> int:
         async with contextlib.AsyncExitStack() as stack:
             with _database_trouble():
                 await stack.enter_async_context(house.running())
+            if prepare is not None:
+                await prepare(house)
+                print("This is a demonstration: what is in it is gone when the server ends.", flush=True)
             print(house.shell.describe(), flush=True)
             await server.serve()
 
@@ -166,8 +184,10 @@ def _rotate_secrets(_options: argparse.Namespace) -> int:
     return 1 if unreadable else 0
 
 
-def _config(*, host: str | None = None, port: int | None = None) -> Config:
-    config = load_config(host=host, port=port)
+def _config(overrides: Mapping[str, object] | None = None) -> Config:
+    """The configuration; ``overrides`` by field name come first, except ``None``."""
+    given = dict(overrides or {})
+    config = load_config(env_file=Path(".env"), **given)
     configure_logging(config)
     structlog.get_logger(__name__).debug("configuration.loaded")
     return config
@@ -179,6 +199,11 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the server")
     serve.add_argument("--host", help="address to listen on (PARLEY_HOST)")
     serve.add_argument("--port", type=int, help="port to listen on, 0 for a free one (PARLEY_PORT)")
+    serve.add_argument(
+        "--demo",
+        action="store_true",
+        help="serve conversations in every status from a database of its own, which is gone afterwards",
+    )
     serve.set_defaults(run=_serve)
     commands.add_parser("schema", help="print the schema").set_defaults(run=_schema)
     database = commands.add_parser("database", help="look after the database").add_subparsers(
