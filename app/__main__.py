@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import socket
 import sys
 import tempfile
@@ -139,10 +140,11 @@ def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] 
     return 0 if server.started else 1
 
 
-def _schema(_options: argparse.Namespace) -> int:
+def _schema(options: argparse.Namespace) -> int:
     from app.graphql import build_schema
 
-    print(build_schema().as_str())
+    schema = build_schema()
+    print(json.dumps(schema.possible_types(), indent=2) if options.possible_types else schema.as_str())
     return 0
 
 
@@ -205,7 +207,13 @@ def _parser() -> argparse.ArgumentParser:
         help="serve conversations in every status from a database of its own, which is gone afterwards",
     )
     serve.set_defaults(run=_serve)
-    commands.add_parser("schema", help="print the schema").set_defaults(run=_schema)
+    schema = commands.add_parser("schema", help="print the schema")
+    schema.add_argument(
+        "--possible-types",
+        action="store_true",
+        help="print which types each interface and union has, as JSON for clients' caches",
+    )
+    schema.set_defaults(run=_schema)
     database = commands.add_parser("database", help="look after the database").add_subparsers(
         required=True, metavar="action"
     )

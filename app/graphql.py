@@ -9,7 +9,7 @@ from typing import cast
 
 import strawberry
 import structlog
-from graphql import DocumentNode, GraphQLError, GraphQLSyntaxError, OperationDefinitionNode
+from graphql import DocumentNode, GraphQLError, GraphQLSyntaxError, OperationDefinitionNode, is_abstract_type
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import MaxTokensLimiter, ParserCache, SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
@@ -207,6 +207,14 @@ class Schema(strawberry.Schema):
         else:
             self._measures.move_to_end(query)
         return measure
+
+    def possible_types(self) -> dict[str, list[str]]:
+        """The object types that each interface and union may be, A first: what clients' caches are given."""
+        abstract = [found for found in self._schema.type_map.values() if is_abstract_type(found)]
+        return {
+            found.name: sorted(possible.name for possible in self._schema.get_possible_types(found))
+            for found in sorted(abstract, key=lambda found: found.name)
+        }
 
     def process_errors(
         self,

@@ -65,6 +65,12 @@ def test_trusted_documents_that_cannot_be_read_end_the_start_with_a_line(tmp_pat
     assert (ended.returncode, ended.stderr) == (2, "parley: documents can't be read: No such file or directory.\n")
 
 
+def test_the_possible_types_are_printed(tmp_path: Path) -> None:
+    printed = run(tmp_path, "schema", "--possible-types")
+    assert (printed.returncode, printed.stderr) == (0, "")
+    assert printed.stdout == (ROOT / "clients" / "possible-types.json").read_text()
+
+
 def test_the_database_is_brought_up_to_date_and_stays_so(tmp_path: Path) -> None:
     for _ in range(2):
         upgraded = run(tmp_path, "database", "upgrade")

@@ -1,5 +1,6 @@
 """The schema: exported, in keeping with the contract, and described throughout."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -18,6 +19,7 @@ from graphql import (
     GraphQLUnionType,
     NullValueNode,
     build_schema,
+    is_abstract_type,
     print_ast,
 )
 
@@ -138,6 +140,16 @@ def described() -> Iterator[tuple[str, str | None]]:
 
 def test_the_committed_schema_is_the_served_one() -> None:
     assert (ROOT / "schema.graphql").read_text() == build_served_schema().as_str() + "\n"
+
+
+def test_the_published_possible_types_are_those_of_the_schema() -> None:
+    published = json.loads((ROOT / "clients" / "possible-types.json").read_text())
+    abstract = [found for found in EXPORTED.type_map.values() if is_abstract_type(found)]
+
+    assert published == {
+        found.name: sorted(possible.name for possible in EXPORTED.get_possible_types(found)) for found in abstract
+    }
+    assert published["Event"] == ["MessageEvent", "StateChangeEvent", "ToolCallEvent", "ToolResultEvent"]
 
 
 def test_the_schema_keeps_the_contract() -> None:
