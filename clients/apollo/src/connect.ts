@@ -1,0 +1,60 @@
+/** An Apollo Client for a Parley server: queries and mutations over HTTP, subscriptions as one likes. */
+
+import { ApolloClient, ApolloLink, HttpLink } from "@apollo/client";
+import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
+import { OperationTypeNode } from "graphql";
+import { createClient } from "graphql-ws";
+
+import { createCache } from "./cache.ts";
+
+/** `multipart` needs nothing but HTTP; `websocket` has one connection for all subscriptions. */
+export type Transport = "websocket" | "multipart";
+
+export interface Connection {
+  readonly client: ApolloClient;
+  /** Ends subscriptions and the socket. */
+  readonly close: () => Promise<void>;
+}
+
+export interface Server {
+  /** Such as `http://127.0.0.1:8000`. */
+  readonly url: string;
+  /** A bearer token, where the server asks for one. */
+  readonly token?: string | undefined;
+}
+
+export function serverFromEnvironment(): Server {
+  return { url: process.env["PARLEY_URL"] ?? "http://127.0.0.1:8000", token: process.env["PARLEY_TOKEN"] };
+}
+
+export function connect(server: Server, transport: Transport = "websocket", fetch = globalThis.fetch): Connection {
+  const address = new URL("/graphql", server.url);
+  const authorization: Record<string, string> = server.token ? { Authorization: `Bearer ${server.token}` } : {};
+  // It sends subscriptions too, and reads their results from the parts of one long answer.
+  const http = new HttpLink({ uri: address.href, headers: authorization, fetch });
+  if (transport === "multipart") {
+    const client = new ApolloClient({ link: http, cache: createCache() });
+    return { client, close: async () => client.stop() };
+  }
+  const socket = createClient({
+    url: address.href.replace("http", "ws"),
+    // A browser can't set headers on a WebSocket, so the token goes in the first message.
+    connectionParams: authorization,
+    // Every subscription here says where it goes on, so it may be begun again as often as the connection breaks.
+    retryAttempts: Infinity,
+    shouldRetry: () => true,
+  });
+  const link = ApolloLink.split(
+    ({ operationType }) => operationType === OperationTypeNode.SUBSCRIPTION,
+    new GraphQLWsLink(socket),
+    http,
+  );
+  const client = new ApolloClient({ link, cache: createCache() });
+  return {
+    client,
+    close: async () => {
+      client.stop();
+      await socket.dispose();
+    },
+  };
+}

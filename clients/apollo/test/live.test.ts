@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import type { Transport } from "../src/connect.ts";
+import { Conversations } from "../src/conversations.ts";
+import { Log } from "../src/log.ts";
+import { createConversations, fail, loaded, newMarker, session, until } from "./session.ts";
+
+const WAITING = "AWAITING_USER_INPUT";
+const TRANSPORTS: readonly Transport[] = ["websocket", "multipart"];
+
+for (const transport of TRANSPORTS) {
+  test(`over ${transport}, the list follows what happens elsewhere`, async (context) => {
+    const marker = newMarker();
+    const [old] = await createConversations(context, [`${marker} old`]);
+    const conversations = new Conversations(session(context, transport).client, 10, marker);
+    const list = conversations.watch();
+    await loaded(context, list);
+    context.after(conversations.follow(fail));
+    const elsewhere = new Conversations(session(context, "multipart").client, 10);
+
+    const { conversationEdge } = await elsewhere.create({ title: `${marker} new`, initialMessage: { text: "Hello" } });
+    const id = conversationEdge?.node.id;
+    assert(id);
+    // It was created without this client, and stands where a query would have it.
+    const seen = await until(list, () => (conversations.cached().length === 2 ? conversations.cached() : undefined));
+    assert.deepEqual(
+      seen.map((conversation) => conversation.id),
+      [id, old],
+    );
+
+    await until(list, () => conversations.cached().find((it) => it.id === id && it.agentState === WAITING));
+    assert.equal(conversations.cached()[0]?.status, "RUNNING");
+    await elsewhere.delete(id);
+    await until(list, () => conversations.cached().length === 1 || undefined);
+    assert.deepEqual(
+      conversations.cached().map((conversation) => conversation.id),
+      [old],
+    );
+  });
+
+  test(`over ${transport}, a log is read to its end and followed without a gap`, async (context) => {
+    const { client } = session(context, transport);
+    const [id] = await createConversations(context, [newMarker()]);
+    assert(id);
+    const log = new Log(client, id);
+    const events = log.watch();
+    await loaded(context, events);
+    context.after(log.follow(fail));
+
+    await log.send("Hello");
+    await until(events, () => log.cached().some(({ text }) => text === "Hello") || undefined);
+    const found = await until(events, () => (log.cached().at(-1)?.agentState === WAITING ? log.cached() : undefined));
+
+    assert.deepEqual(
+      found.map(({ sequence }) => sequence),
+      found.map((_, index) => index + 1),
+    );
+    assert.deepEqual(
+      found.filter(({ __typename }) => __typename === "MessageEvent").map(({ source }) => source),
+      ["USER", "AGENT"],
+    );
+  });
+}
