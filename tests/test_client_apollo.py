@@ -46,12 +46,14 @@ async def test_the_client_is_well_typed() -> None:
         ),
         (
             "live",
-            ["Hello"] * 4,
+            ["Hello", "Hello", "Hello", "Hello", "Before", "After"],
             (
                 "over websocket, the list follows what happens elsewhere",
                 "over websocket, a log is read to its end and followed without a gap",
                 "over multipart, the list follows what happens elsewhere",
                 "over multipart, a log is read to its end and followed without a gap",
+                "after a break of the connection a log goes on without a gap or a double",
+                "a subscription with a bad token fails, and is not tried again",
             ),
         ),
         (

@@ -3,7 +3,8 @@
 import { ApolloClient, ApolloLink, HttpLink } from "@apollo/client";
 import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
 import { OperationTypeNode } from "graphql";
-import { createClient } from "graphql-ws";
+import { CloseCode, createClient, type Client as Socket } from "graphql-ws";
+import { setTimeout } from "node:timers/promises";
 
 import { createCache } from "./cache.ts";
 
@@ -12,6 +13,8 @@ export type Transport = "websocket" | "multipart";
 
 export interface Connection {
   readonly client: ApolloClient;
+  /** What carries the subscriptions, where it is a WebSocket. */
+  readonly socket?: Socket;
   /** Ends subscriptions and the socket. */
   readonly close: () => Promise<void>;
 }
@@ -40,9 +43,11 @@ export function connect(server: Server, transport: Transport = "websocket", fetc
     url: address.href.replace("http", "ws"),
     // A browser can't set headers on a WebSocket, so the token goes in the first message.
     connectionParams: authorization,
-    // Every subscription here says where it goes on, so it may be begun again as often as the connection breaks.
+    // After a break all of them begin again. Statuses come anew, and events behind the cursor: nothing is lost.
     retryAttempts: Infinity,
-    shouldRetry: () => true,
+    retryWait: (retries) => setTimeout(Math.min(100 * 2 ** retries, 30_000) * (1 + Math.random())),
+    // A refused or expired token won't be better the next time.
+    shouldRetry: (reason) => (reason as Partial<CloseEvent>).code !== CloseCode.Forbidden,
   });
   const link = ApolloLink.split(
     ({ operationType }) => operationType === OperationTypeNode.SUBSCRIPTION,
@@ -52,6 +57,7 @@ export function connect(server: Server, transport: Transport = "websocket", fetc
   const client = new ApolloClient({ link, cache: createCache() });
   return {
     client,
+    socket,
     close: async () => {
       client.stop();
       await socket.dispose();

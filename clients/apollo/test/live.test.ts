@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import type { Transport } from "../src/connect.ts";
+import { connect, serverFromEnvironment, type Transport } from "../src/connect.ts";
 import { Conversations } from "../src/conversations.ts";
 import { Log } from "../src/log.ts";
 import { createConversations, fail, loaded, newMarker, session, until } from "./session.ts";
@@ -62,3 +62,42 @@ for (const transport of TRANSPORTS) {
     );
   });
 }
+
+function answers(log: Log): number {
+  return log.cached().filter(({ __typename, source }) => __typename === "MessageEvent" && source === "AGENT").length;
+}
+
+test("after a break of the connection a log goes on without a gap or a double", async (context) => {
+  const { client, socket } = session(context);
+  const [id] = await createConversations(context, [newMarker()]);
+  assert(id && socket);
+  const log = new Log(client, id);
+  const events = log.watch();
+  await loaded(context, events);
+  context.after(log.follow(fail));
+  await log.send("Before");
+  await until(events, () => answers(log) === 1 || undefined);
+
+  const connected = Promise.withResolvers<void>();
+  socket.on("connected", () => connected.resolve());
+  socket.terminate();
+  await log.send("After");
+  await connected.promise;
+  await until(events, () => answers(log) === 2 || undefined);
+
+  assert.deepEqual(
+    log.cached().map(({ sequence }) => sequence),
+    log.cached().map((_, index) => index + 1),
+  );
+});
+
+test("a subscription with a bad token fails, and is not tried again", async (context) => {
+  for (const transport of TRANSPORTS) {
+    const { client, close } = connect({ ...serverFromEnvironment(), token: "no-token" }, transport);
+    context.after(close);
+    const told = Promise.withResolvers<unknown>();
+    const ending = new Conversations(client, 10).follow(told.resolve);
+    context.after(ending);
+    assert.match(String(await told.promise), transport === "websocket" ? /Socket closed with event 4403/ : /The token is malformed/);
+  }
+});
