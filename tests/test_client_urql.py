@@ -45,7 +45,7 @@ async def test_the_client_is_well_typed() -> None:
         ),
         (
             "live",
-            ["Hello"] * 6,
+            ["Hello"] * 7,
             (
                 "over websocket, the list follows what happens elsewhere",
                 "over websocket, a log is followed from its beginning, and again from where it was left",
@@ -53,6 +53,7 @@ async def test_the_client_is_well_typed() -> None:
                 "over sse, a log is followed from its beginning, and again from where it was left",
                 "over fetch, the list follows what happens elsewhere",
                 "over fetch, a log is followed from its beginning, and again from where it was left",
+                "after a break of the connection a log goes on without a gap or a double",
             ),
         ),
         (

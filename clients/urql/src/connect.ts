@@ -3,7 +3,7 @@
 import { Client, fetchExchange, subscriptionExchange, type Exchange } from "@urql/core";
 import type { Logger } from "@urql/exchange-graphcache";
 import { createClient as createEventStreams } from "graphql-sse";
-import { CloseCode, createClient as createSocket } from "graphql-ws";
+import { CloseCode, createClient as createSocket, type Client as Socket } from "graphql-ws";
 import { setTimeout } from "node:timers/promises";
 
 import { createCache } from "./cache.ts";
@@ -13,6 +13,8 @@ export type Transport = "websocket" | "sse" | "fetch";
 
 export interface Connection {
   readonly client: Client;
+  /** What carries the subscriptions, where it is a WebSocket. */
+  readonly socket?: Socket;
   /** Ends subscriptions and the socket. */
   readonly close: () => Promise<void>;
 }
@@ -36,35 +38,30 @@ export function serverFromEnvironment(): Server {
 }
 
 export function connect(server: Server, { transport = "websocket", fetch, logger }: Options = {}): Connection {
-  const { exchange, close } = subscriptions(server, transport);
+  const socket = transport === "websocket" ? sockets(server) : undefined;
+  const streams = transport === "sse" ? eventStreams(server) : undefined;
+  const exchange = forwarding(socket ?? streams);
   const client = new Client({
     url: addressOf(server),
     exchanges: [createCache(logger), fetchExchange, ...(exchange ? [exchange] : [])],
     fetchOptions: { headers: authorization(server) },
-    fetchSubscriptions: exchange === undefined,
+    fetchSubscriptions: transport === "fetch",
     ...(fetch ? { fetch } : {}),
   });
-  return { client, close };
+  return { client, socket, close: async () => (socket ?? streams)?.dispose() };
 }
 
-interface Subscriptions {
-  readonly exchange?: Exchange;
-  readonly close: () => Promise<void>;
-}
-
-function subscriptions(server: Server, transport: Transport): Subscriptions {
-  if (transport === "fetch") return { close: async () => undefined };
-  const streams = transport === "websocket" ? sockets(server) : eventStreams(server);
-  const exchange = subscriptionExchange({
-    forwardSubscription: ({ query, variables }) => ({
-      subscribe: (sink) => ({ unsubscribe: streams.subscribe({ query: query ?? "", variables: variables ?? {} }, sink) }),
+function forwarding(subscriptions: Pick<Socket, "subscribe"> | undefined): Exchange | undefined {
+  if (subscriptions === undefined) return undefined;
+  return subscriptionExchange({
+    forwardSubscription: ({ query = "", variables }) => ({
+      subscribe: (sink) => ({ unsubscribe: subscriptions.subscribe({ query, variables }, sink) }),
     }),
   });
-  return { exchange, close: async () => streams.dispose() };
 }
 
 /** One connection for all subscriptions. */
-export function sockets(server: Server): ReturnType<typeof createSocket> {
+export function sockets(server: Server): Socket {
   return createSocket({
     url: addressOf(server).replace("http", "ws"),
     // A browser can't set headers on a WebSocket, so the token goes in the first message.

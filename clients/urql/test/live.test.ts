@@ -66,3 +66,25 @@ for (const transport of TRANSPORTS) {
     );
   });
 }
+
+test("after a break of the connection a log goes on without a gap or a double", async (context) => {
+  const { client, socket } = session(context);
+  const [id] = await createConversations(context, [newMarker()]);
+  assert(id && socket);
+  const log = new Log(client, id);
+  const events = new Arrivals<LoggedEvent>();
+  context.after(log.follow(events.add, fail));
+  await events.until(({ agentState }) => agentState === WAITING);
+
+  const connected = Promise.withResolvers<void>();
+  socket.on("connected", () => connected.resolve());
+  socket.terminate();
+  await log.send("Hello");
+  await connected.promise;
+  await events.until(({ source, text }) => source === "AGENT" && text !== undefined);
+
+  assert.deepEqual(
+    events.all.map(({ sequence }) => sequence),
+    events.all.map((_, index) => index + 1),
+  );
+});
