@@ -65,6 +65,7 @@ async def test_the_client_is_well_typed() -> None:
                 "any object is found by its id, and lies in the cache once",
             ),
         ),
+        ("persisted", [], ("a document is sent once, and from then on its hash alone",)),
     ],
 )
 async def test_apollo_client_and_the_server_agree(

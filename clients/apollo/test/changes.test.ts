@@ -43,7 +43,7 @@ async function listed(context: TestContext, gate: Gate, titles: readonly string[
     context,
     titles.map((title) => `${title} ${marker}`),
   );
-  const { client } = session(context, "websocket", gate.fetch);
+  const { client } = session(context, { fetch: gate.fetch });
   const conversations = new Conversations(client, 10, marker);
   await loaded(context, conversations.watch());
   return [conversations, ids];

@@ -15,11 +15,11 @@ for (const transport of TRANSPORTS) {
   test(`over ${transport}, the list follows what happens elsewhere`, async (context) => {
     const marker = newMarker();
     const [old] = await createConversations(context, [`${marker} old`]);
-    const conversations = new Conversations(session(context, transport).client, 10, marker);
+    const conversations = new Conversations(session(context, { transport }).client, 10, marker);
     const list = conversations.watch();
     await loaded(context, list);
     context.after(conversations.follow(fail));
-    const elsewhere = new Conversations(session(context, "multipart").client, 10);
+    const elsewhere = new Conversations(session(context, { transport: "multipart" }).client, 10);
 
     const { conversationEdge } = await elsewhere.create({ title: `${marker} new`, initialMessage: { text: "Hello" } });
     const id = conversationEdge?.node.id;
@@ -42,7 +42,7 @@ for (const transport of TRANSPORTS) {
   });
 
   test(`over ${transport}, a log is read to its end and followed without a gap`, async (context) => {
-    const { client } = session(context, transport);
+    const { client } = session(context, { transport });
     const [id] = await createConversations(context, [newMarker()]);
     assert(id);
     const log = new Log(client, id);
@@ -95,7 +95,7 @@ test("after a break of the connection a log goes on without a gap or a double", 
 
 test("a subscription with a bad token fails, and is not tried again", NEEDS_TOKENS, async (context) => {
   for (const transport of TRANSPORTS) {
-    const { client, close } = connect({ ...serverFromEnvironment(), token: "no-token" }, transport);
+    const { client, close } = connect({ ...serverFromEnvironment(), token: "no-token" }, { transport });
     context.after(close);
     const told = Promise.withResolvers<unknown>();
     const ending = new Conversations(client, 10).follow(told.resolve);

@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import type { TestContext } from "node:test";
 import { filter, firstValueFrom, from, map, timeout, type ObservableInput } from "rxjs";
 
-import { connect, serverFromEnvironment, type Connection, type Transport } from "../src/connect.ts";
+import { connect, serverFromEnvironment, type Connection, type Options } from "../src/connect.ts";
 import { Conversations } from "../src/conversations.ts";
 
 const WAIT_MILLISECONDS = 20_000;
@@ -30,8 +30,8 @@ const SAVE_SETTINGS = gql`
 `;
 
 /** A connection that is closed after the test. */
-export function session(test: TestContext, transport?: Transport, fetch?: typeof globalThis.fetch): Connection {
-  const connection = connect(serverFromEnvironment(), transport, fetch);
+export function session(test: TestContext, options: Options = {}): Connection {
+  const connection = connect(serverFromEnvironment(), options);
   test.after(connection.close);
   return connection;
 }
