@@ -30,6 +30,7 @@ async def test_the_client_is_well_typed() -> None:
             (
                 "the list is paged to its end, each conversation once, the newest first",
                 "an ordinary query is answered with one result, though urql would take a stream",
+                "a query is sent once, and from then on its hash alone, by GET where it fits",
                 "a conversation that a list has brought is not asked for again",
             ),
         ),

@@ -2,6 +2,7 @@
 
 import { Client, fetchExchange, subscriptionExchange, type Exchange } from "@urql/core";
 import type { Logger } from "@urql/exchange-graphcache";
+import { persistedExchange } from "@urql/exchange-persisted";
 import { createClient as createEventStreams } from "graphql-sse";
 import { CloseCode, createClient as createSocket, type Client as Socket } from "graphql-ws";
 import { setTimeout } from "node:timers/promises";
@@ -29,6 +30,8 @@ export interface Server {
 export interface Options {
   readonly transport?: Transport;
   readonly fetch?: typeof globalThis.fetch;
+  /** Send a query's document once, and from then on its hash alone. */
+  readonly isPersisted?: boolean;
   /** Hears what the cache complains about. */
   readonly logger?: Logger;
 }
@@ -37,13 +40,18 @@ export function serverFromEnvironment(): Server {
   return { url: process.env["PARLEY_URL"] ?? "http://127.0.0.1:8000", token: process.env["PARLEY_TOKEN"] };
 }
 
-export function connect(server: Server, { transport = "websocket", fetch, logger }: Options = {}): Connection {
+export function connect(server: Server, { transport = "websocket", fetch, isPersisted, logger }: Options = {}): Connection {
   const socket = transport === "websocket" ? sockets(server) : undefined;
   const streams = transport === "sse" ? eventStreams(server) : undefined;
   const exchange = forwarding(socket ?? streams);
   const client = new Client({
     url: addressOf(server),
-    exchanges: [createCache(logger), fetchExchange, ...(exchange ? [exchange] : [])],
+    exchanges: [
+      createCache(logger),
+      ...(isPersisted ? [persistedExchange()] : []),
+      fetchExchange,
+      ...(exchange ? [exchange] : []),
+    ],
     fetchOptions: { headers: authorization(server) },
     fetchSubscriptions: transport === "fetch",
     ...(fetch ? { fetch } : {}),

@@ -1,3 +1,4 @@
+import { gql } from "@urql/core";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -42,6 +43,32 @@ test("an ordinary query is answered with one result, though urql would take a st
   assert.equal(requests.length, 1);
   assert.match(requests[0]?.[0] ?? "", /text\/event-stream, multipart\/mixed$/);
   assert.equal(requests[0]?.[1], "application/graphql-response+json; charset=utf-8");
+});
+
+test("a query is sent once, and from then on its hash alone, by GET where it fits", async (context) => {
+  const sent: [method: string | undefined, hasDocument: boolean][] = [];
+  const { client } = session(context, {
+    isPersisted: true,
+    fetch: (address, init) => {
+      const inAddress = new URL(String(address)).searchParams.has("query");
+      sent.push([init?.method, inAddress || /"query":/.test(String(init?.body))]);
+      return fetch(address, init);
+    },
+  });
+  // A document that no server has seen before.
+  const query = gql<{ settings: unknown }>(`query Unheard_${newMarker().replaceAll("-", "_")} { settings { id } }`);
+
+  for (let time = 0; time < 3; time += 1) {
+    const { data, error } = await client.query(query, {}, { requestPolicy: "network-only" }).toPromise();
+    assert.deepEqual([Object.keys(data ?? {}), error], [["settings"], undefined]);
+  }
+
+  assert.deepEqual(sent, [
+    ["GET", false],
+    ["GET", true],
+    ["GET", false],
+    ["GET", false],
+  ]);
 });
 
 test("a conversation that a list has brought is not asked for again", async (context) => {
