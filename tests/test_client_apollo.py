@@ -53,6 +53,7 @@ async def test_the_client_is_well_typed() -> None:
                 "over multipart, the list follows what happens elsewhere",
                 "over multipart, a log is read to its end and followed without a gap",
                 "after a break of the connection a log goes on without a gap or a double",
+                "what was deleted during a break of the connection leaves the list after it",
                 "a subscription with a bad token fails, and is not tried again",
             ),
         ),

@@ -39,7 +39,8 @@ export function serverFromEnvironment(): Server {
   return { url: process.env["PARLEY_URL"] ?? "http://127.0.0.1:8000", token: process.env["PARLEY_TOKEN"] };
 }
 
-export function connect(server: Server, { transport = "websocket", fetch, isPersisted = false }: Options = {}): Connection {
+export function connect(server: Server, options: Options = {}): Connection {
+  const { transport = "websocket", fetch, isPersisted = false } = options;
   const address = new URL("/graphql", server.url);
   const authorization: Record<string, string> = server.token ? { Authorization: `Bearer ${server.token}` } : {};
   // It sends subscriptions too, and reads their results from the parts of one long answer.
@@ -56,6 +57,9 @@ export function connect(server: Server, { transport = "websocket", fetch, isPers
     http,
   );
   const client = new ApolloClient({ link, cache: createCache() });
+  socket.on("connected", (_socket, _payload, wasRetry) => {
+    if (wasRetry) reloadLists(client);
+  });
   return {
     client,
     socket,
@@ -64,6 +68,14 @@ export function connect(server: Server, { transport = "websocket", fetch, isPers
       await socket.dispose();
     },
   };
+}
+
+/** Statuses are told of what is there; what was deleted during a break is only seen by asking. */
+function reloadLists(client: ApolloClient): void {
+  for (const query of client.getObservableQueries()) {
+    // A query that fails tells those who watch it.
+    if (query.queryName === "Conversations") query.refetch().catch(() => undefined);
+  }
 }
 
 function openSocket(url: string, authorization: Record<string, string>): Socket {

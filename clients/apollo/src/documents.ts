@@ -264,7 +264,12 @@ export const EVENT_ADDED: TypedDocumentNode<{ readonly conversationEvents: Event
 
 /** Any object by its id: a fragment on each type that is of interest. */
 export interface Found {
-  readonly node: { readonly __typename: string; readonly id: string; readonly title?: string; readonly sequence?: number } | null;
+  readonly node: {
+    readonly __typename: string;
+    readonly id: string;
+    readonly title?: string;
+    readonly sequence?: number;
+  } | null;
 }
 
 export const NODE: TypedDocumentNode<Found, { id: string }> = gql`

@@ -93,6 +93,32 @@ test("after a break of the connection a log goes on without a gap or a double", 
   );
 });
 
+test("what was deleted during a break of the connection leaves the list after it", async (context) => {
+  const marker = newMarker();
+  const [first, second] = await createConversations(context, [`${marker} 1`, `${marker} 2`]);
+  assert(first && second);
+  const { client, socket } = session(context);
+  assert(socket);
+  const conversations = new Conversations(client, 10, marker);
+  const list = conversations.watch();
+  await loaded(context, list);
+  const connected = Promise.withResolvers<void>();
+  context.after(socket.on("connected", () => connected.resolve()));
+  context.after(conversations.follow(fail));
+  await connected.promise;
+
+  const elsewhere = new Conversations(session(context).client, 10);
+  socket.terminate();
+  // Well within the time after which the connection is tried again.
+  await elsewhere.delete(first);
+
+  await until(list, () => conversations.cached().length === 1 || undefined);
+  assert.deepEqual(
+    conversations.cached().map(({ id }) => id),
+    [second],
+  );
+});
+
 test("a subscription with a bad token fails, and is not tried again", NEEDS_TOKENS, async (context) => {
   for (const transport of TRANSPORTS) {
     const { client, close } = connect({ ...serverFromEnvironment(), token: "no-token" }, { transport });
@@ -100,6 +126,7 @@ test("a subscription with a bad token fails, and is not tried again", NEEDS_TOKE
     const told = Promise.withResolvers<unknown>();
     const ending = new Conversations(client, 10).follow(told.resolve);
     context.after(ending);
-    assert.match(String(await told.promise), transport === "websocket" ? /Socket closed with event 4403/ : /The token is malformed/);
+    const expected = transport === "websocket" ? /Socket closed with event 4403/ : /The token is malformed/;
+    assert.match(String(await told.promise), expected);
   }
 });

@@ -42,7 +42,10 @@ export function newMarker(): string {
 }
 
 /** Watch a query until the test ends, and return once it has data. */
-export async function loaded<T, V extends OperationVariables>(test: TestContext, query: ObservableQuery<T, V>): Promise<void> {
+export async function loaded<T, V extends OperationVariables>(
+  test: TestContext,
+  query: ObservableQuery<T, V>,
+): Promise<void> {
   const watching = query.subscribe(() => undefined);
   test.after(() => watching.unsubscribe());
   await until(query, ({ dataState, error }) => (error ? assert.fail(error) : dataState === "complete" || undefined));

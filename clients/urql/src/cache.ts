@@ -24,7 +24,7 @@ export function createCache(logger?: Logger): Exchange {
     // Without it fragments on `Event`, `Node` or `UserError` would be matched by guessing.
     possibleTypes,
     keys: {
-      // Lists are changed by linking edges, and what is linked needs a key. Cursors won't do: a change of status has none.
+      // Lists are changed by linking edges, and what is linked needs a key. A change of status brings no cursor.
       ConversationEdge: (edge) => (edge["node"] as { readonly id?: string } | undefined)?.id ?? null,
       Problem: () => null,
       TokenUsage: () => null,

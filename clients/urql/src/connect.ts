@@ -40,7 +40,8 @@ export function serverFromEnvironment(): Server {
   return { url: process.env["PARLEY_URL"] ?? "http://127.0.0.1:8000", token: process.env["PARLEY_TOKEN"] };
 }
 
-export function connect(server: Server, { transport = "websocket", fetch, isPersisted, logger }: Options = {}): Connection {
+export function connect(server: Server, options: Options = {}): Connection {
+  const { transport = "websocket", fetch, isPersisted, logger } = options;
   const socket = transport === "websocket" ? sockets(server) : undefined;
   const streams = transport === "sse" ? eventStreams(server) : undefined;
   const exchange = forwarding(socket ?? streams);

@@ -29,7 +29,10 @@ export class Conversations {
   }
 
   /** Call back with the list as far as it is loaded, now and whenever it changes. Returns what ends it. */
-  watch(onChange: (conversations: readonly Conversation[]) => void, onError: (error: CombinedError) => void): () => void {
+  watch(
+    onChange: (conversations: readonly Conversation[]) => void,
+    onError: (error: CombinedError) => void,
+  ): () => void {
     const { unsubscribe } = pipe(
       this.client.query(LIST, this.variables),
       subscribe(({ data, error }) => {

@@ -54,7 +54,8 @@ for (const name of ["graphql-ws", "graphql-sse"] as const) {
   test(`with ${name}, one that is not there is told as an error, and the connection goes on`, async (context) => {
     const client = streams(context, name, serverFromEnvironment());
 
-    assert.deepEqual(await refusal(client, { query: QUERY, variables: { id: "Q29udmVyc2F0aW9uOjA=", after: "" } }), "NOT_FOUND");
+    const absent = { id: "Q29udmVyc2F0aW9uOjA=", after: "" };
+    assert.equal(await refusal(client, { query: QUERY, variables: absent }), "NOT_FOUND");
     assert.match(await refusal(client, { query: "subscription { nothing }" }), /Cannot query field 'nothing'/);
     const { value } = await client.iterate({ query: "{ __typename }" }).next();
     assert.deepEqual(value, { data: { __typename: "Query" } });
