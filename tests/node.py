@@ -31,6 +31,12 @@ async def check_types(name: str) -> str:
     return (await _run(name, "node_modules/typescript/bin/tsc", "--pretty", "false"))[1]
 
 
+async def generate_types(name: str) -> str:
+    """Have gql.tada write the schema's types into a client's sources; what it complains about."""
+    code, output = await _run(name, "node_modules/gql.tada/bin/cli.js", "generate", "output")
+    return "" if code == 0 else output
+
+
 async def run_tests(name: str, file: str, client: Client) -> Outcome:
     """Run one of a client's test files as that caller."""
     code, output = await _run(

@@ -47,8 +47,8 @@ class ServerProcess:
         """What it has written to standard error, since it was started first."""
         return self._log.read_text()
 
-    async def start(self) -> None:
-        """Return once it answers."""
+    async def start(self, port: str = "0") -> None:
+        """Return once it answers. Without a port it takes a free one."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -56,7 +56,7 @@ class ServerProcess:
                 "app",
                 "serve",
                 "--port",
-                "0",
+                port,
                 env=self._environment,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

@@ -22,7 +22,19 @@ def test_help_lists_every_target() -> None:
     targets = re.findall(r"^\.PHONY: (\S+)$", makefile, re.MULTILINE)
     listed = make("help").stdout
 
-    assert targets == ["help", "serve", "install", "test", "lint", "format", "bench", "lock", "playground", "system"]
+    assert targets == [
+        "help",
+        "serve",
+        "install",
+        "test",
+        "lint",
+        "format",
+        "bench",
+        "lock",
+        "playground",
+        "web",
+        "system",
+    ]
     assert re.findall(r"^  make (\S+)", listed, re.MULTILINE) == targets
 
 

@@ -42,7 +42,7 @@ def test_it_holds_the_program_and_nothing_else(installed: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_it_serves_the_playground_and_answers(installed: Path, tmp_path: Path) -> None:
+async def test_it_serves_its_pages_and_answers(installed: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -59,9 +59,9 @@ async def test_it_serves_the_playground_and_answers(installed: Path, tmp_path: P
     try:
         url = (await printed(process, "Parley ready at ")).rstrip("/")
         async with httpx.AsyncClient(base_url=url, verify=NO_TLS, timeout=SECONDS) as http:
-            page = (await http.get("/")).text
-            assets = re.findall(r'"(/playground/assets/[^"]+)"', page)
-            assert len(assets) >= 2
+            pages = [(await http.get(address)).text for address in ("/", "/app")]
+            assets = [asset for page in pages for asset in re.findall(r'"(/(?:playground|app)/assets/[^"]+)"', page)]
+            assert len(assets) >= 6
             for asset in assets:
                 assert (await http.get(asset)).status_code == 200
             answer = await http.post("/graphql", json={"query": "{ settings { id } }"})

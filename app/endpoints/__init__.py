@@ -14,7 +14,7 @@ from starlette.routing import Route, WebSocketRoute
 
 from app.config import Config
 from app.context import Services
-from app.endpoints import health, playground
+from app.endpoints import health, pages
 from app.endpoints.admission import Admission
 from app.endpoints.documents import Documents
 from app.endpoints.graphql_http import GraphQLEndpoint
@@ -57,7 +57,7 @@ def application(
             WebSocketRoute("/graphql", socket.__call__),
             Route("/health/live", health.live),
             Route("/health/ready", health.Ready(readiness).__call__),
-            *playground.routes(),
+            *pages.routes(),
         ],
         middleware=middleware,
         exception_handlers={HTTPException: _refusal},

@@ -1,0 +1,56 @@
+"""The pages that are part of the package: the playground at ``/``, and the front end at ``/app``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+STATIC = Path(__file__).parent.parent / "static"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
+    "img-src 'self' data:; connect-src 'self'; worker-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page, at each of its addresses, and the assets that vite built for it."""
+
+    addresses: tuple[str, ...]
+    assets: str
+    directory: Path
+
+    async def __call__(self, _request: Request) -> Response:
+        """The page. It is asked for anew each time, so that a new release shows at once."""
+        headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
+        return FileResponse(self.directory / "index.html", headers=headers, media_type="text/html; charset=utf-8")
+
+    def routes(self) -> list[BaseRoute]:
+        """The page and its assets."""
+        assets = Mount(self.assets, _Assets(directory=self.directory / "assets"))
+        return [*(Route(address, self.__call__) for address in self.addresses), assets]
+
+
+class _Assets(StaticFiles):
+    """Files whose names carry a hash of their content, so they never change."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        if response.status_code == 200:  # noqa: PLR2004  OK.
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+            response.headers["Content-Security-Policy"] = POLICY
+        return response
+
+
+PLAYGROUND = Page(("/",), "/playground/assets", STATIC / "playground")
+WEB = Page(("/app", "/app/"), "/app/assets", STATIC / "web")
+
+
+def routes() -> list[BaseRoute]:
+    """All of them."""
+    return [*PLAYGROUND.routes(), *WEB.routes()]
