@@ -28,7 +28,7 @@ class Outcome:
 
 async def check_types(name: str) -> str:
     """What the TypeScript compiler complains about; nothing where all is well."""
-    return (await _run(name, "node_modules/typescript/bin/tsc", "--pretty", "false"))[1]
+    return (await run(installed(name) / "typescript/bin/tsc", "--pretty", "false", directory=CLIENTS / name))[1]
 
 
 async def generate_types(name: str) -> str:
@@ -39,12 +39,13 @@ async def generate_types(name: str) -> str:
 
 async def run_tests(name: str, file: str, client: Client) -> Outcome:
     """Run one of a client's test files as that caller."""
-    code, output = await _run(
-        name,
+    assert installed(name).is_dir()
+    code, output = await run(
         "--test",
         "--test-reporter=tap",
         "--test-timeout=40000",
         f"test/{file}.test.ts",
+        directory=CLIENTS / name,
         PARLEY_URL=client.server.url,
         PARLEY_TOKEN=client.token,
     )
@@ -52,9 +53,15 @@ async def run_tests(name: str, file: str, client: Client) -> Outcome:
     return Outcome(passed, "" if code == 0 else output)
 
 
-async def _run(name: str, *arguments: str, **environment: str) -> tuple[int, str]:
-    directory = CLIENTS / name
-    assert (directory / "node_modules" / "typescript").is_dir(), "make install"
+def installed(name: str) -> Path:
+    """Where a client's packages are."""
+    packages = CLIENTS / name / "node_modules"
+    assert (packages / "typescript").is_dir(), "make install"
+    return packages
+
+
+async def run(*arguments: str | Path, directory: Path, **environment: str) -> tuple[int, str]:
+    """Run Node in that directory; its exit code, and all that it wrote."""
     process = await asyncio.create_subprocess_exec(
         NODE,
         *arguments,
