@@ -33,7 +33,8 @@ async def check_types(name: str) -> str:
 
 async def generate_types(name: str) -> str:
     """Have gql.tada write the schema's types into a client's sources; what it complains about."""
-    code, output = await _run(name, "node_modules/gql.tada/bin/cli.js", "generate", "output")
+    tada = installed(name) / "gql.tada/bin/cli.js"
+    code, output = await run(tada, "generate", "output", directory=CLIENTS / name)
     return "" if code == 0 else output
 
 
