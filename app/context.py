@@ -37,10 +37,10 @@ class Services:
 
 
 class Context:
-    """What the operations of one HTTP request or of one WebSocket share.
+    """What the fields of one operation share.
 
-    Loaders gather what sibling fields ask for into one statement. They keep nothing, since a WebSocket lives long and a
-    mutation's fields are resolved after it wrote.
+    Loaders gather what sibling fields ask for into one statement. They keep nothing, since a subscription lives long
+    and a mutation's fields are resolved after it wrote.
     """
 
     def __init__(self, services: Services, caller: Caller | None = None) -> None:

@@ -19,7 +19,7 @@ from strawberry.types.graphql import OperationType
 
 from app import resolvers
 from app.errors import AppError, Unauthenticated
-from app.limits import DEFAULT_LIMITS, Limits, Measure, exceeded, pages
+from app.limits import DEFAULT_LIMITS, Limits, Measure, brackets, exceeded, pages
 from app.logs import new_reference_id
 from app.schema.conversation import (
     Conversation,
@@ -62,6 +62,7 @@ _VALUES = (
     (re.compile(r"Value '.*' does not exist in", re.DOTALL), "The value does not exist in"),
     (re.compile(r"(unknown field) '(?![_A-Za-z][_0-9A-Za-z]{0,39}'[.,]).*", re.DOTALL), r"\1."),
 )
+_TOO_DEEP = "nested too deeply"
 _TOO_MANY_TOKENS = re.compile(r"more than [0-9]+ tokens")
 _SUGGESTION = re.compile(r" Did you mean [^?]*\?")
 _SYNTAX_VALUE = re.compile(r"\b(Name|Int|Float|String|BlockString|Comment) (\".*\"|'.*')", re.DOTALL)
@@ -311,6 +312,8 @@ def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
         if isinstance(error, GraphQLSyntaxError) and _TOO_MANY_TOKENS.search(error.message):
             # The parser stops at the first one that is too many.
             return exceeded("tokens", limits.tokens + 1, limits.tokens)
+        if isinstance(error, GraphQLSyntaxError) and _TOO_DEEP in error.message:
+            return exceeded("nesting", brackets(error.source.body if error.source else ""), limits.nesting)
         message = _without_values(error)
         if not limits.introspection:
             message = _SUGGESTION.sub("", message)

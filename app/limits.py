@@ -45,6 +45,11 @@ class Limits:
     cost: int = 25_000
     introspection: bool = True
 
+    @property
+    def nesting(self) -> int:
+        """Of fields, inline fragments and spreads within each other."""
+        return self.depth * NESTING_PER_DEPTH
+
 
 DEFAULT_LIMITS = Limits()
 
@@ -117,7 +122,7 @@ class Measure:
         nesting = max((weight.nesting for weight in self._operations), default=0)
         found = {
             "depth": (max((weight.depth for weight in self._operations), default=0), limits.depth),
-            "nesting": (nesting, limits.depth * NESTING_PER_DEPTH),
+            "nesting": (nesting, limits.nesting),
             "aliases": (max((weight.aliases for weight in self._operations), default=0), limits.aliases),
             "directives": (max((weight.directives for weight in self._operations), default=0), limits.directives),
             "root fields": (max((weight.fields for weight in self._operations), default=0), limits.root_fields),
@@ -181,6 +186,15 @@ def pages(schema: GraphQLSchema) -> Mapping[str, int]:
                     page = default if isinstance(default, int) else DEFAULT_PAGE
                     found[name] = max(found.get(name, 0), page)
     return found
+
+
+def brackets(text: str) -> int:
+    """How deep brackets stand within each other, in a text that the parser gave up. Those in strings count too."""
+    deepest = depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def exceeded(what: str, seen: int, limit: int) -> GraphQLError:

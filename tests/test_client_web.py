@@ -9,6 +9,8 @@ import pytest
 from playwright.async_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect
 
 from app.config import AuthMode
+from app.models.provider_account import ProviderType
+from tests.fake_git import TOKEN, FakeGitProvider, repository
 from tests.node import check_types, generate_types
 from tests.playground import WAIT_MILLISECONDS, in_chromium
 from tests.processes import ServerProcess
@@ -23,7 +25,14 @@ expect.set_options(timeout=WAIT_MILLISECONDS)
 def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server as `make serve` starts it: its one caller needs no token."""
     data_dir: Path = tmp_path_factory.mktemp("data")
-    with running_server(data_dir, auth=AuthMode.NONE, jwt_secret=None, max_concurrent_conversations=20) as started:
+    found = [repository(number) for number in range(1, 4)]
+    with running_server(
+        data_dir,
+        auth=AuthMode.NONE,
+        jwt_secret=None,
+        max_concurrent_conversations=20,
+        git_providers={kind: FakeGitProvider(kind, found) for kind in ProviderType},
+    ) as started:
         yield started
 
 
@@ -170,6 +179,47 @@ async def test_a_tool_call_is_refused_with_a_reason_and_approved(
     await approval.get_by_role("button", name="Approve").click()
     await expect(page.locator(".result")).to_have_count(2)
     await expect(page.locator(".conversation .chip")).to_have_text("ready")
+    assert window.faults == []
+
+
+async def test_a_conversation_is_about_a_repository_and_a_branch(
+    browser: BrowserContext, local_server: RunningServer, llm: ScriptedLLM
+) -> None:
+    window = await opened(browser, local_server.url)
+    page = window.page
+    await window.save_settings(llm)
+    await page.get_by_role("button", name="New", exact=True).click()
+    await page.get_by_role("button", name="settings", exact=True).click()
+    settings = page.get_by_role("dialog", name="Settings")
+    await settings.get_by_label("Token", exact=True).fill("not-a-token")
+    await settings.get_by_role("button", name="Save").click()
+    await expect(settings.get_by_role("alert")).to_be_visible()
+    await settings.get_by_label("Token", exact=True).fill(TOKEN)
+    await settings.get_by_role("button", name="Save").click()
+    await expect(settings).to_have_count(0)
+
+    await page.get_by_role("button", name="New", exact=True).click()
+    dialog = page.get_by_role("dialog", name="New conversation")
+    await dialog.get_by_label("Repository from").select_option("GITHUB")
+    await dialog.get_by_label("Search repositories").fill("engine-2")
+    await dialog.get_by_label("ada/engine-2").check()
+    branch = dialog.get_by_label("Branch")
+    await expect(branch.get_by_role("option")).to_have_text(["main (default)", "next"])
+    await branch.select_option("next")
+    await dialog.get_by_role("button", name="Create").click()
+    facts = page.locator(".conversation .facts")
+    await expect(facts.get_by_role("link")).to_have_text("ada/engine-2 · next")
+    # The host does not exist, and the page says so.
+    await expect(page.locator(".reason")).to_be_visible()
+    await expect(page.locator(".conversation .chip")).to_have_text("failed")
+
+    # What was typed can be read nowhere.
+    await page.get_by_role("button", name="Settings", exact=True).click()
+    await expect(settings.get_by_label("API key")).to_have_value("")
+    await expect(settings.get_by_label("API key")).to_have_attribute("placeholder", "one is stored")
+    await expect(settings.get_by_label("Token", exact=True)).to_have_attribute("placeholder", "stored, of ada")
+    kept = await page.evaluate("JSON.stringify([localStorage, sessionStorage]) + document.documentElement.outerHTML")
+    assert (TOKEN in kept, "sk-test-key" in kept) == (False, False)
     assert window.faults == []
 
 

@@ -62,6 +62,8 @@ HOSTILE = {
         20,
     ),
     "aliases in doubled fragments": (chain(60, "a: __typename", doubled=True), "ALIASES", MOST, 50),
+    "brackets that the parser gives up": ("{ a " * 600 + "}" * 600, "NESTING", 600, 100),
+    "a list in lists": ("mutation { updateSettings(input: " + "[" * 500 + "]" * 500 + ") { x } }", "NESTING", 502, 100),
     "a long chain of fragments": (chain(120, "__typename", doubled=False), "NESTING", 121, 100),
 }
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -69,7 +69,8 @@ class GraphQLSocket:
             return
         await socket.accept(GRAPHQL_TRANSPORT_WS_PROTOCOL)
         adapter = _Adapter(socket, self._config.send_timeout_seconds)
-        handler = _Handler(self, adapter, self._schema, Context(self._services), self._config)
+        operations = _Operations(self._schema, self._services)
+        handler = _Handler(self, adapter, operations, Context(self._services), self._config)
         handler.header_token = socket.headers.get("authorization")
         try:
             await handler.handle()
@@ -140,18 +141,31 @@ class _Adapter(AsyncWebSocketAdapter):
             self._reader.cancel()
 
 
+class _Operations:
+    """The schema, with a context for each operation: loaders, and what it may ask git providers, are its own."""
+
+    def __init__(self, schema: Schema, services: Services) -> None:
+        self._schema = schema
+        self._services = services
+
+    def stream(self, query: str, *, context_value: Context, **rest: Any) -> Awaitable[Any]:  # noqa: ANN401  As Strawberry has it.
+        """Called by Strawberry for every operation, with the connection's context."""
+        context = Context(self._services, context_value.caller)
+        return self._schema.stream(query, context_value=context, **rest)
+
+
 class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
     """One connection."""
 
     def __init__(
-        self, endpoint: GraphQLSocket, adapter: _Adapter, schema: Schema, context: Context, config: Config
+        self, endpoint: GraphQLSocket, adapter: _Adapter, operations: _Operations, context: Context, config: Config
     ) -> None:
         super().__init__(
             view=cast("Any", self),
             websocket=adapter,
             context=context,
             root_value=None,
-            schema=schema,
+            schema=cast("Schema", operations),
             connection_init_wait_timeout=timedelta(seconds=config.websocket_init_timeout_seconds),
             max_subscriptions_per_connection=MAX_OPERATIONS,
         )

@@ -12,7 +12,7 @@ WINDOW_SECONDS = 60.0
 
 
 class CallBudget:
-    """The calls of one HTTP request; of one WebSocket, which lives long, the calls of each minute."""
+    """The calls of one operation; of a subscription, which lives long, the calls of each minute."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
