@@ -22,7 +22,9 @@ test("typed documents create a conversation, watch it and delete it", async (con
     if (node.__typename === "MessageEvent") said.push(`${node.source}: ${node.text}`);
     if (node.__typename === "StateChangeEvent" && node.agentState === "AWAITING_USER_INPUT") break;
   }
-  assert.deepEqual(said, ["USER: Hello", "AGENT: answer to Hello"]);
+  const [question, answer, ...others] = said;
+  assert.deepEqual([question, others], ["USER: Hello", []]);
+  assert.match(answer ?? "", /^AGENT: \S/);
 
   const search = { first: 5, filter: { titleContains: title } };
   assert.deepEqual((await server.execute(SEARCH, search)).conversations.nodes, [{ id, title }]);

