@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import NoDecode, SettingsConfigDict, SettingsError
+
+from app.limit_settings import LimitSettings
 
 MIN_SECRET_KEY_CHARACTERS = 32
 # RFC 7518, section 3.2: a key for HS256 is at least as long as its hash.
@@ -59,7 +61,7 @@ class TrustedDocuments(StrEnum):
 Origins = Annotated[tuple[str, ...], NoDecode]
 
 
-class Config(BaseSettings):
+class Config(LimitSettings):
     """Every setting of the server. ``docs/configuration.md`` lists the same names; a test compares them."""
 
     # With `match_prefix` and `forbid` a misspelt name in `.env` is an error. A misspelt environment variable is not:
@@ -221,47 +223,6 @@ class Config(BaseSettings):
         description="A subscription over server-sent events or multipart that was silent this long sends a sign of "
         "life, so that no proxy gives it up.",
     )
-    max_body_bytes: int = Field(
-        default=8 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest request body and WebSocket message."
-    )
-    request_timeout_seconds: float = Field(
-        default=30.0, gt=0, le=600, description="Longest duration of a query or a mutation."
-    )
-    rate_limit_per_second: int | None = Field(
-        default=100,
-        ge=1,
-        le=1_000_000,
-        description="Requests that a caller may send each second over time, operations over a WebSocket included. "
-        "Blank: any number.",
-    )
-    rate_limit_burst: int = Field(
-        default=1000, ge=1, le=1_000_000, description="Requests that a caller may send at once after a pause."
-    )
-    max_connections_per_caller: int = Field(
-        default=100, ge=1, le=100_000, description="WebSockets and streamed responses that a caller may have open."
-    )
-    max_subscriptions_per_caller: int = Field(
-        default=1000, ge=1, le=1_000_000, description="Subscriptions that a caller may have, over all its connections."
-    )
-    max_document_tokens: int = Field(
-        default=2000, ge=100, le=20_000, description="Lexical tokens that a GraphQL document may have."
-    )
-    max_document_depth: int = Field(
-        default=20, ge=5, le=50, description="Fields within each other that an operation may have."
-    )
-    max_document_aliases: int = Field(default=50, ge=0, le=1000, description="Aliases that an operation may have.")
-    max_document_directives: int = Field(
-        default=50, ge=0, le=1000, description="Directives that an operation may have."
-    )
-    max_document_root_fields: int = Field(
-        default=20, ge=1, le=1000, description="Fields that an operation may have at its root."
-    )
-    max_document_cost: int = Field(
-        default=25_000,
-        ge=100,
-        le=10_000_000,
-        description="Values that an operation may ask for: each field once, times the lengths of the lists it is in.",
-    )
     trusted_documents: TrustedDocuments = Field(
         default=TrustedDocuments.OFF,
         description="`allow`: clients may name the documents in `PARLEY_TRUSTED_DOCUMENTS_DIR` by their SHA-256. "
@@ -277,10 +238,6 @@ class Config(BaseSettings):
         le=100_000,
         description="Documents that clients may have kept by their SHA-256 (Apollo's automatic persisted queries); "
         "those unused for longest go. 0: none.",
-    )
-    introspection: bool = Field(
-        default=True,
-        description="Whether the schema can be asked for. `false` also keeps suggestions out of error messages.",
     )
     allowed_origins: Origins = Field(
         default=(),

@@ -1,0 +1,54 @@
+"""What a request and a caller may take, as the operator sets it."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+
+class LimitSettings(BaseSettings):
+    """The part of the configuration that ``docs/limits.md`` is about."""
+
+    max_body_bytes: int = Field(
+        default=8 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest request body and WebSocket message."
+    )
+    request_timeout_seconds: float = Field(
+        default=30.0, gt=0, le=600, description="Longest duration of a query or a mutation."
+    )
+    rate_limit_per_second: int | None = Field(
+        default=100,
+        ge=1,
+        le=1_000_000,
+        description="Requests that a caller may send each second over time, operations over a WebSocket included. "
+        "Blank: any number.",
+    )
+    rate_limit_burst: int = Field(
+        default=1000, ge=1, le=1_000_000, description="Requests that a caller may send at once after a pause."
+    )
+    max_connections_per_caller: int = Field(
+        default=100, ge=1, le=100_000, description="WebSockets and streamed responses that a caller may have open."
+    )
+    max_subscriptions_per_caller: int = Field(
+        default=1000, ge=1, le=1_000_000, description="Subscriptions that a caller may have, over all its connections."
+    )
+    max_document_tokens: int = Field(
+        default=2000, ge=100, le=20_000, description="Lexical tokens that a GraphQL document may have."
+    )
+    max_document_depth: int = Field(
+        default=20, ge=5, le=50, description="Fields within each other that an operation may have."
+    )
+    max_document_aliases: int = Field(default=50, ge=0, le=1000, description="Aliases that an operation may have.")
+    max_document_directives: int = Field(
+        default=50, ge=0, le=1000, description="Directives that an operation may have."
+    )
+    max_document_root_fields: int = Field(
+        default=20, ge=1, le=1000, description="Fields that an operation may have at its root."
+    )
+    max_document_cost: int = Field(
+        default=25_000,
+        ge=100,
+        le=10_000_000,
+        description="Values that an operation may ask for: each field once, times the lengths of the lists it is in.",
+    )
+    introspection: bool = Field(
+        default=True,
+        description="Whether the schema can be asked for. `false` also keeps suggestions out of error messages.",
+    )
