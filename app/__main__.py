@@ -4,11 +4,13 @@ import argparse
 import asyncio
 import contextlib
 import json
+import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import structlog
@@ -89,9 +91,15 @@ def _serve(options: argparse.Namespace) -> int:
         return _serve_house(_config({"host": options.host, "port": options.port}))
     from app import demo
 
+    # Until the server takes signals itself, the default would end it at once, and leave the directory behind.
+    signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory(prefix="parley-demo-") as directory:
         given = {"host": options.host, "port": options.port, "data_dir": Path(directory), **demo.SETTINGS}
         return _serve_house(_config(given), demo.seed)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(1)
 
 
 def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] | None = None) -> int:

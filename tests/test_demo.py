@@ -144,3 +144,29 @@ async def test_nothing_is_left_of_it(tmp_path: Path, how: signal.Signals) -> Non
         async with asyncio.timeout(SECONDS):
             await process.wait()
     assert (list(temporary.iterdir()), home.exists()) == ([], False)
+
+
+async def test_nothing_is_left_of_one_that_ends_before_it_began(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "app",
+        "serve",
+        "--demo",
+        "--port",
+        "0",
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    async with asyncio.timeout(SECONDS):
+        while not left(tmp_path):  # noqa: ASYNC110  Another process makes it.
+            await asyncio.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+    assert left(tmp_path) == []
+
+
+def left(directory: Path) -> list[str]:
+    """What is in it."""
+    return [path.name for path in directory.iterdir()]
