@@ -26,7 +26,7 @@ STEP = "advance"
 APPLICATION_VERSION = "1"
 EXECUTOR_THREADS = 16
 PING_TIMEOUT_SECONDS = 2.0
-PARK_SECONDS = 2.0
+PARK_SECONDS = 3.0
 MAX_LISTED = 1000
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 30.0
@@ -111,8 +111,12 @@ class DurableRunEngine:
             self._count(1)
             try:
                 attempt = await _until_answered(lambda: self._loop.begin(UUID(conversation), number))
-                while attempt is not None and await step(conversation, number, attempt) == Outcome.CONTINUE:
-                    pass
+                outcome = Outcome.CONTINUE if attempt is not None else Outcome.ENDED
+                while attempt is not None and outcome == Outcome.CONTINUE:
+                    if self._is_closing:
+                        # DBOS may be gone by now, and would call a step of its own a failure.
+                        await self._park()
+                    outcome = await step(conversation, number, attempt)
                 await self._submit_active(UUID(conversation), number)
             finally:
                 self._count(-1)
