@@ -13,7 +13,7 @@ from tests.postgres import PostgresServer
 from tests.scripted_llm import ScriptedLLM, echo
 from tests.server import RunningServer, running_server
 
-pytest_plugins = ("tests.postgres",)
+pytest_plugins = ("tests.postgres", "tests.tooled_agent")
 
 
 @pytest.fixture(scope="session")

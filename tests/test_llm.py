@@ -13,19 +13,7 @@ from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services.chat import ChatMessage, Completion, Model, Role, ToolCall, ToolSpec, Usage
 from app.services.llm import LiteLLM
 from app.services.llm_faults import MAX_MESSAGE_CHARS
-from tests.scripted_llm import (
-    Call,
-    Gate,
-    Reply,
-    ScriptedLLM,
-    cut,
-    error,
-    hold,
-    never,
-    text,
-    tools,
-    unfinished,
-)
+from tests.scripted_llm import Call, Gate, Reply, ScriptedLLM, cut, error, hold, never, text, tools, unfinished
 
 KEY = "sk-the-callers-own-key"
 HELLO = (ChatMessage(Role.USER, "Hello"),)
