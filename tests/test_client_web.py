@@ -256,6 +256,21 @@ async def test_two_windows_stay_in_step(browser: BrowserContext, local_server: R
     assert first.faults + second.faults == []
 
 
+async def test_a_deletion_is_sent_when_the_page_is_left(
+    browser: BrowserContext, local_server: RunningServer, llm: ScriptedLLM
+) -> None:
+    window, other = await opened(browser, local_server.url), await opened(browser, local_server.url)
+    await window.save_settings(llm)
+    await window.create("To be left")
+    await window.rename("Left behind")
+    await expect(other.item("Left behind")).to_be_visible()
+    await window.page.get_by_role("button", name="Delete").click()
+    await expect(window.page.get_by_role("button", name="Undo")).to_be_visible()
+    await window.page.goto("about:blank")
+    await expect(other.item("Left behind")).to_have_count(0)
+    assert window.faults + other.faults == []
+
+
 @asynccontextmanager
 async def process(data_dir: Path) -> AsyncGenerator[ServerProcess]:
     server = ServerProcess(data_dir, llm_private_base_urls="true")

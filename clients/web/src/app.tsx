@@ -1,10 +1,10 @@
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
 import { ConversationList } from "./conversation-list.tsx";
 import { ConversationView } from "./conversation-view.tsx";
 import { CreateDialog } from "./create-dialog.tsx";
 import { type Conversation, DELETE } from "./documents.ts";
-import { ask, check, onConnection } from "./server.ts";
+import { ask, check, onConnection, sendAtLast } from "./server.ts";
 import { SettingsDialog } from "./settings-dialog.tsx";
 import { type Notice, Toast } from "./toast.tsx";
 import { useConversations } from "./use-conversations.ts";
@@ -19,10 +19,24 @@ export function App() {
   const [notice, setNotice] = useState<Notice | null>(null);
   const [doomed, setDoomed] = useState<ReadonlySet<string>>(new Set());
   const [isConnected, setIsConnected] = useState(true);
+  const pending = useRef(new Map<string, ReturnType<typeof setTimeout>>());
   const found = useConversations(search);
   const conversations = found.conversations.filter(({ id }) => !doomed.has(id));
 
   useEffect(() => onConnection(setIsConnected), []);
+
+  // Whoever leaves the page does not undo any more.
+  useEffect(() => {
+    const leave = () => {
+      for (const [id, timer] of pending.current) {
+        clearTimeout(timer);
+        sendAtLast(DELETE, { id });
+      }
+      pending.current.clear();
+    };
+    window.addEventListener("pagehide", leave);
+    return () => window.removeEventListener("pagehide", leave);
+  }, []);
 
   function fail(error: unknown) {
     setNotice({ text: (error as Error).message, isError: true });
@@ -33,6 +47,7 @@ export function App() {
     const { id } = conversation;
     const spare = () => setDoomed((before) => new Set([...before].filter((other) => other !== id)));
     const timer = setTimeout(() => {
+      pending.current.delete(id);
       setNotice(null);
       ask(DELETE, { id })
         .then(({ deleteConversation }) => check(deleteConversation))
@@ -41,12 +56,14 @@ export function App() {
           fail(error);
         });
     }, UNDO_MILLISECONDS);
+    pending.current.set(id, timer);
     setDoomed((before) => new Set(before).add(id));
     if (openId === id) open(null);
     setNotice({
       text: `“${conversation.title}” is deleted.`,
       undo: () => {
         clearTimeout(timer);
+        pending.current.delete(id);
         spare();
         setNotice(null);
       },

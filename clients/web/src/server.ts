@@ -66,6 +66,16 @@ export async function ask<Data, Variables extends AnyVariables>(
   return data;
 }
 
+/** Sends a mutation while the page is being left. Nobody is there to hear of the answer. */
+export function sendAtLast<Data, Variables extends AnyVariables>(
+  document: TypedDocumentNode<Data, Variables>,
+  variables: Variables,
+): void {
+  const body = JSON.stringify({ query: stringifyDocument(document), variables });
+  const headers = { "Content-Type": "application/json", ...authorization() };
+  void fetch(url, { method: "POST", keepalive: true, headers, body });
+}
+
 /**
  * Calls `listener` for each result, also across breaks of the connection, and `ended` when the server ends the
  * subscription; the function that ends it from here is returned.
