@@ -52,7 +52,7 @@ def _database_trouble() -> Generator[None]:
 
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # What is neither of the two is raised again.
         if is_outage(error):
             raise _DatabaseTrouble(f"the database can't be reached: {reason(error)}") from None
         if is_unusable(error):

@@ -349,7 +349,7 @@ def load_config(*, env_file: Path | None = Path(".env"), **overrides: object) ->
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Config(_env_file=env_file, **given)  # pyright: ignore[reportCallIssue]
+        return Config(_env_file=env_file, **given)  # pyright: ignore[reportCallIssue]  pydantic-settings takes it.
     except ValidationError as error:
         faults = [_describe(fault) for fault in error.errors(include_url=False, include_input=False)]
         raise ConfigError("; ".join(faults) + ".") from None

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from graphql import (
     DocumentNode,
@@ -64,7 +65,7 @@ class _Variable:
     def value(self, variables: Mapping[str, object]) -> int:
         given = variables.get(self.name)
         if isinstance(given, list):
-            return len(given)  # pyright: ignore[reportUnknownArgumentType]
+            return len(cast("list[object]", given))
         return _page(given if isinstance(given, int) else self.fallback)
 
 
