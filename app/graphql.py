@@ -19,6 +19,7 @@ from strawberry.types.graphql import OperationType
 
 from app import resolvers
 from app.errors import AppError, Unauthenticated
+from app.execution.executor import compiled_executor
 from app.limits import DEFAULT_LIMITS, Limits, Measure, brackets, exceeded, pages
 from app.logs import new_reference_id
 from app.schema.conversation import (
@@ -49,6 +50,7 @@ log = structlog.get_logger(__name__)
 # A parsed document takes about a hundred times its text, so both are bounded; what is longer is parsed each time.
 CACHED_DOCUMENTS = 200
 CACHED_DOCUMENT_MAX_LENGTH = 8000
+PLANS_BYTES = 32 * 1024 * 1024
 TIMED_OUT = "REQUEST_TIMED_OUT"
 NO_DOCUMENT = "The request has no `query`, or it is blank."
 UNKNOWN_OPERATION = "The document has no operation of that name: name one of its operations in `operationName`."
@@ -185,6 +187,7 @@ class Schema(strawberry.Schema):
             subscription=Subscription,
             types=EVENT_TYPES,
             config=StrawberryConfig(scalar_map=SCALARS),
+            execution_context_class=compiled_executor(PLANS_BYTES),
             extensions=[
                 lambda: MaxTokensLimiter(max_token_count=limits.tokens),
                 lambda: Parsing(maxsize=CACHED_DOCUMENTS),

@@ -1,0 +1,143 @@
+"""Arguments and variables: the usual ones are taken as they are, all others coerced by graphql-core."""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any
+
+from graphql import (
+    GraphQLArgument,
+    GraphQLField,
+    GraphQLNonNull,
+    GraphQLScalarType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    VariableNode,
+    specified_scalar_types,
+)
+from graphql.execution.collect_fields import FieldDetails
+from graphql.execution.values import VariableValues, get_argument_values
+from graphql.pyutils import Undefined
+from graphql.utilities import type_from_ast
+
+Arguments = Callable[[VariableValues], dict[str, Any]]
+Coercion = Callable[[Mapping[str, Any]], dict[str, Any] | None]
+
+_TYPES: dict[str, type] = {"Int": int, "String": str, "ID": str, "Boolean": bool}
+_LARGEST_INT = 2**31 - 1
+
+
+def compile_arguments(definition: GraphQLField, details: FieldDetails) -> Arguments:
+    """What gives a field's arguments for the operation's variables, as graphql-core would; raises what it raises."""
+    node = details.node
+    if not definition.args and not node.arguments:
+        return lambda _variables: {}
+
+    def coerced(variables: VariableValues) -> dict[str, Any]:
+        return get_argument_values(definition, node, variables, details.fragment_variable_values)
+
+    given = {argument.name.value: argument.value for argument in node.arguments or ()}
+    if all(not isinstance(value, VariableNode) and _is_constant(value) for value in given.values()):
+        return _constant(coerced)
+    passed: list[tuple[str, str, bool, Any]] = []
+    fixed: dict[str, Any] = {}
+    for name, argument in definition.args.items():
+        value = given.get(name)
+        default = _default(argument)
+        if isinstance(value, VariableNode) and default is not _UNKNOWN:
+            is_required = isinstance(argument.type, GraphQLNonNull)
+            passed.append((argument.out_name or name, value.name.value, is_required, default))
+        elif value is None and (default is not Undefined or not isinstance(argument.type, GraphQLNonNull)):
+            if default is _UNKNOWN:
+                return coerced
+            if default is not Undefined:
+                fixed[argument.out_name or name] = default
+        else:
+            return coerced
+    return _passed_on(passed, fixed, coerced)
+
+
+def compile_coercion(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Coercion | None:
+    """What coerces variables of built-in scalars; it gives ``None`` for values that graphql-core has to look at.
+
+    ``None`` where the operation has variables of other types, or with defaults.
+    """
+    expected: list[tuple[str, type, bool]] = []
+    for definition in operation.variable_definitions or ():
+        kind = type_from_ast(schema, definition.type)
+        is_required = isinstance(kind, GraphQLNonNull)
+        named = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
+        scalar = _scalar(named)
+        if scalar is None or definition.default_value is not None or definition.directives:
+            return None
+        expected.append((definition.variable.name.value, scalar, is_required))
+
+    def coerce(raw: Mapping[str, Any]) -> dict[str, Any] | None:
+        values: dict[str, Any] = {}
+        for name, kind, is_required in expected:
+            value = raw.get(name, Undefined)
+            if value is Undefined or value is None:
+                if is_required:
+                    return None
+                if value is None:
+                    values[name] = None
+            elif type(value) is kind and (kind is not int or -_LARGEST_INT <= value <= _LARGEST_INT):
+                values[name] = value
+            else:
+                return None
+        return values
+
+    return coerce
+
+
+_UNKNOWN = object()
+
+
+def _scalar(kind: object) -> type | None:
+    if isinstance(kind, GraphQLScalarType) and specified_scalar_types.get(kind.name) is kind:
+        return _TYPES.get(kind.name)
+    return None
+
+
+def _default(argument: GraphQLArgument) -> object:
+    """An argument's default, which graphql-core too hands to each call alike; one that it has to coerce is unknown."""
+    return argument.default_value if argument.default is None else _UNKNOWN
+
+
+def _is_immutable(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float | Enum)
+
+
+def _is_constant(value: object) -> bool:
+    return getattr(value, "kind", "") in {"int_value", "float_value", "string_value", "boolean_value", "null_value"}
+
+
+def _constant(coerced: Arguments) -> Arguments:
+    kept: dict[str, Any] | None = None
+
+    def arguments(variables: VariableValues) -> dict[str, Any]:
+        nonlocal kept
+        if kept is None:
+            found = coerced(variables)
+            if not all(_is_immutable(value) for value in found.values()):
+                return found
+            kept = found
+        return kept.copy()
+
+    return arguments
+
+
+def _passed_on(passed: list[tuple[str, str, bool, Any]], fixed: dict[str, Any], coerced: Arguments) -> Arguments:
+    def arguments(variables: VariableValues) -> dict[str, Any]:
+        values = fixed.copy()
+        known = variables.coerced
+        for name, variable, is_required, default in passed:
+            value = known.get(variable, default)
+            if value is None and is_required:
+                return coerced(variables)
+            if value is not Undefined:
+                values[name] = value
+            elif is_required:
+                return coerced(variables)
+        return values
+
+    return arguments

@@ -1,0 +1,348 @@
+"""Generates the Python that turns resolved values into the response.
+
+For a selection such as ``{ edges { cursor } pageInfo { hasNextPage } }`` of a connection, the function is in essence::
+
+    def complete(s, run, path):
+        return {"edges": [{"cursor": x.cursor} for x in s.edges], "pageInfo": {"hasNextPage": …}}
+
+with a check wherever a value might not be what the schema says. Which fields there are, under which names and in which
+order, graphql-core's own field collection decides.
+"""
+
+from collections.abc import Callable, Iterable
+from collections.abc import Generator as Steps
+from contextlib import contextmanager
+from copy import copy
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from graphql import (
+    GraphQLAbstractType,
+    GraphQLField,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    is_abstract_type,
+    is_leaf_type,
+)
+from graphql.execution.collect_fields import FieldDetails, GroupedFieldSet, collect_subfields
+from graphql.execution.values import VariableValues
+from graphql.pyutils import Path
+
+from app.execution.abstract import AbstractCompletion
+from app.execution.leaf import Unusual, leaf_expression, unusual
+from app.execution.resolving import Resolution
+from app.execution.shape import Access, Shape, shaped_classes
+from app.execution.sources import Checked, Unsupported, object_definition, plain_attribute
+
+if TYPE_CHECKING:
+    from app.execution.executor import CompiledExecutor
+
+Completion = Callable[[Any, "CompiledExecutor", Path], Any]
+"""Turns a resolved value into its part of the response. Whatever it raises, graphql-core does it then."""
+
+INDENT = "    "
+
+
+class Generator:
+    """Generates functions for one operation, with the values that its ``@skip`` and ``@include`` have now.
+
+    All functions share one namespace and one numbering, so that names never collide.
+    """
+
+    def __init__(self, executor: "CompiledExecutor") -> None:
+        self.executor = executor
+        self.schema = executor.schema
+        self.characters = 0
+        self.names: dict[str, Any] = {"unusual": unusual, "Unusual": Unusual, "Path": Path}
+        self._numbers = count(1)
+
+    def completion(self, kind: GraphQLOutputType, details: list[FieldDetails], parent: GraphQLObjectType) -> Completion:
+        """The function for what the resolver of a field of ``parent`` gives."""
+        path = "path" if self.needs_path(kind, details) else None
+        return self._function(lambda body: body.value(kind, "s", Place(details, parent, path)))
+
+    def object_completion(self, kind: GraphQLObjectType, details: list[FieldDetails]) -> Completion:
+        """The function for an object whose type was told from its value."""
+        return self._function(lambda body: body.object(kind, "s", Place(details, kind, "path")))
+
+    def subfields(self, kind: GraphQLObjectType, details: list[FieldDetails]) -> GroupedFieldSet:
+        """The fields that are selected of an object."""
+        executor = self.executor
+        collected = collect_subfields(
+            self.schema,
+            executor.fragments,
+            executor.variable_values,
+            executor.operation,
+            kind,
+            details,
+            executor.hide_suggestions,
+        )
+        if collected.new_defer_usages:
+            raise Unsupported
+        return collected.grouped_field_set
+
+    def definition(self, parent: GraphQLObjectType, details: list[FieldDetails]) -> GraphQLField | None:
+        """The definition of a field; ``None`` for one that the schema does not have, which is left out."""
+        return self.schema.get_field(parent, details[0].node.name.value)
+
+    def needs_path(self, kind: GraphQLOutputType, details: list[FieldDetails]) -> bool:
+        """Whether below a resolver is called or a type is told from a value, which both are told where they are."""
+        while isinstance(kind, GraphQLNonNull | GraphQLList):
+            kind = kind.of_type
+        if is_leaf_type(kind):
+            return False
+        if not isinstance(kind, GraphQLObjectType):
+            return True
+        for selected in self.subfields(kind, details).values():
+            definition = self.definition(kind, selected)
+            if definition is None or is_typename(selected):
+                continue
+            if plain_attribute(definition) is None or self.needs_path(definition.type, selected):
+                return True
+        return False
+
+    def name(self, prefix: str) -> str:
+        """A name that nothing else has."""
+        return f"{prefix}{next(self._numbers)}"
+
+    def constant(self, value: object) -> str:
+        """The name of an object in the generated code."""
+        name = self.name("K")
+        self.names[name] = value
+        return name
+
+    def forget(self, variables: Iterable[str]) -> None:
+        """Let go of the request but for these variables. What is generated later is for types that come up later."""
+        bare = copy(self.executor)
+        bare.context_value = bare.root_value = None
+        sources, coerced = bare.variable_values
+        bare.variable_values = VariableValues(
+            {name: sources[name] for name in variables if name in sources},
+            {name: coerced[name] for name in variables if name in coerced},
+        )
+        bare.answers, bare.pending = {}, []
+        self.executor = bare
+
+    def _function(self, write: Callable[["Body"], str]) -> Completion:
+        body = Body(self)
+        result = write(body)
+        name = self.name("complete")
+        source = "\n".join([f"def {name}(s, run, path):", *body.lines, f"{INDENT}return {result}", ""])
+        self.characters += len(source)
+        try:
+            exec(compile(source, f"<{name}>", "exec"), self.names)  # noqa: S102  It holds names of the schema and our own.
+        except (SyntaxError, MemoryError, RecursionError):
+            # Python nests loops and brackets to some depth only.
+            raise Unsupported from None
+        return self.names[name]
+
+
+class Place:
+    """Where a value stands: the field that gives it, how it is read, the variable that holds its path where needed."""
+
+    __slots__ = ("details", "parent", "path", "shape")
+
+    def __init__(
+        self, details: list[FieldDetails], parent: GraphQLObjectType, path: str | None, shape: Shape | None = None
+    ) -> None:
+        self.details = details
+        self.parent = parent
+        self.path = path
+        self.shape = shape
+
+    def at(self, path: str | None) -> "Place":
+        """The same, for an item of a list."""
+        return Place(self.details, self.parent, path, self.shape)
+
+
+class Body:
+    """The body of one function while it is written.
+
+    Each method gives back an expression. What takes statements is written to ``lines`` before.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+        self._depth = 1
+        self.lines: list[str] = []
+
+    def value(self, kind: GraphQLOutputType, source: str, place: Place) -> str:
+        """A value of any type, which the expression ``source`` reads."""
+        generator = self._generator
+        is_nullable = not isinstance(kind, GraphQLNonNull)
+        if isinstance(kind, GraphQLNonNull):
+            kind = kind.of_type
+        if is_leaf_type(kind):
+            variable = generator.name("v")
+            return leaf_expression(
+                kind, source, is_nullable=is_nullable, variable=variable, constant=generator.constant
+            )
+        missing = "None" if is_nullable else "unusual()"
+        if isinstance(kind, GraphQLList):
+            return self._list(kind.of_type, source, place, missing)
+        if is_abstract_type(kind):
+            return self._abstract(kind, source, place, missing)
+        assert isinstance(kind, GraphQLObjectType)  # noqa: S101  There is no other kind.
+        return self._nullable_object(kind, source, place, missing)
+
+    def object(self, kind: GraphQLObjectType, variable: str, place: Place) -> str:
+        """An object that is not null."""
+        if place.shape is not None:
+            self._generator.names.update(place.shape.names)
+            return self._fields(kind, variable, place, place.shape)
+        definition = object_definition(kind)
+        branches = shaped_classes(definition.origin) if definition is not None else []
+        if not branches:
+            return self._instance(kind, variable, place)
+        result = self._generator.name("o")
+        for number, (stand_in, shape) in enumerate(branches):
+            self._write(f"{'el' if number else ''}if type({variable}) is {self._generator.constant(stand_in)}:")
+            with self._indented():
+                self._generator.names.update(shape.names)
+                self._write(f"{result} = {self._fields(kind, variable, place, shape)}")
+        self._write("else:")
+        with self._indented():
+            self._write(f"{result} = {self._instance(kind, variable, place)}")
+        return result
+
+    def _instance(self, kind: GraphQLObjectType, variable: str, place: Place) -> str:
+        """An object that is read by its attributes, once it is seen to be what the type takes."""
+        checked = Checked(kind)
+        condition = checked.condition(variable, self._generator.constant(checked))
+        check = f"{self._generator.constant(checked.check)}({variable})"
+        start = len(self.lines)
+        expression = self._fields(kind, variable, place, None)
+        if len(self.lines) == start:
+            return f"({expression} if {condition} or {check} else unusual())"
+        self.lines.insert(start, f"{INDENT * self._depth}({condition}) or {check}")
+        return expression
+
+    def _nullable_object(self, kind: GraphQLObjectType, source: str, place: Place, missing: str) -> str:
+        value, result = self._generator.name("v"), self._generator.name("o")
+        start = len(self.lines)
+        with self._indented():
+            expression = self.object(kind, value, place)
+        body = self.lines[start:]
+        del self.lines[start:]
+        if not body:
+            return f"({missing} if ({value} := {source}) is None else {expression})"
+        self._write(f"if ({value} := {source}) is None:")
+        self._write(f"{INDENT}{result} = {missing}")
+        self._write("else:")
+        self.lines += body
+        self._write(f"{INDENT}{result} = {expression}")
+        return result
+
+    def _list(self, kind: GraphQLOutputType, source: str, place: Place, missing: str) -> str:
+        name = self._generator.name
+        value, result, item, number, path = name("v"), name("l"), name("x"), name("i"), name("p")
+        start = len(self.lines)
+        with self._indented(2):
+            expression = self.value(kind, item, place.at(path if place.path is not None else None))
+        body = self.lines[start:]
+        del self.lines[start:]
+        self._write(f"if ({value} := {source}) is None:")
+        self._write(f"{INDENT}{result} = {missing}")
+        # Other iterables are graphql-core's, which looks at them with care.
+        self._write(f"elif type({value}) is list or type({value}) is tuple:")
+        with self._indented():
+            if not body and place.path is None:
+                self._write(f"{result} = [{expression} for {item} in {value}]")
+            else:
+                self._write(f"{result} = []")
+                if place.path is None:
+                    self._write(f"for {item} in {value}:")
+                else:
+                    self._write(f"for {number}, {item} in enumerate({value}):")
+                    self._write(f"{INDENT}{path} = Path({place.path}, {number}, None)")
+                self.lines += body
+                self._write(f"{INDENT}{result}.append({expression})")
+        self._write("else:")
+        self._write(f"{INDENT}raise Unusual")
+        return result
+
+    def _abstract(self, kind: GraphQLAbstractType, source: str, place: Place, missing: str) -> str:
+        generator = self._generator
+        completion = generator.constant(AbstractCompletion(generator, kind, place.details, place.parent))
+        value, result = generator.name("v"), generator.name("o")
+        # A statement, so that the resolvers below are called in the order of the fields.
+        self._write(
+            f"{result} = {missing} if ({value} := {source}) is None else {completion}({value}, run, {place.path})"
+        )
+        return result
+
+    def _fields(self, kind: GraphQLObjectType, variable: str, place: Place, shape: Shape | None) -> str:
+        generator = self._generator
+        result, waiting = "", list[str]()
+        for response_name, selected in generator.subfields(kind, place.details).items():
+            definition = generator.definition(kind, selected)
+            if definition is None:
+                continue
+            if is_typename(selected):
+                waiting.append(f"{response_name!r}: {kind.name!r}")
+                continue
+            access = _access(definition, shape)
+            if access is not None:
+                below = self._place_below(kind, place, response_name, selected, definition, access)
+                source = access.expression.format(s=variable)
+                value = source if access.is_leaf else self.value(definition.type, source, below)
+                waiting.append(f"{response_name!r}: {value}")
+                continue
+            result = self._fill(result, waiting)
+            waiting = []
+            resolution = generator.constant(Resolution(generator, kind, definition, selected, response_name))
+            instance = variable if shape is None else shape.source.format(s=variable)
+            self._write(f"{resolution}(run, {result}, {instance}, {place.path})")
+        if not result:
+            return "{" + ", ".join(waiting) + "}"
+        return self._fill(result, waiting)
+
+    def _fill(self, result: str, entries: list[str]) -> str:
+        """Write what is known of an object so far, since a resolver comes next; the variable that holds it."""
+        if not result:
+            result = self._generator.name("o")
+            self._write(f"{result} = {{{', '.join(entries)}}}")
+        elif entries:
+            self._write(f"{result}.update({{{', '.join(entries)}}})")
+        return result
+
+    def _place_below(
+        self,
+        kind: GraphQLObjectType,
+        place: Place,
+        response_name: str,
+        selected: list[FieldDetails],
+        definition: GraphQLField,
+        access: Access,
+    ) -> Place:
+        path = None
+        if not access.is_leaf and self._generator.needs_path(definition.type, selected):
+            path = self._generator.name("p")
+            self._write(f"{path} = Path({place.path}, {response_name!r}, {kind.name!r})")
+        return Place(selected, kind, path, access.shape)
+
+    def _write(self, line: str) -> None:
+        self.lines.append(INDENT * self._depth + line)
+
+    @contextmanager
+    def _indented(self, levels: int = 1) -> Steps[None]:
+        self._depth += levels
+        yield
+        self._depth -= levels
+
+
+def is_typename(details: list[FieldDetails]) -> bool:
+    """Whether the field is ``__typename``."""
+    return details[0].node.name.value == "__typename"
+
+
+def _access(definition: GraphQLField, shape: Shape | None) -> Access | None:
+    """How a field is read; ``None`` where its resolver is called."""
+    plain = plain_attribute(definition)
+    if plain is None or shape is None:
+        return plain
+    field = (definition.extensions or {})["strawberry-definition"]
+    # What the shape leaves out is read from what graphql-core would see.
+    return shape.accesses.get(field.python_name) or Access(f"{shape.source}.{field.python_name}")

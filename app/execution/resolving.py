@@ -1,0 +1,107 @@
+"""Calling a resolver, and going on with what it gives."""
+
+from asyncio import gather
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from graphql import GraphQLField, GraphQLObjectType
+from graphql.execution.collect_fields import FieldDetails
+from graphql.pyutils import Path
+
+from app.execution.arguments import compile_arguments
+from app.execution.leaf import Unusual
+
+if TYPE_CHECKING:
+    from app.execution.executor import CompiledExecutor
+    from app.execution.generator import Completion, Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a resolver gave: a value or an exception. A value that was not awaited may be an awaitable."""
+
+    value: Any = None
+    error: Exception | None = None
+    was_awaited: bool = False
+
+    async def again(self) -> object:
+        """For graphql-core to await, in the place of the awaitable that has been."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A field that waits for its resolver. Its place in ``parent`` is kept by ``None``."""
+
+    resolution: "Resolution"
+    awaitable: Awaitable[Any]
+    parent: dict[str, Any]
+    path: Path
+
+
+class Resolution:
+    """A selected field with a resolver. The resolver is called as graphql-core would call it."""
+
+    def __init__(
+        self,
+        generator: "Generator",
+        parent: GraphQLObjectType,
+        definition: GraphQLField,
+        details: list[FieldDetails],
+        response_name: str,
+    ) -> None:
+        self._parent = parent
+        self._parent_name = parent.name
+        self._definition = definition
+        self._nodes = [found.node for found in details]
+        self._resolve = definition.resolve or generator.executor.field_resolver
+        self._arguments = compile_arguments(definition, details[0])
+        self._completion: Completion = generator.completion(definition.type, details, parent)
+        self.response_name = response_name
+
+    def __call__(self, run: "CompiledExecutor", response: dict[str, Any], source: Any, path: Path | None) -> None:  # noqa: ANN401  Sources are anything.
+        """Put the field into the response; one that has to be awaited is left pending."""
+        place = Path(path, self.response_name, self._parent_name)
+        try:
+            info = run.build_resolve_info(self._definition, self._nodes, self._parent, place)
+            value = self._resolve(source, info, **self._arguments(run.variable_values))
+        except Exception as error:
+            run.answers[place] = Answer(error=error)
+            raise Unusual from None
+        run.answers[place] = Answer(value)
+        if run.is_awaitable(value):
+            response[self.response_name] = None
+            run.pending.append(Pending(self, value, response, place))
+        else:
+            response[self.response_name] = self._completion(value, run, place)
+
+    async def settle(self, run: "CompiledExecutor", pending: Pending) -> None:
+        """Await the resolver, complete what it gives, and go on with the fields below it."""
+        try:
+            value = await pending.awaitable
+        except Exception as error:  # noqa: BLE001  Resolvers raise anything; graphql-core reports it.
+            run.answers[pending.path] = Answer(error=error, was_awaited=True)
+            run.is_unusual = True
+            return
+        run.answers[pending.path] = Answer(value, was_awaited=True)
+        if run.is_unusual:
+            return
+        try:
+            pending.parent[self.response_name] = self._completion(value, run, pending.path)
+        except Exception:  # noqa: BLE001  Whatever it is, graphql-core comes to it again and reports it.
+            run.is_unusual = True
+            return
+        if run.pending:
+            await settle(run)
+
+
+async def settle(run: "CompiledExecutor") -> None:
+    """Await what is pending, side by side, until nothing is. Whether all went well, ``is_unusual`` tells."""
+    pending, run.pending = run.pending, []
+    if len(pending) == 1:
+        await pending[0].resolution.settle(run, pending[0])
+    else:
+        await gather(*(found.resolution.settle(run, found) for found in pending))

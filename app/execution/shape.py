@@ -1,0 +1,46 @@
+"""How the generated code reads a source that is no instance of a Strawberry type, such as a row of a database.
+
+A class that stands in for a Strawberry type is a subclass of it and offers everything by attribute, since graphql-core
+reads it so; ``__graphql_shape__`` tells a quicker way to the same values.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SHAPE_ATTRIBUTE = "__graphql_shape__"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a field is read.
+
+    ``expression`` is Python, with ``{s}`` for the source. ``is_leaf``: it gives the JSON value, and ``None`` only where
+    the field may be null. ``shape``: how the object that it gives, or each one in the list, is read; ``None``: as
+    instances of the field's type.
+    """
+
+    expression: str
+    is_leaf: bool = False
+    shape: "Shape | None" = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """How a source is read. ``source`` makes what graphql-core would see of it, which resolvers get as ``self``.
+
+    ``names`` are what the expressions use; shapes of one schema must not give one name two meanings.
+    """
+
+    accesses: Mapping[str, Access]
+    names: Mapping[str, object] = field(default_factory=dict[str, object])
+    source: str = "{s}"
+
+
+def shaped_classes(origin: type) -> list[tuple[type, Shape]]:
+    """The classes that stand in for a Strawberry type, with their shapes."""
+    found: list[tuple[type, Shape]] = []
+    for stand_in in origin.__subclasses__():
+        shape = vars(stand_in).get(SHAPE_ATTRIBUTE)
+        if isinstance(shape, Shape):
+            found.append((stand_in, shape))
+    return found
