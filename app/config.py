@@ -239,6 +239,11 @@ class Config(LimitSettings):
         description="Documents that clients may have kept by their SHA-256 (Apollo's automatic persisted queries); "
         "those unused for longest go. 0: none.",
     )
+    compiled_execution: bool = Field(
+        default=True,
+        description="Compile operations that come again, rather than have graphql-core interpret them each time. "
+        "The answers are the same; turn it off to see whether a fault is in there.",
+    )
     allowed_origins: Origins = Field(
         default=(),
         description="Origins of front ends, comma-separated, that browsers may call from. "

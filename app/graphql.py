@@ -1,27 +1,22 @@
 """Query, Mutation and Subscription become the schema, with its limits and its masking."""
 
 import asyncio
-import re
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
-from typing import cast
+from collections.abc import Iterable
+from typing import Any
 
 import strawberry
-import structlog
-from graphql import DocumentNode, GraphQLError, GraphQLSyntaxError, OperationDefinitionNode, is_abstract_type
-from strawberry.exceptions import MissingQueryError
-from strawberry.extensions import MaxTokensLimiter, ParserCache, SchemaExtension, ValidationCache
+from graphql import GraphQLError, is_abstract_type
+from strawberry.extensions import MaxTokensLimiter
 from strawberry.schema.config import StrawberryConfig
-from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
-from strawberry.types import ExecutionContext
+from strawberry.types import ExecutionContext, ExecutionResult
+from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from app import resolvers
-from app.errors import AppError, Unauthenticated
-from app.execution.executor import compiled_executor
-from app.limits import DEFAULT_LIMITS, Limits, Measure, brackets, exceeded, pages
-from app.logs import new_reference_id
+from app.execution.executor import CompiledExecutor, compiled_executor
+from app.limits import DEFAULT_LIMITS, Limits
+from app.masking import RequestTimedOut, mask
+from app.preparation import Measuring, Parsing, Preparation, TimeLimit, Validation
 from app.schema.conversation import (
     Conversation,
     ConversationConnection,
@@ -45,29 +40,9 @@ from app.schema.settings import (
 )
 from app.schema.tool_call import RespondToToolCallPayload
 
-log = structlog.get_logger(__name__)
-
-# A parsed document takes about a hundred times its text, so both are bounded; what is longer is parsed each time.
-CACHED_DOCUMENTS = 200
-CACHED_DOCUMENT_MAX_LENGTH = 8000
+# What is kept of documents that came before, and of the code that was made for their operations.
+PREPARED_BYTES = 32 * 1024 * 1024
 PLANS_BYTES = 32 * 1024 * 1024
-TIMED_OUT = "REQUEST_TIMED_OUT"
-NO_DOCUMENT = "The request has no `query`, or it is blank."
-UNKNOWN_OPERATION = "The document has no operation of that name: name one of its operations in `operationName`."
-SEVERAL_OPERATIONS = "The document has several operations: name the one to run in `operationName`."
-
-# How graphql-core's messages repeat a value that it refuses. It may be an API key, or an object that holds one.
-_VALUES = (
-    (re.compile(r", but encountered error '.*", re.DOTALL), "."),
-    (re.compile(r"(,|\.( Did you mean [^?]*\?)?) [Ff]ound: .*", re.DOTALL), r".\2"),
-    (re.compile(r"(cannot represent [\w -]*value): .*", re.DOTALL), r"\1."),
-    (re.compile(r"Value '.*' does not exist in", re.DOTALL), "The value does not exist in"),
-    (re.compile(r"(unknown field) '(?![_A-Za-z][_0-9A-Za-z]{0,39}'[.,]).*", re.DOTALL), r"\1."),
-)
-_TOO_DEEP = "nested too deeply"
-_TOO_MANY_TOKENS = re.compile(r"more than [0-9]+ tokens")
-_SUGGESTION = re.compile(r" Did you mean [^?]*\?")
-_SYNTAX_VALUE = re.compile(r"\b(Name|Int|Float|String|BlockString|Comment) (\".*\"|'.*')", re.DOTALL)
 
 
 @strawberry.type(description="What can be read.")
@@ -169,48 +144,78 @@ class Subscription:
     )
 
 
-class RequestTimedOut(Exception):
-    """The execution took longer than a request may."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"The request took longer than {seconds:g} s, and was given up.")
-
-
 class Schema(strawberry.Schema):
     """The schema. Errors are logged by ``mask`` alone, since a message can hold what a caller sent."""
 
-    def __init__(self, limits: Limits, timeout_seconds: float) -> None:
-        self.limits = limits
+    def __init__(self, limits: Limits, timeout_seconds: float, *, is_compiled: bool) -> None:
+        self._limits = limits
+        self._timeout_seconds = timeout_seconds
+        executor_class = compiled_executor(PLANS_BYTES) if is_compiled else None
         super().__init__(  # pyright: ignore[reportUnknownMemberType]  Strawberry leaves some of its types open.
             query=Query,
             mutation=Mutation,
             subscription=Subscription,
             types=EVENT_TYPES,
             config=StrawberryConfig(scalar_map=SCALARS),
-            execution_context_class=compiled_executor(PLANS_BYTES),
+            execution_context_class=executor_class,
             extensions=[
                 lambda: MaxTokensLimiter(max_token_count=limits.tokens),
-                lambda: Parsing(maxsize=CACHED_DOCUMENTS),
-                Measuring,
+                lambda: Parsing(self._preparation),
+                lambda: Measuring(self._preparation, limits),
                 lambda: TimeLimit(timeout_seconds),
-                lambda: Validation(maxsize=CACHED_DOCUMENTS),
+                lambda: Validation(self._preparation),
             ],
         )
-        self._pages = pages(self._schema)
-        self._measures: OrderedDict[str, Measure] = OrderedDict()
+        self._preparation = Preparation(self._schema, executor_class, PREPARED_BYTES)
 
-    def measure(self, query: str, document: DocumentNode) -> Measure:
-        """How large the document is; measured once when it is of usual length."""
-        measure = self._measures.get(query)
-        if measure is None:
-            measure = Measure(document, self._pages)
-            if len(query) <= CACHED_DOCUMENT_MAX_LENGTH:
-                self._measures[query] = measure
-                if len(self._measures) > CACHED_DOCUMENTS:
-                    self._measures.popitem(last=False)
-        else:
-            self._measures.move_to_end(query)
-        return measure
+    async def execute(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,  # noqa: ANN401  Strawberry's signature, here and below.
+        root_value: Any | None = None,  # noqa: ANN401
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> ExecutionResult:
+        """Execute a query or a mutation. What was validated before takes a short way to the same result."""
+        prepared = self._preparation.find(query) if query else None
+        operation = self._preparation.operation(prepared, operation_name) if prepared is not None else None
+        if (
+            prepared is not None
+            and operation is not None
+            and (allowed_operation_types is None or OperationType(operation.kind.value) in allowed_operation_types)
+            and not prepared.measure.errors(self._limits, variable_values or {})
+        ):
+            executor = operation.executor(variable_values, context_value, root_value)
+            if not isinstance(executor, list):
+                return await self._run(executor)
+        return await super().execute(
+            query,
+            variable_values,
+            context_value,
+            root_value,
+            operation_name,
+            allowed_operation_types,
+            operation_extensions,
+        )
+
+    async def _run(self, executor: CompiledExecutor) -> ExecutionResult:
+        errors: list[GraphQLError] | None
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                result = executor.execute_operation()
+                if executor.is_awaitable(result):
+                    result = await result
+        except TimeoutError:
+            fault = RequestTimedOut(self._timeout_seconds)
+            errors = [GraphQLError(str(fault), original_error=fault)]
+            self.process_errors(errors)
+            return PreExecutionError(None, errors)
+        errors = result.errors
+        if errors:
+            self.process_errors(errors)
+        return ExecutionResult(result.data, errors)
 
     def possible_types(self) -> dict[str, list[str]]:
         """The object types that each interface and union may be, A first: what clients' caches are given."""
@@ -226,138 +231,12 @@ class Schema(strawberry.Schema):
         execution_context: ExecutionContext | None = None,  # noqa: ARG002  Strawberry passes it.
     ) -> None:
         """Put what the client may see in the place of each error. Strawberry calls this wherever errors arise."""
-        errors[:] = [mask(error, self.limits) for error in errors]
+        errors[:] = [mask(error, self._limits) for error in errors]
 
 
-class TimeLimit(SchemaExtension):
-    """Ends a query or a mutation that takes too long. What a mutation has committed by then stays."""
+def build_schema(limits: Limits = DEFAULT_LIMITS, timeout_seconds: float = 30.0, *, is_compiled: bool = True) -> Schema:
+    """The schema, ready to execute. A query or a mutation may take ``timeout_seconds``.
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self._seconds = seconds
-
-    async def on_execute(self) -> AsyncIterator[None]:
-        """Called around the execution. Of a subscription that is its beginning only, which has limits of its own."""
-        if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
-            yield
-            return
-        try:
-            async with asyncio.timeout(self._seconds):
-                yield
-        except TimeoutError:
-            raise RequestTimedOut(self._seconds) from None
-
-
-class Parsing(ParserCache):
-    """Parses a document of usual length once."""
-
-    def on_parse(self) -> Iterator[None]:
-        """Called before the parsing, which does what is not done here."""
-        context = self.execution_context
-        if 0 < len(context.query or "") <= CACHED_DOCUMENT_MAX_LENGTH:
-            # A syntax error is reported by the parsing itself; raised here, it would end as an unexpected one.
-            with suppress(GraphQLError):
-                context.graphql_document = self.cached_parse_document(context.query, **context.parse_options)
-        yield
-
-
-class Measuring(SchemaExtension):
-    """Refuses a document that is too large before it is validated, and never picks one of several operations itself."""
-
-    def on_validate(self) -> Iterator[None]:
-        """Called around the validation, which does nothing where there are errors already."""
-        context = self.execution_context
-        schema = cast("Schema", context.schema)
-        if _is_undecided(context):
-            context.pre_execution_errors = [GraphQLError(SEVERAL_OPERATIONS)]
-        elif context.graphql_document is not None:
-            measure = schema.measure(context.query or "", context.graphql_document)
-            if errors := measure.errors(schema.limits, context.variables or {}):
-                context.pre_execution_errors = errors
-        yield
-
-
-class Validation(ValidationCache):
-    """Validates a document of usual length once."""
-
-    def on_validate(self) -> Iterator[None]:
-        """Called around the validation."""
-        context = self.execution_context
-        if context.pre_execution_errors:
-            yield
-        elif len(context.query or "") <= CACHED_DOCUMENT_MAX_LENGTH:
-            yield from super().on_validate()
-        else:
-            yield
-
-
-def build_schema(limits: Limits = DEFAULT_LIMITS, timeout_seconds: float = 30.0) -> Schema:
-    """The schema, ready to execute. A query or a mutation may take ``timeout_seconds``."""
-    return Schema(limits, timeout_seconds)
-
-
-def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
-    """What the client sees of an error.
-
-    Expected failures keep their words and get a code; faults of the request keep theirs without the values in them;
-    unexpected errors get a reference that the log carries too.
+    ``is_compiled``: whether operations are compiled, rather than interpreted by graphql-core.
     """
-    original = error.original_error
-    if isinstance(original, AppError):
-        return _rewritten(error, original.message, {"code": _code(original)})
-    if isinstance(original, CannotGetOperationTypeError):
-        return _rewritten(error, UNKNOWN_OPERATION)
-    if isinstance(original, MissingQueryError):
-        return _rewritten(error, NO_DOCUMENT)
-    if isinstance(original, RequestTimedOut):
-        return _rewritten(error, str(original), {"code": TIMED_OUT})
-    if isinstance(original, GraphQLError | InvalidOperationTypeError | None) and not _is_internal(error):
-        if isinstance(error, GraphQLSyntaxError) and _TOO_MANY_TOKENS.search(error.message):
-            # The parser stops at the first one that is too many.
-            return exceeded("tokens", limits.tokens + 1, limits.tokens)
-        if isinstance(error, GraphQLSyntaxError) and _TOO_DEEP in error.message:
-            return exceeded("nesting", brackets(error.source.body if error.source else ""), limits.nesting)
-        message = _without_values(error)
-        if not limits.introspection:
-            message = _SUGGESTION.sub("", message)
-        return _rewritten(error, message, error.extensions)
-    reference = new_reference_id()
-    log.error("graphql.unexpected_error", reference=reference, path=error.path, exc_info=original or error)
-    return _rewritten(error, "An unexpected error occurred.", {"code": "INTERNAL_ERROR", "reference": reference})
-
-
-def _is_internal(error: GraphQLError) -> bool:
-    """Whether a GraphQL error tells of a value that a resolver gave, rather than of one that the request did."""
-    return bool(error.path) and "code" not in (error.extensions or {}) and not error.message.startswith("Argument ")
-
-
-def _is_undecided(context: ExecutionContext) -> bool:
-    document = context.graphql_document
-    definitions = document.definitions if document is not None else ()
-    operations = sum(isinstance(definition, OperationDefinitionNode) for definition in definitions)
-    given = cast("str | None", getattr(context, "_provided_operation_name"))  # noqa: B009  `operation_name` falls back to the first one's.
-    return operations > 1 and given is None
-
-
-def _code(error: AppError) -> str:
-    return "UNAUTHENTICATED" if isinstance(error, Unauthenticated) else error.code.name
-
-
-def _without_values(error: GraphQLError) -> str:
-    if isinstance(error, GraphQLSyntaxError):
-        return _SYNTAX_VALUE.sub(r"\1", error.message)
-    message = error.message
-    for pattern, replacement in _VALUES:
-        message = pattern.sub(replacement, message)
-    return message
-
-
-def _rewritten(error: GraphQLError, message: str, extensions: dict[str, object] | None = None) -> GraphQLError:
-    return GraphQLError(
-        message,
-        nodes=error.nodes,
-        source=error.source,
-        positions=error.positions,
-        path=error.path,
-        extensions=extensions,
-    )
+    return Schema(limits, timeout_seconds, is_compiled=is_compiled)

@@ -175,7 +175,7 @@ def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:
 
     return endpoints.application(
         config,
-        schema=build_schema(_limits(config), config.request_timeout_seconds),
+        schema=build_schema(_limits(config), config.request_timeout_seconds, is_compiled=config.compiled_execution),
         services=house.services,
         authenticator=house.authenticator,
         readiness={"database": house.database.ping, "engine": house.engine.ping},

@@ -18,13 +18,9 @@ from graphql import (
     ArgumentNode,
     BooleanValueNode,
     FieldNode,
-    FragmentSpreadNode,
-    InlineFragmentNode,
     IntValueNode,
     NameNode,
-    NamedTypeNode,
     Node,
-    SelectionSetNode,
     StringValueNode,
     Visitor,
     parse,
@@ -39,7 +35,7 @@ from hypothesis_graphql import from_schema
 from strawberry.extensions import ParserCache, ValidationCache
 
 from app.execution.executor import CompiledExecutor, compiled_executor
-from tests.faulty_schema import FAULTS, Faults, Mutation, Query, QuietSchema, Subscription, Tool, Person
+from tests.faulty_schema import FAULTS, Faults, Mutation, Person, Query, QuietSchema, Subscription, Tool
 
 RATES = (0.0, 0.005, 0.05, 0.3)
 REPETITIONS = 3

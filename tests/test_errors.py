@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 
 from app import errors
 from app.errors import AppError, ErrorCode
-from app.graphql import build_schema, mask
+from app.graphql import build_schema
+from app.masking import mask
 from app.schema.user_error import of_error
 from tests import documents, steps
 from tests.client import Client, RequestFailed

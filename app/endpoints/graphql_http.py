@@ -24,7 +24,8 @@ from app.endpoints.graphql_request import Parameters, Refused, is_get, read_para
 from app.endpoints.graphql_stream import FRAMINGS, Results, StreamResponse
 from app.endpoints.negotiation import JSON_TYPE, RESPONSE_TYPE, Acceptable
 from app.errors import Unauthenticated
-from app.graphql import NO_DOCUMENT, TIMED_OUT, UNKNOWN_OPERATION, Schema
+from app.graphql import Schema
+from app.masking import NO_DOCUMENT, TIMED_OUT, UNKNOWN_OPERATION
 from app.services.auth import Authenticator, Caller, bearer_token
 
 NOT_STREAMED = (

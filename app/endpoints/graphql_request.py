@@ -9,7 +9,7 @@ from typing import Any, cast
 from starlette.requests import ClientDisconnect, Request
 
 from app.endpoints.negotiation import JSON_TYPE
-from app.graphql import NO_DOCUMENT
+from app.masking import NO_DOCUMENT
 
 
 class Refused(Exception):

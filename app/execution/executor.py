@@ -1,11 +1,12 @@
 """The execution context: by a plan where there is one, else and in every unusual case by graphql-core."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar, cast
 
-from graphql import ExecutionResult, GraphQLObjectType
+from graphql import ExecutionResult, GraphQLObjectType, GraphQLResolveInfoHelpers
 from graphql.execution.collect_fields import FieldDetails
-from graphql.execution.executor import default_field_resolver
+from graphql.execution.executor import default_field_resolver, default_type_resolver
+from graphql.execution.values import get_variable_values
 from graphql.language import OperationType
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
@@ -25,6 +26,19 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
     answers: dict[Path, Answer]
     pending: list[Pending]
     is_unusual: bool
+    # Of one that ``Operation`` made, which coerced them without noting where each comes from.
+    raw_variables: Mapping[str, Any] | None = None
+    field_resolver = staticmethod(default_field_resolver)
+    type_resolver = staticmethod(default_type_resolver)
+
+    @property
+    def async_helpers(self) -> GraphQLResolveInfoHelpers:
+        """What resolvers are told. It is made each time: kept here, it would tie each request into a cycle."""
+        return GraphQLResolveInfoHelpers(gather=self.gather_async_work, track=self.track_async_work)
+
+    @async_helpers.setter
+    def async_helpers(self, helpers: GraphQLResolveInfoHelpers) -> None:
+        pass
 
     def execute_operation(self, serially: bool | None = None) -> AwaitableOrValue[ExecutionResult]:  # noqa: FBT001  graphql-core's signature.
         """Execute; graphql-core calls this."""
@@ -82,6 +96,32 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
 
         return awaited()
 
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  It may be any of them.
+        """What an executor that ``Operation`` made lacks, since it is rarely needed."""
+        if name.startswith("__") or self.raw_variables is None:
+            raise AttributeError(name)
+        self._complete()
+        return getattr(self, name)
+
+    def _complete(self) -> None:
+        own = self.__dict__.copy()
+        definitions = self.operation.variable_definitions or ()
+        own["variable_values"] = get_variable_values(self.schema, definitions, dict(own.pop("raw_variables")))
+        self.raw_variables = None
+        super().__init__(
+            self.schema,
+            self.fragment_definitions,
+            self.fragments,
+            self.root_value,
+            self.context_value,
+            self.operation,
+            own["variable_values"],
+            default_field_resolver,
+            default_type_resolver,
+            default_field_resolver,
+        )
+        self.__dict__.update(own)
+
     def _is_usual(self) -> bool:
         """Whether nothing is asked for that the generated code does not have."""
         return (
@@ -117,6 +157,8 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
     def _interpret(self, serially: bool | None) -> AwaitableOrValue[ExecutionResult]:  # noqa: FBT001  As above.
         """Have graphql-core execute."""
         self.pending = []
+        if self.raw_variables is not None:
+            self._complete()
         result = cast("AwaitableOrValue[ExecutionResult]", super().execute_operation(serially))
         if not self.answers:
             return result

@@ -65,10 +65,11 @@ class Resolution:
     def __call__(self, run: "CompiledExecutor", response: dict[str, Any], source: Any, path: Path | None) -> None:  # noqa: ANN401  Sources are anything.
         """Put the field into the response; one that has to be awaited is left pending."""
         place = Path(path, self.response_name, self._parent_name)
+        info = run.build_resolve_info(self._definition, self._nodes, self._parent, place)
+        arguments = self._arguments(run.variable_values)
         try:
-            info = run.build_resolve_info(self._definition, self._nodes, self._parent, place)
-            value = self._resolve(source, info, **self._arguments(run.variable_values))
-        except Exception as error:
+            value = self._resolve(source, info, **arguments)
+        except Exception as error:  # noqa: BLE001  Resolvers raise anything; graphql-core reports it.
             run.answers[place] = Answer(error=error)
             raise Unusual from None
         run.answers[place] = Answer(value)

@@ -1,5 +1,6 @@
 """Conversations: the row, and how an owner's rows are found, paged and changed."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,10 +8,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Index, String, func, tuple_, update
+from sqlalchemy import ColumnElement, Index, Integer, String, Uuid, bindparam, func, tuple_, update
 from sqlalchemy.orm import InstrumentedAttribute, Mapped
 from sqlmodel import Field, SQLModel, UTCDateTime, col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import SelectOfScalar
 
 from app.errors import ErrorCode
 
@@ -181,21 +183,44 @@ class ConversationFilter:
     ) -> list[ColumnElement[bool]]:
         """The filter as SQL, the owner's rows only. ``is_continued``: for a page behind another one of ``order``."""
         return [
-            col(Conversation.owner_id) == owner_id,
+            col(Conversation.owner_id) == bindparam("owner_id", owner_id),
             *self._matches(),
             *self._times(order, is_continued=is_continued),
         ]
 
+    def parameters(self) -> dict[str, object]:
+        """The values that the conditions compare with, by the names of the parameters."""
+        values: dict[str, object] = {
+            "repository_id": self.repository_id,
+            "created_after": self.created_after,
+            "created_before": self.created_before,
+            "updated_after": self.updated_after,
+            "updated_before": self.updated_before,
+            "visible_after": self.visible_after,
+        }
+        if self.title_contains:
+            values["title_contains"] = _pattern(self.title_contains)
+        for name, given in (("status", self.statuses), ("trigger", self.triggers)):
+            values.update({f"{name}_{number}": value for number, value in enumerate(given or ())})
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What the conditions depend on, apart from the values."""
+        given = tuple(sorted(self.parameters()))
+        return (self.statuses is None, self.triggers is None, *given)
+
     def _matches(self) -> list[ColumnElement[bool]]:
         conditions: list[ColumnElement[bool]] = []
         if self.statuses is not None:
-            conditions.append(_any_of(Conversation.status, self.statuses))
+            conditions.append(_any_of(col(Conversation.status), "status", self.statuses))
         if self.triggers is not None:
-            conditions.append(_any_of(Conversation.trigger, self.triggers))
+            conditions.append(_any_of(col(Conversation.trigger), "trigger", self.triggers))
         if self.repository_id is not None:
-            conditions.append(col(Conversation.repository_id) == self.repository_id)
+            conditions.append(col(Conversation.repository_id) == bindparam("repository_id", self.repository_id))
         if self.title_contains:
-            conditions.append(col(Conversation.title_folded).contains(fold(self.title_contains), autoescape=True))
+            pattern = bindparam("title_contains", _pattern(self.title_contains))
+            conditions.append(col(Conversation.title_folded).like(pattern, escape="/"))
         return conditions
 
     def _times(self, order: ConversationOrder | None, *, is_continued: bool) -> list[ColumnElement[bool]]:
@@ -209,17 +234,17 @@ class ConversationFilter:
             return _without_index(column) if is_passed else column
 
         if self.created_after is not None:
-            conditions.append(bound(created, lower) > self.created_after)
+            conditions.append(bound(created, lower) > _moment("created_after", self.created_after))
         if self.created_before is not None:
-            conditions.append(bound(created, upper) < self.created_before)
+            conditions.append(bound(created, upper) < _moment("created_before", self.created_before))
         if self.updated_after is not None:
-            conditions.append(bound(updated, lower) > self.updated_after)
+            conditions.append(bound(updated, lower) > _moment("updated_after", self.updated_after))
         if self.updated_before is not None:
-            conditions.append(bound(updated, upper) < self.updated_before)
+            conditions.append(bound(updated, upper) < _moment("updated_before", self.updated_before))
         if self.visible_after is not None:
             is_sorted = order is None or order.field is created
             visible = bound(created, lower) if is_sorted else _without_index(col(Conversation.created_at))
-            conditions.append(visible >= self.visible_after)
+            conditions.append(visible >= _moment("visible_after", self.visible_after))
         return conditions
 
 
@@ -277,15 +302,7 @@ class ConversationRepository:
 
     async def search(self, owner_id: str, query: ConversationQuery) -> list[Conversation]:
         """Up to ``first + 1`` rows: the one more tells that there is a next page. One statement."""
-        column, row_id = query.order.column, col(Conversation.id)
-        conditions = query.filter.conditions(owner_id, query.order, is_continued=query.after is not None)
-        statement = select(Conversation).where(*conditions)
-        ascending = query.order.direction is OrderDirection.ASC
-        if query.after is not None:
-            here, there = tuple_(column, row_id), tuple_(query.after.key, query.after.id)
-            statement = statement.where(here > there if ascending else here < there)
-        ordering = (column.asc(), row_id.asc()) if ascending else (column.desc(), row_id.desc())
-        return list(await self._session.exec(statement.order_by(*ordering).limit(query.first + 1)))
+        return list(await self._session.exec(search_statement(select(Conversation), owner_id, query)))
 
     async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
         """How many of the owner's conversations the filter lets through."""
@@ -349,9 +366,44 @@ class ConversationRepository:
         await self._session.exec(delete(Conversation).where(col(Conversation.id) == conversation_id))
 
 
-def _any_of(column: str, values: tuple[str, ...]) -> ColumnElement[bool]:
+def search_statement(selected: SelectOfScalar[Any], owner_id: str, query: ConversationQuery) -> SelectOfScalar[Any]:
+    """The statement for a page; its parameters are named as ``search_parameters`` names them."""
+    column, row_id = query.order.column, col(Conversation.id)
+    conditions = query.filter.conditions(owner_id, query.order, is_continued=query.after is not None)
+    statement = selected.where(*conditions)
+    ascending = query.order.direction is OrderDirection.ASC
+    if query.after is not None:
+        here = tuple_(column, row_id)
+        there = tuple_(
+            bindparam("after_key", query.after.key, type_=column.type), bindparam("after_id", query.after.id, Uuid())
+        )
+        statement = statement.where(here > there if ascending else here < there)
+    ordering = (column.asc(), row_id.asc()) if ascending else (column.desc(), row_id.desc())
+    return statement.order_by(*ordering).limit(bindparam("limit", query.first + 1, Integer()))
+
+
+def search_parameters(owner_id: str, query: ConversationQuery) -> dict[str, object]:
+    """The values of the parameters of ``search_statement``."""
+    parameters = {"owner_id": owner_id, "limit": query.first + 1, **query.filter.parameters()}
+    if query.after is not None:
+        parameters |= {"after_key": query.after.key, "after_id": query.after.id}
+    return parameters
+
+
+def _any_of(column: Mapped[str], name: str, values: tuple[str, ...]) -> ColumnElement[bool]:
+    parameters = [bindparam(f"{name}_{number}", value) for number, value in enumerate(values)]
     # One value is compared directly, so that the index also gives the order.
-    return col(column) == values[0] if len(values) == 1 else col(column).in_(values)
+    return column == parameters[0] if len(values) == 1 else column.in_(parameters)
+
+
+def _pattern(text: str) -> str:
+    """What LIKE finds a text by, wherever it stands; ``/`` makes a wildcard an ordinary character."""
+    escaped = re.sub("([/%_])", r"/\1", fold(text))
+    return f"%{escaped}%"
+
+
+def _moment(name: str, value: datetime) -> ColumnElement[datetime]:
+    return bindparam(name, value, UTCDateTime())
 
 
 def _without_index(column: Mapped[datetime]) -> ColumnElement[datetime]:

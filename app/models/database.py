@@ -1,8 +1,10 @@
 """The database: one writer and many readers, on SQLite or PostgreSQL by URL alone."""
 
+import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,12 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.sql import ClauseElement
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.config import Config, ConfigError
+from app.models.direct import DirectAccess, PostgresAccess, SQLiteAccess
+from app.models.statement import Statement
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -25,6 +30,8 @@ SQLITE_READERS = 8
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
 POSTGRES_CONNECTIONS = 20
 POOL_TIMEOUT_SECONDS = 30.0
+# Of one shape each: which filters are set, in which order.
+MAX_STATEMENTS = 500
 STATEMENT_TIMEOUT_SECONDS = 30.0
 
 # Classes of SQLSTATE: connection, transaction rolled back (deadlock), resources, and the server's own shutdown or
@@ -96,12 +103,18 @@ class Database:
     def __init__(self, url: URL) -> None:
         self.url = url
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._writing = asyncio.Lock()
+        self._statements: OrderedDict[object, Statement] = OrderedDict()
+        self.direct: DirectAccess
         if self.is_sqlite:
-            _make_directory(Path(url.database or "").parent)
+            path = Path(url.database or "")
+            _make_directory(path.parent)
             self.writer = _sqlite_engine(url, read_only=False)
             self.reader = _sqlite_engine(url, read_only=True)
+            self.direct = SQLiteAccess(path, self._writing)
         else:
             self.writer = self.reader = _postgres_engine(url)
+            self.direct = PostgresAccess(url)
 
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[AsyncSession]:
@@ -112,8 +125,27 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncGenerator[AsyncSession]:
         """A session whose transaction commits when the block ends, and rolls back when it raises."""
-        async with AsyncSession(self.writer, expire_on_commit=False) as session, session.begin():
+        async with self._alone(), AsyncSession(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def compiled(self, name: object, build: Callable[[], ClauseElement]) -> Statement:
+        """The statement of that name, which ``build`` makes the first time; it has named parameters."""
+        statement = self._statements.get(name)
+        if statement is None:
+            statement = self._statements[name] = Statement(build(), self.reader.dialect)
+            if len(self._statements) > MAX_STATEMENTS:
+                self._statements.popitem(last=False)
+        return statement
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncGenerator[None]:
+        """Hold SQLite's one place for a writer."""
+        if not self.is_sqlite:
+            yield
+            return
+        async with asyncio.timeout(POOL_TIMEOUT_SECONDS) as waiting, self._writing:
+            waiting.reschedule(None)
+            yield
 
     async def ping(self) -> None:
         """Ask the database for an answer; raises what the driver raises."""
@@ -122,6 +154,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.direct.close()
         await self.writer.dispose()
         if self.is_sqlite:
             await self.reader.dispose()

@@ -30,10 +30,10 @@ from app.schema.conversation import (
     StartConversationPayload,
     StopConversationInput,
     StopConversationPayload,
-    connection,
     convert,
     status_change,
 )
+from app.schema.conversation_record import RecordConnection, RecordConversation
 from app.schema.node import conversation_id, conversation_key
 from app.schema.scalar import invalid
 from app.schema.user_error import not_found, of_error
@@ -50,8 +50,9 @@ async def get(
     id: Annotated[strawberry.ID, strawberry.argument(description="The conversation.")],  # noqa: A002  The contract's name.
 ) -> Conversation | None:
     key = conversation_key(id)
-    row = await info.context.conversations.load(key) if key is not None else None
-    return convert(row) if row is not None else None
+    context = info.context
+    row = await context.services.conversation.record(context.owner_id, key) if key is not None else None
+    return RecordConversation.of(row) if row is not None else None
 
 
 async def search(
@@ -71,7 +72,7 @@ async def search(
         order=order,
     )
     context = info.context
-    return connection(await context.services.conversation.search(context.owner_id, query), query)
+    return RecordConnection.of(await context.services.conversation.search(context.owner_id, query), query)
 
 
 async def create(
@@ -110,7 +111,7 @@ async def rename(
         row = await info.context.services.conversation.rename(info.context.owner_id, key, input.title)
     except AppError as error:
         return RenameConversationPayload(user_errors=[of_error(error)])
-    return RenameConversationPayload(conversation=convert(row))
+    return RenameConversationPayload(conversation=RecordConversation.of(row))
 
 
 async def delete(

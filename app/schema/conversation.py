@@ -15,6 +15,7 @@ from app.models.conversation import (
     ConversationTrigger,
     OrderDirection,
 )
+from app.models.record import Record
 from app.schema import event, repository
 from app.schema.connection import PageInfo, conversation_cursor
 from app.schema.event import EventConnection, EventEdge, event_query
@@ -30,7 +31,6 @@ from app.schema.user_error import (
     StartConversationError,
     StopConversationError,
 )
-from app.services.conversation import ConversationPage
 from app.services.message import Message
 from app.services.status_feed import StatusUpdate
 
@@ -52,7 +52,7 @@ class TokenUsage:
 class Conversation(Node):
     """A conversation."""
 
-    row: Private[models.Conversation]
+    row: Private[models.Conversation | Record]
     title: str = strawberry.field(description="1 to 200 characters.")
     title_is_auto_generated: bool = strawberry.field(description="False once a user renamed it.")
     status: ConversationStatus = strawberry.field(description="Whether its runtime is there.")
@@ -342,7 +342,7 @@ class ConversationStatusChange:
     occurred_at: datetime = strawberry.field(description="When it changed.")
 
 
-def convert(row: models.Conversation) -> Conversation:
+def convert(row: models.Conversation | Record) -> Conversation:
     """The conversation of a row. A value of a newer release is shown as the nearest one that is known."""
     status = ConversationStatus.__members__.get(row.status, ConversationStatus.ERROR)
     agent_state = AgentState.__members__.get(row.agent_state or "")
@@ -367,25 +367,9 @@ def convert(row: models.Conversation) -> Conversation:
     )
 
 
-def edge(row: models.Conversation, order: models.ConversationOrder) -> ConversationEdge:
+def edge(row: models.Conversation | Record, order: models.ConversationOrder) -> ConversationEdge:
     """The edge of a row."""
     return ConversationEdge(cursor=conversation_cursor(row, order), node=convert(row))
-
-
-def connection(page: ConversationPage, query: models.ConversationQuery) -> ConversationConnection:
-    """A page as the API shows it."""
-    edges = [edge(row, query.order) for row in page.rows]
-    return ConversationConnection(
-        wanted=query.filter,
-        edges=edges,
-        nodes=[found.node for found in edges],
-        page_info=PageInfo(
-            has_next_page=page.has_next_page,
-            has_previous_page=query.after is not None,
-            start_cursor=edges[0].cursor if edges else None,
-            end_cursor=edges[-1].cursor if edges else None,
-        ),
-    )
 
 
 def status_change(update: StatusUpdate) -> ConversationStatusChange:

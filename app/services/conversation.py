@@ -21,10 +21,12 @@ from app.models.conversation import (
     ConversationStatus,
     fold,
 )
+from app.models.conversation_record import ConversationRecords
 from app.models.database import Database
 from app.models.event import Event, EventRepository, EventSource, MessageBody, NewEvent
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
+from app.models.record import Record
 from app.models.replay import Replay, ReplayRepository
 from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
 from app.services import trajectory
@@ -62,10 +64,11 @@ class SendMessage:
 
 @dataclass(frozen=True, slots=True)
 class ConversationPage:
-    """Rows in the order asked for."""
+    """Rows in the order asked for, as the driver gave them; ``kind`` makes records of them."""
 
-    rows: list[Conversation]
+    rows: Sequence[Sequence[Any]]
     has_next_page: bool
+    kind: type[Record]
 
 
 class ConversationService:
@@ -87,6 +90,7 @@ class ConversationService:
         max_age_seconds: int | None,
     ) -> None:
         self._database = database
+        self._records = ConversationRecords(database)
         self._wakeups = wakeups
         self._clock = clock
         self._engine = engine
@@ -103,6 +107,10 @@ class ConversationService:
         """The owner's conversation, or ``None``."""
         return (await self.get_many(owner_id, [conversation_id]))[0]
 
+    async def record(self, owner_id: str, conversation_id: UUID) -> Record | None:
+        """As ``get``, for showing only."""
+        return await self._records.get(owner_id, conversation_id)
+
     async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[Conversation | None]:
         """In the order of ``ids``; ``None`` for what is absent or another owner's."""
         async with self._database.read() as session:
@@ -111,9 +119,8 @@ class ConversationService:
     async def search(self, owner_id: str, query: ConversationQuery) -> ConversationPage:
         """One page, in one statement."""
         query = replace(query, filter=self._visible(query.filter))
-        async with self._database.read() as session:
-            rows = await ConversationRepository(session).search(owner_id, query)
-        return ConversationPage(rows[: query.first], len(rows) > query.first)
+        rows = await self._records.search(owner_id, query)
+        return ConversationPage(rows[: query.first], len(rows) > query.first, self._records.kind)
 
     async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
         """How many conversations all pages together have."""
@@ -243,18 +250,20 @@ class ConversationService:
         self._tell(conversation)
         return conversation
 
-    async def rename(self, owner_id: str, conversation_id: UUID, title: str | None) -> Conversation:
+    async def rename(self, owner_id: str, conversation_id: UUID, title: str | None) -> Record:
         """Give the title; a blank one means: generate it. A title written meanwhile stays.
 
         Raises NotFound, InvalidInput.
         """
         wanted = checked_title(title)
-        conversation = await self._must_get(owner_id, conversation_id)
         if wanted is None:
-            await self._title.name(conversation, or_default=True)
+            await self._title.name(await self._must_get(owner_id, conversation_id), or_default=True)
+            renamed = await self._records.get(owner_id, conversation_id)
         else:
-            await self._title.write(conversation, wanted, self._clock(), generated=False, seen_revision=None)
-        return await self._must_get(owner_id, conversation_id)
+            renamed = await self._records.rename(owner_id, conversation_id, wanted, self._clock())
+        if renamed is None:
+            raise _not_found(("id",))
+        return renamed
 
     async def delete(self, owner_id: str, conversation_id: UUID) -> None:
         """Stop the run, delete the rows, remove the workspace. Raises NotFound.

@@ -1,0 +1,84 @@
+"""Conversations as records: what is read most, by statements that are compiled once."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, bindparam, update
+from sqlmodel import SQLModel, col, select
+
+from app.models.conversation import (
+    Conversation,
+    ConversationQuery,
+    fold,
+    search_parameters,
+    search_statement,
+)
+from app.models.database import Database
+from app.models.record import Record, record_class
+
+_TABLE = SQLModel.metadata.tables["conversation"]
+# What the API shows of a conversation, and where it stands in a list.
+_COLUMNS: list[Column[Any]] = [
+    _TABLE.c[name]
+    for name in (
+        "id", "title", "title_folded", "title_is_auto_generated", "status", "agent_state", "reason_code",
+        "reason_message", "trigger", "repository_id", "branch_name", "llm_model", "prompt_tokens", "completion_tokens",
+        "cost_usd", "is_cost_known", "created_at", "updated_at", "title_revision",
+    )
+]  # fmt: skip
+
+
+class ConversationRecords:
+    """The owner's conversations. ``kind`` is the class of the records."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.kind = record_class(_COLUMNS, database.reader.dialect)
+
+    async def get(self, owner_id: str, conversation_id: UUID) -> Record | None:
+        """The owner's conversation, or ``None``."""
+        statement = self._database.compiled(
+            "conversation by id",
+            lambda: select(*_COLUMNS).where(
+                col(Conversation.owner_id) == bindparam("owner_id"), col(Conversation.id) == bindparam("id")
+            ),
+        )
+        rows = await self._database.direct.read(statement, {"owner_id": owner_id, "id": conversation_id})
+        return self.kind(rows[0]) if rows else None
+
+    async def search(self, owner_id: str, query: ConversationQuery) -> Sequence[tuple[Any, ...]]:
+        """Up to ``first + 1`` rows as the driver gave them: the one more tells that there is a next page."""
+        name = ("conversations", query.order, query.after is None, query.filter.shape)
+        statement = self._database.compiled(name, lambda: search_statement(select(*_COLUMNS), owner_id, query))
+        return await self._database.direct.read(statement, search_parameters(owner_id, query))
+
+    async def rename(self, owner_id: str, conversation_id: UUID, title: str, now: datetime) -> Record | None:
+        """Write a title that a user gave; the conversation then, or ``None``."""
+        statement = self._database.compiled(
+            "rename conversation",
+            lambda: (
+                update(Conversation)
+                .where(col(Conversation.owner_id) == bindparam("of_owner"), col(Conversation.id) == bindparam("of_id"))
+                .values(
+                    title=bindparam("new_title"),
+                    title_folded=bindparam("new_title_folded"),
+                    title_is_auto_generated=False,
+                    title_revision=col(Conversation.title_revision) + 1,
+                    updated_at=bindparam("now"),
+                )
+                .returning(*_COLUMNS)
+            ),
+        )
+        rows = await self._database.direct.write(
+            statement,
+            {
+                "of_owner": owner_id,
+                "of_id": conversation_id,
+                "new_title": title,
+                "new_title_folded": fold(title),
+                "now": now,
+            },
+        )
+        return self.kind(rows[0]) if rows else None

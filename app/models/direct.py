@@ -1,0 +1,270 @@
+"""Rows straight from the driver: what an ORM session costs is several times what the database takes.
+
+SQLite is asked by threads that have a connection each, PostgreSQL over a pool of connections.
+"""
+
+# asyncpg's own annotations leave most types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportArgumentType=false
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+from app.models.statement import Statement
+
+if TYPE_CHECKING:
+    import asyncpg
+
+Row = tuple[Any, ...]
+
+READ_THREADS = 2
+MAX_WAITING = 10_000
+# Answers that are handed to the event loop together: each handing over wakes it.
+BATCH = 32
+DEADLINE_SECONDS = 30.0
+# SQLite's instructions between two looks at the clock: some milliseconds.
+INSTRUCTIONS = 100_000
+POSTGRES_CONNECTIONS = 10
+CONNECT_SECONDS = 10.0
+
+
+class DirectAccess(Protocol):
+    """Runs statements, each in a transaction of its own. Raises DBAPIError, and OSError for no connection."""
+
+    async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """The rows of a statement that writes nothing."""
+        ...
+
+    async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """Run a statement that writes; the rows that it returns."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+@dataclass(slots=True)
+class _Job:
+    """A statement that is to be run, and who waits for it."""
+
+    sql: str
+    values: list[Any]
+    answer: "asyncio.Future[list[Row]]"
+    rows: list[Row] | None = None
+    error: sqlite3.Error | None = None
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """In a thread."""
+        try:
+            self.rows = connection.execute(self.sql, self.values).fetchall()
+        except sqlite3.Error as error:
+            self.error = error
+
+    def tell(self) -> None:
+        """In the event loop."""
+        if self.answer.done():
+            return
+        if self.error is None:
+            self.answer.set_result(self.rows or [])
+        else:
+            self.answer.set_exception(_fault(self.sql, self.error, sqlite3.Error))
+
+
+class SQLiteAccess:
+    """Readers never wait for the writer. Whatever waits for the writer when it is free shares one commit.
+
+    ``writing`` is held while anything writes, since SQLite has room for one writer.
+    """
+
+    def __init__(self, path: Path, writing: asyncio.Lock) -> None:
+        self._readers = _Readers(path, READ_THREADS)
+        self._writer = _Writer(path, 1)
+        self._writing = writing
+        self._waiting: list[_Job] = []
+
+    async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """As the protocol has it."""
+        job = _Job(statement.sql, statement.values(parameters), asyncio.get_running_loop().create_future())
+        self._readers.submit([job])
+        return await job.answer
+
+    async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """As the protocol has it."""
+        job = _Job(statement.sql, statement.values(parameters), asyncio.get_running_loop().create_future())
+        if len(self._waiting) >= MAX_WAITING:
+            raise _busy()
+        self._waiting.append(job)
+        try:
+            async with self._writing:
+                if batch := [found for found in self._waiting if not found.answer.done()]:
+                    self._waiting = []
+                    self._writer.submit(batch)
+                    await asyncio.wait([found.answer for found in batch])
+            return await job.answer
+        finally:
+            # Nobody waits any more, and it may not have begun.
+            job.answer.cancel()
+
+    async def close(self) -> None:
+        """As the protocol has it."""
+        await asyncio.to_thread(self._readers.close)
+        await asyncio.to_thread(self._writer.close)
+
+
+class _Readers:
+    """Threads that take work from one queue. They are started when there is some."""
+
+    is_read_only = True
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._path = path
+        self._threads = [threading.Thread(target=self._serve, name="sqlite", daemon=True) for _ in range(threads)]
+        self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._deadline = 0.0
+
+    def submit(self, jobs: list[_Job]) -> None:
+        """Have jobs run, in order. Raises TimeoutError when too many wait."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            for thread in self._threads:
+                thread.start()
+        if self._queue.qsize() >= MAX_WAITING:
+            raise _busy()
+        self._queue.put(jobs)
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        if self._loop is not None:
+            for _ in self._threads:
+                self._queue.put(None)
+            for thread in self._threads:
+                thread.join(DEADLINE_SECONDS)
+
+    def run(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        """Run jobs; what goes wrong is theirs."""
+        for job in jobs:
+            job.run(connection)
+
+    def _serve(self) -> None:
+        done: list[_Job] = []
+        connection: sqlite3.Connection | None = None
+        while (jobs := self._queue.get()) is not None:
+            try:
+                connection = connection or self._connect()
+                self._start_clock(connection)
+                self.run(connection, jobs)
+            except sqlite3.Error as error:
+                for job in jobs:
+                    job.error = error
+            done += jobs
+            if self._queue.empty() or len(done) >= BATCH:
+                self._tell(done)
+                done = []
+        self._tell(done)
+        if connection is not None:
+            connection.close()
+
+    def _tell(self, jobs: list[_Job]) -> None:
+        def tell() -> None:
+            for job in jobs:
+                job.tell()
+
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(tell)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=DEADLINE_SECONDS, cached_statements=256)
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "cache_size = -65536"):
+            connection.execute(f"PRAGMA {pragma}")
+        if self.is_read_only:
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _start_clock(self, connection: sqlite3.Connection) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, INSTRUCTIONS)
+
+
+class _Writer(_Readers):
+    """The thread that writes; all jobs that it gets together are one transaction."""
+
+    is_read_only = False
+
+    def run(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        """A job that goes wrong changes nothing, and the others are committed."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            super().run(connection, jobs)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+
+class PostgresAccess:
+    """PostgreSQL's, over connections of its own."""
+
+    def __init__(self, url: URL) -> None:
+        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
+
+    async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """As the protocol has it."""
+        import asyncpg  # noqa: PLC0415  Those who use SQLite need not have it loaded.
+
+        pool = self._pool or await self._open()
+        try:
+            return await pool.fetch(statement.sql, *statement.values(parameters))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise _fault(statement.sql, error, Exception) from None
+
+    write = read
+
+    async def close(self) -> None:
+        """As the protocol has it."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def _open(self) -> "asyncpg.Pool":
+        import asyncpg  # noqa: PLC0415  As above.
+
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._dsn,
+                    min_size=0,
+                    max_size=POSTGRES_CONNECTIONS,
+                    timeout=CONNECT_SECONDS,
+                    command_timeout=DEADLINE_SECONDS,
+                    # Statements of one transaction leave nothing behind; asking the server to forget would cost as
+                    # much as a statement.
+                    reset=_leave,
+                    server_settings={"application_name": "parley", "timezone": "UTC"},
+                )
+            return self._pool
+
+
+async def _leave(_connection: object) -> None:
+    pass
+
+
+def _fault(sql: str, error: Exception, base: type[Exception]) -> Exception:
+    """As the ORM would raise it. The values are left out, since they are messages, titles and sealed keys."""
+    return DBAPIError.instance(sql, None, error, base, hide_parameters=True)
+
+
+def _busy() -> TimeoutError:
+    return TimeoutError("Too many statements wait for the database.")

@@ -1,0 +1,139 @@
+"""Conversations straight from their rows: what stands in for the types, and is quicker to read.
+
+Everything is there by attribute too, made by ``convert`` when one is asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from app.execution.shape import Access, Shape
+from app.models.conversation import (
+    AgentState,
+    ConversationQuery,
+    ConversationStatus,
+    ConversationTrigger,
+)
+from app.models.record import Record
+from app.schema.connection import PageInfo, record_cursor
+from app.schema.conversation import Conversation, ConversationConnection, TokenUsage, convert, edge
+from app.schema.problem import Problem
+from app.services.conversation import ConversationPage
+
+_STATUS = "statuses.get({status}, 'ERROR')"
+_LEAVES = {
+    "id": "{id}",
+    "title": "{title}",
+    "title_is_auto_generated": "{title_is_auto_generated}",
+    "status": _STATUS,
+    "agent_state": f"(agent_states.get({{agent_state}}) if {_STATUS} == 'RUNNING' else None)",
+    "trigger": "triggers.get({trigger}, 'API')",
+    "branch_name": "{branch_name}",
+    "llm_model": "{llm_model}",
+    "created_at": "{created_at}",
+    "updated_at": "{updated_at}",
+}
+_OBJECTS = {
+    "status_reason": "problem({reason_code}, {reason_message})",
+    "usage": "usage({prompt_tokens}, {completion_tokens}, {cost_usd} if {is_cost_known} else None)",
+}
+
+
+class _Deferred:
+    """Its attributes are those of another object, which is made when one is asked for."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  It may be any of them.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        values = vars(self._made())
+        self.__dict__.update(values)
+        try:
+            return values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def _made(self) -> object:
+        raise NotImplementedError
+
+
+class RecordConversation(_Deferred, Conversation):
+    """A conversation that is read from its record. ``of`` gives the class for records of a kind."""
+
+    def __init__(self, row: Record) -> None:
+        self.row = row
+
+    def _made(self) -> Conversation:
+        return convert(self.row)
+
+    @staticmethod
+    def of(row: Record) -> "RecordConversation":
+        """The conversation of a record."""
+        return _classes(type(row))[0](row)
+
+
+class RecordConnection(_Deferred, ConversationConnection):
+    """A page of conversations that are read from their rows, each with its cursor."""
+
+    def __init__(self, page: ConversationPage, query: ConversationQuery) -> None:
+        cursor = record_cursor(page.kind, query.order)
+        self.rows = [(cursor(row), row) for row in page.rows]
+        self.wanted = query.filter
+        self.page_info = PageInfo(
+            has_next_page=page.has_next_page,
+            has_previous_page=query.after is not None,
+            start_cursor=self.rows[0][0] if self.rows else None,
+            end_cursor=self.rows[-1][0] if self.rows else None,
+        )
+        self._kind = page.kind
+        self._order = query.order
+
+    def _made(self) -> ConversationConnection:
+        edges = [edge(self._kind(row), self._order) for _, row in self.rows]
+        nodes = [found.node for found in edges]
+        return ConversationConnection(wanted=self.wanted, edges=edges, nodes=nodes, page_info=self.page_info)
+
+    @staticmethod
+    def of(page: ConversationPage, query: ConversationQuery) -> "RecordConnection":
+        """The page as the API shows it."""
+        return _classes(page.kind)[1](page, query)
+
+
+@cache
+def _classes(kind: type[Record]) -> tuple[type[RecordConversation], type[RecordConnection]]:
+    """The classes for one kind of records, which know where each column is. There is a kind for each database."""
+
+    class OfKind(RecordConversation):
+        __graphql_shape__ = _shape(kind, "{s}.row", {})
+
+    def made(row: Sequence[Any]) -> RecordConversation:
+        return OfKind(kind(row))
+
+    row = _shape(kind, "{s}[1]", {"conversation_of_row": made}, "conversation_of_row({s}[1])")
+    at = Shape({"cursor": Access("{s}[0]", is_leaf=True), "node": Access("{s}", shape=row)})
+
+    class ConnectionOfKind(RecordConnection):
+        __graphql_shape__ = Shape(
+            {
+                "edges": Access("{s}.rows", shape=at),
+                "nodes": Access("{s}.rows", shape=row),
+                "page_info": Access("{s}.page_info"),
+            }
+        )
+
+    return OfKind, ConnectionOfKind
+
+
+def _shape(kind: type[Record], row: str, names: Mapping[str, object], source: str = "{s}") -> Shape:
+    texts = {name: text.format(r=row) for name, text in kind.texts.items()}
+    accesses = {name: Access(text.format(**texts), is_leaf=True) for name, text in _LEAVES.items()}
+    accesses |= {name: Access(text.format(**texts)) for name, text in _OBJECTS.items()}
+    return Shape(accesses, {**_NAMES, **kind.names, **names}, source)
+
+
+_NAMES: Mapping[str, object] = {
+    "statuses": {member.name: member.name for member in ConversationStatus},
+    "agent_states": {member.name: member.name for member in AgentState},
+    "triggers": {member.name: member.name for member in ConversationTrigger},
+    "problem": Problem.of_names,
+    "usage": TokenUsage,
+}
