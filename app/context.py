@@ -1,6 +1,9 @@
 """What a resolver reaches: the caller, the services, and loaders that turn many reads into one."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 from uuid import UUID
 
 from strawberry.dataloader import DataLoader
@@ -14,6 +17,7 @@ from app.models.settings import Settings
 from app.services.auth import Caller
 from app.services.conversation import ConversationService
 from app.services.event import EventPage, EventService
+from app.services.git.calls import CallBudget
 from app.services.provider_account import ProviderAccountService
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
@@ -40,33 +44,54 @@ class Context:
     """What the fields of one operation share.
 
     Loaders gather what sibling fields ask for into one statement. They keep nothing, since a subscription lives long
-    and a mutation's fields are resolved after it wrote.
+    and a mutation's fields are resolved after it wrote. Most operations need none, so each is made when it is needed.
     """
 
     def __init__(self, services: Services, caller: Caller | None = None) -> None:
         self.services = services
         self.caller = caller
         self.connection_params: dict[str, object] | None = None
-        self.conversations = DataLoader[UUID, Conversation | None](
-            self._conversations, max_batch_size=MAX_BATCH, cache=False
-        )
-        self.events = DataLoader[tuple[UUID, int], Event | None](self._events, max_batch_size=MAX_BATCH, cache=False)
-        self.event_pages = DataLoader[EventQuery, EventPage](self._event_pages, max_batch_size=MAX_BATCH, cache=False)
-        self.settings = DataLoader[UUID, Settings | None](self._settings, max_batch_size=MAX_BATCH, cache=False)
-        self.provider_accounts = DataLoader[UUID, ProviderAccount | None](
-            self._provider_accounts, max_batch_size=MAX_BATCH, cache=False
-        )
-        self.owned_accounts = DataLoader[str, list[ProviderAccount]](
-            self._owned_accounts, max_batch_size=MAX_BATCH, cache=False
-        )
-        self.repositories = DataLoader[UUID, GitRepository | None](
-            self._repositories, max_batch_size=MAX_BATCH, cache=False
-        )
-        self.branches = DataLoader[UUID, GitBranch | None](self._branches, max_batch_size=MAX_BATCH, cache=False)
-        self.default_branches = DataLoader[UUID, GitBranch | None](
-            self._default_branches, max_batch_size=MAX_BATCH, cache=False
-        )
-        self.git_calls = services.repository.budget()
+
+    @cached_property
+    def conversations(self) -> DataLoader[UUID, Conversation | None]:
+        return _loader(self._conversations)
+
+    @cached_property
+    def events(self) -> DataLoader[tuple[UUID, int], Event | None]:
+        return _loader(self._events)
+
+    @cached_property
+    def event_pages(self) -> DataLoader[EventQuery, EventPage]:
+        return _loader(self._event_pages)
+
+    @cached_property
+    def settings(self) -> DataLoader[UUID, Settings | None]:
+        return _loader(self._settings)
+
+    @cached_property
+    def provider_accounts(self) -> DataLoader[UUID, ProviderAccount | None]:
+        return _loader(self._provider_accounts)
+
+    @cached_property
+    def owned_accounts(self) -> DataLoader[str, list[ProviderAccount]]:
+        return _loader(self._owned_accounts)
+
+    @cached_property
+    def repositories(self) -> DataLoader[UUID, GitRepository | None]:
+        return _loader(self._repositories)
+
+    @cached_property
+    def branches(self) -> DataLoader[UUID, GitBranch | None]:
+        return _loader(self._branches)
+
+    @cached_property
+    def default_branches(self) -> DataLoader[UUID, GitBranch | None]:
+        return _loader(self._default_branches)
+
+    @cached_property
+    def git_calls(self) -> CallBudget:
+        """What the operation may still ask of git providers."""
+        return self.services.repository.budget()
 
     @property
     def owner_id(self) -> str:
@@ -104,3 +129,7 @@ class Context:
     async def _default_branches(self, ids: list[UUID]) -> list[GitBranch | BaseException | None]:
         found = await self.services.repository.default_branches(self.owner_id, ids, self.git_calls)
         return list(found)
+
+
+def _loader(load: Callable[[list[Any]], Awaitable[Sequence[Any]]]) -> DataLoader[Any, Any]:
+    return DataLoader(load, max_batch_size=MAX_BATCH, cache=False)

@@ -13,6 +13,7 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from app import resolvers
+from app.deadline import Deadline
 from app.execution.executor import CompiledExecutor, compiled_executor
 from app.limits import DEFAULT_LIMITS, Limits
 from app.masking import RequestTimedOut, mask
@@ -184,7 +185,7 @@ class Schema(strawberry.Schema):
         if (
             prepared is not None
             and operation is not None
-            and (allowed_operation_types is None or OperationType(operation.kind.value) in allowed_operation_types)
+            and (allowed_operation_types is None or operation.kind in allowed_operation_types)
             and not prepared.measure.errors(self._limits, variable_values or {})
         ):
             executor = operation.executor(variable_values, context_value, root_value)
@@ -201,21 +202,23 @@ class Schema(strawberry.Schema):
         )
 
     async def _run(self, executor: CompiledExecutor) -> ExecutionResult:
-        errors: list[GraphQLError] | None
+        deadline = Deadline(self._timeout_seconds)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                result = executor.execute_operation()
-                if executor.is_awaitable(result):
-                    result = await result
-        except TimeoutError:
+            result = executor.execute_operation()
+            if executor.is_awaitable(result):
+                result = await result
+        except asyncio.CancelledError:
+            if not deadline.has_ended_task():
+                raise
             fault = RequestTimedOut(self._timeout_seconds)
             errors = [GraphQLError(str(fault), original_error=fault)]
             self.process_errors(errors)
             return PreExecutionError(None, errors)
-        errors = result.errors
-        if errors:
-            self.process_errors(errors)
-        return ExecutionResult(result.data, errors)
+        finally:
+            deadline.stop()
+        if result.errors:
+            self.process_errors(result.errors)
+        return ExecutionResult(result.data, result.errors)
 
     def possible_types(self) -> dict[str, list[str]]:
         """The object types that each interface and union may be, A first: what clients' caches are given."""

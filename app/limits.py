@@ -115,9 +115,21 @@ class Measure:
         operations = [node for node in definitions if isinstance(node, OperationDefinitionNode)]
         self._defaults = dict(_defaults(operations))
         self._operations = [self._weigh_operation(node) for node in operations]
+        self._is_cost_fixed = not any(weight.terms for weight in self._operations)
+        self._within: tuple[Limits, int | None] | None = None
 
     def errors(self, limits: Limits, variables: Mapping[str, object]) -> list[GraphQLError]:
         """An error for each limit that is exceeded. Costs are only computed once all else is within its limits."""
+        if self._within is None or self._within[0] is not limits:
+            if errors := self._fixed_errors(limits):
+                return errors
+            self._within = (limits, self.cost({}) if self._is_cost_fixed else None)
+        fixed_cost = self._within[1]
+        cost = self.cost(variables) if fixed_cost is None else fixed_cost
+        return [exceeded("cost", cost, limits.cost)] if cost > limits.cost else []
+
+    def _fixed_errors(self, limits: Limits) -> list[GraphQLError]:
+        """Those that do not depend on variables."""
         if any(weight.is_introspection for weight in self._operations) and not limits.introspection:
             return [GraphQLError("Introspection is turned off.", extensions={"code": "INTROSPECTION_DISABLED"})]
         nesting = max((weight.nesting for weight in self._operations), default=0)
@@ -128,14 +140,11 @@ class Measure:
             "directives": (max((weight.directives for weight in self._operations), default=0), limits.directives),
             "root fields": (max((weight.fields for weight in self._operations), default=0), limits.root_fields),
         }
-        errors = [exceeded(what, seen, limit) for what, (seen, limit) in found.items() if seen > limit]
-        if not errors and (cost := self.cost(variables)) > limits.cost:
-            errors = [exceeded("cost", cost, limits.cost)]
-        return errors
+        return [exceeded(what, seen, limit) for what, (seen, limit) in found.items() if seen > limit]
 
     def cost(self, variables: Mapping[str, object]) -> int:
         """How many values the largest operation can answer with, and its fields ask for."""
-        known = {**self._defaults, **variables}
+        known = {**self._defaults, **variables} if self._defaults else variables
         return max((_cost(weight, known, {}) for weight in self._operations), default=0)
 
     def _weigh_operation(self, node: OperationDefinitionNode) -> _Weight:

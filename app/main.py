@@ -12,6 +12,7 @@ from app.config import AuthMode, Config
 from app.context import Services
 from app.graphql import build_schema
 from app.limits import Limits
+from app.memory import spare_collector
 from app.models import migration
 from app.models.database import Database, database_url
 from app.models.provider_account import ProviderType
@@ -161,6 +162,7 @@ class Parley:
             await self.housekeeping.start()
             # Last, since its import keeps the interpreter busy for seconds.
             self.llm.warm_up()
+            spare_collector()
             yield
 
 

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.config import Config
 from app.context import Services
@@ -40,26 +41,16 @@ def application(
     documents = Documents(config)
     endpoint = GraphQLEndpoint(config, schema, services, authenticator, admission=admission, documents=documents)
     socket = GraphQLSocket(config, schema, services, authenticator, admission=admission, documents=documents)
-    middleware = [Middleware(Guard, config=config)]
-    if config.allowed_origins:
-        middleware.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=list(config.allowed_origins),
-                allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type"],
-                max_age=PREFLIGHT_SECONDS,
-            )
-        )
-    app = Starlette(
+    app = _Application(
+        endpoint,
+        config,
         routes=[
-            Route("/graphql", endpoint.__call__, methods=["GET", "POST"]),
+            Route("/graphql", endpoint, methods=["GET", "POST"]),
             WebSocketRoute("/graphql", socket.__call__),
             Route("/health/live", health.live),
             Route("/health/ready", health.Ready(readiness).__call__),
             *pages.routes(),
         ],
-        middleware=middleware,
         exception_handlers={HTTPException: _refusal},
         lifespan=lifespan,
     )
@@ -67,6 +58,36 @@ def application(
     # The address of a redirect would be built from the Host header, without what a proxy has in front.
     app.router.redirect_slashes = False
     return app
+
+
+class _Application(Starlette):
+    """Has GraphQL over HTTP answered without Starlette's routing, which costs as much as a small query."""
+
+    METHODS = frozenset({"GET", "HEAD", "POST"})
+
+    def __init__(self, endpoint: GraphQLEndpoint, config: Config, **rest: Any) -> None:  # noqa: ANN401  As Starlette has it.
+        super().__init__(**rest)
+        self._graphql = Guard(_across_origins(endpoint, config), config)
+        self._others = Guard(_across_origins(super().__call__, config), config)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        if scope["type"] == "http" and scope["path"] == "/graphql" and scope["method"] in self.METHODS:
+            await self._graphql(scope, receive, send)
+        else:
+            await self._others(scope, receive, send)
+
+
+def _across_origins(app: ASGIApp, config: Config) -> ASGIApp:
+    if not config.allowed_origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=list(config.allowed_origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type"],
+        max_age=PREFLIGHT_SECONDS,
+    )
 
 
 async def _refusal(_request: Request, error: Exception) -> Response:

@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any, cast
 
 from graphql import GraphQLError
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionResult
@@ -22,6 +20,8 @@ from app.endpoints.documents import DocumentRefused, Documents
 from app.endpoints.encoding import encode
 from app.endpoints.graphql_request import Parameters, Refused, is_get, read_parameters
 from app.endpoints.graphql_stream import FRAMINGS, Results, StreamResponse
+from app.endpoints.guard import HEADERS
+from app.endpoints.headers import headers_of
 from app.endpoints.negotiation import JSON_TYPE, RESPONSE_TYPE, Acceptable
 from app.errors import Unauthenticated
 from app.graphql import Schema
@@ -36,6 +36,12 @@ NOT_ACCEPTABLE = (
     "A response is application/graphql-response+json or application/json; results that are streamed are "
     "text/event-stream or multipart/mixed;subscriptionSpec=1.0. The Accept header names none of them."
 )
+
+
+_NOTHING = Acceptable(None, None)
+_CONTENT_TYPES = {name: f"{name}; charset=utf-8".encode() for name in (JSON_TYPE, RESPONSE_TYPE)}
+_BY_GET = frozenset({OperationType.QUERY})
+_BY_POST = frozenset({OperationType.QUERY, OperationType.MUTATION})
 
 
 class GraphQLEndpoint:
@@ -60,24 +66,40 @@ class GraphQLEndpoint:
         self.ending = asyncio.Event()
         """Set when the server is about to end: what is streamed would keep it waiting."""
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; every refusal is a response in the shape of GraphQL."""
-        acceptable = Acceptable.read(request.headers.get("accept", ""))
-        if acceptable == Acceptable(None, None):
-            return _refuse(Refused(406, NOT_ACCEPTABLE, code="NOT_ACCEPTABLE"), JSON_TYPE)
+        acceptable = Acceptable.read(headers_of(scope).text(b"accept", "") or "")
         try:
-            parameters = await read_parameters(request, self._config.max_body_bytes)
-            return await self._answer(request, parameters, acceptable)
+            if acceptable == _NOTHING:
+                raise Refused(406, NOT_ACCEPTABLE, code="NOT_ACCEPTABLE")
+            parameters = await read_parameters(scope, receive, self._config.max_body_bytes)
+            response = await self._answer(scope, parameters, acceptable)
         except TooMany as error:
             headers = {"Retry-After": str(error.retry_after)}
             refused = Refused(429, error.message, headers=headers, extensions=error.extensions)
-            return _refuse(refused, acceptable.single or JSON_TYPE)
+            response = _refuse(refused, acceptable.single or JSON_TYPE)
         except Refused as refused:
-            return _refuse(refused, acceptable.single or JSON_TYPE)
+            response = _refuse(refused, acceptable.single or JSON_TYPE)
+        await response(scope, receive, send)
 
-    async def _answer(self, request: Request, parameters: Parameters, acceptable: Acceptable) -> Response:
-        caller = await self._authenticate(request)
+    async def _answer(self, scope: Scope, parameters: Parameters, acceptable: Acceptable) -> ASGIApp:
+        caller = await self._authenticate(scope)
         self._admission.request(caller)
+        document = self._document(parameters, acceptable)
+        try:
+            result = await self._execute(scope, parameters, document, caller)
+        except InvalidOperationTypeError as error:
+            if error.operation_type is not OperationType.SUBSCRIPTION:
+                raise _wrong_method(error.operation_type, scope["method"]) from None
+            if acceptable.stream is None:
+                raise Refused(400, NOT_STREAMED) from None
+            return self._stream(self._subscribe(parameters, document, caller), acceptable.stream, caller)
+        if acceptable.single is None and acceptable.stream is not None:
+            return self._stream(_single(result), acceptable.stream, caller)
+        media_type = acceptable.single or JSON_TYPE
+        return _respond(_body(result), _status(result, media_type), media_type)
+
+    def _document(self, parameters: Parameters, acceptable: Acceptable) -> str:
         try:
             document = self._documents.resolve(parameters.query, parameters.document_id, parameters.extensions)
         except DocumentRefused as error:
@@ -85,46 +107,33 @@ class GraphQLEndpoint:
             raise Refused(status, error.message, code=error.code) from None
         if document is None or not document.strip():
             raise Refused(400, NO_DOCUMENT)
-        parameters = replace(parameters, query=document)
-        try:
-            result = await self._execute(request, parameters, caller)
-        except InvalidOperationTypeError as error:
-            if error.operation_type is not OperationType.SUBSCRIPTION:
-                raise _wrong_method(error.operation_type, request.method) from None
-            if acceptable.stream is None:
-                raise Refused(400, NOT_STREAMED) from None
-            return self._stream(self._subscribe(parameters, caller), acceptable.stream, caller)
-        if acceptable.single is None and acceptable.stream is not None:
-            return self._stream(_single(result), acceptable.stream, caller)
-        media_type = acceptable.single or JSON_TYPE
-        return _respond(_body(result), _status(result, media_type), media_type)
+        return document
 
-    async def _authenticate(self, request: Request) -> Caller:
+    async def _authenticate(self, scope: Scope) -> Caller:
         try:
-            return await self._authenticator.authenticate(bearer_token(request.headers.get("authorization")))
+            return await self._authenticator.authenticate(bearer_token(headers_of(scope).text(b"authorization")))
         except Unauthenticated as error:
             challenge = {"WWW-Authenticate": "Bearer"}
             raise Refused(401, error.message, code="UNAUTHENTICATED", headers=challenge) from None
 
-    async def _execute(self, request: Request, parameters: Parameters, caller: Caller) -> ExecutionResult:
+    async def _execute(self, scope: Scope, parameters: Parameters, document: str, caller: Caller) -> ExecutionResult:
         """Execute a query or a mutation. Raises InvalidOperationTypeError for what is neither, or by GET no query."""
-        allowed = {OperationType.QUERY} if is_get(request) else {OperationType.QUERY, OperationType.MUTATION}
         try:
             return await self._schema.execute(
-                parameters.query,
+                document,
                 variable_values=parameters.variables,
                 context_value=Context(self._services, caller),
                 operation_name=parameters.operation_name,
-                allowed_operation_types=allowed,
+                allowed_operation_types=_BY_GET if is_get(scope) else _BY_POST,
             )
         except CannotGetOperationTypeError:
             raise Refused(400, UNKNOWN_OPERATION) from None
         except MissingQueryError:
             raise Refused(400, NO_DOCUMENT) from None
 
-    async def _subscribe(self, parameters: Parameters, caller: Caller) -> Results:
+    async def _subscribe(self, parameters: Parameters, document: str, caller: Caller) -> Results:
         results = await self._schema.subscribe(
-            parameters.query,
+            document,
             variable_values=parameters.variables,
             context_value=Context(self._services, caller),
             operation_name=parameters.operation_name,
@@ -133,7 +142,7 @@ class GraphQLEndpoint:
             async for result in results:
                 yield _body(result)
 
-    def _stream(self, results: Results, media_type: str, caller: Caller) -> Response:
+    def _stream(self, results: Results, media_type: str, caller: Caller) -> ASGIApp:
         connection = self._admission.connection(caller)
         try:
             subscription = self._admission.subscription(caller)
@@ -188,12 +197,24 @@ def _body(result: ExecutionResult) -> dict[str, Any]:
     return body
 
 
-def _refuse(refused: Refused, media_type: str) -> Response:
+def _refuse(refused: Refused, media_type: str) -> ASGIApp:
     error = {"message": refused.message, "extensions": refused.extensions}
     return _respond({"errors": [error]}, refused.status, media_type, refused.headers)
 
 
-def _respond(body: dict[str, Any], status: int, media_type: str, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(
-        encode(body), status, {"Cache-Control": "no-store", **(headers or {})}, f"{media_type}; charset=utf-8"
-    )
+def _respond(body: dict[str, Any], status: int, media_type: str, headers: Mapping[str, str] | None = None) -> ASGIApp:
+    content = encode(body)
+    fields = [
+        (b"content-type", _CONTENT_TYPES[media_type]),
+        (b"content-length", b"%d" % len(content)),
+        (b"cache-control", b"no-store"),
+        *HEADERS,
+    ]
+    if headers:
+        fields += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+    async def respond(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": content})
+
+    return respond

@@ -3,11 +3,11 @@
 from urllib.parse import urlsplit
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import AuthMode, Config, is_loopback
+from app.endpoints.headers import Headers, headers_of
 from app.logs import new_reference_id
 
 log = structlog.get_logger(__name__)
@@ -20,6 +20,11 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 DEFAULT_POLICY = "default-src 'none'; frame-ancestors 'none'"
+
+HEADERS = [
+    (name.lower().encode(), value.encode())
+    for name, value in {**SECURITY_HEADERS, "Content-Security-Policy": DEFAULT_POLICY}.items()
+]
 
 
 class Guard:
@@ -39,18 +44,17 @@ class Guard:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        refusal = self._refusal(headers)
+        refusal = self._refusal(headers_of(scope))
         has_begun = False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                answer = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    answer.setdefault(name, value)
-                answer.setdefault("Content-Security-Policy", DEFAULT_POLICY)
+                given = message["headers"]
+                if HEADERS[0] not in given:
+                    names = {name for name, _ in given}
+                    message["headers"] = [*given, *(header for header in HEADERS if header[0] not in names)]
             await send(message)
 
         if refusal is None:
@@ -73,15 +77,15 @@ class Guard:
             await JSONResponse(body, status)(scope, receive, send_with_headers)
 
     def _refusal(self, headers: Headers) -> tuple[int, str] | None:
-        host = headers.get("host", "")
+        host = headers.text(b"host", "") or ""
         if self._is_local and not _is_local_name(host):
             return 421, "Without bearer tokens the server answers to local names only."
-        origin = headers.get("origin")
+        origin = headers.text(b"origin")
         if origin is not None:
             if origin.lower() in self._origins or _same_host(origin, host):
                 return None
             return 403, "This origin may not call the server: see PARLEY_ALLOWED_ORIGINS."
-        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+        if headers.get(b"sec-fetch-site") == b"cross-site" and headers.get(b"sec-fetch-mode") != b"navigate":
             return 403, "Other sites may not call the server."
         return None
 

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from functools import lru_cache
 
 JSON_TYPE = "application/json"
 RESPONSE_TYPE = "application/graphql-response+json"
@@ -11,6 +11,8 @@ MULTIPART_TYPE = "multipart/mixed"
 # By which Apollo's clients ask for subscriptions; without it they mean parts of one deferred answer.
 MULTIPART_VERSION = "1.0"
 MAX_RANGES = 50
+# Clients of one kind all send the same.
+REMEMBERED_LENGTH = 200
 
 _WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 _PREFERENCE = (JSON_TYPE, RESPONSE_TYPE)
@@ -25,8 +27,12 @@ class Acceptable:
     stream: str | None
 
     @classmethod
-    def read(cls, accept: str) -> Self:
+    def read(cls, accept: str) -> "Acceptable":
         """Without the header everything is acceptable, and one result is JSON."""
+        return _read(accept) if len(accept) <= REMEMBERED_LENGTH else cls._parsed(accept)
+
+    @classmethod
+    def _parsed(cls, accept: str) -> "Acceptable":
         ranks = _ranks(accept or "*/*")
         any_rank = max((rank for name, rank in ranks.items() if name in _ANY), default=0.0)
         singles = {name: ranks.get(name, 0.0) for name in _PREFERENCE}
@@ -37,6 +43,11 @@ class Acceptable:
         streams = {name: ranks.get(name, 0.0) for name in (EVENT_STREAM_TYPE, MULTIPART_TYPE)}
         stream = max(streams, key=streams.__getitem__)
         return cls(single, stream if streams[stream] else None)
+
+
+@lru_cache(maxsize=256)
+def _read(accept: str) -> Acceptable:
+    return Acceptable._parsed(accept)  # noqa: SLF001  Its own.
 
 
 def _ranks(accept: str) -> dict[str, float]:

@@ -156,6 +156,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def _interpret(self, serially: bool | None) -> AwaitableOrValue[ExecutionResult]:  # noqa: FBT001  As above.
         """Have graphql-core execute."""
+        self.answers |= {found.path: Answer(found.awaitable) for found in self.pending}
         self.pending = []
         if self.raw_variables is not None:
             self._complete()

@@ -8,6 +8,7 @@ from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.values import VariableValues, get_variable_values
 from graphql.language import OperationType
 from strawberry.execution import optimized_is_awaitable
+from strawberry.types.graphql import OperationType as StrawberryOperationType
 
 from app.execution.arguments import compile_coercion
 from app.execution.executor import CompiledExecutor
@@ -34,9 +35,9 @@ class Operation:
         self._schema = schema
         self._class = executor_class
         self._node = chosen[0]
-        self.kind = self._node.operation
-        if self.kind is OperationType.SUBSCRIPTION:
+        if self._node.operation is OperationType.SUBSCRIPTION:
             raise Unsupported
+        self.kind = StrawberryOperationType(self._node.operation.value)
         self._coerce = compile_coercion(schema, self._node)
         # What else an executor has it gets when graphql-core takes over: see CompiledExecutor.__getattr__.
         self._parts: Mapping[str, Any] = {

@@ -1,8 +1,9 @@
 """Calling a resolver, and going on with what it gives."""
 
 from asyncio import gather
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLField, GraphQLObjectType
@@ -10,6 +11,7 @@ from graphql.execution.collect_fields import FieldDetails
 from graphql.pyutils import Path
 
 from app.execution.arguments import compile_arguments
+from app.execution.calling import Call, compile_call
 from app.execution.leaf import Unusual
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from app.execution.generator import Completion, Generator
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What a resolver gave: a value or an exception. A value that was not awaited may be an awaitable."""
 
@@ -32,7 +34,7 @@ class Answer:
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pending:
     """A field that waits for its resolver. Its place in ``parent`` is kept by ``None``."""
 
@@ -57,7 +59,9 @@ class Resolution:
         self._parent_name = parent.name
         self._definition = definition
         self._nodes = [found.node for found in details]
-        self._resolve = definition.resolve or generator.executor.field_resolver
+        self._call = compile_call(definition, generator.schema) or _core_call(
+            definition.resolve or generator.executor.field_resolver
+        )
         self._arguments = compile_arguments(definition, details[0])
         self._completion: Completion = generator.completion(definition.type, details, parent)
         self.response_name = response_name
@@ -65,28 +69,22 @@ class Resolution:
     def __call__(self, run: "CompiledExecutor", response: dict[str, Any], source: Any, path: Path | None) -> None:  # noqa: ANN401  Sources are anything.
         """Put the field into the response; one that has to be awaited is left pending."""
         place = Path(path, self.response_name, self._parent_name)
-        info = run.build_resolve_info(self._definition, self._nodes, self._parent, place)
         arguments = self._arguments(run.variable_values)
+        make_info = partial(run.build_resolve_info, self._definition, self._nodes, self._parent, place)
         try:
-            value = self._resolve(source, info, **arguments)
+            value = self._call(source, run.context_value, make_info, arguments)
         except Exception as error:  # noqa: BLE001  Resolvers raise anything; graphql-core reports it.
             run.answers[place] = Answer(error=error)
             raise Unusual from None
-        run.answers[place] = Answer(value)
         if run.is_awaitable(value):
             response[self.response_name] = None
             run.pending.append(Pending(self, value, response, place))
-        else:
-            response[self.response_name] = self._completion(value, run, place)
-
-    async def settle(self, run: "CompiledExecutor", pending: Pending) -> None:
-        """Await the resolver, complete what it gives, and go on with the fields below it."""
-        try:
-            value = await pending.awaitable
-        except Exception as error:  # noqa: BLE001  Resolvers raise anything; graphql-core reports it.
-            run.answers[pending.path] = Answer(error=error, was_awaited=True)
-            run.is_unusual = True
             return
+        run.answers[place] = Answer(value)
+        response[self.response_name] = self._completion(value, run, place)
+
+    def settle(self, run: "CompiledExecutor", pending: Pending, value: Any) -> None:  # noqa: ANN401  Resolvers give anything.
+        """Complete what was awaited; fields below may be pending then."""
         run.answers[pending.path] = Answer(value, was_awaited=True)
         if run.is_unusual:
             return
@@ -94,15 +92,32 @@ class Resolution:
             pending.parent[self.response_name] = self._completion(value, run, pending.path)
         except Exception:  # noqa: BLE001  Whatever it is, graphql-core comes to it again and reports it.
             run.is_unusual = True
-            return
-        if run.pending:
-            await settle(run)
+
+
+def _core_call(resolve: Callable[..., Any]) -> Call:
+    return lambda source, _context, make_info, arguments: resolve(source, make_info(), **arguments)
 
 
 async def settle(run: "CompiledExecutor") -> None:
     """Await what is pending, side by side, until nothing is. Whether all went well, ``is_unusual`` tells."""
-    pending, run.pending = run.pending, []
-    if len(pending) == 1:
-        await pending[0].resolution.settle(run, pending[0])
+    while run.pending and not run.is_unusual:
+        if len(run.pending) > 1:
+            together, run.pending = run.pending, []
+            await gather(*(_settle_one(run, pending) for pending in together))
+            return
+        await _await(run, run.pending.pop())
+
+
+async def _settle_one(run: "CompiledExecutor", pending: Pending) -> None:
+    await _await(run, pending)
+    await settle(run)
+
+
+async def _await(run: "CompiledExecutor", pending: Pending) -> None:
+    try:
+        value = await pending.awaitable
+    except Exception as error:  # noqa: BLE001  Resolvers raise anything; graphql-core reports it.
+        run.answers[pending.path] = Answer(error=error, was_awaited=True)
+        run.is_unusual = True
     else:
-        await gather(*(found.resolution.settle(run, found) for found in pending))
+        pending.resolution.settle(run, pending, value)

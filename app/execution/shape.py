@@ -39,8 +39,11 @@ class Shape:
 def shaped_classes(origin: type) -> list[tuple[type, Shape]]:
     """The classes that stand in for a Strawberry type, with their shapes."""
     found: list[tuple[type, Shape]] = []
-    for stand_in in origin.__subclasses__():
+    waiting = origin.__subclasses__()
+    while waiting:
+        stand_in = waiting.pop()
         shape = vars(stand_in).get(SHAPE_ATTRIBUTE)
         if isinstance(shape, Shape):
             found.append((stand_in, shape))
+        waiting += stand_in.__subclasses__()
     return found

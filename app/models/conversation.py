@@ -190,6 +190,8 @@ class ConversationFilter:
 
     def parameters(self) -> dict[str, object]:
         """The values that the conditions compare with, by the names of the parameters."""
+        if self == _ALL:
+            return {}
         values: dict[str, object] = {
             "repository_id": self.repository_id,
             "created_after": self.created_after,
@@ -246,6 +248,9 @@ class ConversationFilter:
             visible = bound(created, lower) if is_sorted else _without_index(col(Conversation.created_at))
             conditions.append(visible >= _moment("visible_after", self.visible_after))
         return conditions
+
+
+_ALL = ConversationFilter()
 
 
 @dataclass(frozen=True, slots=True)

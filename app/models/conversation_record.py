@@ -50,7 +50,8 @@ class ConversationRecords:
 
     async def search(self, owner_id: str, query: ConversationQuery) -> Sequence[tuple[Any, ...]]:
         """Up to ``first + 1`` rows as the driver gave them: the one more tells that there is a next page."""
-        name = ("conversations", query.order, query.after is None, query.filter.shape)
+        order = query.order
+        name = ("conversations", order.field, order.direction, query.after is None, query.filter.shape)
         statement = self._database.compiled(name, lambda: search_statement(select(*_COLUMNS), owner_id, query))
         return await self._database.direct.read(statement, search_parameters(owner_id, query))
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from app.models.record import Record
 from app.schema.scalar import invalid
 
 MAX_FIRST = 100
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 DEFAULT_EVENTS = 50
 CURSOR_MAX_LENGTH = 4000
 MAX_SEQUENCE = 2**31 - 1
@@ -57,7 +59,8 @@ def record_cursor(kind: type[Record], order: ConversationOrder) -> Callable[[Seq
     head = f'["{order.field.value}","'
 
     def cursor(row: Sequence[Any]) -> str:
-        return _base64(f'{head}{moment(row)}","{key(row)}"]')
+        text = f'{head}{moment(row)}","{key(row)}"]'
+        return b2a_base64(text.encode(), newline=False).translate(_URL_SAFE).decode().rstrip("=")
 
     return cursor
 

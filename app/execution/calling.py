@@ -1,0 +1,113 @@
+"""Calling a Strawberry resolver without what Strawberry looks up on each call."""
+
+from collections.abc import Callable, Mapping
+from functools import cache, cached_property, partial
+from typing import Any
+
+from graphql import GraphQLField, GraphQLSchema
+from strawberry.relay import GlobalID
+from strawberry.schema import Schema
+from strawberry.types.arguments import StrawberryArgument, convert_argument
+from strawberry.types.base import StrawberryList, StrawberryMaybe, StrawberryOptional, has_object_definition
+from strawberry.types.field import StrawberryField
+from strawberry.types.info import Info
+from strawberry.types.lazy_type import LazyType
+
+Call = Callable[[Any, Any, Callable[[], Any], Mapping[str, Any]], Any]
+"""Takes a source, the context, what makes graphql-core's info, and the arguments by their GraphQL names."""
+
+
+def compile_call(definition: GraphQLField, schema: GraphQLSchema) -> Call | None:
+    """What calls a field's resolver as Strawberry does; ``None`` where Strawberry does more than call it."""
+    field = (definition.extensions or {}).get("strawberry-definition")
+    found = getattr(schema, "_strawberry_schema", None)
+    if not isinstance(field, StrawberryField) or not isinstance(found, Schema) or field.is_subscription:
+        return None
+    resolver = field.base_resolver
+    has_handlers = bool(found.schema_converter._exception_handler_specs)  # noqa: SLF001  They wrap resolvers.
+    if resolver is None or field.extensions or has_handlers or not callable(resolver.wrapped_func):
+        return None
+    function = resolver.wrapped_func
+    info_class = _deferred(found.config.info_class)
+    info_name = resolver.info_parameter.name if resolver.info_parameter else None
+    source_names = [found.name for found in (resolver.parent_parameter, resolver.root_parameter) if found]
+    takes_self = resolver.self_parameter is not None
+    arguments = [_Argument(argument, definition, found) for argument in field.arguments]
+
+    def call(source: Any, context: Any, raw_info: Callable[[], Any], given: Mapping[str, Any]) -> Any:  # noqa: ANN401  Resolvers take and give anything.
+        keywords: dict[str, Any] = {}
+        strawberry_info = info_class(raw_info, field, context)
+        for argument in arguments:
+            if argument.name in given:
+                value = given[argument.name]
+                keywords[argument.python_name] = argument.convert(value, strawberry_info) if argument.convert else value
+        if info_name is not None:
+            keywords[info_name] = strawberry_info
+        for name in source_names:
+            keywords[name] = source
+        return function(source, **keywords) if takes_self else function(**keywords)
+
+    return call
+
+
+@cache
+def _deferred(info_class: type[Info[Any, Any]]) -> Any:  # noqa: ANN401  A class whose constructor is its own.
+    """The class of infos that are made of graphql-core's when something other than the context is asked for."""
+
+    class DeferredInfo(info_class):  # pyright: ignore[reportUntypedBaseClass]
+        def __init__(self, make: Callable[[], Any], field: StrawberryField, context: Any) -> None:  # noqa: ANN401  A context is anything.
+            self._make = make
+            self._field = field
+            self._context = context
+
+        @cached_property
+        def _raw_info(self) -> Any:  # noqa: ANN401  As Strawberry has it.
+            return self._make()
+
+        if info_class.context is Info.context:
+
+            @property
+            def context(self) -> Any:  # noqa: ANN401  As above.
+                return self._context
+
+    return DeferredInfo
+
+
+class _Argument:
+    """How one argument reaches the resolver."""
+
+    __slots__ = ("convert", "name", "python_name")
+
+    def __init__(self, argument: StrawberryArgument, definition: GraphQLField, schema: Schema) -> None:
+        self.name = schema.config.name_converter.from_argument(argument)
+        self.python_name = argument.python_name
+        self.convert: Callable[[Any, Any], Any] | None = None
+        if _is_passed_on(argument.type):
+            return
+        convert = partial(
+            convert_argument,
+            type_=argument.type,
+            scalar_registry=schema.schema_converter.scalar_registry,
+            config=schema.config,
+            path=(self.name,),
+        )
+        default = definition.args[self.name].default_value
+        kept: list[Any] = []
+
+        def converted(value: Any, info: Any) -> Any:  # noqa: ANN401  As above.
+            if value is not default:
+                return convert(value, info=info)
+            # Python's own defaults are shared by all calls too.
+            if not kept:
+                kept.append(convert(value, info=info))
+            return kept[0]
+
+        self.convert = converted
+
+
+def _is_passed_on(kind: object) -> bool:
+    """Whether Strawberry hands a value on as graphql-core gave it: scalars and enumerations, and null for them."""
+    if isinstance(kind, StrawberryOptional) and not isinstance(kind, StrawberryMaybe):
+        kind = kind.of_type
+    is_composed = isinstance(kind, StrawberryList | StrawberryMaybe | StrawberryOptional | LazyType)
+    return not is_composed and not has_object_definition(kind) and kind is not GlobalID
