@@ -13,7 +13,7 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from app import resolvers
-from app.deadline import Deadline
+from app.deadline import Deadlines
 from app.execution.executor import CompiledExecutor, compiled_executor
 from app.limits import DEFAULT_LIMITS, Limits
 from app.masking import RequestTimedOut, mask
@@ -150,7 +150,7 @@ class Schema(strawberry.Schema):
 
     def __init__(self, limits: Limits, timeout_seconds: float, *, is_compiled: bool) -> None:
         self._limits = limits
-        self._timeout_seconds = timeout_seconds
+        self._deadlines = Deadlines(timeout_seconds)
         executor_class = compiled_executor(PLANS_BYTES) if is_compiled else None
         super().__init__(  # pyright: ignore[reportUnknownMemberType]  Strawberry leaves some of its types open.
             query=Query,
@@ -202,7 +202,7 @@ class Schema(strawberry.Schema):
         )
 
     async def _run(self, executor: CompiledExecutor) -> ExecutionResult:
-        deadline = Deadline(self._timeout_seconds)
+        deadline = self._deadlines.start()
         try:
             result = executor.execute_operation()
             if executor.is_awaitable(result):
@@ -210,7 +210,7 @@ class Schema(strawberry.Schema):
         except asyncio.CancelledError:
             if not deadline.has_ended_task():
                 raise
-            fault = RequestTimedOut(self._timeout_seconds)
+            fault = RequestTimedOut(self._deadlines.seconds)
             errors = [GraphQLError(str(fault), original_error=fault)]
             self.process_errors(errors)
             return PreExecutionError(None, errors)

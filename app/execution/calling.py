@@ -1,17 +1,16 @@
 """Calling a Strawberry resolver without what Strawberry looks up on each call."""
 
 from collections.abc import Callable, Mapping
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from typing import Any
 
 from graphql import GraphQLField, GraphQLSchema
-from strawberry.relay import GlobalID
 from strawberry.schema import Schema
-from strawberry.types.arguments import StrawberryArgument, convert_argument
-from strawberry.types.base import StrawberryList, StrawberryMaybe, StrawberryOptional, has_object_definition
+from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.field import StrawberryField
 from strawberry.types.info import Info
-from strawberry.types.lazy_type import LazyType
+
+from app.execution.inputs import compile_conversion
 
 Call = Callable[[Any, Any, Callable[[], Any], Mapping[str, Any]], Any]
 """Takes a source, the context, what makes graphql-core's info, and the arguments by their GraphQL names."""
@@ -81,33 +80,4 @@ class _Argument:
     def __init__(self, argument: StrawberryArgument, definition: GraphQLField, schema: Schema) -> None:
         self.name = schema.config.name_converter.from_argument(argument)
         self.python_name = argument.python_name
-        self.convert: Callable[[Any, Any], Any] | None = None
-        if _is_passed_on(argument.type):
-            return
-        convert = partial(
-            convert_argument,
-            type_=argument.type,
-            scalar_registry=schema.schema_converter.scalar_registry,
-            config=schema.config,
-            path=(self.name,),
-        )
-        default = definition.args[self.name].default_value
-        kept: list[Any] = []
-
-        def converted(value: Any, info: Any) -> Any:  # noqa: ANN401  As above.
-            if value is not default:
-                return convert(value, info=info)
-            # Python's own defaults are shared by all calls too.
-            if not kept:
-                kept.append(convert(value, info=info))
-            return kept[0]
-
-        self.convert = converted
-
-
-def _is_passed_on(kind: object) -> bool:
-    """Whether Strawberry hands a value on as graphql-core gave it: scalars and enumerations, and null for them."""
-    if isinstance(kind, StrawberryOptional) and not isinstance(kind, StrawberryMaybe):
-        kind = kind.of_type
-    is_composed = isinstance(kind, StrawberryList | StrawberryMaybe | StrawberryOptional | LazyType)
-    return not is_composed and not has_object_definition(kind) and kind is not GlobalID
+        self.convert = compile_conversion(argument, schema, definition.args[self.name].default_value)

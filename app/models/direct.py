@@ -99,6 +99,7 @@ class SQLiteAccess:
         self._writer = _Writer(path, 1)
         self._writing = writing
         self._waiting: list[_Job] = []
+        self._flushing: asyncio.Task[None] | None = None
 
     async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """As the protocol has it."""
@@ -116,16 +117,22 @@ class SQLiteAccess:
         if len(self._waiting) >= MAX_WAITING:
             raise _busy()
         self._waiting.append(job)
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        # Where the caller is cancelled so is the answer, and what has not begun by then never does.
+        return await job.answer
+
+    async def _flush(self) -> None:
         try:
-            async with self._writing:
-                if batch := [found for found in self._waiting if not found.answer.done()]:
+            while self._waiting:
+                async with self._writing:
+                    batch = [job for job in self._waiting if not job.answer.done()]
                     self._waiting = []
-                    self._writer.submit(batch)
-                    await asyncio.wait([found.answer for found in batch])
-            return await job.answer
+                    if batch:
+                        self._writer.submit(batch)
+                        await asyncio.wait([job.answer for job in batch])
         finally:
-            # Nobody waits any more, and it may not have begun.
-            job.answer.cancel()
+            self._flushing = None
 
     async def close(self) -> None:
         """As the protocol has it."""
