@@ -16,8 +16,11 @@ Call = Callable[[Any, Any, Callable[[], Any], Mapping[str, Any]], Any]
 """Takes a source, the context, what makes graphql-core's info, and the arguments by their GraphQL names."""
 
 
-def compile_call(definition: GraphQLField, schema: GraphQLSchema) -> Call | None:
-    """What calls a field's resolver as Strawberry does; ``None`` where Strawberry does more than call it."""
+def compile_call(definition: GraphQLField, schema: GraphQLSchema, selected: frozenset[str]) -> Call | None:
+    """What calls a field's resolver as Strawberry does; ``None`` where Strawberry does more than call it.
+
+    ``selected``: the names of the fields below.
+    """
     field = (definition.extensions or {}).get("strawberry-definition")
     found = getattr(schema, "_strawberry_schema", None)
     if not isinstance(field, StrawberryField) or not isinstance(found, Schema) or field.is_subscription:
@@ -35,7 +38,7 @@ def compile_call(definition: GraphQLField, schema: GraphQLSchema) -> Call | None
 
     def call(source: Any, context: Any, raw_info: Callable[[], Any], given: Mapping[str, Any]) -> Any:  # noqa: ANN401  Resolvers take and give anything.
         keywords: dict[str, Any] = {}
-        strawberry_info = info_class(raw_info, field, context)
+        strawberry_info = info_class(raw_info, field, context, selected)
         for argument in arguments:
             if argument.name in given:
                 value = given[argument.name]
@@ -54,8 +57,15 @@ def _deferred(info_class: type[Info[Any, Any]]) -> Any:  # noqa: ANN401  A class
     """The class of infos that are made of graphql-core's when something other than the context is asked for."""
 
     class DeferredInfo(info_class):  # pyright: ignore[reportUntypedBaseClass]
-        def __init__(self, make: Callable[[], Any], field: StrawberryField, context: Any) -> None:  # noqa: ANN401  A context is anything.
+        def __init__(
+            self,
+            make: Callable[[], Any],
+            field: StrawberryField,
+            context: Any,  # noqa: ANN401  A context is anything.
+            selected: frozenset[str],
+        ) -> None:
             self._make = make
+            self._selected_names = selected
             self._field = field
             self._context = context
 

@@ -286,14 +286,14 @@ class Body:
             access = _access(definition, shape)
             if access is not None:
                 below = self._place_below(kind, place, response_name, selected, definition, access)
-                source = access.expression.format(s=variable)
+                source = access.expression.replace("{s}", variable)
                 value = source if access.is_leaf else self.value(definition.type, source, below)
                 waiting.append(f"{response_name!r}: {value}")
                 continue
             result = self._fill(result, waiting)
             waiting = []
             resolution = generator.constant(Resolution(generator, kind, definition, selected, response_name))
-            instance = variable if shape is None else shape.source.format(s=variable)
+            instance = variable if shape is None else shape.source.replace("{s}", variable)
             self._write(f"{resolution}(run, {result}, {instance}, {place.path})")
         if not result:
             return "{" + ", ".join(waiting) + "}"

@@ -13,6 +13,7 @@ from graphql.pyutils import Path
 from app.execution.arguments import compile_arguments
 from app.execution.calling import Call, compile_call
 from app.execution.leaf import Unusual
+from app.execution.selection import names_below
 
 if TYPE_CHECKING:
     from app.execution.executor import CompiledExecutor
@@ -59,7 +60,8 @@ class Resolution:
         self._parent_name = parent.name
         self._definition = definition
         self._nodes = [found.node for found in details]
-        self._call = compile_call(definition, generator.schema) or _core_call(
+        selected = names_below(self._nodes, generator.executor.fragment_definitions)
+        self._call = compile_call(definition, generator.schema, selected) or _core_call(
             definition.resolve or generator.executor.field_resolver
         )
         self._arguments = compile_arguments(definition, details[0])

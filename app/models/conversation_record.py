@@ -19,40 +19,67 @@ from app.models.database import Database
 from app.models.record import Record, record_class
 
 _TABLE = SQLModel.metadata.tables["conversation"]
-# What the API shows of a conversation, and where it stands in a list.
-_COLUMNS: list[Column[Any]] = [
+# What lists mostly show of a conversation: reading all costs a quarter more.
+_BRIEF = [
     _TABLE.c[name]
     for name in (
-        "id", "title", "title_folded", "title_is_auto_generated", "status", "agent_state", "reason_code",
-        "reason_message", "trigger", "repository_id", "branch_name", "llm_model", "prompt_tokens", "completion_tokens",
-        "cost_usd", "is_cost_known", "created_at", "updated_at", "title_revision",
+        "id",
+        "title",
+        "title_is_auto_generated",
+        "status",
+        "agent_state",
+        "trigger",
+        "branch_name",
+        "llm_model",
+        "created_at",
+        "updated_at",
     )
-]  # fmt: skip
+]
+# All that the API shows, and where a conversation stands in a list.
+_WHOLE: list[Column[Any]] = [
+    *_BRIEF,
+    *(
+        _TABLE.c[name]
+        for name in (
+            "title_folded",
+            "reason_code",
+            "reason_message",
+            "repository_id",
+            "prompt_tokens",
+            "completion_tokens",
+            "cost_usd",
+            "is_cost_known",
+        )
+    ),
+]
+BRIEF_COLUMNS = frozenset(column.name for column in _BRIEF)
 
 
 class ConversationRecords:
-    """The owner's conversations. ``kind`` is the class of the records."""
+    """The owner's conversations. ``kind`` is the class of the records, ``brief_kind`` of those that have less."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.kind = record_class(_COLUMNS, database.reader.dialect)
+        self.kind = record_class(_WHOLE, database.reader.dialect)
+        self.brief_kind = record_class(_BRIEF, database.reader.dialect, _WHOLE[len(_BRIEF) :])
 
     async def get(self, owner_id: str, conversation_id: UUID) -> Record | None:
         """The owner's conversation, or ``None``."""
         statement = self._database.compiled(
             "conversation by id",
-            lambda: select(*_COLUMNS).where(
+            lambda: select(*_WHOLE).where(
                 col(Conversation.owner_id) == bindparam("owner_id"), col(Conversation.id) == bindparam("id")
             ),
         )
         rows = await self._database.direct.read(statement, {"owner_id": owner_id, "id": conversation_id})
         return self.kind(rows[0]) if rows else None
 
-    async def search(self, owner_id: str, query: ConversationQuery) -> Sequence[tuple[Any, ...]]:
+    async def search(self, owner_id: str, query: ConversationQuery, *, is_brief: bool) -> Sequence[tuple[Any, ...]]:
         """Up to ``first + 1`` rows as the driver gave them: the one more tells that there is a next page."""
         order = query.order
-        name = ("conversations", order.field, order.direction, query.after is None, query.filter.shape)
-        statement = self._database.compiled(name, lambda: search_statement(select(*_COLUMNS), owner_id, query))
+        name = ("conversations", order.field, order.direction, query.after is None, query.filter.shape, is_brief)
+        columns = _BRIEF if is_brief else _WHOLE
+        statement = self._database.compiled(name, lambda: search_statement(select(*columns), owner_id, query))
         return await self._database.direct.read(statement, search_parameters(owner_id, query))
 
     async def rename(self, owner_id: str, conversation_id: UUID, title: str, now: datetime) -> Record | None:
@@ -69,7 +96,7 @@ class ConversationRecords:
                     title_revision=col(Conversation.title_revision) + 1,
                     updated_at=bindparam("now"),
                 )
-                .returning(*_COLUMNS)
+                .returning(*_WHOLE)
             ),
         )
         rows = await self._database.direct.write(

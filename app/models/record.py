@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
@@ -19,57 +18,58 @@ from sqlmodel import UTCDateTime
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a driver gives the values of one type.
+    """How a driver gives the values of one type, ``{v}`` in expressions.
 
-    ``decode`` makes the Python value, ``text`` the API's: a UUID with its dashes, a time in RFC 3339, else the value.
-    ``key`` makes the text that stands for it in a cursor. ``None`` where the driver's value is that already.
+    ``decode`` makes the Python value. ``text`` is the expression for the API's: a UUID with its dashes, a time in
+    RFC 3339, else the value; ``key`` the one for the text that stands for it in a cursor.
     """
 
     decode: Callable[[Any], Any] | None = None
-    text: Callable[[Any], Any] | None = None
-    key: Callable[[Any], str] | None = None
+    text: str = "{v}"
+    key: str = "{v}"
 
 
 class Record(tuple[Any, ...]):
     """A row. Each column is an attribute; ``texts`` has an expression for the API's form of each, with ``{r}`` for it.
 
-    ``names`` are what the expressions use; ``keys`` make a column's part of a cursor, from a row.
+    ``keys`` has those for a cursor. ``names`` are what expressions use.
     """
 
     __slots__ = ()
 
     texts: ClassVar[Mapping[str, str]]
-    names: ClassVar[Mapping[str, object]]
-    keys: ClassVar[Mapping[str, Callable[[Sequence[Any]], str]]]
+    keys: ClassVar[Mapping[str, str]]
+    names: ClassVar[Mapping[str, object]] = {"loads": orjson.loads}
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401  Columns have types of their own.
 
+    @classmethod
+    def function(cls, expression: str, names: Mapping[str, object]) -> Callable[[Sequence[Any]], Any]:
+        """What computes an expression for a row, ``r`` in it."""
+        return eval(f"lambda r: {expression}", {**cls.names, **names})  # noqa: S307  Expressions are written in this code, never sent to it.
 
-def record_class(columns: Sequence[Column[Any]], dialect: Dialect) -> type[Record]:
-    """The class for rows with these columns, in this order."""
-    return _record_class(tuple(columns), dialect.name)
+
+def record_class(columns: Sequence[Column[Any]], dialect: Dialect, absent: Sequence[Column[Any]] = ()) -> type[Record]:
+    """The class for rows with these columns, in this order. Those ``absent`` were not read, and are ``None``."""
+    return _record_class(tuple(columns), tuple(absent), dialect.name)
 
 
 @cache
-def _record_class(columns: tuple[Column[Any], ...], dialect_name: str) -> type[Record]:
+def _record_class(columns: tuple[Column[Any], ...], absent: tuple[Column[Any], ...], dialect_name: str) -> type[Record]:
     texts: dict[str, str] = {}
-    names: dict[str, object] = {}
-    keys: dict[str, Callable[[Sequence[Any]], str]] = {}
-    members: dict[str, object] = {"__slots__": ()}
+    keys: dict[str, str] = {}
+    members: dict[str, object] = {"__slots__": (), **{column.name: None for column in absent}}
     for index, column in enumerate(columns):
-        kind, form = _form(column, dialect_name)
-        members[column.name] = property(_reader(index, form.decode))
-        keys[column.name] = _keyed(index, form.key)
+        form = _form(column, dialect_name)
         item = f"{{r}}[{index}]"
-        if form.text is None:
-            texts[column.name] = item
-            continue
-        name = f"{kind}_text_{dialect_name}"
-        names[name] = form.text
-        texts[column.name] = f"(None if {item} is None else {name}({item}))" if column.nullable else f"{name}({item})"
-    return type("Record", (Record,), {**members, "texts": texts, "names": names, "keys": keys})
+        members[column.name] = property(_reader(index, form.decode))
+        text = form.text.replace("{v}", item)
+        is_optional = column.nullable and text != item
+        texts[column.name] = f"(None if {item} is None else {text})" if is_optional else text
+        keys[column.name] = form.key.replace("{v}", item)
+    return type("Record", (Record,), {**members, "texts": texts, "keys": keys})
 
 
 def _reader(index: int, decode: Callable[[Any], Any] | None) -> Callable[[Record], Any]:
@@ -78,47 +78,26 @@ def _reader(index: int, decode: Callable[[Any], Any] | None) -> Callable[[Record
     return lambda record: None if (value := record[index]) is None else decode(value)
 
 
-def _keyed(index: int, key: Callable[[Any], str] | None) -> Callable[[Sequence[Any]], str]:
-    return (lambda row: row[index]) if key is None else (lambda row: key(row[index]))
-
-
-def _form(column: Column[Any], dialect_name: str) -> tuple[str, Form]:
+def _form(column: Column[Any], dialect_name: str) -> Form:
     forms = _SQLITE if dialect_name == "sqlite" else _POSTGRES
-    for kind, form in forms.items():
-        if isinstance(column.type, kind):
-            return kind.__name__.lower(), form
-    return "", Form()
-
-
-def _dashed(digits: str) -> str:
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def _stamp(text: str) -> str:
-    # Like datetime.isoformat(), which leaves out a fraction that is zero.
-    return f"{text[:10]}T{text[11:19]}+00:00" if text.endswith(".000000") else f"{text[:10]}T{text[11:]}+00:00"
+    return next((form for kind, form in forms.items() if isinstance(column.type, kind)), Form())
 
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def _json(text: str) -> object:
-    """One bad document must not cost a whole page: it becomes ``None``."""
-    try:
-        return orjson.loads(text)
-    except ValueError:
-        return None
-
-
+# Like datetime.isoformat(), which leaves out a fraction that is zero.
+_STAMP = """f"{{v}[:10]}T{{v}[11:]}+00:00".replace(".000000+", "+")"""
+_DASHED = """f"{{v}[:8]}-{{v}[8:12]}-{{v}[12:16]}-{{v}[16:20]}-{{v}[20:]}\""""
 _SQLITE: dict[type, Form] = {
-    Uuid: Form(UUID, _dashed),
-    UTCDateTime: Form(_moment, _stamp, _stamp),
-    Boolean: Form(bool, bool),
-    JSON: Form(_json, _json),
+    Uuid: Form(UUID, _DASHED),
+    UTCDateTime: Form(_moment, _STAMP, _STAMP),
+    Boolean: Form(bool, "({v} == 1)"),
+    JSON: Form(orjson.loads, "loads({v})"),
 }
 _POSTGRES: dict[type, Form] = {
-    Uuid: Form(None, str, attrgetter("hex")),
-    UTCDateTime: Form(None, datetime.isoformat, datetime.isoformat),
-    JSON: Form(_json, _json),
+    Uuid: Form(None, "str({v})", "{v}.hex"),
+    UTCDateTime: Form(None, "{v}.isoformat()", "{v}.isoformat()"),
+    JSON: Form(orjson.loads, "loads({v})"),
 }

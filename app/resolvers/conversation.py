@@ -8,6 +8,7 @@ import strawberry
 
 from app.context import Context
 from app.errors import AppError
+from app.execution.selection import selected_names
 from app.models import conversation as models
 from app.schema import event
 from app.schema.connection import check_count, conversation_cursor, parse_conversation_cursor
@@ -33,7 +34,7 @@ from app.schema.conversation import (
     convert,
     status_change,
 )
-from app.schema.conversation_record import RecordConnection, RecordConversation
+from app.schema.conversation_record import RecordConnection, RecordConversation, columns_for
 from app.schema.node import conversation_id, conversation_key
 from app.schema.scalar import invalid
 from app.schema.user_error import not_found, of_error
@@ -72,7 +73,9 @@ async def search(
         order=order,
     )
     context = info.context
-    return RecordConnection.of(await context.services.conversation.search(context.owner_id, query), query)
+    columns = columns_for(selected_names(info), order)
+    page = await context.services.conversation.search(context.owner_id, query, columns)
+    return RecordConnection.of(page, query)
 
 
 async def create(

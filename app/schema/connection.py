@@ -4,6 +4,7 @@ import base64
 import json
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
+from functools import cache
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -50,19 +51,20 @@ def conversation_cursor(row: Conversation | Record, order: ConversationOrder) ->
     return _encode([order.field.value, key, row.id.hex])
 
 
+@cache
 def record_cursor(kind: type[Record], order: ConversationOrder) -> Callable[[Sequence[Any]], str]:
     """What gives the cursor of a row as the driver gave it: that of ``conversation_cursor``, in a quarter of the time."""
     if order.field is ConversationOrderField.TITLE:
         return lambda row: conversation_cursor(kind(row), order)
-    is_created = order.field is ConversationOrderField.CREATED_AT
-    moment, key = kind.keys["created_at" if is_created else "updated_at"], kind.keys["id"]
+    moment = kind.keys["created_at" if order.field is ConversationOrderField.CREATED_AT else "updated_at"].replace(
+        "{r}", "r"
+    )
     head = f'["{order.field.value}","'
-
-    def cursor(row: Sequence[Any]) -> str:
-        text = f'{head}{moment(row)}","{key(row)}"]'
-        return b2a_base64(text.encode(), newline=False).translate(_URL_SAFE).decode().rstrip("=")
-
-    return cursor
+    text = f"""{head!r} + {moment} + '","' + {kind.keys["id"].replace("{r}", "r")} + '"]'"""
+    return kind.function(
+        f'encoded(({text}).encode(), newline=False).translate(url_safe).decode().rstrip("=")',
+        {"encoded": b2a_base64, "url_safe": _URL_SAFE},
+    )
 
 
 def parse_conversation_cursor(cursor: str, order: ConversationOrder) -> Position:

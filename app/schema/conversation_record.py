@@ -3,13 +3,18 @@
 Everything is there by attribute too, made by ``convert`` when one is asked for.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
+
+from strawberry.utils.str_converters import to_camel_case, to_snake_case
 
 from app.execution.shape import Access, Shape
 from app.models.conversation import (
     AgentState,
+    ConversationOrder,
+    ConversationOrderField,
     ConversationQuery,
     ConversationStatus,
     ConversationTrigger,
@@ -33,10 +38,31 @@ _LEAVES = {
     "created_at": "{created_at}",
     "updated_at": "{updated_at}",
 }
+_COLUMN = re.compile(r"\{(\w+)\}")
+_KEYS = {
+    ConversationOrderField.CREATED_AT: "created_at",
+    ConversationOrderField.UPDATED_AT: "updated_at",
+    ConversationOrderField.TITLE: "title_folded",
+}
+_AROUND = {"edges", "nodes", "node", "cursor", "pageInfo", "hasNextPage", "hasPreviousPage", "startCursor", "endCursor"}
+# Everything else, such as a conversation's events, may need any column.
+_PLAIN = frozenset({*map(to_camel_case, _LEAVES), *_AROUND, "totalCount", "__typename"})
 _OBJECTS = {
     "status_reason": "problem({reason_code}, {reason_message})",
     "usage": "usage({prompt_tokens}, {completion_tokens}, {cost_usd} if {is_cost_known} else None)",
 }
+
+
+def columns_for(selected: frozenset[str], order: ConversationOrder) -> frozenset[str] | None:
+    """The columns that fields of these names, and cursors, are made of; ``None`` for all."""
+    key = _KEYS[order.field]
+    return _columns_for(selected) | {key} if selected <= _PLAIN else None
+
+
+@lru_cache(maxsize=256)
+def _columns_for(selected: frozenset[str]) -> frozenset[str]:
+    names = (to_snake_case(name) for name in selected)
+    return frozenset(found for name in names if name in _LEAVES for found in _COLUMN.findall(_LEAVES[name]))
 
 
 class _Deferred:
@@ -124,10 +150,15 @@ def _classes(kind: type[Record]) -> tuple[type[RecordConversation], type[RecordC
 
 
 def _shape(kind: type[Record], row: str, names: Mapping[str, object], source: str = "{s}") -> Shape:
-    texts = {name: text.format(r=row) for name, text in kind.texts.items()}
+    texts = {name: text.replace("{r}", row) for name, text in kind.texts.items()}
     accesses = {name: Access(text.format(**texts), is_leaf=True) for name, text in _LEAVES.items()}
-    accesses |= {name: Access(text.format(**texts)) for name, text in _OBJECTS.items()}
+    accesses |= {name: Access(text.format(**texts)) for name, text in _objects(texts)}
     return Shape(accesses, {**_NAMES, **kind.names, **names}, source)
+
+
+def _objects(texts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Those whose columns are all there."""
+    return [(name, text) for name, text in _OBJECTS.items() if set(_COLUMN.findall(text)) <= texts.keys()]
 
 
 _NAMES: Mapping[str, object] = {

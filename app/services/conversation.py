@@ -21,7 +21,7 @@ from app.models.conversation import (
     ConversationStatus,
     fold,
 )
-from app.models.conversation_record import ConversationRecords
+from app.models.conversation_record import BRIEF_COLUMNS, ConversationRecords
 from app.models.database import Database
 from app.models.event import Event, EventRepository, EventSource, MessageBody, NewEvent
 from app.models.idempotency import IdempotencyKey
@@ -116,12 +116,16 @@ class ConversationService:
         async with self._database.read() as session:
             return await ConversationRepository(session).get_many(owner_id, ids)
 
-    async def search(self, owner_id: str, query: ConversationQuery) -> ConversationPage:
-        """One page, in one statement."""
+    async def search(
+        self, owner_id: str, query: ConversationQuery, columns: frozenset[str] | None = None
+    ) -> ConversationPage:
+        """One page, in one statement; with no more than these columns, where fewer are read for them."""
         if self._max_age is not None:
             query = replace(query, filter=self._visible(query.filter))
-        rows = await self._records.search(owner_id, query)
-        return ConversationPage(rows[: query.first], len(rows) > query.first, self._records.kind)
+        is_brief = columns is not None and columns <= BRIEF_COLUMNS
+        rows = await self._records.search(owner_id, query, is_brief=is_brief)
+        kind = self._records.brief_kind if is_brief else self._records.kind
+        return ConversationPage(rows[: query.first], len(rows) > query.first, kind)
 
     async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
         """How many conversations all pages together have."""
