@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import strawberry
+from graphql import ExecutionResult as OriginalResult
 from graphql import GraphQLError, is_abstract_type
 from strawberry.extensions import MaxTokensLimiter
 from strawberry.schema.config import StrawberryConfig
@@ -169,7 +170,7 @@ class Schema(strawberry.Schema):
         )
         self._preparation = Preparation(self._schema, executor_class, PREPARED_BYTES)
 
-    async def execute(
+    async def execute(  # noqa: PLR0917  Strawberry's signature.
         self,
         query: str | None,
         variable_values: dict[str, Any] | None = None,
@@ -204,9 +205,8 @@ class Schema(strawberry.Schema):
     async def _run(self, executor: CompiledExecutor) -> ExecutionResult:
         deadline = self._deadlines.start()
         try:
-            result = executor.execute_operation()
-            if executor.is_awaitable(result):
-                result = await result
+            found = executor.execute_operation()
+            result = found if isinstance(found, OriginalResult) else await found
         except asyncio.CancelledError:
             if not deadline.has_ended_task():
                 raise

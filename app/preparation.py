@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode
+from graphql import ASTValidationRule, DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionContext
@@ -52,6 +52,10 @@ class Preparation:
         prepared = Prepared(document, Measure(document, self._pages))
         self._kept.put(query, prepared, len(query) * BYTES_PER_CHARACTER)
         return prepared
+
+    def validate(self, prepared: Prepared, rules: tuple[type[ASTValidationRule], ...]) -> tuple[GraphQLError, ...]:
+        """What is wrong with a document."""
+        return tuple(validate_document(self._schema, prepared.document, rules))
 
     def operation(self, prepared: Prepared, name: str | None) -> Operation | None:
         """An operation that is ready to be executed; ``None`` for what takes the long way."""
@@ -120,8 +124,7 @@ class Validation(SchemaExtension):
         prepared = self._preparation.find(context.query or "")
         if not context.pre_execution_errors and prepared is not None:
             if prepared.errors is None:
-                schema = context.schema._schema  # noqa: SLF001  Strawberry's own caches take it from there.
-                prepared.errors = tuple(validate_document(schema, prepared.document, context.validation_rules))
+                prepared.errors = self._preparation.validate(prepared, context.validation_rules)
             context.pre_execution_errors = list(prepared.errors)
         yield
 

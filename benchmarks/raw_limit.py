@@ -4,6 +4,10 @@ It answers the benchmarks' four operations with the bytes that Parley answers wi
 thread with one connection, PostgreSQL over asyncpg's pool. Usage: ``python -m benchmarks.raw_limit DATABASE PORT``.
 """
 
+# ruff: noqa: S608  The statements are put together from constants.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false
+
 import asyncio
 import base64
 import gc
@@ -84,7 +88,7 @@ class PostgresForms:
         return datetime.now(UTC)
 
 
-def sqlite_fetch(path: str) -> Fetch:
+def sqlite_fetch(path: str) -> Fetch:  # noqa: C901  It is one thread and its queue.
     """One thread, one connection; what is done is handed over together."""
     jobs: queue.SimpleQueue[tuple[str, Sequence[Any], asyncio.Future[list[Any]]]] = queue.SimpleQueue()
     loops: list[asyncio.AbstractEventLoop] = []
@@ -121,7 +125,7 @@ def sqlite_fetch(path: str) -> Fetch:
 
 
 def postgres_fetch(url: str) -> Fetch:
-    """asyncpg's pool, without its question to the server at each return."""
+    """Asyncpg's pool, without its question to the server at each return."""
     pools: list[Any] = []
     opening = asyncio.Lock()
 

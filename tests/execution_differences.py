@@ -5,6 +5,10 @@ faults into the data. Each is executed by both, three times, since what is seen 
 at once.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportAssignmentType=false, reportPrivateUsage=false
+# What is wrong in here is meant, and syntax trees are changed at random.
+
 import asyncio
 import json
 import random
@@ -187,6 +191,7 @@ async def compare(
     """Execute one case by both, several times."""
     text, variables, seed_, rate = case
     interpreted, compiled = pair
+    expected: list[Any] = []
     for _ in range(REPETITIONS):
         expected_faults, found_faults = Faults(seed_, rate), Faults(seed_, rate)
         expected = await execute(interpreted, text, variables, expected_faults)

@@ -4,6 +4,10 @@ What goes wrong depends on a seed, the place and the arguments, never on the ord
 one operation meet the same faults.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportAssignmentType=false, reportUnknownLambdaType=false
+# What is wrong in here is meant, and syntax trees are changed at random.
+
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Coroutine
@@ -219,8 +223,8 @@ class Query:
     ping: str = "pong"
 
     @strawberry.field
-    async def person(self, id: strawberry.ID | None = None, depth: int = 2) -> Person | None:
-        place = called("person", str(id), depth)
+    async def person(self, key: strawberry.ID | None = None, depth: int = 2) -> Person | None:
+        place = called("person", str(key), depth)
         return faulty(place, person(2, place))
 
     @strawberry.field
@@ -234,8 +238,8 @@ class Query:
         return faulty(place, [person(1, place), person(2, f"{place}2")])
 
     @strawberry.field
-    def named(self, id: strawberry.ID) -> Named | None:
-        place = called("named", str(id))
+    def named(self, key: strawberry.ID) -> Named | None:
+        place = called("named", str(key))
         return faulty(place, tool(place))
 
 

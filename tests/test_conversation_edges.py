@@ -84,7 +84,7 @@ def written(client: Client, messages: int) -> str:
     return str(conversation_id)
 
 
-def is_title_request(body: Any) -> bool:  # noqa: ANN401  A request's JSON.
+def is_title_request(body: Any) -> bool:
     """Whether a title is asked for, and not an answer."""
     return str(body["messages"][0]["content"]).startswith("You give a conversation its title.")
 

@@ -102,14 +102,17 @@ async def test_an_operation_is_compiled_when_it_comes_again_and_once_for_each_va
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     executor = compiled_executor(1_000_000)
-    interpreted: list[Any] = []
-    interpret = CompiledExecutor._interpret
-    monkeypatch.setattr(
-        executor, "_interpret", lambda run, serially: (interpreted.append(1), interpret(run, serially))[1]
-    )
+    interpreted: list[bool | None] = []
+    interpret = executor._interpret  # pyright: ignore[reportPrivateUsage]
+
+    def noted(run: CompiledExecutor, serially: bool | None) -> Any:
+        interpreted.append(serially)
+        return interpret(run, serially)
+
+    monkeypatch.setattr(executor, "_interpret", noted)
     schema = build(executor)
     text = "query ($is: Boolean!) { good { name @include(if: $is) __typename } }"
-    seen = []
+    seen: list[int] = []
     for value in (True, True, False, True, False):
         data, _, _ = await ask(schema, text, **{"is": value})
         assert data == {"good": {"name": "a", "__typename": "Item"} if value else {"__typename": "Item"}}

@@ -157,12 +157,12 @@ def test_schemathesis_finds_no_fault(served: Served) -> None:
     assert "unexpected_error" not in served.log.read_text()
 
 
-def examine(operation: Any) -> None:  # noqa: ANN401  As above.
+def examine(operation: Any) -> None:
     """Send requests for one operation, and have the replies checked."""
 
     @settings(PROFILE, max_examples=10)
     @given(case=operation.as_strategy())
-    def ask(case: Any) -> None:  # noqa: ANN401
+    def ask(case: Any) -> None:
         response = case.call(timeout=TIME_LIMIT_SECONDS)
         assert response.status_code < 500, response.content
         assert b"INTERNAL_ERROR" not in response.content, (case.body, response.content)

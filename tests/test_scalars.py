@@ -20,12 +20,12 @@ def scalar(name: str) -> GraphQLScalarType:
     return cast("GraphQLScalarType", SCHEMA.type_map[name])
 
 
-def parsed(name: str, value: object) -> Any:  # noqa: ANN401  As GraphQL has it.
+def parsed(name: str, value: object) -> Any:
     """What a resolver gets of a variable's value."""
     return scalar(name).coerce_input_value(value)
 
 
-def shown(name: str, value: object) -> Any:  # noqa: ANN401  As GraphQL has it.
+def shown(name: str, value: object) -> Any:
     """What a client gets of a resolver's value."""
     return scalar(name).coerce_output_value(value)
 

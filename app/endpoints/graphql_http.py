@@ -70,8 +70,7 @@ class GraphQLEndpoint:
         """Answer; every refusal is a response in the shape of GraphQL."""
         acceptable = Acceptable.read(headers_of(scope).text(b"accept", "") or "")
         try:
-            if acceptable == _NOTHING:
-                raise Refused(406, NOT_ACCEPTABLE, code="NOT_ACCEPTABLE")
+            _check_acceptable(acceptable)
             parameters = await read_parameters(scope, receive, self._config.max_body_bytes)
             response = await self._answer(scope, parameters, acceptable)
         except TooMany as error:
@@ -158,6 +157,11 @@ class GraphQLEndpoint:
             heartbeat_seconds=self._config.heartbeat_seconds,
             send_timeout_seconds=self._config.send_timeout_seconds,
         )
+
+
+def _check_acceptable(acceptable: Acceptable) -> None:
+    if acceptable == _NOTHING:
+        raise Refused(406, NOT_ACCEPTABLE, code="NOT_ACCEPTABLE")
 
 
 def present(error: GraphQLError) -> dict[str, Any]:

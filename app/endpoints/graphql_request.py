@@ -15,7 +15,6 @@ from app.endpoints.headers import Headers, headers_of
 from app.endpoints.negotiation import JSON_TYPE
 from app.masking import NO_DOCUMENT
 
-
 _LARGE_INTEGER = re.compile(rb"[0-9]{19}")
 
 

@@ -29,10 +29,11 @@ class Acceptable:
     @classmethod
     def read(cls, accept: str) -> "Acceptable":
         """Without the header everything is acceptable, and one result is JSON."""
-        return _read(accept) if len(accept) <= REMEMBERED_LENGTH else cls._parsed(accept)
+        return _read(accept) if len(accept) <= REMEMBERED_LENGTH else cls.parsed(accept)
 
     @classmethod
-    def _parsed(cls, accept: str) -> "Acceptable":
+    def parsed(cls, accept: str) -> "Acceptable":
+        """As ``read``, each time anew."""
         ranks = _ranks(accept or "*/*")
         any_rank = max((rank for name, rank in ranks.items() if name in _ANY), default=0.0)
         singles = {name: ranks.get(name, 0.0) for name in _PREFERENCE}
@@ -47,7 +48,7 @@ class Acceptable:
 
 @lru_cache(maxsize=256)
 def _read(accept: str) -> Acceptable:
-    return Acceptable._parsed(accept)  # noqa: SLF001  Its own.
+    return Acceptable.parsed(accept)
 
 
 def _ranks(accept: str) -> dict[str, float]:

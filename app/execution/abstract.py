@@ -1,5 +1,9 @@
 """Interfaces and unions: the object type is told from the value."""
 
+# graphql-core and Strawberry leave most of their types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLAbstractType, GraphQLInterfaceType, GraphQLObjectType

@@ -1,5 +1,9 @@
 """Arguments and variables: the usual ones are taken as they are, all others coerced by graphql-core."""
 
+# graphql-core and Strawberry leave most of their types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any

@@ -1,5 +1,9 @@
 """Calling a Strawberry resolver without what Strawberry looks up on each call."""
 
+# graphql-core and Strawberry leave most of their types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false, reportPrivateUsage=false
+
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from typing import Any
@@ -56,7 +60,7 @@ def compile_call(definition: GraphQLField, schema: GraphQLSchema, selected: froz
 def _deferred(info_class: type[Info[Any, Any]]) -> Any:  # noqa: ANN401  A class whose constructor is its own.
     """The class of infos that are made of graphql-core's when something other than the context is asked for."""
 
-    class DeferredInfo(info_class):  # pyright: ignore[reportUntypedBaseClass]
+    class DeferredInfo(info_class):
         def __init__(
             self,
             make: Callable[[], Any],
@@ -70,7 +74,7 @@ def _deferred(info_class: type[Info[Any, Any]]) -> Any:  # noqa: ANN401  A class
             self._context = context
 
         @cached_property
-        def _raw_info(self) -> Any:  # noqa: ANN401  As Strawberry has it.
+        def _raw_info(self) -> Any:  # noqa: ANN401  # pyright: ignore[reportIncompatibleVariableOverride]  As Strawberry has it.
             return self._make()
 
         if info_class.context is Info.context:

@@ -1,5 +1,9 @@
 """The execution context: by a plan where there is one, else and in every unusual case by graphql-core."""
 
+# graphql-core and Strawberry leave most of their types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar, cast
 
@@ -29,7 +33,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
     # Of one that ``Operation`` made, which coerced them without noting where each comes from.
     raw_variables: Mapping[str, Any] | None = None
     field_resolver = staticmethod(default_field_resolver)
-    type_resolver = staticmethod(default_type_resolver)
+    type_resolver: Any = staticmethod(default_type_resolver)
 
     @property
     def async_helpers(self) -> GraphQLResolveInfoHelpers:
@@ -37,7 +41,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         return GraphQLResolveInfoHelpers(gather=self.gather_async_work, track=self.track_async_work)
 
     @async_helpers.setter
-    def async_helpers(self, helpers: GraphQLResolveInfoHelpers) -> None:
+    def async_helpers(self, helpers: GraphQLResolveInfoHelpers) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         pass
 
     def execute_operation(self, serially: bool | None = None) -> AwaitableOrValue[ExecutionResult]:  # noqa: FBT001  graphql-core's signature.

@@ -9,6 +9,10 @@ with a check wherever a value might not be what the schema says. Which fields th
 order, graphql-core's own field collection decides.
 """
 
+# graphql-core and Strawberry leave most of their types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from collections.abc import Callable, Iterable
 from collections.abc import Generator as Steps
 from contextlib import contextmanager

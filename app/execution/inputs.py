@@ -1,5 +1,9 @@
 """Input objects: from graphql-core's dictionaries to instances of Strawberry's input types."""
 
+# graphql-core and Strawberry leave most of their types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING
 from functools import partial

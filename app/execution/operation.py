@@ -1,7 +1,11 @@
 """Operations that were parsed and validated before, ready to execute without anything of that."""
 
+# graphql-core and Strawberry leave most of their types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from graphql import DocumentNode, FragmentDefinitionNode, GraphQLError, GraphQLSchema, OperationDefinitionNode
 from graphql.execution.collect_fields import FragmentDetails
@@ -63,7 +67,7 @@ class Operation:
         if coerced is None:
             found = get_variable_values(self._schema, self._node.variable_definitions or (), dict(given))
             if isinstance(found, list):
-                return cast("list[GraphQLError]", found)
+                return found
             values = found
         else:
             values = VariableValues(_NO_SOURCES, coerced)

@@ -1,5 +1,9 @@
 """What is generated for one operation, and where that is kept."""
 
+# graphql-core and Strawberry leave most of their types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from typing import TYPE_CHECKING, Any
 
 from graphql import (

@@ -1,5 +1,9 @@
 """Calling a resolver, and going on with what it gives."""
 
+# graphql-core and Strawberry leave most of their types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 from asyncio import gather
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -1,5 +1,9 @@
 """Looking ahead: what an operation selects below a field."""
 
+# graphql-core and Strawberry leave most of their types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false, reportPrivateUsage=false
+
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,7 +17,7 @@ def selected_names(info: Info[Any, Any]) -> frozenset[str]:
     """The names of all fields below the one that is resolved, however deep, also those that ``@skip`` leaves out."""
     known = getattr(info, SELECTED_ATTRIBUTE, None)
     if isinstance(known, frozenset):
-        return known  # pyright: ignore[reportUnknownVariableType]  It is one of names.
+        return known
     raw = info._raw_info  # noqa: SLF001  Strawberry's own look-ahead takes them from there.
     return names_below(raw.field_nodes, raw.fragments)
 

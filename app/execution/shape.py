@@ -14,9 +14,9 @@ SHAPE_ATTRIBUTE = "__graphql_shape__"
 class Access:
     """How a field is read.
 
-    ``expression`` is Python, in which ``{s}`` is replaced by the source. ``is_leaf``: it gives the JSON value, and ``None`` only where
-    the field may be null. ``shape``: how the object that it gives, or each one in the list, is read; ``None``: as
-    instances of the field's type.
+    ``expression`` is Python, in which ``{s}`` is replaced by the source. ``is_leaf``: it gives the JSON value, and
+    ``None`` only where the field may be null. ``shape``: how the object that it gives, or each one in the list, is
+    read; ``None``: as instances of the field's type.
     """
 
     expression: str

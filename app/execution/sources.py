@@ -1,6 +1,10 @@
 """What resolved values are: instances of Strawberry types, and how their plain fields are read."""
 
-from typing import Any
+# graphql-core and Strawberry leave most of their types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
+
+from typing import Any, cast
 
 from graphql import GraphQLField, GraphQLObjectType
 from graphql.pyutils import Undefined
@@ -54,7 +58,7 @@ class Checked(set[type]):
         """True, or Unusual is raised."""
         if isinstance(value, Exception) or value is Undefined or optimized_is_awaitable(value):
             raise Unusual
-        if self._is_type_of is not None and self._is_type_of(value, None) is not True:
+        if self._is_type_of is not None and self._is_type_of(value, cast("Any", None)) is not True:
             raise Unusual
         if not self.is_castable or not is_cast(value):
             self.add(type(value))

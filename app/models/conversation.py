@@ -221,7 +221,7 @@ class ConversationFilter:
         if self.repository_id is not None:
             conditions.append(col(Conversation.repository_id) == bindparam("repository_id", self.repository_id))
         if self.title_contains:
-            pattern = bindparam("title_contains", _pattern(self.title_contains))
+            pattern: ColumnElement[str] = bindparam("title_contains", _pattern(self.title_contains))
             conditions.append(col(Conversation.title_folded).like(pattern, escape="/"))
         return conditions
 
@@ -396,7 +396,7 @@ def search_parameters(owner_id: str, query: ConversationQuery) -> dict[str, obje
 
 
 def _any_of(column: Mapped[str], name: str, values: tuple[str, ...]) -> ColumnElement[bool]:
-    parameters = [bindparam(f"{name}_{number}", value) for number, value in enumerate(values)]
+    parameters: list[ColumnElement[str]] = [bindparam(f"{name}_{number}", value) for number, value in enumerate(values)]
     # One value is compared directly, so that the index also gives the order.
     return column == parameters[0] if len(values) == 1 else column.in_(parameters)
 

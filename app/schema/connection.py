@@ -4,8 +4,8 @@ import base64
 import json
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
-from functools import cache
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -53,7 +53,7 @@ def conversation_cursor(row: Conversation | Record, order: ConversationOrder) ->
 
 @cache
 def record_cursor(kind: type[Record], order: ConversationOrder) -> Callable[[Sequence[Any]], str]:
-    """What gives the cursor of a row as the driver gave it: that of ``conversation_cursor``, in a quarter of the time."""
+    """What gives the cursor of a row: the one of ``conversation_cursor``, in a quarter of the time."""
     if order.field is ConversationOrderField.TITLE:
         return lambda row: conversation_cursor(kind(row), order)
     moment = kind.keys["created_at" if order.field is ConversationOrderField.CREATED_AT else "updated_at"].replace(
