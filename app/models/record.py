@@ -97,7 +97,8 @@ _SQLITE: dict[type, Form] = {
     JSON: Form(orjson.loads, "loads({v})"),
 }
 _POSTGRES: dict[type, Form] = {
-    Uuid: Form(None, "str({v})", "{v}.hex"),
+    # asyncpg has a class of its own for them.
+    Uuid: Form(lambda value: UUID(int=value.int), "str({v})", "{v}.hex"),
     UTCDateTime: Form(None, "{v}.isoformat()", "{v}.isoformat()"),
     JSON: Form(orjson.loads, "loads({v})"),
 }

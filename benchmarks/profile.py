@@ -1,0 +1,127 @@
+"""Where a request's time goes: each stage alone, in one process and without a network.
+
+In a server every stage costs some half as much again, since the network's code and data take turns with it in the
+processor's caches.
+"""
+
+import asyncio
+import json
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import jwt
+
+from app.config import load_config
+from app.context import Context
+from app.endpoints.admission import Admission
+from app.endpoints.graphql_request import read_parameters
+from app.graphql import build_schema
+from app.main import Parley, create_app
+from app.memory import spare_collector
+from app.models.conversation import ConversationQuery
+from app.schema.conversation_record import RecordConnection
+from app.services.auth import Caller, bearer_token
+from benchmarks import data
+from benchmarks.operations import OPERATIONS
+from benchmarks.servers import SECRET, parley
+
+CALLS = 2000
+BEST_OF = 5
+CONVERSATIONS = int(os.environ.get("CONVERSATIONS", "100000"))
+
+
+async def _time(work: Callable[[], Awaitable[Any]]) -> float:
+    for _ in range(CALLS // 10):
+        await work()
+    best = float("inf")
+    for _ in range(BEST_OF):
+        started = time.perf_counter()
+        for _ in range(CALLS):
+            await work()
+        best = min(best, (time.perf_counter() - started) / CALLS)
+    return best * 1e6
+
+
+async def _done() -> None:
+    pass
+
+
+async def main(file: Path) -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory(prefix="parley-profile-") as directory:
+        copy = data.copy_of(file, Path(directory) / "bench.db")
+        connection = sqlite3.connect(copy)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
+        settings = {**parley().environment, "PARLEY_DATA_DIR": directory, "PARLEY_DATABASE_URL": f"sqlite:///{copy}"}
+        os.environ.update(settings)
+        house = Parley(load_config())
+        await _stages(house, create_app(house.config, parley=house), data.ids(file, with_events=False, limit=1)[0])
+        await house.database.close()
+
+
+async def _stages(house: Parley, app: Any, key: str) -> None:
+    claims = {"sub": data.OWNER, "exp": datetime.now(UTC) + timedelta(hours=1)}
+    token = f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"
+    caller = Caller(data.OWNER, None)
+    services = house.services
+    admission = Admission(house.config)
+    spare_collector()
+
+    def scope() -> dict[str, Any]:
+        headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json"), (b"authorization", token.encode())]
+        return {"type": "http", "method": "POST", "path": "/graphql", "headers": headers, "query_string": b""}
+
+    def whole(name: str) -> Callable[[], Awaitable[Any]]:
+        body = OPERATIONS[name].bodies([key])[0].encode()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(_message: Any) -> None:
+            pass
+
+        return lambda: app(scope(), receive, send)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": OPERATIONS["q2"].bodies([key])[0].encode(), "more_body": False}
+
+    async def admit() -> None:
+        admission.request(caller)
+
+    schema = build_schema()
+    one, page = OPERATIONS["q2"], OPERATIONS["q1"]
+    query = ConversationQuery(first=20)
+    found = await services.conversation.search(data.OWNER, query)
+
+    async def shown() -> None:
+        RecordConnection.of(found, query)
+
+    stages: dict[str, Callable[[], Awaitable[Any]]] = {
+        "nothing": _done,
+        "one conversation": whole("q2"),
+        "  reading the request": lambda: read_parameters(scope(), receive, 10**6),
+        "  the token": lambda: house.authenticator.authenticate(bearer_token(token)),
+        "  the rate limit": admit,
+        "  execution": lambda: schema.execute(one.document, {"id": key}, Context(services, caller)),
+        "    its SQL": lambda: services.conversation.record(data.OWNER, UUID(key)),
+        "a page": whole("q1"),
+        "  execution ": lambda: schema.execute(page.document, {"first": 20}, Context(services, caller)),
+        "    its SQL ": lambda: services.conversation.search(data.OWNER, query),
+        "    its cursors": shown,
+    }
+    print(json.dumps({"conversations": CONVERSATIONS}))
+    print(f"{'stage':<28}{'µs':>8}")
+    for name, work in stages.items():
+        print(f"{name:<28}{await _time(work):>8.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(data.sqlite_file(CONVERSATIONS)))

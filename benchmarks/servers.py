@@ -1,0 +1,176 @@
+"""The servers that are measured: how each is started, and what it took of the processor."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+
+HERE = Path(__file__).parent
+NODE_PEERS = HERE / "peers" / "node"
+PEERS_PYTHON = HERE / "peers" / ".venv" / "bin" / "python"
+SECRET = "benchmark-secret-of-enough-characters"
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Server:
+    """What is started. ``{file}``, ``{port}`` and ``{data}`` are replaced in ``command`` and ``environment``."""
+
+    name: str
+    command: tuple[str, ...]
+    operations: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+    directory: Path | None = None
+    is_rest: bool = False
+
+
+@dataclass
+class Running:
+    """A server that answers."""
+
+    server: Server
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def headers(self) -> dict[str, str]:
+        """What every request brings."""
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        if self.server.name.startswith("Parley"):
+            claims = {"sub": "bench", "exp": datetime.now(UTC) + timedelta(hours=2)}
+            headers["authorization"] = f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"
+        return headers
+
+    def cpu_seconds(self) -> float:
+        """What the process has taken of processors so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def ask(self, method: str, path: str, body: str | None) -> Any:
+        """One answer, parsed."""
+        request = urllib.request.Request(  # noqa: S310  It is this machine's.
+            self.url.rstrip("/") + path, body.encode() if body else None, self.headers(), method=method
+        )
+        with urllib.request.urlopen(request, timeout=START_SECONDS) as answer:  # noqa: S310  As above.
+            return json.load(answer)
+
+
+def parley(name: str = "Parley", **settings: str) -> Server:
+    """Parley as a user runs it: with tokens, limits, masking, and its log of warnings."""
+    environment = {
+        "PARLEY_AUTH": "jwt",
+        "PARLEY_JWT_SECRET": SECRET,
+        "PARLEY_RATE_LIMIT_PER_SECOND": "1000000",
+        "PARLEY_RATE_LIMIT_BURST": "1000000",
+        "PARLEY_LOG_LEVEL": "WARNING",
+        "PARLEY_DATA_DIR": "{data}",
+        "PARLEY_DATABASE_URL": "sqlite:///{file}",
+        **settings,
+    }
+    return Server(
+        name, (sys.executable, "-m", "app", "serve", "--port", "{port}"), ("q1", "q2", "q3", "m1"), environment
+    )
+
+
+def _module(name: str, module: str, *operations: str, arguments: tuple[str, ...] = ()) -> Server:
+    return Server(name, (sys.executable, "-m", module, "{file}", "{port}", *arguments), operations)
+
+
+def _node(name: str, script: str) -> Server:
+    return Server(name, ("node", script, "{file}", "{port}"), ("q1", "q2", "m1"), directory=NODE_PEERS)
+
+
+RAW = _module("raw limit", "benchmarks.raw_limit", "q1", "q2", "q3", "m1")
+PEERS = [
+    _module("Strawberry, stock", "benchmarks.peers.strawberry_orm", "q1", "q2", "m1"),
+    _module("Strawberry, cached", "benchmarks.peers.strawberry_orm", "q1", "q2", "m1", arguments=("cached",)),
+    Server(
+        "FastAPI, ORM",
+        (str(PEERS_PYTHON), "fastapi_orm.py", "{file}", "{port}"),
+        ("q1", "q2"),
+        {},
+        HERE / "peers",
+        is_rest=True,
+    ),
+    Server(
+        "Ariadne, cached",
+        (str(PEERS_PYTHON), "ariadne_sql.py", "{file}", "{port}"),
+        ("q1", "q2", "m1"),
+        {},
+        HERE / "peers",
+    ),
+    _node("Mercurius, JIT", "mercurius.js"),
+    _node("GraphQL Yoga", "yoga.js"),
+    _node("Apollo Server", "apollo.js"),
+    _module("files, as OpenHands", "benchmarks.peers.file_store", "q1"),
+]
+
+
+@contextmanager
+def running(server: Server, file: str, data: Path, core: int | None) -> Generator[Running]:
+    """Start a server on a free port, on one core if there are several, and end it."""
+    port = _free_port()
+    places = {"file": file, "port": str(port), "data": str(data)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
+    environment |= {name: _placed(value, places) for name, value in server.environment.items()}
+    process = subprocess.Popen(
+        [_placed(part, places) for part in server.command],
+        cwd=server.directory,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        if core is not None:
+            os.sched_setaffinity(process.pid, {core})
+        found = Running(server, process, port)
+        _wait(found)
+        yield found
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_SECONDS)
+
+
+def _placed(text: str, places: dict[str, str]) -> str:
+    for name, value in places.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def _wait(found: Running) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if found.process.poll() is not None:
+            raise RuntimeError(f"{found.server.name} ended before it answered")
+        try:
+            socket.create_connection(("127.0.0.1", found.port), 1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(found.server.name)
