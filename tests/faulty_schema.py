@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Annotated, Any
+from zlib import crc32
 
 import strawberry
 from graphql import GraphQLError
@@ -82,6 +83,11 @@ def _later(value: object) -> Coroutine[Any, Any, object]:
 def _key(id_: object) -> str:
     """An id, or what stands in its place, without an address in memory."""
     return id_ if isinstance(id_, str) else type(id_).__name__
+
+
+def _digest(place: str) -> int:
+    """What tells a place from every other one."""
+    return crc32(place.encode(errors="replace"))
 
 
 def called(name: str, *arguments: object) -> str:
@@ -189,7 +195,7 @@ def tool(place: str) -> Tool:
     """A tool, with faults."""
     dice = FAULTS.get().dice(place)
     return Tool(
-        id=_attribute(f"{place}.id", strawberry.ID(f"t:{len(place)}")),
+        id=_attribute(f"{place}.id", strawberry.ID(f"t:{_digest(place)}")),
         name=_attribute(f"{place}.name", "hammer"),
         price=_attribute(f"{place}.price", dice.choice([None, 7, 2**31 - 1])),
         made_at=_attribute(f"{place}.made", datetime(2026, 1, 2, 3, 4, 5, 678, UTC)),
@@ -198,14 +204,14 @@ def tool(place: str) -> Tool:
 
 def row(place: str) -> ToolRow:
     """A tool as a row, which can't go wrong."""
-    return ToolRow(f"r:{len(place)}", "saw", None, datetime(2026, 2, 3, tzinfo=UTC))
+    return ToolRow(f"r:{_digest(place)}", "saw", None, datetime(2026, 2, 3, tzinfo=UTC))
 
 
 def person(depth: int, place: str) -> Person:
     """A person, with faults."""
     dice = FAULTS.get().dice(place)
     return Person(
-        id=_attribute(f"{place}.id", strawberry.ID(f"p:{len(place)}")),
+        id=_attribute(f"{place}.id", strawberry.ID(f"p:{_digest(place)}")),
         name=_attribute(f"{place}.name", "Ada"),
         colour=_attribute(f"{place}.colour", dice.choice(list(Colour))),
         colours=_attribute(f"{place}.colours", [Colour.GREEN, None, _attribute(f"{place}.one", Colour.RED)]),

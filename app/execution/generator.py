@@ -117,6 +117,12 @@ class Generator:
         self.names[name] = value
         return name
 
+    def include(self, shape: Shape) -> None:
+        """Make the names of a shape's expressions known. Raises ValueError where one has another meaning already."""
+        for name, value in shape.names.items():
+            if self.names.setdefault(name, value) is not value:
+                raise ValueError(f"{name} has two meanings")
+
     def forget(self, variables: Iterable[str]) -> None:
         """Let go of the request but for these variables. What is generated later is for types that come up later."""
         bare = copy(self.executor)
@@ -194,7 +200,7 @@ class Body:
     def object(self, kind: GraphQLObjectType, variable: str, place: Place) -> str:
         """An object that is not null."""
         if place.shape is not None:
-            self._generator.names.update(place.shape.names)
+            self._generator.include(place.shape)
             return self._fields(kind, variable, place, place.shape)
         definition = object_definition(kind)
         branches = shaped_classes(definition.origin) if definition is not None else []
@@ -204,7 +210,7 @@ class Body:
         for number, (stand_in, shape) in enumerate(branches):
             self._write(f"{'el' if number else ''}if type({variable}) is {self._generator.constant(stand_in)}:")
             with self._indented():
-                self._generator.names.update(shape.names)
+                self._generator.include(shape)
                 self._write(f"{result} = {self._fields(kind, variable, place, shape)}")
         self._write("else:")
         with self._indented():

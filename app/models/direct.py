@@ -137,8 +137,8 @@ class SQLiteAccess:
     async def close(self) -> None:
         """As the protocol has it."""
         self._inline.close()
-        await asyncio.to_thread(self._readers.close)
-        await asyncio.to_thread(self._writer.close)
+        await self._readers.close()
+        await self._writer.close()
 
 
 class _InlineReader:
@@ -193,7 +193,7 @@ class _Readers:
         self._threads = [threading.Thread(target=self._serve, name="sqlite", daemon=True) for _ in range(threads)]
         self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._deadline = 0.0
+        self._ended = asyncio.Semaphore(0)
 
     def submit(self, jobs: list[_Job]) -> None:
         """Have jobs run, in order. Raises TimeoutError when too many wait."""
@@ -205,13 +205,15 @@ class _Readers:
             raise _busy()
         self._queue.put(jobs)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Wait for what is under way."""
-        if self._loop is not None:
-            for _ in self._threads:
-                self._queue.put(None)
-            for thread in self._threads:
-                thread.join(DEADLINE_SECONDS)
+        if self._loop is None:
+            return
+        for _ in self._threads:
+            self._queue.put(None)
+        # A thread of the loop's executor could wait for them, but that may be gone by now.
+        for _ in self._threads:
+            await asyncio.wait_for(self._ended.acquire(), DEADLINE_SECONDS)
 
     def run(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         """Run jobs; what goes wrong is theirs."""
@@ -236,6 +238,8 @@ class _Readers:
         self._tell(done)
         if connection is not None:
             connection.close()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._ended.release)
 
     def _tell(self, jobs: list[_Job]) -> None:
         def tell() -> None:

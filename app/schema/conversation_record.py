@@ -134,7 +134,9 @@ def _classes(kind: type[Record]) -> tuple[type[RecordConversation], type[RecordC
     def made(row: Sequence[Any]) -> RecordConversation:
         return OfKind(kind(row))
 
-    row = _shape(kind, "{s}[1]", {"conversation_of_row": made}, "conversation_of_row({s}[1])")
+    # Of a name of its own: an operation may meet records of several kinds.
+    name = f"conversation_{id(kind)}"
+    row = _shape(kind, "{s}[1]", {name: made}, f"{name}({{s}}[1])")
     at = Shape({"cursor": Access("{s}[0]", is_leaf=True), "node": Access("{s}", shape=row)})
 
     class ConnectionOfKind(RecordConnection):
