@@ -1,5 +1,7 @@
 """Conversations: types, connections, filters, inputs and payloads."""
 
+import dataclasses
+from collections.abc import Hashable
 from datetime import datetime
 from uuid import UUID
 
@@ -7,6 +9,7 @@ import strawberry
 from strawberry import Private
 
 from app.context import Context
+from app.execution.sharing import SharedResult, SharedResults
 from app.models import conversation as models
 from app.models.conversation import (
     AgentState,
@@ -340,6 +343,7 @@ class ConversationStatusChange:
         description="Null for the snapshot sent on subscribing, and for a new conversation."
     )
     occurred_at: datetime = strawberry.field(description="When it changed.")
+    shared_results: Private[SharedResults] = dataclasses.field(default_factory=dict[Hashable, SharedResult])
 
 
 def convert(row: models.Conversation | Record) -> Conversation:
@@ -373,11 +377,15 @@ def edge(row: models.Conversation | Record, order: models.ConversationOrder) -> 
 
 
 def status_change(update: StatusUpdate) -> ConversationStatusChange:
-    """A change as the API shows it."""
+    """A change as the API shows it: the same object for all who are told of it, who then share its execution."""
+    known = update.shown.get("change")
+    if isinstance(known, ConversationStatusChange):
+        return known
     deleted = update.deleted_conversation_id
-    return ConversationStatusChange(
+    change = update.shown["change"] = ConversationStatusChange(
         conversation=convert(update.conversation) if update.conversation is not None else None,
         deleted_conversation_id=conversation_id(deleted) if deleted is not None else None,
         previous_status=ConversationStatus.__members__.get(update.previous_status or ""),
         occurred_at=update.occurred_at,
     )
+    return change
