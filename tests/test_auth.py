@@ -7,6 +7,7 @@ from pathlib import Path
 import jwt
 import pytest
 from jwt.utils import base64url_encode
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from app.config import AuthMode, load_config
@@ -276,3 +277,34 @@ async def test_a_provider_without_an_audience_is_warned_of() -> None:
             )
         assert logs == []
         assert provider.requests == 0
+
+
+# Tokens that were seen before
+
+
+async def test_a_token_that_was_seen_before_still_ends_when_it_ends() -> None:
+    moment = [NOW]
+    authenticator = JWTAuthenticator(SecretKeySource(HS256_SECRET), now=lambda: moment[0])
+    token = hs256_token(exp=NOW_SECONDS + 60)
+    first = await authenticator.authenticate(token)
+    assert await authenticator.authenticate(token) == first
+    moment[0] = NOW + timedelta(seconds=60)
+    assert await refusal(authenticator, token) == "The token has expired."
+
+
+async def test_a_token_that_was_seen_before_is_refused_once_its_key_is_gone() -> None:
+    keys = SecretKeySource(HS256_SECRET)
+    authenticator = JWTAuthenticator(keys, now=lambda: NOW)
+    token = hs256_token()
+    await authenticator.authenticate(token)
+    other = SecretKeySource(SecretStr("another secret of at least 32 characters"))
+    authenticator._keys = other  # pyright: ignore[reportPrivateUsage]  As when the provider has replaced its keys.
+    assert await refusal(authenticator, token) == "The token's signature is wrong."
+
+
+async def test_a_signature_that_was_changed_is_not_taken_for_a_token_that_was_seen_before() -> None:
+    authenticator = hs256()
+    token = hs256_token()
+    await authenticator.authenticate(token)
+    changed = token[:-2] + ("AA" if token[-2:] != "AA" else "BB")
+    assert await refusal(authenticator, changed) == "The token's signature is wrong."

@@ -30,6 +30,8 @@ def test_help_lists_every_target() -> None:
         "lint",
         "format",
         "bench",
+        "profile",
+        "fuzz",
         "lock",
         "playground",
         "web",
