@@ -155,10 +155,9 @@ class _InlineReader:
         started = time.monotonic()
         if started < self._not_before:
             return None
-        connection = self._connection or self._open()
         self._has_spent = False
         try:
-            return connection.execute(sql, values).fetchall()
+            return (self._connection or self._open()).execute(sql, values).fetchall()
         except sqlite3.Error:
             # It took too long, or whatever it is the thread meets it too, and tells.
             return None
@@ -173,7 +172,8 @@ class _InlineReader:
             self._connection = None
 
     def _open(self) -> sqlite3.Connection:
-        self._connection = _connect(self._path, is_read_only=True)
+        # The loop waits for no lock.
+        self._connection = _connect(self._path, is_read_only=True, timeout_seconds=0.0)
         self._connection.set_progress_handler(self._spend, INLINE_INSTRUCTIONS)
         return self._connection
 
@@ -280,15 +280,25 @@ class PostgresAccess:
 
     async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """As the protocol has it."""
+        try:
+            return await self.write(statement, parameters)
+        except (DBAPIError, OSError) as error:
+            # A connection that waited in the pool may have been cut off meanwhile; another one is opened then.
+            if isinstance(error, DBAPIError) and not error.connection_invalidated:
+                raise
+            return await self.write(statement, parameters)
+
+    async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """As the protocol has it."""
         import asyncpg  # noqa: PLC0415  Those who use SQLite need not have it loaded.
 
         pool = self._pool or await self._open()
         try:
             return await pool.fetch(statement.sql, *statement.values(parameters))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+            raise _fault(statement.sql, error, Exception, is_lost=True) from None
+        except asyncpg.PostgresError as error:
             raise _fault(statement.sql, error, Exception) from None
-
-    write = read
 
     async def close(self) -> None:
         """As the protocol has it."""
@@ -314,8 +324,8 @@ class PostgresAccess:
             return self._pool
 
 
-def _connect(path: Path, *, is_read_only: bool) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=DEADLINE_SECONDS, cached_statements=256)
+def _connect(path: Path, *, is_read_only: bool, timeout_seconds: float = DEADLINE_SECONDS) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=timeout_seconds, cached_statements=256)
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "cache_size = -65536"):
         connection.execute(f"PRAGMA {pragma}")
     if is_read_only:
@@ -327,9 +337,9 @@ async def _leave(_connection: object) -> None:
     pass
 
 
-def _fault(sql: str, error: Exception, base: type[Exception]) -> Exception:
+def _fault(sql: str, error: Exception, base: type[Exception], *, is_lost: bool = False) -> Exception:
     """As the ORM would raise it. The values are left out, since they are messages, titles and sealed keys."""
-    return DBAPIError.instance(sql, None, error, base, hide_parameters=True)
+    return DBAPIError.instance(sql, None, error, base, hide_parameters=True, connection_invalidated=is_lost)
 
 
 def _busy() -> TimeoutError:

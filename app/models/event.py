@@ -8,13 +8,14 @@ from typing import Any, cast
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import JSON, BigInteger, ColumnElement, Index, Select, literal, tuple_, union_all
+from sqlalchemy import JSON, BigInteger, ColumnElement, Index, Select, exists, literal, tuple_, union_all
 from sqlalchemy import select as sa_select
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, SQLModel, UTCDateTime, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.models.conversation import AgentState, Conversation, Problem
+from app.models.record import Record
 
 
 class EventSource(StrEnum):
@@ -117,7 +118,7 @@ def encode_body(body: EventBody) -> dict[str, Any]:
     return cast("dict[str, Any]", _BODIES[kind_of(body)].dump_python(body, mode="json"))
 
 
-def decode_body(event: Event) -> EventBody | None:
+def decode_body(event: "Event | Record") -> EventBody | None:
     """The event's body; ``None`` when this release can't read it."""
     try:
         body: EventBody = _BODIES[EventKind(event.kind)].validate_python(event.body)
@@ -265,12 +266,11 @@ class EventRepository:
 
 
 def _page(owner_id: str, number: int, query: EventQuery) -> Select[Any]:
-    owned = sa_select(col(Conversation.id)).where(col(Conversation.owner_id) == owner_id)
+    # As a list of all that the owner has, SQLite would read 100,000 ids for a page of 50 events.
+    owned = exists().where(col(Conversation.id) == query.conversation_id, col(Conversation.owner_id) == owner_id)
     table = SQLModel.metadata.tables["event"]
     columns: list[ColumnElement[Any]] = [*table.c, literal(number).label("page")]
-    statement: Select[Any] = sa_select(*columns).where(
-        table.c.conversation_id == query.conversation_id, table.c.conversation_id.in_(owned)
-    )
+    statement: Select[Any] = sa_select(*columns).where(table.c.conversation_id == query.conversation_id, owned)
     if query.after is not None:
         statement = statement.where(table.c.sequence > query.after)
     if query.before is not None:

@@ -4,6 +4,7 @@ Reading a page of entities costs several times what the database takes for it. A
 attributes, as an entity's are, and what the API shows of a column as it stands has an expression that makes it.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
-import orjson
 from sqlalchemy import JSON, Boolean, Column, Dialect, Uuid
 from sqlmodel import UTCDateTime
 
@@ -39,7 +39,7 @@ class Record(tuple[Any, ...]):
 
     texts: ClassVar[Mapping[str, str]]
     keys: ClassVar[Mapping[str, str]]
-    names: ClassVar[Mapping[str, object]] = {"loads": orjson.loads}
+    names: ClassVar[Mapping[str, object]]
 
     if TYPE_CHECKING:
 
@@ -69,7 +69,7 @@ def _record_class(columns: tuple[Column[Any], ...], absent: tuple[Column[Any], .
         is_optional = column.nullable and text != item
         texts[column.name] = f"(None if {item} is None else {text})" if is_optional else text
         keys[column.name] = form.key.replace("{v}", item)
-    return type("Record", (Record,), {**members, "texts": texts, "keys": keys})
+    return type("Record", (Record,), {**members, "texts": texts, "keys": keys, "names": {"loads": _json}})
 
 
 def _reader(index: int, decode: Callable[[Any], Any] | None) -> Callable[[Record], Any]:
@@ -87,6 +87,14 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+def _json(text: str) -> object:
+    """One bad document must not cost a whole page: it becomes ``None``."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
 # Like datetime.isoformat(), which leaves out a fraction that is zero.
 _STAMP = """f"{{v}[:10]}T{{v}[11:]}+00:00".replace(".000000+", "+")"""
 _DASHED = """f"{{v}[:8]}-{{v}[8:12]}-{{v}[12:16]}-{{v}[16:20]}-{{v}[20:]}\""""
@@ -94,11 +102,11 @@ _SQLITE: dict[type, Form] = {
     Uuid: Form(UUID, _DASHED),
     UTCDateTime: Form(_moment, _STAMP, _STAMP),
     Boolean: Form(bool, "({v} == 1)"),
-    JSON: Form(orjson.loads, "loads({v})"),
+    JSON: Form(_json, "loads({v})"),
 }
 _POSTGRES: dict[type, Form] = {
     # asyncpg has a class of its own for them.
     Uuid: Form(lambda value: UUID(int=value.int), "str({v})", "{v}.hex"),
     UTCDateTime: Form(None, "{v}.isoformat()", "{v}.isoformat()"),
-    JSON: Form(orjson.loads, "loads({v})"),
+    JSON: Form(_json, "loads({v})"),
 }

@@ -11,6 +11,7 @@ from app.context import Context
 from app.models import event as models
 from app.models.conversation import AgentState
 from app.models.event import EventQuery, EventSource, decode_body
+from app.models.record import Record
 from app.schema.connection import DEFAULT_EVENTS, PageInfo, check_count, event_cursor, parse_event_cursor
 from app.schema.node import Node, event_id
 from app.schema.problem import Problem
@@ -117,7 +118,7 @@ class ToolOutputDelta:
     text: str = strawberry.field(description="Text to append.")
 
 
-def convert(row: models.Event) -> Event:
+def convert(row: models.Event | Record) -> Event:
     """The event of a row. One that this release can't read is shown as a message that says so."""
     row_id = event_id(row.conversation_id, row.sequence)
     source = EventSource.__members__.get(row.source, EventSource.ENVIRONMENT)
@@ -159,7 +160,7 @@ def convert(row: models.Event) -> Event:
             return _message(*head, UNREADABLE, ())
 
 
-def edge(row: models.Event) -> EventEdge:
+def edge(row: models.Event | Record) -> EventEdge:
     """The edge of a row."""
     return EventEdge(cursor=event_cursor(row.sequence), node=convert(row))
 

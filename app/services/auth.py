@@ -97,6 +97,8 @@ class JWTAuthenticator:
         if known is not None and await self._keys.find(known.algorithm, known.key_id) is known.key:
             if known.expires_at <= self._now():
                 raise Unauthenticated("The token has expired.")
+            # Again, since it may have been forgotten while the key was asked for.
+            self._verified[digest] = known
             self._verified.move_to_end(digest)
             return known.caller
         try:

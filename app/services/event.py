@@ -13,6 +13,8 @@ from app.errors import InvalidInput, NotFound, SlowSubscriber
 from app.models.conversation import Conversation, ConversationRepository
 from app.models.database import Database
 from app.models.event import Event, EventQuery, EventRepository, NewEvent
+from app.models.event_record import EventRecords
+from app.models.record import Record
 from app.services.wakeups import POLL_SECONDS, Wakeups, deltas_topic, events_topic, tool_output_topic
 
 FOLLOW_BATCH = 100
@@ -35,7 +37,7 @@ def append(
 class EventPage:
     """Events, oldest first. ``has_more``: behind them, or before them when the page was read backward."""
 
-    events: list[Event]
+    events: Sequence[Event | Record]
     has_more: bool
 
 
@@ -80,12 +82,17 @@ class EventService:
 
     def __init__(self, database: Database, wakeups: Wakeups) -> None:
         self._database = database
+        self._records = EventRecords(database)
         self._wakeups = wakeups
 
     async def pages(self, owner_id: str, queries: Sequence[EventQuery]) -> list[EventPage]:
         """A page for each query; one statement for all."""
-        async with self._database.read() as session:
-            found = await EventRepository(session).pages(owner_id, queries)
+        found: Sequence[Sequence[Event | Record]]
+        if len(queries) == 1:
+            found = [await self._records.page(owner_id, queries[0])]
+        else:
+            async with self._database.read() as session:
+                found = await EventRepository(session).pages(owner_id, queries)
         return [_trim(events, query) for events, query in zip(found, queries, strict=True)]
 
     async def get_many(self, owner_id: str, keys: Sequence[tuple[UUID, int]]) -> list[Event | None]:
@@ -160,7 +167,7 @@ class EventService:
         return conversation.last_sequence if conversation else None
 
 
-def _trim(events: list[Event], query: EventQuery) -> EventPage:
+def _trim(events: Sequence[Event | Record], query: EventQuery) -> EventPage:
     has_more = len(events) > query.limit
     if has_more:
         events = events[1:] if query.backward else events[:-1]
