@@ -94,11 +94,6 @@ class Context:
         return self.services.repository.budget()
 
     @property
-    def rights(self) -> str | None:
-        """Who sees the same: those who are the same caller."""
-        return self.caller.id if self.caller is not None else None
-
-    @property
     def owner_id(self) -> str:
         """Whose rows this is about. Raises Unauthenticated."""
         if self.caller is None:

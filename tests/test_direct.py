@@ -1,7 +1,5 @@
 """Statements on the driver's own connections."""
 
-# pyright: reportPrivateUsage=false
-
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path

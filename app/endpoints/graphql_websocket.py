@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -61,7 +60,6 @@ class GraphQLSocket:
         self.authenticator = authenticator
         self.admission = admission
         self.documents = documents
-        self._payloads = _Payloads()
 
     async def __call__(self, socket: WebSocket) -> None:
         """Serve one connection to its end."""
@@ -70,7 +68,7 @@ class GraphQLSocket:
             await socket.close(4406, "Subprotocol not acceptable")
             return
         await socket.accept(GRAPHQL_TRANSPORT_WS_PROTOCOL)
-        adapter = _Adapter(socket, self._config.send_timeout_seconds, self._payloads)
+        adapter = _Adapter(socket, self._config.send_timeout_seconds)
         operations = _Operations(self._schema, self._services)
         handler = _Handler(self, adapter, operations, Context(self._services), self._config)
         handler.header_token = socket.headers.get("authorization")
@@ -84,40 +82,11 @@ class GraphQLSocket:
             handler.release()
 
 
-class _Payloads:
-    """Messages as text. A result that goes to many sockets is written once: only the operation's id differs."""
-
-    KEPT = 32
-
-    def __init__(self) -> None:
-        # By identity; the result itself is kept, so that no other one gets it.
-        self._kept: OrderedDict[int, tuple[object, str]] = OrderedDict()
-
-    def text(self, message: Mapping[str, object]) -> str:
-        """The message as JSON."""
-        payload = cast("dict[str, object]", message.get("payload"))
-        if message.get("type") != "next" or payload.keys() != {"data"}:
-            return encode(message).decode()
-        operation_id = encode(message["id"]).decode()
-        return f'{{"id":{operation_id},"type":"next","payload":{{"data":{self._data(payload["data"])}}}}}'
-
-    def _data(self, data: object) -> str:
-        known = self._kept.get(id(data))
-        if known is not None:
-            return known[1]
-        text = encode(data).decode()
-        self._kept[id(data)] = (data, text)
-        if len(self._kept) > self.KEPT:
-            self._kept.popitem(last=False)
-        return text
-
-
 class _Adapter(AsyncWebSocketAdapter):
     """Reads and writes one socket. A client that does not take a message in time loses the connection."""
 
-    def __init__(self, socket: WebSocket, send_timeout_seconds: float, payloads: "_Payloads") -> None:
+    def __init__(self, socket: WebSocket, send_timeout_seconds: float) -> None:
         self._socket = socket
-        self._payloads = payloads
         self._send_timeout_seconds = send_timeout_seconds
         self._sending = asyncio.Lock()
         self._reader = asyncio.current_task()
@@ -145,7 +114,7 @@ class _Adapter(AsyncWebSocketAdapter):
         try:
             # One at a time: operations that wait for a slow client would else all write at once when it reads again.
             async with self._sending, asyncio.timeout(self._send_timeout_seconds):
-                await self._socket.send_text(self._payloads.text(message))
+                await self._socket.send_text(encode(message).decode())
         except TimeoutError:
             self._give_up()
             raise WebSocketDisconnected from None

@@ -4,8 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 
-from asyncio import Future, ensure_future, shield
-from collections.abc import Awaitable, Hashable, Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar, cast
 
 from graphql import ExecutionResult, GraphQLObjectType, GraphQLResolveInfoHelpers
@@ -18,7 +17,6 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.execution.plan import Plan, Plans
 from app.execution.resolving import Answer, Pending, settle
-from app.execution.sharing import MAX_SHARED, SharedResult, SharedResults, sharing_key
 
 
 class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -33,8 +31,6 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
     pending: list[Pending]
     is_unusual: bool
     # Of one that ``Operation`` made, which coerced them without noting where each comes from.
-    # Of a subscription: what its executions have in common with others.
-    sharing_key: Hashable | None = None
     raw_variables: Mapping[str, Any] | None = None
     field_resolver = staticmethod(default_field_resolver)
     type_resolver: Any = staticmethod(default_type_resolver)
@@ -48,44 +44,8 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
     def async_helpers(self, helpers: GraphQLResolveInfoHelpers) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         pass
 
-    def build_per_event_executor(self, payload: Any) -> "CompiledExecutor":  # noqa: ANN401  As graphql-core has it.
-        """The executor for one event of a subscription; graphql-core calls this."""
-        if self.sharing_key is None:
-            self.sharing_key = sharing_key(self.operation, self.variable_values, self.context_value)
-        return cast("CompiledExecutor", super().build_per_event_executor(payload))
-
     def execute_operation(self, serially: bool | None = None) -> AwaitableOrValue[ExecutionResult]:  # noqa: FBT001  graphql-core's signature.
         """Execute; graphql-core calls this."""
-        shared: SharedResults | None = None
-        if self.sharing_key is not None:
-            shared = getattr(self.root_value, "shared_results", None)
-        if shared is None:
-            return self._execute(serially)
-        known = shared.get(self.sharing_key)
-        if known is None:
-            return self._share(shared, self._execute(serially))
-        return known.result if isinstance(known.result, ExecutionResult) else self._shared(known.result, serially)
-
-    def _share(self, shared: SharedResults, result: AwaitableOrValue[ExecutionResult]) -> Any:  # noqa: ANN401  As graphql-core has it.
-        """Keep a result for others. One with errors is everybody's own, since each is told by a reference."""
-        if len(shared) >= MAX_SHARED:
-            return result
-        if isinstance(result, ExecutionResult):
-            if not result.errors:
-                shared[self.sharing_key] = SharedResult(self.operation, result)
-            return result
-        coming = ensure_future(result)
-        shared[self.sharing_key] = SharedResult(self.operation, coming)
-        return shield(coming)
-
-    async def _shared(self, coming: "Future[ExecutionResult]", serially: bool | None) -> ExecutionResult:  # noqa: FBT001  As above.
-        result = await shield(coming)
-        if not result.errors:
-            return result
-        own = self._execute(serially)
-        return own if isinstance(own, ExecutionResult) else await own
-
-    def _execute(self, serially: bool | None) -> AwaitableOrValue[ExecutionResult]:  # noqa: FBT001  As above.
         self.answers, self.pending, self.is_unusual = {}, [], False
         plan = self.plans.find(self) if self._is_usual() else None
         if plan is None:

@@ -1,7 +1,5 @@
 """Conversations: types, connections, filters, inputs and payloads."""
 
-import dataclasses
-from collections.abc import Hashable
 from datetime import datetime
 from uuid import UUID
 
@@ -9,7 +7,6 @@ import strawberry
 from strawberry import Private
 
 from app.context import Context
-from app.execution.sharing import SharedResult, SharedResults
 from app.models import conversation as models
 from app.models.conversation import (
     AgentState,
@@ -343,7 +340,6 @@ class ConversationStatusChange:
         description="Null for the snapshot sent on subscribing, and for a new conversation."
     )
     occurred_at: datetime = strawberry.field(description="When it changed.")
-    shared_results: Private[SharedResults] = dataclasses.field(default_factory=dict[Hashable, SharedResult])
 
 
 def convert(row: models.Conversation | Record) -> Conversation:
@@ -377,15 +373,11 @@ def edge(row: models.Conversation | Record, order: models.ConversationOrder) -> 
 
 
 def status_change(update: StatusUpdate) -> ConversationStatusChange:
-    """A change as the API shows it: the same object for all who are told of it, who then share its execution."""
-    known = update.shown.get("change")
-    if isinstance(known, ConversationStatusChange):
-        return known
+    """A change as the API shows it."""
     deleted = update.deleted_conversation_id
-    change = update.shown["change"] = ConversationStatusChange(
+    return ConversationStatusChange(
         conversation=convert(update.conversation) if update.conversation is not None else None,
         deleted_conversation_id=conversation_id(deleted) if deleted is not None else None,
         previous_status=ConversationStatus.__members__.get(update.previous_status or ""),
         occurred_at=update.occurred_at,
     )
-    return change

@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -44,8 +43,6 @@ class StatusUpdate:
     deleted_conversation_id: UUID | None
     previous_status: str | None
     occurred_at: datetime
-    shown: dict[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
-    """What has been made of it, for all who are told of it."""
 
 
 class StatusFeed:
