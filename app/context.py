@@ -14,6 +14,7 @@ from app.models.settings import Settings
 from app.services.auth import Caller
 from app.services.conversation import ConversationService
 from app.services.event import EventPage, EventService
+from app.services.progress import Progress
 from app.services.provider_account import ProviderAccountService
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
@@ -43,9 +44,10 @@ class Context:
     and a mutation's fields are resolved after it wrote.
     """
 
-    def __init__(self, services: Services, caller: Caller | None = None) -> None:
+    def __init__(self, services: Services, caller: Caller | None = None, progress: Progress | None = None) -> None:
         self.services = services
         self.caller = caller
+        self.progress = progress or Progress()
         self.connection_params: dict[str, object] | None = None
         self.conversations = DataLoader[UUID, Conversation | None](
             self._conversations, max_batch_size=MAX_BATCH, cache=False
