@@ -50,7 +50,7 @@ format: $(DEVELOPMENT) ## format the code and mend what can be mended
 	@$(VENV)/bin/ruff check .
 
 .PHONY: bench
-bench: $(DEVELOPMENT) ## measure, and print the figures
+bench: $(DEVELOPMENT) benchmarks/peers/ws/node_modules/.package-lock.json ## measure, and print the figures
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
 
 .PHONY: lock
