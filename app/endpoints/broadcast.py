@@ -130,9 +130,9 @@ class Broadcasts:
                 return
             subscriber.position = progress.position
             broadcast = self._broadcast(Operation.of(caller, query, name, variables), caller, progress.position)
-            await broadcast.follow(subscriber)
+            has_ended = await broadcast.follow(subscriber)
             # Whoever is left by a broadcast that ended, or failed, meets the end or the failure itself.
-            progress = Progress(subscriber.position, ends_when_live=not broadcast.has_ended)
+            progress = Progress(subscriber.position, ends_when_live=not has_ended)
 
     def _broadcast(self, operation: Operation, caller: Caller, position: int | None) -> "_Broadcast":
         broadcast = self._broadcasts.get(operation)
@@ -156,24 +156,26 @@ class _Broadcast:
         self._subscribers: set[Subscriber] = set()
         self._position = context.progress.position or 0
         self._is_closed = False
+        self._has_ended = False
         self._task = asyncio.create_task(self._run(), name="broadcast")
-        self.has_ended = False
 
-    async def follow(self, subscriber: Subscriber) -> None:
-        """Return once the subscriber has to go on by itself: too slow, behind what was given out, or at the end.
+    async def follow(self, subscriber: Subscriber) -> bool:
+        """Return once the subscriber has to go on by itself; tells whether because this has come to its end.
 
-        Each brings what its operation may ask of git providers.
+        Else the subscriber is too slow, or was behind what is given out already. Each brings what its operation may ask
+        of git providers.
         """
         if subscriber.position is not None and subscriber.position < self._position:
-            return
+            return False
         self._context.git_calls = self._context.services.repository.budget()
         subscriber.join(self._position)
         self._subscribers.add(subscriber)
         try:
             await subscriber.send_waiting()
+            return self._has_ended
         finally:
             self._subscribers.discard(subscriber)
-            if not self._subscribers and not self._task.done():
+            if not self._subscribers and not self._has_ended:
                 self._close()
                 self._task.cancel()
                 await asyncio.wait({self._task})
@@ -203,7 +205,7 @@ class _Broadcast:
         except Exception:  # Whatever it was, each subscriber goes on by itself.
             log.exception("broadcast.failed")
         finally:
-            self.has_ended = True
+            self._has_ended = True
             self._close()
             for subscriber in self._subscribers:
                 subscriber.leave(self._position)

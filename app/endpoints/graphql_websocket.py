@@ -95,7 +95,7 @@ class _Adapter(AsyncWebSocketAdapter):
         self._send_timeout_seconds = send_timeout_seconds
         self._sending = asyncio.Lock()
         # Only where Parley's own protocol serves the socket.
-        self._write: Callable[[bytes], bool] | None = socket.scope["extensions"].get(WRITE)
+        self._write: Callable[[bytes], bool] | None = socket.scope.get("extensions", {}).get(WRITE)
         self._reader = asyncio.current_task()
         self.is_lost = False
 

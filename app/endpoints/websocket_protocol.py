@@ -4,7 +4,6 @@ import asyncio
 from typing import cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.protocol import State
 
 LINGER_SECONDS = 3.0
 # The extension of ASGI by which the application reaches ``WebSocketProtocol.write``.
@@ -32,7 +31,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
         As ``send`` does, without the tasks and the dictionaries on the way there.
         """
-        if not self.writable.is_set() or self.conn.state is not State.OPEN or self.transport.is_closing():
+        if not self.writable.is_set() or self.close_sent or self.transport.is_closing():
             return False
         self.conn.send_text(text)
         self.transport.write(b"".join(self.conn.data_to_send()))
