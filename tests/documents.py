@@ -93,6 +93,14 @@ subscription ($ids: [ID!]) {{ conversationStatusChanged(conversationIds: $ids) {
 }} }} {CONVERSATION}
 """
 
+# The log three times over, so that a change may be as large as a test needs it.
+WATCH_FIRST_MESSAGE = """
+subscription ($ids: [ID!]) { conversationStatusChanged(conversationIds: $ids) { previousStatus conversation {
+  status a: events(first: 1) { ...M } b: events(first: 1) { ...M } c: events(first: 1) { ...M }
+} } }
+fragment M on EventConnection { nodes { ... on MessageEvent { text } } }
+"""
+
 WATCH_DELTAS = """
 subscription ($id: ID!) { messageDeltas(conversationId: $id) { answerId text } }
 """

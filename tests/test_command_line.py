@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -152,6 +153,17 @@ async def test_the_server_says_where_it_answers_and_ends_on_a_signal(tmp_path: P
             assert "server" not in (await session.get("/")).headers
         assert await server.execute("{ __typename }") == {"__typename": "Query"}
         assert await server.end(signal.SIGINT) == 0
+
+
+async def test_the_server_opens_more_files_than_systems_allow_by_default(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        async with served(tmp_path) as server:
+            allowed, most = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (allowed, most) == (65536 if hard == resource.RLIM_INFINITY else min(hard, 65536), hard)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ async def database(database_url: str) -> AsyncGenerator[Database]:
         await OwnerRepository(session).ensure(OWNER, NOW)
         if not await ConversationRepository(session).search(OWNER, ConversationQuery(1)):
             for number, row in enumerate(ROWS):
-                given = {"trigger": "GUI", **row}
+                given: dict[str, Any] = {"trigger": "GUI", **row}
                 title = f"Straße {number}"
                 session.add(
                     Conversation(

@@ -1,5 +1,7 @@
 """Statements on the driver's own connections."""
 
+# pyright: reportPrivateUsage=false
+
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path

@@ -2,21 +2,19 @@
 
 import asyncio
 import json
-import socket
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.typing import Subprotocol
 
 from app.services.wakeups import events_topic
 from tests import documents, steps
 from tests.client import Client
 from tests.scripted_llm import ScriptedLLM, text
 from tests.server import RunningServer, running_server
+from tests.wire import reluctant
 
 SEND_TIMEOUT_SECONDS = 1.0
 WAIT_SECONDS = 20.0
@@ -31,31 +29,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Sockets are the same on every database, so one will do."""
     with running_server(tmp_path_factory.mktemp("data"), send_timeout_seconds=SEND_TIMEOUT_SECONDS) as started:
         yield started
-
-
-@asynccontextmanager
-async def reluctant(client: Client) -> AsyncGenerator[ClientConnection]:
-    """An acknowledged connection that reads only when it is asked to, with little room in between."""
-    address = ("127.0.0.1", int(client.server.url.rpartition(":")[2]))
-    narrow = socket.socket()
-    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    narrow.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(narrow, address)
-    async with connect(
-        client.server.socket_url,
-        sock=narrow,
-        subprotocols=[Subprotocol("graphql-transport-ws")],
-        max_queue=1,
-        max_size=None,
-        # It would wait for the server's answer behind everything that it has not read.
-        close_timeout=0.1,
-        ping_interval=None,
-        compression=None,
-    ) as connection:
-        payload = {"Authorization": f"Bearer {client.token}"}
-        await connection.send(json.dumps({"type": "connection_init", "payload": payload}))
-        assert json.loads(await connection.recv())["type"] == "connection_ack"
-        yield connection
 
 
 async def replay_often(connection: ClientConnection, conversation_id: str) -> None:
@@ -127,3 +100,30 @@ async def test_a_subscriber_that_reads_slowly_gets_everything(
     assert sorted(map(int, replayed)) == list(range(SUBSCRIPTIONS))
     assert most_unread <= MOST_UNREAD_BYTES
     await until_nobody_listens(server, conversation["id"])
+
+
+async def test_a_watcher_that_does_not_read_leaves_those_with_whom_it_shares(
+    server: RunningServer, client: Client, llm: ScriptedLLM
+) -> None:
+    await steps.save_settings(client, llm)
+    llm.default = lambda _body: text("Yes")
+    conversation = await steps.create(client, LONG_TEXT)
+    await steps.until_waiting(client, conversation["id"])
+    variables = {"ids": [conversation["id"]]}
+    async with reluctant(client) as connection, client.subscribe(documents.WATCH_FIRST_MESSAGE, **variables) as reader:
+        payload = {"query": documents.WATCH_FIRST_MESSAGE, "variables": variables}
+        for number in range(SUBSCRIPTIONS // 3):
+            await connection.send(json.dumps({"type": "subscribe", "id": str(number), "payload": payload}))
+            await connection.recv()
+        await reader.next()
+        for expected in ("STOPPED", "STARTING", "RUNNING", "STOPPED", "STARTING", "RUNNING"):
+            if expected != "RUNNING":
+                document = documents.STOP if expected == "STOPPED" else documents.START
+                await client.execute(document, input={"id": conversation["id"]})
+            change = (await reader.next())["conversationStatusChanged"]
+            assert change["conversation"]["status"] == expected
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(server.unread_bytes()) > 1:  # noqa: ASYNC110  uvicorn tells nobody.
+                await asyncio.sleep(0.05)
+        assert await received_code(connection) is None
+        assert await reader.is_silent(0.1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
@@ -64,6 +65,31 @@ async def ready(client: Client) -> AsyncGenerator[Wire]:
         await wire.send(init(client.token))
         assert await wire.receive() == {"type": "connection_ack"}
         yield wire
+
+
+@asynccontextmanager
+async def reluctant(client: Client) -> AsyncGenerator[ClientConnection]:
+    """An acknowledged connection that reads only when it is asked to, with little room in between."""
+    address = ("127.0.0.1", int(client.server.url.rpartition(":")[2]))
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    narrow.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(narrow, address)
+    async with connect(
+        client.server.socket_url,
+        sock=narrow,
+        subprotocols=[Subprotocol("graphql-transport-ws")],
+        max_queue=1,
+        max_size=None,
+        # It would wait for the server's answer behind everything that it has not read.
+        close_timeout=0.1,
+        ping_interval=None,
+        compression=None,
+    ) as connection:
+        payload = {"Authorization": f"Bearer {client.token}"}
+        await connection.send(json.dumps({"type": "connection_init", "payload": payload}))
+        assert json.loads(await connection.recv())["type"] == "connection_ack"
+        yield connection
 
 
 def init(token: str) -> JSON:

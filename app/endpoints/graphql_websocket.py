@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -25,8 +26,10 @@ from strawberry.types.unset import UNSET, UnsetType
 from app.config import Config
 from app.context import Context, Services
 from app.endpoints.admission import Admission, Place, TooMany
+from app.endpoints.broadcast import Broadcasts, Subscriber
 from app.endpoints.documents import DocumentRefused, Documents
 from app.endpoints.encoding import encode
+from app.endpoints.websocket_protocol import WRITE
 from app.errors import Unauthenticated
 from app.graphql import Schema
 from app.services.auth import Authenticator, bearer_token
@@ -35,6 +38,8 @@ log = structlog.get_logger(__name__)
 
 MAX_OPERATIONS = 100
 ID_MAX_LENGTH = 200
+# Of the operation that the task runs: all that Strawberry does not hand over with it.
+_operation_id: ContextVar[str] = ContextVar("operation_id")
 BAD_REQUEST = 4400
 FORBIDDEN = 4403
 # RFC 6455's registry; clients connect again after a while.
@@ -55,8 +60,8 @@ class GraphQLSocket:
         documents: Documents,
     ) -> None:
         self._config = config
-        self._schema = schema
         self._services = services
+        self._broadcasts = Broadcasts(schema, services)
         self.authenticator = authenticator
         self.admission = admission
         self.documents = documents
@@ -69,7 +74,7 @@ class GraphQLSocket:
             return
         await socket.accept(GRAPHQL_TRANSPORT_WS_PROTOCOL)
         adapter = _Adapter(socket, self._config.send_timeout_seconds)
-        operations = _Operations(self._schema, self._services)
+        operations = _Operations(self._broadcasts, adapter)
         handler = _Handler(self, adapter, operations, Context(self._services), self._config)
         handler.header_token = socket.headers.get("authorization")
         try:
@@ -89,6 +94,8 @@ class _Adapter(AsyncWebSocketAdapter):
         self._socket = socket
         self._send_timeout_seconds = send_timeout_seconds
         self._sending = asyncio.Lock()
+        # Only where Parley's own protocol serves the socket.
+        self._write: Callable[[bytes], bool] | None = socket.scope.get("extensions", {}).get(WRITE)
         self._reader = asyncio.current_task()
         self.is_lost = False
 
@@ -111,10 +118,18 @@ class _Adapter(AsyncWebSocketAdapter):
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send. Raises WebSocketDisconnected, also where the client is too slow."""
+        await self.send(encode(message))
+
+    def write(self, message: bytes) -> bool:
+        """Send, unless that would have to wait; tells whether it was sent."""
+        return self._write is not None and not self._sending.locked() and self._write(message)
+
+    async def send(self, message: bytes) -> None:
+        """Send text. Raises WebSocketDisconnected, also where the client is too slow."""
         try:
             # One at a time: operations that wait for a slow client would else all write at once when it reads again.
             async with self._sending, asyncio.timeout(self._send_timeout_seconds):
-                await self._socket.send_text(encode(message).decode())
+                await self._socket.send_text(message.decode())
         except TimeoutError:
             self._give_up()
             raise WebSocketDisconnected from None
@@ -142,16 +157,26 @@ class _Adapter(AsyncWebSocketAdapter):
 
 
 class _Operations:
-    """The schema, with a context for each operation: loaders, and what it may ask git providers, are its own."""
+    """Stands where Strawberry's handler has the schema."""
 
-    def __init__(self, schema: Schema, services: Services) -> None:
-        self._schema = schema
-        self._services = services
+    def __init__(self, broadcasts: Broadcasts, adapter: _Adapter) -> None:
+        self._broadcasts = broadcasts
+        self._adapter = adapter
 
-    def stream(self, query: str, *, context_value: Context, **rest: Any) -> Awaitable[Any]:  # noqa: ANN401  As Strawberry has it.
+    async def stream(
+        self,
+        query: str,
+        *,
+        variable_values: dict[str, object] | None,
+        context_value: Context,
+        operation_name: str | None,
+        root_value: None,  # noqa: ARG002  Strawberry passes it.
+    ) -> AsyncGenerator[object]:
         """Called by Strawberry for every operation, with the connection's context."""
-        context = Context(self._services, context_value.caller)
-        return self._schema.stream(query, context_value=context, **rest)
+        caller = context_value.caller
+        assert caller is not None  # noqa: S101  Nothing is run before the connection is acknowledged.
+        subscriber = Subscriber(self._adapter, _operation_id.get())
+        return self._broadcasts.follow(subscriber, caller, query, operation_name, variable_values)
 
 
 class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
@@ -256,6 +281,7 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             except TooMany as error:
                 await operation.send_initial_errors([GraphQLError(error.message, extensions=error.extensions)])
                 return
+            _operation_id.set(operation.id)
             try:
                 await super().run_operation(operation)
             finally:

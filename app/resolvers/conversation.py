@@ -187,6 +187,7 @@ async def status_changed(
     if conversation_ids is not None:
         found = (conversation_key(given) for given in conversation_ids)
         keys = tuple(dict.fromkeys(key for key in found if key is not None))
-    async with aclosing(info.context.services.status.follow(info.context.owner_id, keys)) as updates:
+    context = info.context
+    async with aclosing(context.services.status.follow(context.owner_id, keys, context.progress)) as updates:
         async for update in updates:
             yield status_change(update)

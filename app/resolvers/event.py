@@ -31,7 +31,8 @@ async def follow(
     if key is None:
         raise _not_found()
     sequence = parse_event_cursor(after) if after is not None else None
-    async with aclosing(info.context.services.event.follow(info.context.owner_id, key, sequence)) as rows:
+    context = info.context
+    async with aclosing(context.services.event.follow(context.owner_id, key, sequence, context.progress)) as rows:
         async for row in rows:
             yield event.edge(row)
 
@@ -40,7 +41,8 @@ async def deltas(info: Info, conversation_id: ConversationId) -> AsyncGenerator[
     key = conversation_key(conversation_id)
     if key is None:
         raise _not_found()
-    async with aclosing(info.context.services.event.deltas(info.context.owner_id, key)) as pieces:
+    context = info.context
+    async with aclosing(context.services.event.deltas(context.owner_id, key, context.progress)) as pieces:
         async for piece in pieces:
             yield MessageDelta(answer_id=strawberry.ID(piece.answer_id), text=piece.text)
 
@@ -49,7 +51,8 @@ async def tool_output_deltas(info: Info, conversation_id: ConversationId) -> Asy
     key = conversation_key(conversation_id)
     if key is None:
         raise _not_found()
-    async with aclosing(info.context.services.event.tool_deltas(info.context.owner_id, key)) as pieces:
+    context = info.context
+    async with aclosing(context.services.event.tool_deltas(context.owner_id, key, context.progress)) as pieces:
         async for piece in pieces:
             yield ToolOutputDelta(tool_call_id=event_id(key, piece.call_sequence), text=piece.text)
 

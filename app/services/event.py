@@ -15,6 +15,7 @@ from app.models.database import Database
 from app.models.event import Event, EventQuery, EventRepository, NewEvent
 from app.models.event_record import EventRecords
 from app.models.record import Record
+from app.services.progress import Progress
 from app.services.wakeups import POLL_SECONDS, Wakeups, deltas_topic, events_topic, tool_output_topic
 
 FOLLOW_BATCH = 100
@@ -100,63 +101,84 @@ class EventService:
         async with self._database.read() as session:
             return await EventRepository(session).get_many(owner_id, keys)
 
-    async def follow(self, owner_id: str, conversation_id: UUID, after: int | None) -> AsyncGenerator[Event]:
+    async def follow(
+        self, owner_id: str, conversation_id: UUID, after: int | None, progress: Progress
+    ) -> AsyncGenerator[Event]:
         """Events behind ``after`` (``None``: behind the last one there is now), then new ones until the deletion.
 
         Listening begins before the first read, and every read begins behind what was given out, so nothing is lost
-        and nothing comes twice. A slow consumer holds at most one batch. Raises NotFound, and InvalidInput for a cursor
-        behind the log's end.
+        and nothing comes twice. A slow consumer holds at most one batch. Positions are sequences. Raises NotFound, and
+        InvalidInput for a cursor behind the log's end.
         """
         with self._wakeups.listen(events_topic(conversation_id)) as listener:
-            cursor = await self._last_sequence(owner_id, conversation_id)
+            cursor = progress.position
             if cursor is None:
-                message = "The conversation does not exist."
-                raise NotFound(message, path=("conversationId",))
-            if after is not None:
-                if after > cursor:
-                    # Waiting until the log is that long would leave out everything before.
-                    message = "The cursor is not of this log, which ends before it."
-                    raise InvalidInput(message, path=("after",))
-                cursor = after
+                cursor = await self._first_position(owner_id, conversation_id, after)
             while True:
                 async with self._database.read() as session:
                     batch = await EventRepository(session).after(conversation_id, cursor, FOLLOW_BATCH)
                 for event in batch:
+                    cursor = progress.position = event.sequence
                     yield event
-                    cursor = event.sequence
                 if len(batch) == FOLLOW_BATCH:
                     continue
-                if await self._last_sequence(owner_id, conversation_id) is None:
+                if await self._is_gone(owner_id, conversation_id) or progress.level(cursor):
                     return
                 await listener.wait(POLL_SECONDS)
 
-    async def deltas(self, owner_id: str, conversation_id: UUID) -> AsyncGenerator[Delta]:
-        """Pieces of answers from now on, until the deletion. Raises NotFound, and SlowSubscriber when too many wait."""
-        async with aclosing(self._messages(owner_id, conversation_id, deltas_topic(conversation_id))) as messages:
+    async def deltas(self, owner_id: str, conversation_id: UUID, progress: Progress) -> AsyncGenerator[Delta]:
+        """Pieces of answers from now on, until the deletion. Raises NotFound, and SlowSubscriber when too many wait.
+
+        Positions count the pieces. Nothing is kept, so a subscriber that would go on behind one has lost some.
+        """
+        topic = deltas_topic(conversation_id)
+        async with aclosing(self._messages(owner_id, conversation_id, topic, progress)) as messages:
             async for message in messages:
                 yield Delta.decode(message)
 
-    async def tool_deltas(self, owner_id: str, conversation_id: UUID) -> AsyncGenerator[ToolDelta]:
+    async def tool_deltas(self, owner_id: str, conversation_id: UUID, progress: Progress) -> AsyncGenerator[ToolDelta]:
         """Pieces of tools' output from now on, until the deletion. Raises as ``deltas`` does."""
-        async with aclosing(self._messages(owner_id, conversation_id, tool_output_topic(conversation_id))) as messages:
+        topic = tool_output_topic(conversation_id)
+        async with aclosing(self._messages(owner_id, conversation_id, topic, progress)) as messages:
             async for message in messages:
                 yield ToolDelta.decode(message)
 
-    async def _messages(self, owner_id: str, conversation_id: UUID, topic: str) -> AsyncGenerator[str]:
+    async def _messages(
+        self, owner_id: str, conversation_id: UUID, topic: str, progress: Progress
+    ) -> AsyncGenerator[str]:
         with self._wakeups.listen(topic) as listener:
-            if await self._is_gone(owner_id, conversation_id):
-                message = "The conversation does not exist."
-                raise NotFound(message, path=("conversationId",))
+            is_gone = await self._is_gone(owner_id, conversation_id)
+            if progress.position is not None:
+                if is_gone:
+                    return
+                raise _too_slow()
+            if is_gone:
+                raise _not_found()
+            if progress.level(None):
+                return
+            progress.position = 0
             while True:
                 messages = listener.take()
                 for message in messages:
+                    progress.position += 1
                     yield message
                 if listener.overflowed:
-                    message = "Too many pieces wait to be taken."
-                    raise SlowSubscriber(message)
+                    raise _too_slow()
                 if not messages and await self._is_gone(owner_id, conversation_id):
                     return
                 await listener.wait(POLL_SECONDS)
+
+    async def _first_position(self, owner_id: str, conversation_id: UUID, after: int | None) -> int:
+        last = await self._last_sequence(owner_id, conversation_id)
+        if last is None:
+            raise _not_found()
+        if after is None:
+            return last
+        if after > last:
+            # Waiting until the log is that long would leave out everything before.
+            message = "The cursor is not of this log, which ends before it."
+            raise InvalidInput(message, path=("after",))
+        return after
 
     async def _is_gone(self, owner_id: str, conversation_id: UUID) -> bool:
         return await self._last_sequence(owner_id, conversation_id) is None
@@ -165,6 +187,14 @@ class EventService:
         async with self._database.read() as session:
             conversation = await ConversationRepository(session).get(owner_id, conversation_id)
         return conversation.last_sequence if conversation else None
+
+
+def _not_found() -> NotFound:
+    return NotFound("The conversation does not exist.", path=("conversationId",))
+
+
+def _too_slow() -> SlowSubscriber:
+    return SlowSubscriber("Too many pieces wait to be taken.")
 
 
 def _trim(events: Sequence[Event | Record], query: EventQuery) -> EventPage:

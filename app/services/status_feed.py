@@ -22,6 +22,7 @@ from app.models.database import Database, is_outage
 from app.models.owner import OwnerRepository
 from app.models.status_change import StatusChange, StatusChangeRepository
 from app.services.clock import Clock
+from app.services.progress import Progress
 from app.services.wakeups import POLL_SECONDS, Wakeups, status_topic
 
 log = structlog.get_logger(__name__)
@@ -59,31 +60,36 @@ class StatusFeed:
         self._max_age = timedelta(seconds=max_age_seconds) if max_age_seconds is not None else None
         self._tails: dict[str, _Tail] = {}
 
-    async def follow(self, owner_id: str, ids: tuple[UUID, ...] | None) -> AsyncGenerator[StatusUpdate]:
+    async def follow(
+        self, owner_id: str, ids: tuple[UUID, ...] | None, progress: Progress
+    ) -> AsyncGenerator[StatusUpdate]:
         """The current status of each conversation (``None``: all of the owner's), then every change, and deletions.
 
-        What is not the owner's is left out. A change that a snapshot already shows is not told again.
+        What is not the owner's is left out. A change that a snapshot already shows is not told again. Positions are
+        sequences.
         """
         wanted = frozenset(ids) if ids is not None else None
         async with self._tail(owner_id) as tail:
-            start = cursor = tail.head
+            cursor = tail.head if progress.position is None else progress.position
             shown: dict[UUID, int] = {}
-            async for conversation in self._snapshot(owner_id, ids):
-                if conversation.status_sequence > start:
-                    shown[conversation.id] = conversation.status_sequence
-                yield _snapshot_update(conversation)
+            if progress.position is None:
+                async for conversation in self._snapshot(owner_id, ids):
+                    if conversation.status_sequence > cursor:
+                        shown[conversation.id] = conversation.status_sequence
+                    yield _snapshot_update(conversation)
             while True:
                 updates = tail.behind(cursor)
                 if updates is None:
                     updates = await tail.read(cursor)
                 for update in updates:
                     cursor = update.sequence
-                    if wanted is not None and update.conversation_id not in wanted:
-                        continue
-                    is_empty = update.conversation is None and update.deleted_conversation_id is None
-                    if not is_empty and update.sequence > shown.get(update.conversation_id, 0):
+                    if _is_news(update, wanted, shown):
+                        progress.position = cursor
                         yield update
                 if not updates:
+                    # What the snapshot showed ahead of the tail is known to this subscriber alone.
+                    if cursor >= max(shown.values(), default=0) and progress.level(cursor):
+                        return
                     await tail.changed()
 
     @contextlib.asynccontextmanager
@@ -216,6 +222,13 @@ class _Tail:
             self.head = updates[-1].sequence
             if self._next is not None and not self._next.done():
                 self._next.set_result(None)
+
+
+def _is_news(update: StatusUpdate, wanted: frozenset[UUID] | None, shown: dict[UUID, int]) -> bool:
+    if wanted is not None and update.conversation_id not in wanted:
+        return False
+    is_empty = update.conversation is None and update.deleted_conversation_id is None
+    return not is_empty and update.sequence > shown.get(update.conversation_id, 0)
 
 
 def _snapshot_update(conversation: Conversation) -> StatusUpdate:

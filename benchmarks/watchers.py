@@ -1,0 +1,174 @@
+"""WebSockets that watch: as light as they can be, so that what is measured is the server.
+
+The ``websockets`` package takes longer for a message than the servers do that are compared here. A watcher takes frames
+apart, answers pings, and notes when each ``next`` arrived.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import struct
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from urllib.parse import urlsplit
+
+CONNECTING_AT_ONCE = 50
+WAIT_SECONDS = 60.0
+
+_TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
+_SHORT, _MEDIUM = 126, 127
+_NEXT = b'"type":"next"'
+_OCCURRED_AT = b'"occurredAt":"'
+
+
+class Crowd:
+    """Many watchers of one server, and when each change reached them."""
+
+    def __init__(self) -> None:
+        self.watchers: list[Watcher] = []
+        self.sample = b""
+        # By ``occurredAt``: the clock at each arrival.
+        self.arrivals: dict[str, list[float]] = {}
+        self._lost: str | None = None
+        self._changed = asyncio.Event()
+
+    async def join(self, url: str, count: int, subscribe: object) -> None:
+        """Connect, and subscribe; returns when each has its first message."""
+        limit = asyncio.Semaphore(CONNECTING_AT_ONCE)
+        address = urlsplit(url)
+        host, port = address.hostname or "127.0.0.1", address.port or 80
+
+        async def one() -> None:
+            async with limit, asyncio.timeout(WAIT_SECONDS):
+                loop = asyncio.get_running_loop()
+                _, watcher = await loop.create_connection(
+                    lambda: Watcher(self, address.path or "/", subscribe), host, port
+                )
+                await watcher.ready
+                self.watchers.append(watcher)
+
+        await asyncio.gather(*(one() for _ in range(count)))
+
+    async def until(self, changes: int) -> Sequence[float]:
+        """Milliseconds from the latest change to its arrivals, once each watcher has that many since ``forget``."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(self.arrivals) < changes or any(
+                len(found) < len(self.watchers) for found in self.arrivals.values()
+            ):
+                if self._lost is not None:
+                    raise ConnectionError(self._lost)
+                await self._changed.wait()
+                self._changed.clear()
+        assert [len(found) for found in self.arrivals.values()] == [len(self.watchers)] * changes
+        occurred_at, found = list(self.arrivals.items())[-1]
+        moment = _timestamp(occurred_at)
+        return [(arrived - moment) * 1000 for arrived in found]
+
+    def forget(self) -> None:
+        """Begin to count from nothing."""
+        self.arrivals.clear()
+
+    def close(self) -> None:
+        """Leave."""
+        for watcher in self.watchers:
+            watcher.transport.abort()
+
+    def note(self, message: bytes) -> None:
+        """Called by a watcher for each change."""
+        arrived = time.time()
+        start = message.index(_OCCURRED_AT) + len(_OCCURRED_AT)
+        occurred_at = message[start : message.index(b'"', start)].decode()
+        found = self.arrivals.setdefault(occurred_at, [])
+        found.append(arrived)
+        if len(found) >= len(self.watchers):
+            self.sample = message
+            self._changed.set()
+
+    def lose(self, reason: str) -> None:
+        """Called by a watcher whose connection the server ended."""
+        self._lost = reason
+        self._changed.set()
+
+
+class Watcher(asyncio.Protocol):
+    """One socket."""
+
+    def __init__(self, crowd: Crowd, path: str, subscribe: object) -> None:
+        self._crowd = crowd
+        self._path = path
+        self._to_say = [
+            json.dumps({"type": "connection_init"}),
+            json.dumps({"id": "1", "type": "subscribe", "payload": subscribe}),
+        ]
+        self._buffer = b""
+        self._is_open = False
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        host, port = transport.get_extra_info("peername")[:2]
+        transport.write(
+            f"GET {self._path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n".encode()
+        )
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if not self._is_open:
+            head, found, rest = self._buffer.partition(b"\r\n\r\n")
+            if not found:
+                return
+            assert b" 101 " in head, head
+            self._is_open, self._buffer = True, rest
+            self._say()
+        while (frame := self._frame()) is not None:
+            self._take(*frame)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._crowd.lose(f"A connection was lost: {exc}")
+
+    def _frame(self) -> tuple[int, bytes] | None:
+        """Opcode and payload of the next frame; servers do not mask."""
+        buffer = self._buffer
+        if len(buffer) < 2:
+            return None
+        length, start = buffer[1], 2
+        if length == _SHORT:
+            length, start = struct.unpack_from(">H", buffer, 2)[0] if len(buffer) >= 4 else 1 << 16, 4
+        elif length == _MEDIUM:
+            length, start = struct.unpack_from(">Q", buffer, 2)[0] if len(buffer) >= 10 else 1 << 62, 10
+        if len(buffer) < start + length:
+            return None
+        self._buffer = buffer[start + length :]
+        return buffer[0] & 15, buffer[start : start + length]
+
+    def _take(self, opcode: int, payload: bytes) -> None:
+        if opcode == _PING:
+            self._send(_PONG, payload)
+        elif opcode == _CLOSE:
+            self._crowd.lose(f"The server closed a connection: {payload!r}")
+        elif _NEXT not in payload.replace(b'"type": "', b'"type":"'):
+            self._say()
+        elif self.ready.done():
+            self._crowd.note(payload)
+        else:
+            self.ready.set_result(None)
+
+    def _say(self) -> None:
+        if self._to_say:
+            self._send(_TEXT, self._to_say.pop(0).encode())
+
+    def _send(self, opcode: int, payload: bytes) -> None:
+        """Masked with zeros, which changes nothing."""
+        length = len(payload)
+        size = bytes([0x80 | length]) if length < _SHORT else b"\xfe" + struct.pack(">H", length)
+        self.transport.write(bytes([0x80 | opcode]) + size + bytes(4) + payload)
+
+
+def _timestamp(occurred_at: str) -> float:
+    return datetime.fromisoformat(occurred_at).timestamp()
