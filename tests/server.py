@@ -117,8 +117,6 @@ class RunningServer:
         self.house = Parley(
             self.config, clock=self._clock, llm=self._llm, git_providers=self._git_providers, toolbox=self._toolbox
         )
-        # Else the first test that needs it would wait for seconds.
-        self.house.llm.warm_up()
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._numbered(create_app(self.config, parley=self.house)),

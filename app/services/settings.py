@@ -17,7 +17,6 @@ from app.models.owner import OwnerRepository
 from app.models.settings import DEFAULT_MAX_ITERATIONS, Settings, SettingsRepository
 from app.services.chat import LLM, Model
 from app.services.clock import Clock
-from app.services.llm_providers import DEMO_MODEL
 from app.services.outbound import check_base_url
 from app.services.provider_account import ProviderAccountService
 from app.services.secrets import SecretBox, SecretUnreadable
@@ -75,15 +74,9 @@ class SettingsService:
         self._private_base_urls = private_base_urls
 
     async def get(self, owner_id: str) -> Settings | None:
-        """The owner's settings; ``None`` until they are saved.
-
-        Who asks for them is about to call a model, whose library takes seconds to load: that begins here.
-        """
+        """The owner's settings; ``None`` until they are saved."""
         async with self._database.read() as session:
-            settings = await SettingsRepository(session).get(owner_id)
-        if settings is not None and settings.llm_model != DEMO_MODEL:
-            self._llm.warm_up()
-        return settings
+            return await SettingsRepository(session).get(owner_id)
 
     async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[Settings | None]:
         """In the order of ``ids``; ``None`` for what is not the owner's."""
