@@ -12,10 +12,10 @@ class FakeLLM(LLM):
     def __init__(self, error: Exception | None = None) -> None:
         self.loaded = Gate()
         self.is_loaded = False
+        self.warmed_up: list[str] = []
         self.error = error
 
-    @property
-    def is_ready(self) -> bool:
+    def is_ready(self, model_name: str) -> bool:
         return self.is_loaded
 
     def load(self) -> None:
@@ -23,10 +23,10 @@ class FakeLLM(LLM):
         self.is_loaded = True
         self.loaded.release()
 
-    def warm_up(self) -> None:
-        """Nothing to begin."""
+    def warm_up(self, model_name: str) -> None:
+        self.warmed_up.append(model_name)
 
-    async def ready(self) -> None:
+    async def ready(self, model_name: str) -> None:
         await self.loaded.pass_through()
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import importlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import cast
 
@@ -13,6 +14,7 @@ from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services.chat import ChatMessage, Completion, Model, Role, ToolCall, ToolSpec, Usage
 from app.services.llm import LiteLLM
 from app.services.llm_faults import MAX_MESSAGE_CHARS
+from app.services.llm_providers import KNOWN_AT_ONCE, requires_api_key
 from tests.scripted_llm import Call, Gate, Reply, ScriptedLLM, cut, error, hold, never, text, tools, unfinished
 
 KEY = "sk-the-callers-own-key"
@@ -29,7 +31,7 @@ def server() -> Iterator[ScriptedLLM]:
 @pytest.fixture
 async def llm() -> AsyncIterator[LiteLLM]:
     service = LiteLLM(Config(_env_file=None), retry_pause_seconds=0.001)  # pyright: ignore[reportCallIssue]
-    await service.ready()
+    await service.ready("openai/gpt-4o")
     yield service
     await service.close()
 
@@ -39,7 +41,7 @@ async def hasty() -> AsyncIterator[LiteLLM]:
     """Waits a fifth of a second for the next piece, and one second in all."""
     config = Config(_env_file=None, llm_timeout_seconds=0.2, llm_answer_timeout_seconds=1.0)  # pyright: ignore[reportCallIssue]
     service = LiteLLM(config, retry_pause_seconds=0.001)
-    await service.ready()
+    await service.ready("openai/gpt-4o")
     yield service
     await service.close()
 
@@ -374,6 +376,18 @@ async def test_a_name_that_no_provider_serves_here_is_refused(llm: LiteLLM, name
         await llm.validate(name, None)
     with pytest.raises(LLMFailure, match=words):
         await llm.complete(Model(name, SecretStr(KEY), None), HELLO)
+
+
+@pytest.mark.parametrize("provider", sorted(KNOWN_AT_ONCE))
+async def test_what_is_told_without_the_library_is_what_the_library_tells(llm: LiteLLM, provider: str) -> None:
+    litellm = importlib.import_module("litellm")
+    early = LiteLLM(Config(_env_file=None))  # pyright: ignore[reportCallIssue]
+
+    await early.validate(f"{provider}/any", None)
+
+    assert early.is_ready(f"{provider}/any") is False
+    assert provider in litellm.provider_list
+    assert requires_api_key(provider, None) is await early.requires_api_key(f"{provider}/any", None)
 
 
 async def test_a_closed_service_answers_again(llm: LiteLLM, server: ScriptedLLM) -> None:

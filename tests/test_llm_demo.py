@@ -1,8 +1,9 @@
-"""The demonstration model: what it says, and that it says so through litellm like any other model."""
+"""The demonstration model: what it says, and that it says so like any other model, without litellm."""
 
 import pytest
 
 from app.config import Config
+from app.errors import LLMFailure
 from app.services import llm_demo
 from app.services.chat import ChatMessage, Model, Role
 from app.services.llm import LiteLLM
@@ -83,7 +84,7 @@ def test_pieces_are_words_and_make_the_text_again() -> None:
     assert "".join(llm_demo.pieces(asked("hello"))) == asked("hello")
 
 
-async def test_the_demonstration_streams_word_by_word_through_litellm_and_is_free() -> None:
+async def test_the_demonstration_streams_word_by_word_and_is_free() -> None:
     llm = LiteLLM(Config(_env_file=None))  # pyright: ignore[reportCallIssue]
     messages = (ChatMessage(Role.SYSTEM, "Be kind."), ChatMessage(Role.USER, "Hello you"))
     heard: list[str] = []
@@ -101,7 +102,7 @@ async def test_the_demonstration_streams_word_by_word_through_litellm_and_is_fre
     await llm.close()
 
 
-async def test_the_demonstration_gives_titles_and_sees_images_through_litellm() -> None:
+async def test_the_demonstration_gives_titles_and_sees_images() -> None:
     llm = LiteLLM(Config(_env_file=None))  # pyright: ignore[reportCallIssue]
     titled = (ChatMessage(Role.SYSTEM, "Write a title."), ChatMessage(Role.USER, "please fix my broken build"))
     pictured = (ChatMessage(Role.USER, "", ("https://example.com/cat.png",)),)
@@ -109,3 +110,17 @@ async def test_the_demonstration_gives_titles_and_sees_images_through_litellm() 
     assert (await llm.complete(DEMO, titled, max_tokens=50)).text == "Fix broken build"
     assert "You sent an image;" in (await llm.complete(DEMO, pictured)).text
     await llm.close()
+
+
+async def test_the_demonstration_is_always_ready_and_takes_no_other_name() -> None:
+    llm = LiteLLM(Config(_env_file=None))  # pyright: ignore[reportCallIssue]
+
+    llm.warm_up("demo/assistant")
+    await llm.validate("demo/assistant", None)
+
+    assert llm.is_ready("demo/assistant")
+    assert not await llm.requires_api_key("demo/assistant", None)
+    assert await llm.context_tokens("demo/assistant", None) is None
+    with pytest.raises(LLMFailure, match="demo/assistant"):
+        await llm.complete(Model("demo/other", None, None), (ChatMessage(Role.USER, "Hello"),))
+    assert not llm.is_ready("openai/gpt-4o")

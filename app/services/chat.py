@@ -87,17 +87,16 @@ class Model:
 class LLM(Protocol):
     """Answers a history of messages."""
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether a call would begin at once."""
+    def is_ready(self, model_name: str) -> bool:
+        """Whether a call of the model would begin at once."""
         ...
 
-    def warm_up(self) -> None:
-        """Begin to get ready, in the background."""
+    def warm_up(self, model_name: str) -> None:
+        """Begin to get ready for calls of the model, in the background. Where nothing is to be done this is free."""
         ...
 
-    async def ready(self) -> None:
-        """Wait until a call would begin at once."""
+    async def ready(self, model_name: str) -> None:
+        """Wait until a call of the model would begin at once."""
         ...
 
     async def close(self) -> None:

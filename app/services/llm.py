@@ -1,4 +1,4 @@
-"""The only importer of litellm: every model is called through here, the demonstration model too."""
+"""The only importer of litellm: every model is called through here."""
 
 import asyncio
 import gc
@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from types import ModuleType
@@ -18,8 +18,8 @@ from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services import llm_demo
 from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
 from app.services.llm_faults import CallFailed, fault, fault_of
-from app.services.llm_providers import DEMO_PROVIDER, Route, requires_api_key, route
-from app.services.llm_wire import NO_KEY, Answer, Stream, check_end, messages_of, request_of, take
+from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
+from app.services.llm_wire import NO_KEY, Answer, Stream, check_end, request_of, take
 
 MAX_ATTEMPTS = 3
 RETRY_PAUSE_SECONDS = 0.5
@@ -27,7 +27,10 @@ _LOOKED_UP = ("os.environ/", "oidc/")
 
 
 class LiteLLM(LLM):
-    """Calls models through litellm, which takes seconds to import: in a thread, once, begun by ``warm_up``."""
+    """Calls models through litellm, which takes 3.5 to 10 s and 180 MB to import: in a thread, once, when it is needed.
+
+    ``warm_up`` begins it. The demonstration model never needs it, and settings are mostly checked without it.
+    """
 
     def __init__(self, config: Config, *, retry_pause_seconds: float = RETRY_PAUSE_SECONDS) -> None:
         self._idle_seconds = config.llm_timeout_seconds
@@ -35,20 +38,19 @@ class LiteLLM(LLM):
         self._retry_pause_seconds = retry_pause_seconds
         self._loading: Future[ModuleType] | None = None
 
-    def warm_up(self) -> None:
-        """Start the import in the background; calls that come early wait for it."""
-        if self._loading is None:
-            self._loading = Future()
-            threading.Thread(target=_load_into, args=(self._loading,), name="litellm-import", daemon=True).start()
+    def warm_up(self, model_name: str) -> None:
+        """Start the import in the background, unless the model does without; calls that come early wait for it."""
+        if not is_demo(model_name):
+            self._begin()
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether the import is over."""
-        return self._loading is not None and self._loading.done()
+    def is_ready(self, model_name: str) -> bool:
+        """Whether the import is over, or not needed."""
+        return is_demo(model_name) or (self._loading is not None and self._loading.done())
 
-    async def ready(self) -> None:
-        """Return once models can be called."""
-        await self._library()
+    async def ready(self, model_name: str) -> None:
+        """Return once the model can be called."""
+        if not is_demo(model_name):
+            await self._library()
 
     async def close(self) -> None:
         """Close the connections that are kept for later calls. The next call opens new ones."""
@@ -65,9 +67,12 @@ class LiteLLM(LLM):
         await asyncio.sleep(0)
 
     async def validate(self, model_name: str, base_url: str | None) -> None:
-        _route(await self._library(), model_name, base_url)
+        if route_at_once(model_name, base_url) is None:
+            _route(await self._library(), model_name, base_url)
 
     async def context_tokens(self, model_name: str, base_url: str | None) -> int | None:
+        if is_demo(model_name):
+            return None
         litellm = await self._library()
         name = _route(litellm, model_name, base_url).name
         # The table itself: the library's own lookup asks some providers over the network.
@@ -77,6 +82,9 @@ class LiteLLM(LLM):
         return tokens if isinstance(tokens, int) else None
 
     async def requires_api_key(self, model_name: str, base_url: str | None) -> bool:
+        found = route_at_once(model_name, base_url)
+        if found is not None and not (base_url and found.provider in OPENAI_COMPATIBLE):
+            return requires_api_key(found.provider, base_url)
         litellm = await self._library()
         return _requires_api_key(litellm, _route(litellm, model_name, base_url), base_url)
 
@@ -90,6 +98,9 @@ class LiteLLM(LLM):
         timeout_seconds: float | None = None,
         on_text: OnText | None = None,
     ) -> Completion:
+        if is_demo(model.name):
+            _checked_demo(model)
+            return await llm_demo.complete(messages, max_tokens=max_tokens, on_text=on_text)
         litellm = await self._library()
         target, key = _authorize(litellm, model)
         request = request_of(target, key, model.base_url, messages, tools=tools, max_tokens=max_tokens)
@@ -117,11 +128,15 @@ class LiteLLM(LLM):
         usage = await _usage(litellm, target, request, answer)
         return Completion("".join(answer.text), tuple(answer.calls), usage)
 
+    def _begin(self) -> Future[ModuleType]:
+        if self._loading is None:
+            self._loading = Future()
+            threading.Thread(target=_load_into, args=(self._loading,), name="litellm-import", daemon=True).start()
+        return self._loading
+
     async def _library(self) -> ModuleType:
-        self.warm_up()
-        loading = cast("Future[ModuleType]", self._loading)
         # Shielded: a caller who gives up must not cancel the import for the others.
-        return await asyncio.shield(asyncio.wrap_future(loading))
+        return await asyncio.shield(asyncio.wrap_future(self._begin()))
 
     async def _pieces(
         self, litellm: ModuleType, request: Mapping[str, object], answer: Answer, deadline: float, key: str | None
@@ -190,7 +205,6 @@ def _load() -> ModuleType:
         "disable_aiohttp_transport": True,
         "drop_params": True,
         "num_retries": 0,
-        "custom_provider_map": [{"provider": DEMO_PROVIDER, "custom_handler": _demo_provider(litellm)}],
         **_empty_vault(),
     }
     for name, value in settings.items():
@@ -202,9 +216,10 @@ def _load() -> ModuleType:
 
 
 async def _rehearse(litellm: ModuleType) -> None:
-    target = Route(DEMO_PROVIDER, llm_demo.NAME)
-    titled = (ChatMessage(Role.SYSTEM, "Give a title."), ChatMessage(Role.USER, "Hello"))
-    stream = await litellm.acompletion(**request_of(target, None, None, titled, tools=(), max_tokens=1))
+    greeting = (ChatMessage(Role.USER, "Hello"),)
+    request = request_of(Route("openai", "openai/rehearsal"), None, None, greeting, tools=(), max_tokens=1)
+    # Answered inside the library: nothing is sent.
+    stream = await litellm.acompletion(**request, mock_response="Hello")
     async for _ in stream:
         pass
 
@@ -230,28 +245,6 @@ def _empty_vault() -> dict[str, object]:
     }
 
 
-def _demo_provider(litellm: ModuleType) -> object:
-    async def astreaming(
-        *_: object, messages: Sequence[Mapping[str, object]], optional_params: Mapping[str, object], **__: object
-    ) -> AsyncIterator[Mapping[str, object]]:
-        limit = optional_params.get("max_tokens")
-        text = llm_demo.answer(messages_of(messages), max_tokens=limit if isinstance(limit, int) else None)
-        for piece in llm_demo.pieces(text):
-            yield _demo_chunk(piece)
-            await asyncio.sleep(llm_demo.PIECE_PAUSE_SECONDS)
-        prompt = sum(llm_demo.count_tokens(str(message.get("content"))) for message in messages)
-        answered = llm_demo.count_tokens(text)
-        tokens = {"prompt_tokens": prompt, "completion_tokens": answered, "total_tokens": prompt + answered}
-        yield {**_demo_chunk(""), "is_finished": True, "finish_reason": "stop", "usage": tokens}
-
-    provider = type("DemoProvider", (litellm.CustomLLM,), {"astreaming": staticmethod(astreaming)})
-    return provider()
-
-
-def _demo_chunk(text: str) -> dict[str, object]:
-    return {"text": text, "is_finished": False, "finish_reason": "", "usage": None, "index": 0, "tool_use": None}
-
-
 def _route(litellm: ModuleType, model_name: str, base_url: str | None) -> Route:
     registry = importlib.import_module("litellm.llms.openai_like.json_loader").JSONProviderRegistry
     known = frozenset(str(getattr(provider, "value", provider)) for provider in litellm.provider_list)
@@ -274,6 +267,13 @@ def _requires_api_key(litellm: ModuleType, target: Route, base_url: str | None) 
     return requires_api_key(target.provider, base_url, hosted=hosted)
 
 
+def _checked_demo(model: Model) -> None:
+    try:
+        route_at_once(model.name, model.base_url)
+    except InvalidInput as error:
+        raise LLMFailure(error.message, code=ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR) from error
+
+
 def _authorize(litellm: ModuleType, model: Model) -> tuple[Route, str | None]:
     try:
         target = _route(litellm, model.name, model.base_url)
@@ -293,8 +293,6 @@ async def _usage(litellm: ModuleType, target: Route, request: Mapping[str, objec
     answered = (tokens.completion_tokens if tokens else None) or 0
     if not prompt and not answered:
         prompt, answered = await asyncio.to_thread(_counted, litellm, request, "".join(answer.text))
-    if target.provider == DEMO_PROVIDER:
-        return Usage(prompt, answered, 0.0)
     try:
         costs = litellm.cost_per_token(
             model=target.name, prompt_tokens=prompt, completion_tokens=answered, usage_object=tokens

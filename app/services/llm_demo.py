@@ -1,10 +1,14 @@
-"""What the demonstration model says: deterministic text about Parley, made from the last user message."""
+"""The demonstration model: deterministic text about Parley, made from the last user message.
 
+It speaks for itself and not through litellm, whose import would cost seconds and 180 MB to say words that are known.
+"""
+
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from app.services.chat import ChatMessage, Role
+from app.services.chat import ChatMessage, Completion, OnText, Role, Usage
 
 NAME = "demo/assistant"
 PIECE_PAUSE_SECONDS = 0.015
@@ -75,6 +79,19 @@ _INTRODUCTION = (
     "I can tell you how to create, watch, search, rename, stop and delete conversations, and how to choose a real "
     "model. Ask me about one of these, or set `llmModel` with `updateSettings` and talk to a model that thinks."
 )
+
+
+async def complete(
+    messages: Sequence[ChatMessage], *, max_tokens: int | None = None, on_text: OnText | None = None
+) -> Completion:
+    """Answer word by word, as a model streams."""
+    text = answer(messages, max_tokens=max_tokens)
+    for piece in pieces(text):
+        if on_text is not None:
+            await on_text(piece)
+        await asyncio.sleep(PIECE_PAUSE_SECONDS)
+    prompt = sum(count_tokens(message.text) for message in messages)
+    return Completion(text, (), Usage(prompt, count_tokens(text), 0.0))
 
 
 def answer(messages: Sequence[ChatMessage], *, max_tokens: int | None = None) -> str:

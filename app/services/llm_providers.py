@@ -16,6 +16,12 @@ DEMO_MODEL = "demo/assistant"
 MAX_NAME_CHARS = 200
 _NAME = re.compile(r"(?!.*//|.*\.\.)[A-Za-z0-9](?:[A-Za-z0-9_.:@/+-]*[A-Za-z0-9_.:@+-])?")
 
+KNOWN_AT_ONCE = frozenset(
+    {"anthropic", "azure", "bedrock", "cohere", "deepseek", "gemini", "groq", "hosted_vllm", "lm_studio", "mistral"}
+    | {"ollama", "ollama_chat", "openai", "openrouter", "together_ai", "xai"}
+)
+"""Prefixes that most people name: settings with them are checked without waiting for litellm's import."""
+
 KEYLESS = frozenset(
     {
         DEMO_PROVIDER,
@@ -107,6 +113,19 @@ def route(
         message = f"The provider {found.provider} is not available here: it {REFUSED[found.provider]}.{hint}"
         raise InvalidInput(message)
     return found
+
+
+def is_demo(model_name: str) -> bool:
+    """Whether the name is the demonstration model's, or would be but for a slip: litellm is not asked about it."""
+    return model_name.startswith(f"{DEMO_PROVIDER}/")
+
+
+def route_at_once(model_name: str, base_url: str | None) -> Route | None:
+    """The route where the name alone tells it, or raise ``InvalidInput``; ``None`` where litellm has to be asked."""
+    prefix, slash, _ = model_name.partition("/")
+    if not slash or (prefix != DEMO_PROVIDER and prefix not in KNOWN_AT_ONCE):
+        return None
+    return route(model_name, base_url, is_provider=KNOWN_AT_ONCE.__contains__, provider_of=lambda _: None)
 
 
 def requires_api_key(provider: str, base_url: str | None, *, hosted: frozenset[str] = frozenset()) -> bool:

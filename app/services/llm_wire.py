@@ -1,13 +1,13 @@
 """OpenAI's chat format, which litellm speaks for every provider: what is sent, and what a stream brings back."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Protocol
 
 from app.errors import ErrorCode
-from app.services.chat import ChatMessage, Role, ToolCall, ToolSpec
+from app.services.chat import ChatMessage, ToolCall, ToolSpec
 from app.services.llm_faults import CallFailed, fault
-from app.services.llm_providers import DEMO_PROVIDER, Route
+from app.services.llm_providers import Route
 
 MAX_ANSWER_CHARS = 2_000_000
 MAX_TOOL_CALLS = 128
@@ -127,7 +127,7 @@ def request_of(
         "num_retries": 0,
         "max_retries": 0,
     }
-    if base_url and target.provider != DEMO_PROVIDER:
+    if base_url:
         request["api_base"] = base_url
     if max_tokens is not None:
         request["max_tokens"] = max_tokens
@@ -188,15 +188,3 @@ def check_end(stream: Stream) -> None:
             ErrorCode.STATUS_ERROR_LLM_CONTENT_POLICY_VIOLATION,
         )
         raise CallFailed(fault(message, code))
-
-
-def messages_of(messages: Sequence[Mapping[str, object]]) -> list[ChatMessage]:
-    """Read messages back, as far as the demonstration model looks at them: role, text and how many images."""
-    read: list[ChatMessage] = []
-    for message in messages:
-        content = message.get("content")
-        parts = cast("Sequence[Mapping[str, object]]", content) if isinstance(content, list) else ()
-        text = content if isinstance(content, str) else " ".join(str(part.get("text", "")) for part in parts)
-        images = tuple("image" for part in parts if part.get("type") == "image_url")
-        read.append(ChatMessage(Role(str(message["role"])), text.strip(), images))
-    return read

@@ -74,9 +74,14 @@ class SettingsService:
         self._private_base_urls = private_base_urls
 
     async def get(self, owner_id: str) -> Settings | None:
-        """The owner's settings; ``None`` until they are saved."""
-        async with self._database.read() as session:
-            return await SettingsRepository(session).get(owner_id)
+        """The owner's settings; ``None`` until they are saved.
+
+        Whoever asks is about to have the model called, so the LLM gets ready for it from here on.
+        """
+        settings = await self._saved(owner_id)
+        if settings is not None:
+            self._llm.warm_up(settings.llm_model)
+        return settings
 
     async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[Settings | None]:
         """In the order of ``ids``; ``None`` for what is not the owner's."""
@@ -87,7 +92,7 @@ class SettingsService:
         """Save what is given, and the defaults where nothing was saved. Raises InvalidInput; then nothing is saved."""
         now = self._clock()
         change = _checked(change)
-        before = await self.get(owner_id)
+        before = await self._saved(owner_id)
         await self._check_llm(change, before)
         async with self._database.write() as session:
             await OwnerRepository(session).ensure(owner_id, now)
@@ -129,7 +134,7 @@ class SettingsService:
     async def secrets(self, owner_id: str) -> list[SecretStr]:
         """The owner's API key and tokens, for hiding them; those that can't be decrypted are left out."""
         tokens = await self._accounts.secrets(owner_id)
-        settings = await self.get(owner_id)
+        settings = await self._saved(owner_id)
         try:
             api_key = self._api_key(settings) if settings else None
         except LLMAuthentication:
@@ -159,6 +164,10 @@ class SettingsService:
                 return rotated, unreadable
             after = batch[-1].id
 
+    async def _saved(self, owner_id: str) -> Settings | None:
+        async with self._database.read() as session:
+            return await SettingsRepository(session).get(owner_id)
+
     def _api_key(self, settings: Settings) -> SecretStr | None:
         if settings.llm_api_key_encrypted is None:
             return None
@@ -173,6 +182,7 @@ class SettingsService:
         saved_url = before.llm_base_url if before else None
         name = _given(change.llm_model, saved_model, DEFAULT_LLM_MODEL)
         base_url = _given(change.llm_base_url, saved_url, None)
+        self._llm.warm_up(name)
         if isinstance(change.llm_base_url, str):
             try:
                 await check_base_url(change.llm_base_url, private_allowed=self._private_base_urls)

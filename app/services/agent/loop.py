@@ -182,7 +182,8 @@ class AgentLoop:
             shortcoming = self._toolbox.shortcoming
             problem = Problem(ErrorCode.WORKSPACE_ERROR, shortcoming) if shortcoming else None
             if problem is not None or not is_answered(events):
-                await run_log.set_state(AgentState.RUNNING if self._llm.is_ready else AgentState.LOADING, problem)
+                is_ready = self._llm.is_ready(conversation.llm_model or "")
+                await run_log.set_state(AgentState.RUNNING if is_ready else AgentState.LOADING, problem)
             if is_answered(events):
                 return await self._finish(run_log)
         except RunEnded:
@@ -192,10 +193,10 @@ class AgentLoop:
         return Outcome.CONTINUE
 
     async def _ask(self, run_log: RunLog, conversation: Conversation, model: Model, instructions: str) -> Outcome:
-        is_ready = self._llm.is_ready
+        is_ready = self._llm.is_ready(model.name)
         if not is_ready:
             await run_log.set_state(AgentState.LOADING)
-            await self._llm.ready()
+            await self._llm.ready(model.name)
         if not is_ready or conversation.agent_state != AgentState.RUNNING:
             await run_log.set_state(AgentState.RUNNING)
         redactor = Redactor(await self._settings.secrets(conversation.owner_id))
