@@ -60,6 +60,11 @@ async def test_what_one_writes_is_pushed_to_the_subscribers_of_the_other(
     answer = "Grüße an alle 🙂, es ist so weit."
     async with caller(instances[0]) as here, caller(instances[1]) as there:
         await steps.save_settings(here, llm)
+        # The first call of a model waits for its library, and tells so in the log.
+        first = await steps.create(here)
+        await steps.send(here, first["id"], "Get ready")
+        await steps.until_waiting(here, first["id"])
+        await here.execute(documents.DELETE, input={"id": first["id"]})
         conversation = await steps.create(here)
         await steps.until_waiting(here, conversation["id"])
         async with (
