@@ -25,7 +25,7 @@ from app.endpoints.graphql_request import read_parameters
 from app.graphql import build_schema
 from app.main import Parley, create_app
 from app.memory import spare_collector
-from app.models.conversation import ConversationQuery
+from app.models.conversation_search import ConversationQuery
 from app.schema.conversation_record import RecordConnection
 from app.services.auth import Caller, bearer_token
 from benchmarks import data

@@ -12,15 +12,14 @@ from strawberry.schema.config import StrawberryConfig
 
 from app.execution.executor import compiled_executor
 from app.models import migration
-from app.models.conversation import (
-    Conversation,
+from app.models.conversation import Conversation, ConversationRepository, fold
+from app.models.conversation_record import BRIEF_COLUMNS, ConversationRecords
+from app.models.conversation_search import (
     ConversationOrder,
     ConversationOrderField,
     ConversationQuery,
-    ConversationRepository,
-    fold,
+    ConversationSearch,
 )
-from app.models.conversation_record import BRIEF_COLUMNS, ConversationRecords
 from app.models.database import Database
 from app.models.owner import OwnerRepository
 from app.schema import conversation as schema
@@ -59,7 +58,7 @@ async def database(database_url: str) -> AsyncGenerator[Database]:
     await migration.upgrade(found)
     async with found.write() as session:
         await OwnerRepository(session).ensure(OWNER, NOW)
-        if not await ConversationRepository(session).search(OWNER, ConversationQuery(1)):
+        if not await ConversationSearch(session).page(OWNER, ConversationQuery(1)):
             for number, row in enumerate(ROWS):
                 given: dict[str, Any] = {"trigger": "GUI", **row}
                 title = f"Straße {number}"
@@ -107,7 +106,7 @@ async def test_records_and_entities_are_shown_alike(
     query = ConversationQuery(first=3, order=order)
     records = ConversationRecords(database)
     async with database.read() as session:
-        entities = await ConversationRepository(session).search(OWNER, query)
+        entities = await ConversationSearch(session).page(OWNER, query)
     edges = [schema.edge(row, order) for row in entities[:3]]
     columns = columns_for(frozenset(selected.replace("{", "").replace("}", "").split()), order)
     is_brief = columns is not None and columns <= BRIEF_COLUMNS

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar, cast
 from uuid import uuid4
@@ -179,6 +179,28 @@ async def test_times_come_back_as_they_went_in_utc(database: Database) -> None:
     async with database.read() as session:
         (found,) = await session.exec(select(Conversation))
     assert (found.created_at, found.created_at.tzinfo) == (MOMENT, UTC)
+
+
+async def test_what_was_updated_before_it_was_created_is_mended(database: Database) -> None:
+    await migration.upgrade(database, "0003")
+    late, fine = conversation("ada"), conversation("ada")
+    late.updated_at, fine.updated_at = MOMENT - timedelta(seconds=5), MOMENT + timedelta(seconds=5)
+    async with database.write() as session:
+        session.add(Owner(id="ada", created_at=MOMENT))
+        await session.flush()
+        session.add_all([late, fine])
+    await migration.upgrade(database)
+    async with database.read() as session:
+        found = {row.id: row.updated_at for row in await session.exec(select(Conversation))}
+    assert found == {late.id: MOMENT, fine.id: MOMENT + timedelta(seconds=5)}
+
+
+def test_a_clock_that_lags_does_not_update_before_the_creation() -> None:
+    made = conversation("ada")
+    made.touch(MOMENT - timedelta(seconds=5))
+    assert made.updated_at == MOMENT
+    made.touch(MOMENT + timedelta(seconds=5))
+    assert made.updated_at == MOMENT + timedelta(seconds=5)
 
 
 async def test_one_owner_has_one_row_of_settings(database: Database) -> None:

@@ -5,16 +5,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, bindparam, update
-from sqlmodel import SQLModel, col, select
+from sqlalchemy import Column, bindparam, case, update
+from sqlmodel import SQLModel, UTCDateTime, col, select
 
-from app.models.conversation import (
-    Conversation,
-    ConversationQuery,
-    fold,
-    search_parameters,
-    search_statement,
-)
+from app.models.conversation import Conversation, fold
+from app.models.conversation_search import ConversationQuery
 from app.models.database import Database
 from app.models.record import Record, record_class
 
@@ -76,14 +71,15 @@ class ConversationRecords:
 
     async def search(self, owner_id: str, query: ConversationQuery, *, is_brief: bool) -> Sequence[tuple[Any, ...]]:
         """Up to ``first + 1`` rows as the driver gave them: the one more tells that there is a next page."""
-        order = query.order
-        name = ("conversations", order.field, order.direction, query.after is None, query.filter.shape, is_brief)
+        name = ("conversations", is_brief, *query.shape)
         columns = _BRIEF if is_brief else _WHOLE
-        statement = self._database.compiled(name, lambda: search_statement(select(*columns), owner_id, query))
-        return await self._database.direct.read(statement, search_parameters(owner_id, query))
+        statement = self._database.compiled(name, lambda: query.statement(select(*columns), owner_id))
+        return await self._database.direct.read(statement, query.parameters(owner_id))
 
     async def rename(self, owner_id: str, conversation_id: UUID, title: str, now: datetime) -> Record | None:
         """Write a title that a user gave; the conversation then, or ``None``."""
+        given = bindparam("now", type_=UTCDateTime())
+        created_at = col(Conversation.created_at)
         statement = self._database.compiled(
             "rename conversation",
             lambda: (
@@ -94,7 +90,7 @@ class ConversationRecords:
                     title_folded=bindparam("new_title_folded"),
                     title_is_auto_generated=False,
                     title_revision=col(Conversation.title_revision) + 1,
-                    updated_at=bindparam("now"),
+                    updated_at=case((created_at > given, created_at), else_=given),
                 )
                 .returning(*_WHOLE)
             ),

@@ -9,7 +9,7 @@ import strawberry
 from app.context import Context
 from app.errors import AppError
 from app.execution.selection import selected_names
-from app.models import conversation as models
+from app.models import conversation_search
 from app.schema import event
 from app.schema.connection import check_count, conversation_cursor, parse_conversation_cursor
 from app.schema.conversation import (
@@ -65,11 +65,11 @@ async def search(
         ConversationOrder | None, strawberry.argument(description="In this order; the newest first by default.")
     ] = ConversationOrder(),  # noqa: B008  It is immutable in use, and the schema shows it as the default.
 ) -> ConversationConnection:
-    order = order_by.to_model() if order_by is not None else models.ConversationOrder()
-    query = models.ConversationQuery(
+    order = order_by.to_model() if order_by is not None else conversation_search.ConversationOrder()
+    query = conversation_search.ConversationQuery(
         first=check_count("first", first, DEFAULT_FIRST),
         after=parse_conversation_cursor(after, order) if after is not None else None,
-        filter=filter.to_model() if filter is not None else models.ConversationFilter(),
+        filter=filter.to_model() if filter is not None else conversation_search.ConversationFilter(),
         order=order,
     )
     context = info.context
@@ -97,7 +97,7 @@ async def create(
     except AppError as error:
         return CreateConversationPayload(user_errors=[of_error(error)])
     conversation = convert(row)
-    cursor = conversation_cursor(row, models.ConversationOrder())
+    cursor = conversation_cursor(row, conversation_search.ConversationOrder())
     return CreateConversationPayload(
         conversation=conversation, conversation_edge=ConversationEdge(cursor=cursor, node=conversation)
     )

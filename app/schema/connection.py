@@ -11,7 +11,8 @@ from uuid import UUID
 
 import strawberry
 
-from app.models.conversation import Conversation, ConversationOrder, ConversationOrderField, Position
+from app.models.conversation import Conversation
+from app.models.conversation_search import ConversationOrder, ConversationOrderField, Position
 from app.models.record import Record
 from app.schema.scalar import invalid
 

@@ -8,13 +8,9 @@ from strawberry import Private
 
 from app.context import Context
 from app.models import conversation as models
-from app.models.conversation import (
-    AgentState,
-    ConversationOrderField,
-    ConversationStatus,
-    ConversationTrigger,
-    OrderDirection,
-)
+from app.models import conversation_search
+from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
+from app.models.conversation_search import ConversationOrderField, OrderDirection
 from app.models.record import Record
 from app.schema import event, repository
 from app.schema.connection import PageInfo, conversation_cursor
@@ -110,7 +106,7 @@ class ConversationEdge:
 class ConversationConnection:
     """A page."""
 
-    wanted: Private[models.ConversationFilter]
+    wanted: Private[conversation_search.ConversationFilter]
     edges: list[ConversationEdge] = strawberry.field(description="The conversations with their cursors.")
     nodes: list[Conversation] = strawberry.field(description="Shortcut for `edges { node }`.")
     page_info: PageInfo = strawberry.field(description="Where the page lies.")
@@ -138,12 +134,12 @@ class ConversationFilter:
     updated_after: datetime | None = strawberry.field(default=None, description="Updated later than this.")
     updated_before: datetime | None = strawberry.field(default=None, description="Updated earlier than this.")
 
-    def to_model(self) -> models.ConversationFilter:
+    def to_model(self) -> conversation_search.ConversationFilter:
         """The filter in terms of rows. Raises an expected error."""
         title = self.title_contains
         if title is not None and (len(title) > TITLE_CONTAINS_MAX_LENGTH or not is_storable(title)):
             raise invalid(f"`titleContains` has at most {TITLE_CONTAINS_MAX_LENGTH} characters, all of them valid.")
-        return models.ConversationFilter(
+        return conversation_search.ConversationFilter(
             statuses=tuple(dict.fromkeys(self.status)) if self.status is not None else None,
             triggers=tuple(dict.fromkeys(self.trigger)) if self.trigger is not None else None,
             # An id that names no repository matches nothing.
@@ -167,9 +163,9 @@ class ConversationOrder:
     )
     direction: OrderDirection = strawberry.field(default=OrderDirection.DESC, description="Smallest or largest first.")
 
-    def to_model(self) -> models.ConversationOrder:
+    def to_model(self) -> conversation_search.ConversationOrder:
         """The order in terms of rows."""
-        return models.ConversationOrder(self.field, self.direction)
+        return conversation_search.ConversationOrder(self.field, self.direction)
 
 
 @strawberry.input(description="What a user says: text, images, or both.")
@@ -367,7 +363,7 @@ def convert(row: models.Conversation | Record) -> Conversation:
     )
 
 
-def edge(row: models.Conversation | Record, order: models.ConversationOrder) -> ConversationEdge:
+def edge(row: models.Conversation | Record, order: conversation_search.ConversationOrder) -> ConversationEdge:
     """The edge of a row."""
     return ConversationEdge(cursor=conversation_cursor(row, order), node=convert(row))
 

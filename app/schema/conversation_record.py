@@ -11,14 +11,8 @@ from typing import Any
 from strawberry.utils.str_converters import to_camel_case, to_snake_case
 
 from app.execution.shape import Access, Shape
-from app.models.conversation import (
-    AgentState,
-    ConversationOrder,
-    ConversationOrderField,
-    ConversationQuery,
-    ConversationStatus,
-    ConversationTrigger,
-)
+from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
+from app.models.conversation_search import ConversationOrder, ConversationOrderField, ConversationQuery
 from app.models.record import Record
 from app.schema.connection import PageInfo, record_cursor
 from app.schema.conversation import Conversation, ConversationConnection, TokenUsage, convert, edge

@@ -15,13 +15,12 @@ from app.models.conversation import (
     LIVE_STATUSES,
     AgentState,
     Conversation,
-    ConversationFilter,
-    ConversationQuery,
     ConversationRepository,
     ConversationStatus,
     fold,
 )
 from app.models.conversation_record import BRIEF_COLUMNS, ConversationRecords
+from app.models.conversation_search import ConversationFilter, ConversationQuery, ConversationSearch
 from app.models.database import Database
 from app.models.event import Event, EventRepository, EventSource, MessageBody, NewEvent
 from app.models.idempotency import IdempotencyKey
@@ -130,7 +129,7 @@ class ConversationService:
     async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
         """How many conversations all pages together have."""
         async with self._database.read() as session:
-            return await ConversationRepository(session).count(owner_id, self._visible(wanted))
+            return await ConversationSearch(session).count(owner_id, self._visible(wanted))
 
     async def trajectory(self, owner_id: str, conversation_id: UUID) -> dict[str, Any]:
         """The whole log as one document without secrets. Raises NotFound."""

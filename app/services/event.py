@@ -30,7 +30,7 @@ def append(
     for event in events:
         conversation.last_sequence += 1
         rows.append(repository.add(conversation.id, run, conversation.last_sequence, event, now))
-    conversation.updated_at = now
+    conversation.touch(now)
     return rows
 
 

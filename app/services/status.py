@@ -56,7 +56,7 @@ async def change_status(
     conversation.reason_code = code
     conversation.reason_message = message
     conversation.status_sequence = sequence
-    conversation.updated_at = now
+    conversation.touch(now)
     conversation.waiting_since = now if agent_state in IDLE_STATES else None
     StatusChangeRepository(session).add(
         StatusChange(

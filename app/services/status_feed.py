@@ -10,12 +10,12 @@ from uuid import UUID
 
 import structlog
 
-from app.models.conversation import (
-    Conversation,
+from app.models.conversation import Conversation, ConversationRepository
+from app.models.conversation_search import (
     ConversationFilter,
     ConversationOrder,
     ConversationQuery,
-    ConversationRepository,
+    ConversationSearch,
     Position,
 )
 from app.models.database import Database, is_outage
@@ -114,7 +114,7 @@ class StatusFeed:
         query = ConversationQuery(SNAPSHOT_PAGE, None, ConversationFilter(visible_after=visible_after))
         while True:
             async with self._database.read() as session:
-                rows = await ConversationRepository(session).search(owner_id, query)
+                rows = await ConversationSearch(session).page(owner_id, query)
             for conversation in rows[:SNAPSHOT_PAGE]:
                 yield conversation
             if len(rows) <= SNAPSHOT_PAGE:

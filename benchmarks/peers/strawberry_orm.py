@@ -18,7 +18,8 @@ from strawberry.extensions import ParserCache, ValidationCache
 
 from app.models import conversation as models
 from app.models import git_repository  # noqa: F401  Conversations refer to its table.
-from app.models.conversation import AgentState, ConversationOrder, ConversationStatus, ConversationTrigger
+from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
+from app.models.conversation_search import ConversationOrder
 from app.schema.connection import conversation_cursor
 
 OWNER = "bench"

@@ -79,5 +79,5 @@ def _append(
             tool_calls[old_sequence] = conversation.last_sequence
         EventRepository(session).add(conversation.id, run, conversation.last_sequence, event, now)
         last_state = event.body.agent_state if isinstance(event.body, StateChangeBody) else None
-    conversation.updated_at = now
+    conversation.touch(now)
     return last_state

@@ -1,0 +1,91 @@
+"""Pages of an owner's rows whose cost does not grow with the table, where one index alone would not give that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Integer, UnaryExpression, and_, case, literal, literal_column, select, union_all
+from sqlalchemy.sql.selectable import Select
+
+NARROW_MAX_ROWS = 1000
+"""Up to so many rows are read and sorted; more of them, and the order's own index soon meets a page full of them.
+
+Sorting 1,000 rows takes 1.5 ms. Among 1,000,000 rows, evenly spread, a page of 21 is met within 21,000.
+"""
+
+
+class Bounds(NamedTuple):
+    """A time lies between these, and is neither of them."""
+
+    lower: datetime | None
+    upper: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The rows of one owner in the order of ``key``, then ``row_id``: at most ``limit`` of them."""
+
+    owner: ColumnElement[str]
+    row_id: ColumnElement[UUID]
+    key: ColumnElement[Any]
+    is_ascending: bool
+    limit: int
+
+    def ids(
+        self,
+        owner_id: ColumnElement[str],
+        branches: Sequence[Sequence[ColumnElement[bool]]],
+        ranges: Sequence[Sequence[ColumnElement[bool]]] = (),
+    ) -> Select[UUID]:
+        """Ids among which the page is: the page itself, or all rows of one of the ranges where they are few.
+
+        Each of ``branches`` is a filter that some index has in order, and no row is in two of them: the database reads
+        them side by side, no further than the page goes. Each of ``ranges`` is a condition that holds for every row of
+        the page, and that an index finds in another order. What is not taken is asked for the owner NULL, which ends
+        at the index's first look.
+        """
+        closed: list[ColumnElement[bool]] = []
+        found: list[Select[UUID]] = []
+        for number, conditions in enumerate(ranges):
+            rows = select(literal(1).label("found")).where(self.owner == owner_id, *conditions)
+            wide = rows.limit(1).offset(NARROW_MAX_ROWS).cte(f"wide_{number}")
+            is_wide = select(wide.c.found).exists()
+            taken = case((and_(*closed, ~is_wide), owner_id))
+            found.append(select(self.row_id).where(self.owner == taken, *conditions))
+            closed.append(is_wide)
+        walker = case((and_(*closed), owner_id)) if closed else owner_id
+        found.append(self._merged([[self.owner == walker, *branch] for branch in branches]))
+        if len(found) == 1:
+            return found[0]
+        together = union_all(*found).subquery()
+        return select(together.c[0])
+
+    def _merged(self, branches: Sequence[Sequence[ColumnElement[bool]]]) -> Select[UUID]:
+        rows = select(self.row_id.label("id"), self.key.label("sort_key"))
+        rows = rows.order_by(*self._ordering(self.key, self.row_id)).limit(exactly(self.limit))
+        parts = [rows.where(*branch).subquery() for branch in branches]
+        if len(parts) == 1:
+            return select(parts[0].c.id)
+        # PostgreSQL would sort all that the branches have, did not each of them end by itself.
+        both = union_all(*(select(part.c.id, part.c.sort_key) for part in parts)).subquery()
+        page = select(both.c.id).order_by(*self._ordering(both.c.sort_key, both.c.id)).limit(exactly(self.limit))
+        return select(page.subquery().c.id)
+
+    def _ordering(self, *columns: ColumnElement[Any]) -> list[UnaryExpression[Any]]:
+        return [column.asc() if self.is_ascending else column.desc() for column in columns]
+
+
+def exactly(limit: int) -> ColumnElement[int]:
+    """A limit that is part of the statement.
+
+    PostgreSQL plans a statement whose limit it is not told for a tenth of the table, and so plans it anew each time:
+    0.5 ms where the page itself takes 0.2 ms.
+    """
+    return literal_column(str(int(limit)), Integer())
+
+
+def without_index(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether all hold, as no index has it: the database keeps to the index that finds or orders the rows."""
+    return case((and_(*conditions), 1)) == 1
