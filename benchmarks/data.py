@@ -1,4 +1,4 @@
-"""The data: conversations of one owner, some with a log, in Parley's own tables."""
+"""The data: conversations of one owner, some with a log, in Parley's own tables, made by its migration."""
 
 import asyncio
 import random
@@ -6,6 +6,8 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,26 +19,54 @@ from sqlmodel import SQLModel
 from app.models import migration
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger, fold
 from app.models.database import Database
-from app.models.event import EventKind
+from app.models.event import EventBody as Body
+from app.models.event import (
+    EventSource,
+    MessageBody,
+    StateChangeBody,
+    ToolCallBody,
+    ToolResultBody,
+    encode_body,
+    kind_of,
+)
 
 OWNER = "bench"
 LOGS = 200
 LOG_LENGTH = 200
+REPOSITORIES = 97
 BATCH = 5000
 DIRECTORY = Path(__file__).parent / ".data"
 BEGINNING = datetime(2025, 1, 1, tzinfo=UTC)
+SECONDS_APART = 37
+
+# Most conversations of an owner were stopped long ago.
+STATUSES = {
+    ConversationStatus.STOPPED: 70,
+    ConversationStatus.RUNNING: 20,
+    ConversationStatus.ARCHIVED: 6,
+    ConversationStatus.ERROR: 4,
+}
+# States in which nothing happens: Parley begins no run and stops none while it is measured.
+STATES = (AgentState.AWAITING_USER_INPUT, AgentState.FINISHED, AgentState.PAUSED, AgentState.REJECTED)
+TRIGGERS = {ConversationTrigger.GUI: 70, ConversationTrigger.API: 20, ConversationTrigger.RESOLVER: 10}
+MODELS = ("anthropic/claude-sonnet-4", "openai/gpt-5", "gemini/gemini-2.5-pro", "ollama/qwen3:32b", None)
+VERBS = ("Mend", "Explain", "Test", "Document", "Review", "Rewrite", "Speed up", "Remove")
+THINGS = ("the parser", "the “login” page", "flaky tests", "the price of café crème", "the schema", "CI", "the cache")
 
 
 def sqlite_file(conversations: int) -> Path:
-    """The database file; it is built once for each number of conversations."""
-    path = DIRECTORY / f"{conversations}.db"
+    """The database file; it is built again when the tables or this module change."""
+    state = f"{migration.script_directory().get_current_head()} {Path(__file__).read_text()}"
+    path = DIRECTORY / f"{conversations}-{sha256(state.encode()).hexdigest()[:12]}.db"
     if not path.exists():
         DIRECTORY.mkdir(exist_ok=True)
+        for stale in DIRECTORY.glob(f"{conversations}-*"):
+            stale.unlink()
         building = path.with_suffix(".building")
-        building.unlink(missing_ok=True)
         asyncio.run(fill(f"sqlite+aiosqlite:///{building}", conversations))
-        with sqlite3.connect(building) as connection:
-            connection.execute("PRAGMA journal_mode = DELETE")
+        # A file alone is what is copied.
+        connection = sqlite3.connect(building)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
         building.rename(path)
     return path
@@ -62,7 +92,7 @@ def ids(path: Path, *, with_events: bool, limit: int = 500) -> list[str]:
 
 
 async def fill(url: str, conversations: int) -> None:
-    """Make the tables as Parley makes them, and fill them."""
+    """Make the tables as Parley makes them, and fill them. The same rows each time."""
     database = Database(make_url(url))
     await migration.upgrade(database)
     async with database.writer.begin() as connection:
@@ -72,67 +102,96 @@ async def fill(url: str, conversations: int) -> None:
 
 def _insert(connection: Connection, conversations: int) -> None:
     tables = SQLModel.metadata.tables
+    indexes = sorted(tables["conversation"].indexes, key=lambda index: str(index.name))
+    # With its indexes in place a million rows take several times as long.
+    for index in indexes:
+        index.drop(connection)
     connection.execute(tables["owner"].insert(), {"id": OWNER, "status_sequence": 0, "created_at": BEGINNING})
-    batch: list[dict[str, Any]] = []
-    keys: list[UUID] = []
-    for row in _conversations(conversations):
-        batch.append(row)
-        if len(keys) < LOGS:
-            keys.append(row["id"])
-        if len(batch) == BATCH:
-            connection.execute(tables["conversation"].insert(), batch)
-            batch.clear()
-    if batch:
-        connection.execute(tables["conversation"].insert(), batch)
-    for key in keys:
-        connection.execute(tables["event"].insert(), list(_events(key)))
-
-
-def _conversations(count: int) -> Iterator[dict[str, Any]]:
     dice = random.Random(7)
-    for number in range(count):
-        created_at = BEGINNING + timedelta(seconds=37 * number, microseconds=dice.randrange(1, 999_999))
-        title = f"Fix issue #{number} in the “parser” module"
-        yield {
-            "id": UUID(int=dice.getrandbits(128)),
-            "owner_id": OWNER,
-            "title": title,
-            "title_folded": fold(title),
-            "title_is_auto_generated": dice.random() < 0.5,
-            "status": dice.choice(list(ConversationStatus)).name,
-            "agent_state": dice.choice(list(AgentState)).name,
-            "trigger": dice.choice(list(ConversationTrigger)).name,
-            "branch_name": None if dice.random() < 0.2 else f"feature/branch-{number % 31}",
-            "llm_model": "anthropic/claude-sonnet-4",
-            "created_at": created_at,
-            "updated_at": created_at
-            + timedelta(seconds=dice.randrange(10, 90_000), microseconds=dice.randrange(1, 999)),
-        }
+    repositories = [UUID(int=dice.getrandbits(128)) for _ in range(REPOSITORIES)]
+    connection.execute(tables["gitrepository"].insert(), [_repository(key) for key in repositories])
+    rows = (_conversation(dice, number, repositories) for number in range(conversations))
+    keys: list[UUID] = []
+    while batch := list(islice(rows, BATCH)):
+        connection.execute(tables["conversation"].insert(), batch)
+        keys += [row["id"] for row in batch[: LOGS - len(keys)]]
+    for index in indexes:
+        index.create(connection)
+    for key in keys:
+        connection.execute(tables["event"].insert(), list(_events(dice, key)))
 
 
-def _events(conversation_id: UUID) -> Iterator[dict[str, Any]]:
-    bodies: list[tuple[EventKind, str, dict[str, Any]]] = [
-        (EventKind.MESSAGE, "USER", {"text": "Please mend the parser. " * 4, "image_urls": []}),
-        (
-            EventKind.TOOL_CALL,
-            "AGENT",
-            {"call_id": "c1", "tool_name": "bash", "arguments": {"command": "pytest -q"}, "thought": "I look first."},
-        ),
-        (
-            EventKind.TOOL_RESULT,
-            "ENVIRONMENT",
-            {"tool_call_sequence": 2, "output": "12 passed in 0.3 s\n" * 5, "truncated": False, "is_error": False},
-        ),
-        (EventKind.STATE_CHANGE, "AGENT", {"agent_state": "RUNNING", "problem": None}),
-    ]
+def _repository(key: UUID) -> dict[str, Any]:
+    name = f"acme/repository-{key.hex[:6]}"
+    return {
+        "id": key,
+        "owner_id": OWNER,
+        "provider": "GITHUB",
+        "host": "github.com",
+        "external_id": key.hex,
+        "name_with_owner": name,
+        "url": f"https://github.com/{name}",
+        "clone_url": f"https://github.com/{name}.git",
+        "is_private": False,
+        "default_branch_name": "main",
+        "seen_at": BEGINNING,
+    }
+
+
+def _conversation(dice: random.Random, number: int, repositories: list[UUID]) -> dict[str, Any]:
+    created_at = BEGINNING + timedelta(seconds=SECONDS_APART * number, microseconds=dice.randrange(1, 999_999))
+    title = f"{dice.choice(VERBS)} {dice.choice(THINGS)} of issue {dice.randrange(10_000)}"
+    [status] = dice.choices(list(STATUSES), list(STATUSES.values()))
+    has_repository = dice.random() < 0.8
+    return {
+        "id": UUID(int=dice.getrandbits(128)),
+        "owner_id": OWNER,
+        "title": title,
+        "title_folded": fold(title),
+        "title_is_auto_generated": dice.random() < 0.7,
+        "status": status.name,
+        "agent_state": dice.choice(STATES).name if status is ConversationStatus.RUNNING else None,
+        "trigger": dice.choices(list(TRIGGERS), list(TRIGGERS.values()))[0].name,
+        "repository_id": dice.choice(repositories) if has_repository else None,
+        "branch_name": f"feature/issue-{dice.randrange(1000)}" if has_repository else None,
+        "llm_model": dice.choice(MODELS),
+        "prompt_tokens": dice.randrange(2_000_000),
+        "completion_tokens": dice.randrange(100_000),
+        "cost_usd": round(dice.random() * 10, 6),
+        "last_sequence": LOG_LENGTH if number < LOGS else 0,
+        "created_at": created_at,
+        "updated_at": created_at + timedelta(seconds=dice.randrange(10, 90_000), microseconds=dice.randrange(1, 999)),
+    }
+
+
+def _events(dice: random.Random, conversation_id: UUID) -> Iterator[dict[str, Any]]:
     for sequence in range(1, LOG_LENGTH + 1):
-        kind, source, body = bodies[sequence % 4]
+        source, body = _body(dice, sequence)
         yield {
             "conversation_id": conversation_id,
             "sequence": sequence,
-            "run": 1,
-            "kind": kind.value,
-            "source": source,
-            "body": body,
-            "created_at": BEGINNING + timedelta(seconds=sequence, microseconds=sequence),
+            "run": 1 + sequence // 8,
+            "kind": kind_of(body).value,
+            "source": source.value,
+            "body": encode_body(body),
+            "created_at": BEGINNING + timedelta(seconds=sequence, microseconds=dice.randrange(1, 999_999)),
         }
+
+
+def _body(dice: random.Random, sequence: int) -> tuple[EventSource, Body]:
+    """Of eight events: a question, three calls with their results, and a change of state."""
+    match sequence % 8:
+        case 1:
+            images = ("https://example.com/screenshot.png",) if dice.random() < 0.2 else ()
+            return EventSource.USER, MessageBody(
+                "Please mend the parser, naïve as it is. " * dice.randrange(1, 6), images
+            )
+        case 2 | 4 | 6:
+            arguments = {"command": f"pytest -q -k {dice.randrange(1000)}", "timeout": 30, "environment": {"CI": "1"}}
+            thought = "I look at the tests first." if dice.random() < 0.5 else None
+            return EventSource.AGENT, ToolCallBody(f"call-{sequence}", "bash", arguments, thought)
+        case 3 | 5 | 7:
+            output = f"{dice.randrange(1000)} passed in 0.3 s\n" * dice.randrange(1, 30)
+            return EventSource.ENVIRONMENT, ToolResultBody(sequence - 1, output, is_error=dice.random() < 0.1)
+        case _:
+            return EventSource.AGENT, StateChangeBody(dice.choice(STATES))

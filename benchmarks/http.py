@@ -1,30 +1,29 @@
 """Requests over HTTP: Parley, the raw limit and the peers, in interleaved rounds.
 
-``ROUNDS``, ``SECONDS`` (of one measurement), ``CONNECTIONS`` and ``CONVERSATIONS`` come from the environment.
+``ROUNDS``, ``SECONDS`` (of one measurement), ``CONNECTIONS`` and ``CONVERSATIONS`` come from the environment, and
+``SERVERS``, which names those to be measured: ``SERVERS="Parley,raw limit"``.
 """
 
-import json
 import os
 import random
-import shutil
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks import data, report
+from benchmarks.load import Cores, send
 from benchmarks.operations import OPERATIONS, Operation
-from benchmarks.servers import NODE_PEERS, PEERS, RAW, Running, Server, parley, running
+from benchmarks.servers import PARLEY, PARLEY_TEXT, PEERS, RAW, Running, Server, on, running
 
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
 SECONDS = float(os.environ.get("SECONDS", "1"))
 CONNECTIONS = int(os.environ.get("CONNECTIONS", "32"))
 CONVERSATIONS = int(os.environ.get("CONVERSATIONS", "100000"))
-CALL_SECONDS = 60.0
-SLOW_SECONDS = 3.0
+CHOSEN = {name.strip() for name in os.environ.get("SERVERS", "").split(",") if name.strip()}
 
 
 @dataclass(frozen=True)
@@ -37,103 +36,97 @@ class Measurement:
     p99: float
 
 
-def measure(name: str, servers: Sequence[Server] | None = None) -> list[report.Line]:
+Round = dict[str, Measurement]
+
+
+def measure(name: str) -> list[report.Line]:
     """Measure one operation on all servers that have it; the lines of its table."""
     operation = OPERATIONS[name]
-    chosen = [found for found in servers or available() if name in found.operations]
+    chosen = [found for found in available() if name in found.operations]
     file = data.sqlite_file(CONVERSATIONS)
-    ids = data.ids(file, with_events=operation.ids == "with events")
-    core = 1 if len(os.sched_getaffinity(0)) > 1 else None
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
-        started: list[Running] = []
-        for number, server in enumerate(chosen):
-            copy = data.copy_of(file, directory / f"{number}.db")
-            started.append(stack.enter_context(running(server, str(copy), directory / str(number), core)))
-        _check_same(started, operation, ids)
+        databases = [str(data.copy_of(file, directory / f"{number}.db")) for number in range(len(chosen))]
+        return measure_on(chosen, databases, operation, file, directory)
+
+
+def measure_on(
+    servers: Sequence[Server], databases: Sequence[str], operation: Operation, file: Path, directory: Path
+) -> list[report.Line]:
+    """Measure servers, each with its database. ``file`` is one with the same rows, ``directory`` is theirs."""
+    ids = data.ids(file, with_events=operation.ids == "with events")
+    cores = Cores.of_machine()
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(running(server, database, directory / str(number), cores))
+            for number, (server, database) in enumerate(zip(servers, databases, strict=True))
+        ]
+        check_same(started, operation, [ids[0], ids[-1]])
+        stack.enter_context(on(cores.load))
         for found in started:
             _load(found, operation, ids)
         rounds = [_round(started, operation, ids) for _ in range(ROUNDS)]
-    return [_line(found.server.name, [one[found.server.name] for one in rounds], rounds) for found in started]
+    return [_line(server.name, rounds) for server in servers]
 
 
 def available() -> list[Server]:
     """All servers whose packages are installed; says which are left out."""
-    found = [parley(), RAW]
-    for peer in PEERS:
-        is_there = shutil.which(peer.command[0]) is not None and (
-            peer.directory != NODE_PEERS or (NODE_PEERS / "node_modules").is_dir()
-        )
-        if is_there:
-            found.append(peer)
+    found: list[Server] = []
+    for server in (PARLEY, PARLEY_TEXT, RAW, *PEERS):
+        if CHOSEN and server.name not in CHOSEN and server is not RAW:
+            continue
+        if server.is_installed:
+            found.append(server)
         else:
-            print(f"{peer.name} is not installed, and left out")
+            print(f"{server.name} is not installed, and left out")
     return found
 
 
-def _round(started: Sequence[Running], operation: Operation, ids: list[str]) -> dict[str, Measurement]:
+def check_same(started: Sequence[Running], operation: Operation, ids: Sequence[str]) -> None:
+    """All answer the same, but for the time of a change, and again when they are asked again. Raises RuntimeError."""
+    for number in range(2 * len(operation.variables(ids))):
+        answers = [(found.server.name, _answer(found, operation, ids, number)) for found in started]
+        for name, answer in answers:
+            if answer != answers[0][1]:
+                raise RuntimeError(
+                    f"{name} answers {str(answer)[:600]}\n{answers[0][0]} answers {str(answers[0][1])[:600]}"
+                )
+
+
+def _answer(found: Running, operation: Operation, ids: Sequence[str], number: int) -> Any:
+    requests = found.server.requests(operation, ids)
+    answer = found.ask(requests[number % len(requests)])
+    if found.server.is_rest:
+        return {"data": {"conversation" if operation.ids else "conversations": answer}}
+    if operation.name == "Rename":
+        answer["data"]["renameConversation"]["conversation"].pop("updatedAt")
+    return answer
+
+
+def _round(started: Sequence[Running], operation: Operation, ids: Sequence[str]) -> Round:
     order = random.sample(started, len(started))
     return {found.server.name: _load(found, operation, ids) for found in order}
 
 
-def _requests(found: Running, operation: Operation, ids: list[str]) -> list[dict[str, str]]:
-    if not found.server.is_rest:
-        return [{"method": "POST", "path": "/graphql", "body": body} for body in operation.bodies(ids)]
-    if not operation.ids:
-        return [{"method": "GET", "path": "/conversations?first=20"}]
-    return [{"method": "GET", "path": f"/conversations/{key}"} for key in ids]
-
-
-def _load(found: Running, operation: Operation, ids: list[str]) -> Measurement:
-    given = {
-        "url": found.url,
-        "headers": found.headers(),
-        "requests": _requests(found, operation, ids),
-        "connections": 1 if found.server.is_slow else CONNECTIONS,
-        "seconds": SLOW_SECONDS if found.server.is_slow else SECONDS,
-    }
+def _load(found: Running, operation: Operation, ids: Sequence[str]) -> Measurement:
+    requests = [request.encode(found.headers()) for request in found.server.requests(operation, ids)]
     before = found.cpu_seconds()
-    sent = subprocess.run(
-        ["node", "load.js"],
-        input=json.dumps(given).encode(),
-        cwd=NODE_PEERS,
-        capture_output=True,
-        timeout=CALL_SECONDS,
-        check=True,
-    )
-    answer = json.loads(sent.stdout)
-    if answer["failed"]:
-        raise RuntimeError(f"{found.server.name}: {answer['failed']} requests failed")
-    count = max(answer["count"], 1)
-    cpu = (found.cpu_seconds() - before) / count * 1e6
-    return Measurement(answer["count"] / answer["seconds"], cpu, answer["p50"], answer["p99"])
+    sent = send(found.port, requests, connections=1 if found.server.is_slow else CONNECTIONS, seconds=SECONDS)
+    cpu = (found.cpu_seconds() - before) / len(sent.milliseconds) * 1e6
+    return Measurement(sent.rate, cpu, sent.percentile(0.5), sent.percentile(0.99))
 
 
-def _check_same(started: Sequence[Running], operation: Operation, ids: list[str]) -> None:
-    """All answer the same, but for the time of a change."""
-    answers: dict[str, object] = {}
-    for found in started:
-        request = _requests(found, operation, ids[:1])[0]
-        answer = found.ask(request["method"], request["path"], request.get("body"))
-        if found.server.is_rest:
-            answer = {"data": {"conversation" if operation.ids else "conversations": answer}}
-        if operation.name == "Rename":
-            answer["data"]["renameConversation"]["conversation"].pop("updatedAt")
-        answers[found.server.name] = answer
-    expected = answers[started[0].server.name]
-    for name, answer in answers.items():
-        if answer != expected:
-            raise RuntimeError(f"{name} answers otherwise: {str(answer)[:500]}\nexpected: {str(expected)[:500]}")
-
-
-def _line(name: str, own: list[Measurement], rounds: list[dict[str, Measurement]]) -> report.Line:
-    ratios = [one.rate / found[RAW.name].rate for one, found in zip(own, rounds, strict=True)]
+def _line(name: str, rounds: Sequence[Round]) -> report.Line:
+    own = [one[name] for one in rounds]
+    ratios = [one[name].rate / one[RAW.name].rate for one in rounds]
+    behind = [one[PARLEY.name].rate / one[name].rate for one in rounds if PARLEY.name in one]
     return report.Line(
         name=name,
         rate=statistics.median(one.rate for one in own),
         ratio=statistics.median(ratios),
         least=min(ratios),
         most=max(ratios),
+        behind=statistics.median(behind) if behind else None,
         cpu=statistics.median(one.cpu for one in own),
         p50=statistics.median(one.p50 for one in own),
         p99=statistics.median(one.p99 for one in own),

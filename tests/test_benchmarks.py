@@ -10,20 +10,22 @@ from pathlib import Path
 import pytest
 
 from benchmarks import data
+from benchmarks.http import check_same
+from benchmarks.load import Cores
 from benchmarks.operations import OPERATIONS
-from benchmarks.servers import RAW, Running, parley, running
+from benchmarks.servers import PARLEY, PARLEY_TEXT, RAW, Running, running
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 100
 FIGURES = re.compile(r"^(\w+(?: \w+)?) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) ", re.MULTILINE)
 
 
-def run(*names: str) -> subprocess.CompletedProcess[str]:
-    """Few sockets and one round, without the server on Node, whose packages `make bench` installs."""
+def run(*names: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Few sockets and one round, without the servers whose packages `make bench` installs."""
     return subprocess.run(
         [sys.executable, "-m", "benchmarks", *names],
         cwd=ROOT,
-        env={**os.environ, "SOCKETS": "3", "ROUNDS": "1", "SERVERS": "parley,strawberry,bare websockets"},
+        env={**os.environ, "SOCKETS": "3", "ROUNDS": "1", "SERVERS": "parley,strawberry,bare websockets", **settings},
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -53,16 +55,21 @@ def test_the_raw_limit_answers_what_parley_answers(tmp_path: Path, monkeypatch: 
     file = data.sqlite_file(300)
     with ExitStack() as stack:
         started: list[Running] = []
-        for number, server in enumerate((parley(), RAW)):
+        for number, server in enumerate((PARLEY, PARLEY_TEXT, RAW)):
             copy = data.copy_of(file, tmp_path / f"{number}.copy")
-            started.append(stack.enter_context(running(server, str(copy), tmp_path / str(number), None)))
+            started.append(stack.enter_context(running(server, str(copy), tmp_path / str(number), Cores())))
         for operation in OPERATIONS.values():
             ids = data.ids(file, with_events=operation.ids == "with events", limit=3)
             assert ids
-            for body in operation.bodies(ids):
-                # Twice, since an operation is compiled when it comes again.
-                ours, again, raw = (found.ask("POST", "/graphql", body) for found in (started[0], *started))
-                if operation.name == "Rename":
-                    for answer in (ours, again, raw):
-                        answer["data"]["renameConversation"]["conversation"].pop("updatedAt")
-                assert ours == again == raw
+            check_same(started, operation, ids)
+
+
+@pytest.mark.timeout(120)
+def test_an_operation_is_measured_and_printed(tmp_path: Path) -> None:
+    measured = run("q1", SERVERS="Parley", ROUNDS="2", SECONDS="0.1", CONNECTIONS="2", CONVERSATIONS="300")
+    assert measured.returncode == 0, measured.stderr
+    title, _, _, _, *rows = measured.stdout.strip().split("\n")
+    assert title == "Q1: a page of 20 conversations"
+    assert sorted(row.split(" | ")[0] for row in rows) == ["| Parley", "| raw limit"]
+    [raw] = [row.split(" | ") for row in rows if row.startswith("| raw limit")]
+    assert raw[2:4] == ["1.00", "1.00–1.00"]

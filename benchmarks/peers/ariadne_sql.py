@@ -48,7 +48,10 @@ connections: list[aiosqlite.Connection] = []
 
 async def _connection() -> aiosqlite.Connection:
     if not connections:
-        connections.append(await aiosqlite.connect(DATABASE, isolation_level=None))
+        connection = await aiosqlite.connect(DATABASE, isolation_level=None)
+        # As Parley has it: a commit does not wait for the disk.
+        await connection.execute("PRAGMA synchronous = NORMAL")
+        connections.append(connection)
     return connections[0]
 
 

@@ -10,24 +10,96 @@ from uuid import UUID
 
 import strawberry
 import uvicorn
+from sqlalchemy.event import listens_for
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from strawberry.asgi import GraphQL
 from strawberry.extensions import ParserCache, ValidationCache
+from strawberry.scalars import JSON
 
 from app.models import conversation as models
-from app.models import git_repository  # noqa: F401  Conversations refer to its table.
+from app.models import git_repository, owner  # noqa: F401  Conversations refer to their tables.
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
 from app.models.conversation_search import ConversationOrder
-from app.schema.connection import conversation_cursor
+from app.models.event import Event as EventRow
+from app.models.event import EventSource
+from app.schema.connection import conversation_cursor, event_cursor
 
 OWNER = "bench"
 DATABASE, PORT = sys.argv[1], int(sys.argv[2])
+LAST = 50
 engine = create_async_engine(f"sqlite+aiosqlite:///{DATABASE}")
 strawberry.enum(ConversationStatus)
 strawberry.enum(AgentState)
 strawberry.enum(ConversationTrigger)
+strawberry.enum(EventSource)
+
+
+@listens_for(engine.sync_engine, "connect")
+def prepare(connection: Any, _entry: Any) -> None:
+    # As Parley has it: a commit does not wait for the disk.
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+@strawberry.type
+class PageInfo:
+    has_next_page: bool
+    has_previous_page: bool
+    start_cursor: str | None
+    end_cursor: str | None
+
+
+@strawberry.interface
+class Event:
+    id: strawberry.ID
+    sequence: int
+    created_at: datetime
+    source: EventSource
+
+
+@strawberry.type
+class MessageEvent(Event):
+    text: str
+    image_urls: list[str]
+
+
+@strawberry.type
+class ToolCallEvent(Event):
+    tool_name: str
+    arguments: JSON
+    thought: str | None
+
+
+@strawberry.type
+class ToolResultEvent(Event):
+    output: str
+    truncated: bool
+    is_error: bool
+
+
+@strawberry.type
+class Problem:
+    code: str
+    message: str
+
+
+@strawberry.type
+class StateChangeEvent(Event):
+    agent_state: AgentState
+    problem: Problem | None
+
+
+@strawberry.type
+class EventEdge:
+    cursor: str
+    node: Event
+
+
+@strawberry.type
+class EventConnection:
+    edges: list[EventEdge]
+    page_info: PageInfo
 
 
 @strawberry.type
@@ -43,19 +115,30 @@ class Conversation:
     created_at: datetime
     updated_at: datetime
 
+    @strawberry.field
+    async def events(self, last: int = LAST) -> EventConnection:
+        statement = (
+            select(EventRow)
+            .where(EventRow.conversation_id == UUID(self.id))
+            .order_by(col(EventRow.sequence).desc())
+            .limit(last + 1)
+        )
+        async with AsyncSession(engine) as session:
+            rows = list(await session.exec(statement))
+        edges = [EventEdge(cursor=event_cursor(row.sequence), node=convert_event(row)) for row in reversed(rows[:last])]
+        info = PageInfo(
+            has_next_page=False,
+            has_previous_page=len(rows) > last,
+            start_cursor=edges[0].cursor,
+            end_cursor=edges[-1].cursor,
+        )
+        return EventConnection(edges=edges, page_info=info)
+
 
 @strawberry.type
 class Edge:
     cursor: str
     node: Conversation
-
-
-@strawberry.type
-class PageInfo:
-    has_next_page: bool
-    has_previous_page: bool
-    start_cursor: str | None
-    end_cursor: str | None
 
 
 @strawberry.type
@@ -95,6 +178,28 @@ def convert(row: models.Conversation) -> Conversation:
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+def convert_event(row: EventRow) -> Event:
+    body = row.body
+    head = {
+        "id": strawberry.ID(f"{row.conversation_id}:{row.sequence}"),
+        "sequence": row.sequence,
+        "created_at": row.created_at,
+        "source": EventSource(row.source),
+    }
+    match row.kind:
+        case "MessageEvent":
+            return MessageEvent(**head, text=body["text"], image_urls=body["image_urls"])
+        case "ToolCallEvent":
+            thought = body["thought"]
+            return ToolCallEvent(**head, tool_name=body["tool_name"], arguments=body["arguments"], thought=thought)
+        case "ToolResultEvent":
+            flags = {"truncated": body["truncated"], "is_error": body["is_error"]}
+            return ToolResultEvent(**head, output=body["output"], **flags)
+        case _:
+            problem = Problem(**body["problem"]) if body["problem"] else None
+            return StateChangeEvent(**head, agent_state=AgentState(body["agent_state"]), problem=problem)
 
 
 @strawberry.type
@@ -141,7 +246,8 @@ class Mutation:
 
 
 extensions: list[Any] = [ParserCache, ValidationCache] if sys.argv[3:] == ["cached"] else []
-app = GraphQL[Any, Any](strawberry.Schema(Query, Mutation, extensions=extensions))
+events = [MessageEvent, ToolCallEvent, ToolResultEvent, StateChangeEvent]
+app = GraphQL[Any, Any](strawberry.Schema(Query, Mutation, types=events, extensions=extensions))
 
 
 async def served(scope: Any, receive: Any, send: Any) -> None:
