@@ -13,6 +13,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.cast import TYPE_CAST_ATTRIBUTE
 
 from app.execution.leaf import Unusual
+from app.execution.shape import SHAPE_ATTRIBUTE
 from app.execution.sources import is_cast, object_definition
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ class AbstractCompletion:
 
     def _is_told_by_class(self, value: object) -> bool:
         """Whether Strawberry itself tells the type, and by the class alone."""
-        own = vars(type(value)).get("__strawberry_definition__")
-        if not isinstance(own, StrawberryObjectDefinition) or own.origin is not type(value) or is_cast(value):
+        own = getattr(type(value), "__strawberry_definition__", None)
+        if not isinstance(own, StrawberryObjectDefinition) or is_cast(value):
+            return False
+        if own.origin is not type(value) and SHAPE_ATTRIBUTE not in vars(type(value)):
             return False
         if own.is_graphql_generic or own.concrete_of is not None:
             return False

@@ -106,6 +106,7 @@ _KINDS: dict[type[EventBody], EventKind] = {
     StateChangeBody: EventKind.STATE_CHANGE,
 }
 _BODIES: dict[EventKind, TypeAdapter[Any]] = {kind: TypeAdapter(body) for body, kind in _KINDS.items()}
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {kind.value: adapter for kind, adapter in _BODIES.items()}
 
 
 def kind_of(body: EventBody) -> EventKind:
@@ -125,6 +126,19 @@ def decode_body(event: "Event | Record") -> EventBody | None:
     except ValueError:
         return None
     return body
+
+
+def read_body(record: Record) -> EventBody | None:
+    """As ``decode_body``, in one step from the JSON as it is stored."""
+    adapter = _ADAPTERS.get(record.kind)
+    if adapter is not None:
+        try:
+            body: EventBody = adapter.validate_json(record.raw("body"))
+        except ValueError:
+            # Python's parser takes more.
+            return decode_body(record)
+        return body
+    return None
 
 
 @dataclass(frozen=True, slots=True)

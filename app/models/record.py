@@ -41,6 +41,12 @@ class Record(tuple[Any, ...]):
     keys: ClassVar[Mapping[str, str]]
     names: ClassVar[Mapping[str, object]]
 
+    columns: ClassVar[Mapping[str, int]]
+
+    def raw(self, name: str) -> Any:  # noqa: ANN401  As the driver gives it.
+        """The value of a column, not decoded."""
+        return self[self.columns[name]]
+
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401  Columns have types of their own.
@@ -69,7 +75,9 @@ def _record_class(columns: tuple[Column[Any], ...], absent: tuple[Column[Any], .
         is_optional = column.nullable and text != item
         texts[column.name] = f"(None if {item} is None else {text})" if is_optional else text
         keys[column.name] = form.key.replace("{v}", item)
-    return type("Record", (Record,), {**members, "texts": texts, "keys": keys, "names": {"loads": _json}})
+    places = {column.name: index for index, column in enumerate(columns)}
+    shown = {"texts": texts, "keys": keys, "names": {"loads": _json}, "columns": places}
+    return type("Record", (Record,), {**members, **shown})
 
 
 def _reader(index: int, decode: Callable[[Any], Any] | None) -> Callable[[Record], Any]:

@@ -91,7 +91,7 @@ def parse_conversation_cursor(cursor: str, order: ConversationOrder) -> Position
 
 def event_cursor(sequence: int) -> str:
     """Where an event stands in its log."""
-    return _encode([sequence])
+    return _base64(f"[{sequence}]")
 
 
 def parse_event_cursor(cursor: str) -> int:

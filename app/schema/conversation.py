@@ -15,6 +15,7 @@ from app.models.record import Record
 from app.schema import event, repository
 from app.schema.connection import PageInfo, conversation_cursor
 from app.schema.event import EventConnection, EventEdge, event_query
+from app.schema.event_record import RecordEventConnection
 from app.schema.node import Node, conversation_id, repository_key
 from app.schema.problem import Problem
 from app.schema.repository import Repository, RepositoryRef
@@ -83,7 +84,7 @@ class Conversation(Node):
         filter: event.Filter = None,  # noqa: A002  The contract's name.
     ) -> EventConnection:
         query = event_query(self.row.id, first=first, after=after, last=last, before=before, wanted=filter)
-        return event.connection(await info.context.event_pages.load(query), query)
+        return RecordEventConnection.of(await info.context.event_pages.load(query), query)
 
     @strawberry.field(
         description="The whole history as one document, which `CreateConversationInput.replay` accepts. Holds no "

@@ -16,6 +16,7 @@ from app.models.conversation_search import ConversationOrder, ConversationOrderF
 from app.models.record import Record
 from app.schema.connection import PageInfo, record_cursor
 from app.schema.conversation import Conversation, ConversationConnection, TokenUsage, convert, edge
+from app.schema.deferred import Deferred
 from app.schema.problem import Problem
 from app.services.conversation import ConversationPage
 
@@ -59,24 +60,7 @@ def _columns_for(selected: frozenset[str]) -> frozenset[str]:
     return frozenset(found for name in names if name in _LEAVES for found in _COLUMN.findall(_LEAVES[name]))
 
 
-class _Deferred:
-    """Its attributes are those of another object, which is made when one is asked for."""
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  It may be any of them.
-        if name.startswith("_"):
-            raise AttributeError(name)
-        values = vars(self._made())
-        self.__dict__.update(values)
-        try:
-            return values[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def _made(self) -> object:
-        raise NotImplementedError
-
-
-class RecordConversation(_Deferred, Conversation):
+class RecordConversation(Deferred, Conversation):
     """A conversation that is read from its record. ``of`` gives the class for records of a kind."""
 
     def __init__(self, row: Record) -> None:
@@ -91,7 +75,7 @@ class RecordConversation(_Deferred, Conversation):
         return _classes(type(row))[0](row)
 
 
-class RecordConnection(_Deferred, ConversationConnection):
+class RecordConnection(Deferred, ConversationConnection):
     """A page of conversations that are read from their rows, each with its cursor."""
 
     def __init__(self, page: ConversationPage, query: ConversationQuery) -> None:

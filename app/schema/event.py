@@ -192,17 +192,19 @@ def event_query(
 def connection(page: EventPage, query: EventQuery) -> EventConnection:
     """A page as the API shows it."""
     edges = [edge(row) for row in page.events]
-    is_more_before = page.has_more if query.backward else query.after is not None
-    is_more_behind = query.before is not None if query.backward else page.has_more
+    cursors = (edges[0].cursor, edges[-1].cursor) if edges else (None, None)
     return EventConnection(
-        edges=edges,
-        nodes=[found.node for found in edges],
-        page_info=PageInfo(
-            has_next_page=is_more_behind,
-            has_previous_page=is_more_before,
-            start_cursor=edges[0].cursor if edges else None,
-            end_cursor=edges[-1].cursor if edges else None,
-        ),
+        edges=edges, nodes=[found.node for found in edges], page_info=page_info(page, query, *cursors)
+    )
+
+
+def page_info(page: EventPage, query: EventQuery, start_cursor: str | None, end_cursor: str | None) -> PageInfo:
+    """Where a page lies."""
+    return PageInfo(
+        has_next_page=query.before is not None if query.backward else page.has_more,
+        has_previous_page=page.has_more if query.backward else query.after is not None,
+        start_cursor=start_cursor,
+        end_cursor=end_cursor,
     )
 
 
