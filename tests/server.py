@@ -26,6 +26,7 @@ from tests.tokens import HS256_SECRET
 T = TypeVar("T")
 START_SECONDS = 30.0
 CALL_SECONDS = 30.0
+ANY_MODEL = "openai/gpt-4o"
 # The number of the request that a task works for; what a request started in the background keeps its number.
 _request_number: ContextVar[int] = ContextVar("request_number", default=0)
 
@@ -87,9 +88,12 @@ class RunningServer:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_SECONDS)
 
     def start(self) -> None:
-        """Return once it answers."""
+        """Return once it answers, and would answer a model's first call as it does every other."""
         self._thread.start()
         self._started.result(START_SECONDS)
+        if self._llm is None:
+            # Else the first conversation of a server waits for the model's library, and says so in its log.
+            self.call(self.house.llm.ready(ANY_MODEL))
 
     def stop(self) -> None:
         """Shut down as a signal would."""
