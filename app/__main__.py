@@ -117,6 +117,7 @@ def _allow_open_files() -> None:
 
 def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] | None = None) -> int:
     # The schema and the database are imported only by the commands that need them.
+    from app.endpoints.http_protocol import HTTPProtocol
     from app.endpoints.websocket_protocol import WebSocketProtocol
     from app.main import Parley, create_app
 
@@ -132,6 +133,9 @@ def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] 
             access_log=False,
             server_header=False,
             backlog=BACKLOG,
+            http=HTTPProtocol,
+            # Nothing depends on where a request comes from, as a proxy tells it.
+            proxy_headers=False,
             ws=WebSocketProtocol,
             ws_max_size=config.max_body_bytes,
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.config import AuthMode, Config, load_config
+from app.endpoints.http_protocol import HTTPProtocol
 from app.endpoints.websocket_protocol import WebSocketProtocol
 from app.main import Parley, create_app
 from app.models.provider_account import ProviderType
@@ -128,6 +129,8 @@ class RunningServer:
                 port=0,
                 log_config=None,
                 access_log=False,
+                http=HTTPProtocol,
+                proxy_headers=False,
                 ws=WebSocketProtocol,
                 ws_max_size=self.config.max_body_bytes,
                 timeout_graceful_shutdown=2,

@@ -22,6 +22,7 @@ from app.endpoints.graphql_request import Parameters, Refused, is_get, read_para
 from app.endpoints.graphql_stream import FRAMINGS, Results, StreamResponse
 from app.endpoints.guard import HEADERS
 from app.endpoints.headers import headers_of
+from app.endpoints.http_protocol import ANSWER
 from app.endpoints.negotiation import JSON_TYPE, RESPONSE_TYPE, Acceptable
 from app.errors import Unauthenticated
 from app.graphql import Schema
@@ -39,7 +40,12 @@ NOT_ACCEPTABLE = (
 
 
 _NOTHING = Acceptable(None, None)
-_CONTENT_TYPES = {name: f"{name}; charset=utf-8".encode() for name in (JSON_TYPE, RESPONSE_TYPE)}
+# Of every answer that is no stream.
+_FIELDS = {
+    name: [(b"content-type", f"{name}; charset=utf-8".encode()), (b"cache-control", b"no-store"), *HEADERS]
+    for name in (JSON_TYPE, RESPONSE_TYPE)
+}
+_LINES = {name: b"".join(b"%b: %b\r\n" % field for field in fields) for name, fields in _FIELDS.items()}
 _BY_GET = frozenset({OperationType.QUERY})
 _BY_POST = frozenset({OperationType.QUERY, OperationType.MUTATION})
 
@@ -96,6 +102,8 @@ class GraphQLEndpoint:
         if acceptable.single is None and acceptable.stream is not None:
             return self._stream(_single(result), acceptable.stream, caller)
         media_type = acceptable.single or JSON_TYPE
+        if result.data is not None and not result.errors:
+            return _whole({"data": result.data}, media_type)
         return _respond(_body(result), _status(result, media_type), media_type)
 
     def _document(self, parameters: Parameters, acceptable: Acceptable) -> str:
@@ -206,14 +214,24 @@ def _refuse(refused: Refused, media_type: str) -> ASGIApp:
     return _respond({"errors": [error]}, refused.status, media_type, refused.headers)
 
 
-def _respond(body: dict[str, Any], status: int, media_type: str, headers: Mapping[str, str] | None = None) -> ASGIApp:
+def _whole(body: dict[str, Any], media_type: str) -> ASGIApp:
+    """What nearly every answer is, sent in one piece where the connection offers it."""
     content = encode(body)
-    fields = [
-        (b"content-type", _CONTENT_TYPES[media_type]),
-        (b"content-length", b"%d" % len(content)),
-        (b"cache-control", b"no-store"),
-        *HEADERS,
-    ]
+
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = scope.get(ANSWER)
+        if answer is None or not answer(_LINES[media_type], content):
+            await _send(content, 200, media_type)(scope, receive, send)
+
+    return respond
+
+
+def _respond(body: dict[str, Any], status: int, media_type: str, headers: Mapping[str, str] | None = None) -> ASGIApp:
+    return _send(encode(body), status, media_type, headers)
+
+
+def _send(content: bytes, status: int, media_type: str, headers: Mapping[str, str] | None = None) -> ASGIApp:
+    fields = [(b"content-length", b"%d" % len(content)), *_FIELDS[media_type]]
     if headers:
         fields += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 

@@ -3,9 +3,8 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.message import Message
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import orjson
 from starlette.requests import Request
@@ -16,6 +15,7 @@ from app.endpoints.negotiation import JSON_TYPE
 from app.masking import NO_DOCUMENT
 
 _LARGE_INTEGER = re.compile(rb"[0-9]{19}")
+_SMALL = frozenset({str, int, bool, type(None)})
 
 
 class Refused(Exception):
@@ -37,8 +37,7 @@ class Refused(Exception):
         self.extensions = {"code": code, **(extensions or {})}
 
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
+class Parameters(NamedTuple):
     """What a request asks for. ``document_id`` and ``extensions`` may name a document where there is no ``query``."""
 
     query: str | None
@@ -137,12 +136,19 @@ def _is_json(content_type: str) -> bool:
 
 def _parse_body(body: bytes) -> object:
     """The standard library steps in for what orjson refuses, and where orjson would make floats of large integers."""
-    if not _LARGE_INTEGER.search(body):
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError:
-            pass
-    return _parse_json(body.decode())
+    try:
+        found = cast("object", orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return _parse_json(body.decode())
+    return _parse_json(body.decode()) if _may_have_floats(found) and _LARGE_INTEGER.search(body) else found
+
+
+def _may_have_floats(body: object) -> bool:
+    """Most variables are texts and small numbers: then the whole body need not be looked through."""
+    variables = cast("dict[str, object]", body).get("variables") if isinstance(body, dict) else None
+    return not isinstance(variables, dict) or not _SMALL.issuperset(
+        map(type, cast("dict[str, object]", variables).values())
+    )
 
 
 def _parse_json(text: str) -> object:

@@ -6,7 +6,8 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property
-from typing import Any
+from inspect import iscoroutinefunction
+from typing import Any, NamedTuple
 
 from graphql import GraphQLField, GraphQLSchema
 from strawberry.schema import Schema
@@ -20,7 +21,14 @@ Call = Callable[[Any, Any, Callable[[], Any], Mapping[str, Any]], Any]
 """Takes a source, the context, what makes graphql-core's info, and the arguments by their GraphQL names."""
 
 
-def compile_call(definition: GraphQLField, schema: GraphQLSchema, selected: frozenset[str]) -> Call | None:
+class Calling(NamedTuple):
+    """How a resolver is called. ``is_coroutine``: what it gives always has to be awaited."""
+
+    call: Call
+    is_coroutine: bool = False
+
+
+def compile_call(definition: GraphQLField, schema: GraphQLSchema, selected: frozenset[str]) -> Calling | None:
     """What calls a field's resolver as Strawberry does; ``None`` where Strawberry does more than call it.
 
     ``selected``: the names of the fields below.
@@ -53,7 +61,7 @@ def compile_call(definition: GraphQLField, schema: GraphQLSchema, selected: froz
             keywords[name] = source
         return function(source, **keywords) if takes_self else function(**keywords)
 
-    return call
+    return Calling(call, iscoroutinefunction(function))
 
 
 @cache

@@ -16,7 +16,7 @@ from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.execution.plan import Plan, Plans
-from app.execution.resolving import Answer, Pending, settle
+from app.execution.resolving import Answer, Pending, Resolution, settle
 
 
 class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -50,6 +50,8 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         plan = self.plans.find(self) if self._is_usual() else None
         if plan is None:
             return self._interpret(serially)
+        if plan.only is not None:
+            return self._run_alone(plan.only, serially)
         is_serial = self.operation.operation is OperationType.MUTATION if serially is None else serially
         if is_serial:
             return self._run_serially(plan, serially)
@@ -135,6 +137,16 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
             and self.field_resolver is default_field_resolver
             and (self.middleware_manager is None or not self.middleware_manager.middlewares)
         )
+
+    async def _run_alone(self, field: Resolution, serially: bool | None) -> ExecutionResult:  # noqa: FBT001  As above.
+        try:
+            response = await field.run_alone(self)
+        except Exception:  # noqa: BLE001  As above.
+            self.is_unusual = True
+            response = {}
+        if self.is_unusual:
+            return await self._interpreted(serially)
+        return ExecutionResult(response, None)
 
     async def _run_serially(self, plan: Plan, serially: bool | None) -> ExecutionResult:  # noqa: FBT001  As above.
         try:

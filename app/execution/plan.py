@@ -62,6 +62,9 @@ class Plan:
             elif definition is not None:
                 field = Resolution(generator, root, definition, selected, response_name)
                 self._fields.append((response_name, field))
+        only = self._fields[0][1] if len(self._fields) == 1 else None
+        self.only = only if isinstance(only, Resolution) and only.is_coroutine else None
+        """The field, where there is no other one and its resolver has to be awaited: most operations are such."""
         self.size_bytes = generator.characters * BYTES_PER_CHARACTER
         # It served the field collection, and holds a request's context.
         generator.forget(directive_variables)

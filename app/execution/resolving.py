@@ -15,7 +15,7 @@ from graphql.execution.collect_fields import FieldDetails
 from graphql.pyutils import Path
 
 from app.execution.arguments import compile_arguments
-from app.execution.calling import Call, compile_call
+from app.execution.calling import Calling, compile_call
 from app.execution.leaf import Unusual
 from app.execution.selection import names_below
 
@@ -65,9 +65,11 @@ class Resolution:
         self._definition = definition
         self._nodes = [found.node for found in details]
         selected = names_below(self._nodes, generator.executor.fragment_definitions)
-        self._call = compile_call(definition, generator.schema, selected) or _core_call(
+        calling = compile_call(definition, generator.schema, selected) or _core_call(
             definition.resolve or generator.executor.field_resolver
         )
+        self._call = calling.call
+        self.is_coroutine = calling.is_coroutine
         self._arguments = compile_arguments(definition, details[0])
         self._completion: Completion = generator.completion(definition.type, details, parent)
         self.response_name = response_name
@@ -89,6 +91,22 @@ class Resolution:
         run.answers[place] = Answer(value)
         response[self.response_name] = self._completion(value, run, place)
 
+    async def run_alone(self, run: "CompiledExecutor") -> dict[str, Any]:
+        """The response to an operation whose only field this is, and ``is_coroutine``. What it raises is unusual."""
+        place = Path(None, self.response_name, self._parent_name)
+        arguments = self._arguments(run.variable_values)
+        make_info = partial(run.build_resolve_info, self._definition, self._nodes, self._parent, place)
+        try:
+            value = await self._call(run.root_value, run.context_value, make_info, arguments)
+        except Exception as error:  # noqa: BLE001  As below.
+            run.answers[place] = Answer(error=error, was_awaited=True)
+            raise Unusual from None
+        run.answers[place] = Answer(value, was_awaited=True)
+        response = {self.response_name: self._completion(value, run, place)}
+        if run.pending:
+            await settle(run)
+        return response
+
     def settle(self, run: "CompiledExecutor", pending: Pending, value: Any) -> None:  # noqa: ANN401  Resolvers give anything.
         """Complete what was awaited; fields below may be pending then."""
         run.answers[pending.path] = Answer(value, was_awaited=True)
@@ -100,8 +118,8 @@ class Resolution:
             run.is_unusual = True
 
 
-def _core_call(resolve: Callable[..., Any]) -> Call:
-    return lambda source, _context, make_info, arguments: resolve(source, make_info(), **arguments)
+def _core_call(resolve: Callable[..., Any]) -> Calling:
+    return Calling(lambda source, _context, make_info, arguments: resolve(source, make_info(), **arguments))
 
 
 async def settle(run: "CompiledExecutor") -> None:

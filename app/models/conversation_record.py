@@ -58,16 +58,17 @@ class ConversationRecords:
         self.kind = record_class(_WHOLE, database.reader.dialect)
         self.brief_kind = record_class(_BRIEF, database.reader.dialect, _WHOLE[len(_BRIEF) :])
 
-    async def get(self, owner_id: str, conversation_id: UUID) -> Record | None:
+    async def get(self, owner_id: str, conversation_id: UUID, *, is_brief: bool = False) -> Record | None:
         """The owner's conversation, or ``None``."""
         statement = self._database.compiled(
-            "conversation by id",
-            lambda: select(*_WHOLE).where(
+            ("conversation", is_brief),
+            lambda: select(*(_BRIEF if is_brief else _WHOLE)).where(
                 col(Conversation.owner_id) == bindparam("owner_id"), col(Conversation.id) == bindparam("id")
             ),
         )
         rows = await self._database.direct.read(statement, {"owner_id": owner_id, "id": conversation_id})
-        return self.kind(rows[0]) if rows else None
+        kind = self.brief_kind if is_brief else self.kind
+        return kind(rows[0]) if rows else None
 
     async def search(self, owner_id: str, query: ConversationQuery, *, is_brief: bool) -> Sequence[tuple[Any, ...]]:
         """Up to ``first + 1`` rows as the driver gave them: the one more tells that there is a next page."""

@@ -59,6 +59,9 @@ class ConversationOrder:
         return self.direction is OrderDirection.ASC
 
 
+NEWEST_FIRST = ConversationOrder()
+
+
 @dataclass(frozen=True, slots=True)
 class ConversationFilter:
     """All that is given must hold. ``visible_after``: the age limit."""
@@ -143,6 +146,9 @@ class ConversationFilter:
             self.updated_before is None,
             self.visible_after is None,
         )
+
+
+EVERYTHING = ConversationFilter()
 
 
 _ALL = ConversationFilter()

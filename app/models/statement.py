@@ -13,16 +13,14 @@ class Statement:
     def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
         compiled: Any = statement.compile(dialect=dialect)
         self.sql = str(compiled)
-        self._parameters: list[tuple[str, Callable[[Any], Any] | None, Any]] = []
-        for name in compiled.positiontup or ():
+        values: list[str] = []
+        names: dict[str, Any] = {}
+        for place, name in enumerate(compiled.positiontup or ()):
             bind = compiled.binds[name]
             processor = bind.type.dialect_impl(dialect).bind_processor(dialect)
-            self._parameters.append((name, processor, bind.value))
-
-    def values(self, parameters: Mapping[str, Any]) -> list[Any]:
+            names |= {f"own{place}": bind.value, f"processor{place}": processor}
+            value = f"p.get({name!r}, own{place})"
+            values.append(value if processor is None else f"None if (v := {value}) is None else processor{place}(v)")
+        listed = ", ".join(f"({value})" for value in values)
+        self.values: Callable[[Mapping[str, Any]], list[Any]] = eval(f"lambda p: [{listed}]", names)  # noqa: S307  It is made of the statement's own names.
         """The values as the driver takes them, in the order of their places. What is not given keeps its own value."""
-        values: list[Any] = []
-        for name, processor, own in self._parameters:
-            value = parameters.get(name, own)
-            values.append(value if processor is None or value is None else processor(value))
-        return values

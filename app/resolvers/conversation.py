@@ -52,7 +52,9 @@ async def get(
 ) -> Conversation | None:
     key = conversation_key(id)
     context = info.context
-    row = await context.services.conversation.record(context.owner_id, key) if key is not None else None
+    if key is None:
+        return None
+    row = await context.services.conversation.record(context.owner_id, key, columns_for(selected_names(info)))
     return RecordConversation.of(row) if row is not None else None
 
 
@@ -65,11 +67,11 @@ async def search(
         ConversationOrder | None, strawberry.argument(description="In this order; the newest first by default.")
     ] = ConversationOrder(),  # noqa: B008  It is immutable in use, and the schema shows it as the default.
 ) -> ConversationConnection:
-    order = order_by.to_model() if order_by is not None else conversation_search.ConversationOrder()
+    order = order_by.to_model() if order_by is not None else conversation_search.NEWEST_FIRST
     query = conversation_search.ConversationQuery(
         first=check_count("first", first, DEFAULT_FIRST),
         after=parse_conversation_cursor(after, order) if after is not None else None,
-        filter=filter.to_model() if filter is not None else conversation_search.ConversationFilter(),
+        filter=filter.to_model() if filter is not None else conversation_search.EVERYTHING,
         order=order,
     )
     context = info.context

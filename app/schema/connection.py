@@ -5,7 +5,7 @@ import json
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,9 @@ MAX_FIRST = 100
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 DEFAULT_EVENTS = 50
 CURSOR_MAX_LENGTH = 4000
+# What is encoded for a row that is ordered by a time, unless that is a whole second: a multiple of three.
+MOMENT_KEY_LENGTH = 84
+_ENCODED_LENGTH = MOMENT_KEY_LENGTH // 3 * 4
 MAX_SEQUENCE = 2**31 - 1
 
 
@@ -53,19 +56,27 @@ def conversation_cursor(row: Conversation | Record, order: ConversationOrder) ->
 
 
 @cache
-def record_cursor(kind: type[Record], order: ConversationOrder) -> Callable[[Sequence[Any]], str]:
-    """What gives the cursor of a row: the one of ``conversation_cursor``, in a quarter of the time."""
+def record_cursors(kind: type[Record], order: ConversationOrder) -> Callable[[Sequence[Sequence[Any]]], list[str]]:
+    """What gives the cursors of rows: those of ``conversation_cursor``, in an eighth of the time."""
     if order.field is ConversationOrderField.TITLE:
-        return lambda row: conversation_cursor(kind(row), order)
+        return lambda rows: [conversation_cursor(kind(row), order) for row in rows]
     moment = kind.keys["created_at" if order.field is ConversationOrderField.CREATED_AT else "updated_at"].replace(
-        "{r}", "r"
+        "{r}", "row"
     )
     head = f'["{order.field.value}","'
-    text = f"""{head!r} + {moment} + '","' + {kind.keys["id"].replace("{r}", "r")} + '"]'"""
-    return kind.function(
-        f'encoded(({text}).encode(), newline=False).translate(url_safe).decode().rstrip("=")',
-        {"encoded": b2a_base64, "url_safe": _URL_SAFE},
-    )
+    text = f"""{head!r} + {moment} + '","' + {kind.keys["id"].replace("{r}", "row")} + '"]'"""
+    texts_of = kind.function(f"[{text} for row in r]", {})
+
+    def cursors(rows: Sequence[Sequence[Any]]) -> list[str]:
+        texts = texts_of(rows)
+        joined = "".join(texts)
+        if len(joined) != MOMENT_KEY_LENGTH * len(texts):
+            return [_base64(text) for text in texts]
+        # In base64 three bytes are four characters whatever is around them, so that all are encoded at once.
+        encoded = b2a_base64(joined.encode(), newline=False).translate(_URL_SAFE).decode()
+        return [encoded[start : start + _ENCODED_LENGTH] for start in range(0, len(encoded), _ENCODED_LENGTH)]
+
+    return cursors
 
 
 def parse_conversation_cursor(cursor: str, order: ConversationOrder) -> Position:
@@ -89,6 +100,7 @@ def parse_conversation_cursor(cursor: str, order: ConversationOrder) -> Position
     raise _malformed()
 
 
+@lru_cache(maxsize=10_000)
 def event_cursor(sequence: int) -> str:
     """Where an event stands in its log."""
     return _base64(f"[{sequence}]")

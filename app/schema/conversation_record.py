@@ -12,9 +12,9 @@ from strawberry.utils.str_converters import to_camel_case, to_snake_case
 
 from app.execution.shape import Access, Shape
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
-from app.models.conversation_search import ConversationOrder, ConversationOrderField, ConversationQuery
+from app.models.conversation_search import NEWEST_FIRST, ConversationOrder, ConversationOrderField, ConversationQuery
 from app.models.record import Record
-from app.schema.connection import PageInfo, record_cursor
+from app.schema.connection import PageInfo, record_cursors
 from app.schema.conversation import Conversation, ConversationConnection, TokenUsage, convert, edge
 from app.schema.deferred import Deferred
 from app.schema.problem import Problem
@@ -26,7 +26,7 @@ _LEAVES = {
     "title": "{title}",
     "title_is_auto_generated": "{title_is_auto_generated}",
     "status": _STATUS,
-    "agent_state": f"(agent_states.get({{agent_state}}) if {_STATUS} == 'RUNNING' else None)",
+    "agent_state": "(agent_states.get({agent_state}) if {status} == 'RUNNING' else None)",
     "trigger": "triggers.get({trigger}, 'API')",
     "branch_name": "{branch_name}",
     "llm_model": "{llm_model}",
@@ -48,16 +48,18 @@ _OBJECTS = {
 }
 
 
-def columns_for(selected: frozenset[str], order: ConversationOrder) -> frozenset[str] | None:
+def columns_for(selected: frozenset[str], order: ConversationOrder = NEWEST_FIRST) -> frozenset[str] | None:
     """The columns that fields of these names, and cursors, are made of; ``None`` for all."""
-    key = _KEYS[order.field]
-    return _columns_for(selected) | {key} if selected <= _PLAIN else None
+    return _columns_for(selected, order.field)
 
 
 @lru_cache(maxsize=256)
-def _columns_for(selected: frozenset[str]) -> frozenset[str]:
+def _columns_for(selected: frozenset[str], order_field: ConversationOrderField) -> frozenset[str] | None:
+    if not selected <= _PLAIN:
+        return None
     names = (to_snake_case(name) for name in selected)
-    return frozenset(found for name in names if name in _LEAVES for found in _COLUMN.findall(_LEAVES[name]))
+    columns = (found for name in names if name in _LEAVES for found in _COLUMN.findall(_LEAVES[name]))
+    return frozenset(columns) | {_KEYS[order_field]}
 
 
 class RecordConversation(Deferred, Conversation):
@@ -79,8 +81,7 @@ class RecordConnection(Deferred, ConversationConnection):
     """A page of conversations that are read from their rows, each with its cursor."""
 
     def __init__(self, page: ConversationPage, query: ConversationQuery) -> None:
-        cursor = record_cursor(page.kind, query.order)
-        self.rows = [(cursor(row), row) for row in page.rows]
+        self.rows = list(zip(record_cursors(page.kind, query.order)(page.rows), page.rows, strict=True))
         self.wanted = query.filter
         self.page_info = PageInfo(
             has_next_page=page.has_next_page,
@@ -114,14 +115,14 @@ def _classes(kind: type[Record]) -> tuple[type[RecordConversation], type[RecordC
 
     # Of a name of its own: an operation may meet records of several kinds.
     name = f"conversation_{id(kind)}"
-    row = _shape(kind, "{s}[1]", {name: made}, f"{name}({{s}}[1])")
-    at = Shape({"cursor": Access("{s}[0]", is_leaf=True), "node": Access("{s}", shape=row)})
+    row = _shape(kind, "{s}", {name: made}, f"{name}({{s}})")
+    at = Shape({"cursor": Access("{s}[0]", is_leaf=True), "node": Access("{s}[1]", shape=row)})
 
     class ConnectionOfKind(RecordConnection):
         __graphql_shape__ = Shape(
             {
                 "edges": Access("{s}.rows", shape=at),
-                "nodes": Access("{s}.rows", shape=row),
+                "nodes": Access("[at[1] for at in {s}.rows]", shape=row),
                 "page_info": Access("{s}.page_info"),
             }
         )

@@ -90,8 +90,7 @@ def parse_id(text: str) -> NodeKey | None:
 
 def conversation_key(text: str) -> UUID | None:
     """The conversation that an id names, if it names one."""
-    key = parse_id(text)
-    return key.id if isinstance(key, ConversationKey) else None
+    return UUID(text) if _CONVERSATION.fullmatch(text) else None
 
 
 def conversation_id(key: UUID) -> strawberry.ID:

@@ -106,9 +106,12 @@ class ConversationService:
         """The owner's conversation, or ``None``."""
         return (await self.get_many(owner_id, [conversation_id]))[0]
 
-    async def record(self, owner_id: str, conversation_id: UUID) -> Record | None:
-        """As ``get``, for showing only."""
-        return await self._records.get(owner_id, conversation_id)
+    async def record(
+        self, owner_id: str, conversation_id: UUID, columns: frozenset[str] | None = None
+    ) -> Record | None:
+        """As ``get``, for showing only; with no more than these columns, where fewer are read for them."""
+        is_brief = columns is not None and columns <= BRIEF_COLUMNS
+        return await self._records.get(owner_id, conversation_id, is_brief=is_brief)
 
     async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[Conversation | None]:
         """In the order of ``ids``; ``None`` for what is absent or another owner's."""
