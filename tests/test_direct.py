@@ -119,3 +119,44 @@ async def test_a_statement_that_is_wrong_is_told_without_its_values(database: Da
 async def test_readers_only_read(database: Database) -> None:
     with pytest.raises(DBAPIError, match="readonly"):
         await database.direct.read(ADD, {"the_id": 1, "the_name": "a"})
+
+
+async def test_reads_of_one_turn_of_the_loop_share_a_transaction_and_see_what_was_written_before(
+    database: Database,
+) -> None:
+    access = cast("SQLiteAccess", database.direct)
+    await add(database, 1, "A")
+    assert await names(database) == ["A"]
+    connection = access._inline._connection
+    assert connection is not None
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+
+    async def written_and_read(number: int) -> list[str]:
+        await add(database, number, "B")
+        return await names(database)
+
+    found = await asyncio.gather(*(names(database) for _ in range(20)), *(written_and_read(2 + i) for i in range(20)))
+    assert found[:20] == [["A"]] * 20
+    assert found[20:] == [["A", *["B"] * 20]] * 20
+    # The first read of a turn is by itself; the writes were one commit, and all who read after it read at once.
+    assert [statements.count(text) for text in ("BEGIN", "ROLLBACK")] == [2, 2]
+    assert not connection.in_transaction
+    async with database.writer.begin() as other:
+        await other.execute(text("UPDATE things SET name = 'C' WHERE id = 1"))
+    assert (await names(database))[0] == "C"
+
+
+async def test_a_read_that_goes_wrong_spoils_none_of_its_turn(database: Database) -> None:
+    await add(database, 1, "A")
+    wrong = Statement(text("SELECT nothing FROM things"), aiosqlite.dialect())
+    found = await asyncio.gather(
+        *(names(database) for _ in range(2)),
+        database.direct.read(wrong, {}),
+        database.direct.read(LONG, {"last": 100_000}),
+        *(names(database) for _ in range(2)),
+        return_exceptions=True,
+    )
+    assert isinstance(found[2], DBAPIError)
+    assert found[3] == [(100_000,)]
+    assert found[:2] == found[4:] == [["A"], ["A"]]
