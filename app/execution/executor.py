@@ -15,8 +15,8 @@ from graphql.language import OperationType
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from app.execution.plan import Plan, Plans
-from app.execution.resolving import Answer, Pending, Resolution, settle
+from app.execution.plan import Plans
+from app.execution.resolving import Answer, Pending, settle
 
 
 class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -51,10 +51,10 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         if plan is None:
             return self._interpret(serially)
         if plan.only is not None:
-            return self._run_alone(plan.only, serially)
+            return self._completed(plan.only.run_alone(self), serially)
         is_serial = self.operation.operation is OperationType.MUTATION if serially is None else serially
         if is_serial:
-            return self._run_serially(plan, serially)
+            return self._completed(plan.run_serially(self), serially)
         try:
             response = plan.run(self)
         except Exception:  # noqa: BLE001  Whatever it is, graphql-core comes to it again and reports it.
@@ -138,19 +138,9 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
             and (self.middleware_manager is None or not self.middleware_manager.middlewares)
         )
 
-    async def _run_alone(self, field: Resolution, serially: bool | None) -> ExecutionResult:  # noqa: FBT001  As above.
+    async def _completed(self, completing: Awaitable[dict[str, Any]], serially: bool | None) -> ExecutionResult:  # noqa: FBT001  As above.
         try:
-            response = await field.run_alone(self)
-        except Exception:  # noqa: BLE001  As above.
-            self.is_unusual = True
-            response = {}
-        if self.is_unusual:
-            return await self._interpreted(serially)
-        return ExecutionResult(response, None)
-
-    async def _run_serially(self, plan: Plan, serially: bool | None) -> ExecutionResult:  # noqa: FBT001  As above.
-        try:
-            response = await plan.run_serially(self)
+            response = await completing
         except Exception:  # noqa: BLE001  As above.
             self.is_unusual = True
             response = {}
