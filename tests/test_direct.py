@@ -139,7 +139,7 @@ async def test_reads_of_one_turn_of_the_loop_share_a_transaction_and_see_what_wa
     found = await asyncio.gather(*(names(database) for _ in range(20)), *(written_and_read(2 + i) for i in range(20)))
     assert found[:20] == [["A"]] * 20
     assert found[20:] == [["A", *["B"] * 20]] * 20
-    # The first read of a turn is by itself; the writes were one commit, and all who read after it read at once.
+    # The writes were one commit, and all who read after it read at once.
     assert [statements.count(text) for text in ("BEGIN", "ROLLBACK")] == [2, 2]
     assert not connection.in_transaction
     async with database.writer.begin() as other:

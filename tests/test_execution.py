@@ -11,6 +11,7 @@ from strawberry.types import ExecutionContext
 
 from app.execution.cache import ByteCache
 from app.execution.executor import CompiledExecutor, compiled_executor
+from app.execution.shape import Access, Shape
 from tests.execution_differences import Tally, fuzz
 
 CASES = 400
@@ -143,3 +144,30 @@ def test_a_cache_forgets_what_was_used_longest_ago_and_takes_nothing_too_large()
     cache.put("large", 9, 13)
     assert cache.get("large") is None
     assert cache.size_bytes <= 100
+
+
+async def test_a_class_that_comes_to_stand_in_for_a_type_later_is_read_by_its_shape_too() -> None:
+    @strawberry.type
+    class Thing:
+        name: str
+
+    given: list[type[Thing]] = [Thing]
+
+    @strawberry.type
+    class Things:
+        @strawberry.field
+        async def thing(self) -> Thing:
+            return given[0](name="as an attribute")
+
+    schema = Schema(Things, execution_context_class=compiled_executor(10**6), extensions=[ParserCache, ValidationCache])
+
+    async def name() -> str:
+        return (await ask(schema, "{ thing { name } }"))[0]["thing"]["name"]
+
+    assert [await name() for _ in range(3)] == ["as an attribute"] * 3
+
+    class StandIn(Thing):
+        __graphql_shape__ = Shape({"name": Access("'by the shape'", is_leaf=True)})
+
+    given[0] = StandIn
+    assert [await name() for _ in range(3)] == ["as an attribute", "by the shape", "by the shape"]

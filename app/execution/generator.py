@@ -59,6 +59,8 @@ class Generator:
         self.executor = executor
         self.schema = executor.schema
         self.characters = 0
+        self.is_outdated = False
+        """Whether a class has come into being that stands in for one of the types, and has no code of its own."""
         self.names: dict[str, Any] = {"unusual": unusual, "Unusual": Unusual, "Path": Path}
         self._numbers = count(1)
 
@@ -122,6 +124,10 @@ class Generator:
         for name, value in shape.names.items():
             if self.names.setdefault(name, value) is not value:
                 raise ValueError(f"{name} has two meanings")
+
+    def outdate(self) -> None:
+        """Note that what was generated should be generated anew."""
+        self.is_outdated = True
 
     def forget(self, variables: Iterable[str]) -> None:
         """Let go of the request but for these variables. What is generated later is for types that come up later."""
@@ -219,7 +225,7 @@ class Body:
 
     def _instance(self, kind: GraphQLObjectType, variable: str, place: Place) -> str:
         """An object that is read by its attributes, once it is seen to be what the type takes."""
-        checked = Checked(kind)
+        checked = Checked(kind, self._generator.outdate)
         condition = checked.condition(variable, self._generator.constant(checked))
         check = f"{self._generator.constant(checked.check)}({variable})"
         start = len(self.lines)

@@ -66,8 +66,14 @@ class Plan:
         self.only = only if isinstance(only, Resolution) and only.is_coroutine else None
         """The field, where there is no other one and its resolver has to be awaited: most operations are such."""
         self.size_bytes = generator.characters * BYTES_PER_CHARACTER
+        self._generator = generator
         # It served the field collection, and holds a request's context.
         generator.forget(directive_variables)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the operation should be compiled again."""
+        return self._generator.is_outdated
 
     def run(self, executor: "CompiledExecutor") -> dict[str, Any]:
         """Begin all fields; those that have to be awaited are then pending."""
@@ -133,12 +139,16 @@ class _Operation:
         values = executor.variable_values.coerced
         key = tuple([values.get(name) for name in self._variables])
         try:
-            return self._plans[key]
+            plan = self._plans[key]
         except KeyError:
             self._sightings += 1
             if self._sightings < SIGHTINGS or len(self._plans) >= MAX_COMBINATIONS:
                 return None
             return self._add(key, executor)
+        if plan is None or not plan.is_outdated:
+            return plan
+        self.size_bytes -= plan.size_bytes
+        return self._add(key, executor)
 
     def _add(self, key: tuple[object, ...], executor: "CompiledExecutor") -> Plan | None:
         try:

@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from graphql import GraphQLField, GraphQLObjectType
@@ -14,7 +15,7 @@ from strawberry.types.cast import TYPE_CAST_ATTRIBUTE
 from strawberry.types.field import StrawberryField
 
 from app.execution.leaf import Unusual
-from app.execution.shape import Access
+from app.execution.shape import SHAPE_ATTRIBUTE, Access
 
 _DEFINITION = "strawberry-definition"
 
@@ -43,11 +44,16 @@ def plain_attribute(definition: GraphQLField) -> Access | None:
 
 
 class Checked(set[type]):
-    """The classes whose instances an object type takes. ``check`` looks at an instance of another class."""
+    """The classes whose instances an object type takes. ``check`` looks at an instance of another class.
 
-    def __init__(self, kind: GraphQLObjectType) -> None:
+    ``on_stand_in`` is called where that class stands in for the type, and came into being after the code.
+    """
+
+    def __init__(self, kind: GraphQLObjectType, on_stand_in: Callable[[], None]) -> None:
         super().__init__()
         definition = object_definition(kind)
+        self._origin = definition.origin if definition is not None else None
+        self._on_stand_in = on_stand_in
         self._is_type_of = kind.is_type_of
         self.is_castable = self._is_type_of is not None
         if self.is_castable and (definition is None or definition.is_type_of is not None):
@@ -57,6 +63,9 @@ class Checked(set[type]):
     def check(self, value: Any) -> bool:  # noqa: ANN401  Resolvers give anything.
         """True, or Unusual is raised."""
         if isinstance(value, Exception) or value is Undefined or optimized_is_awaitable(value):
+            raise Unusual
+        if self._origin is not None and SHAPE_ATTRIBUTE in vars(type(value)) and isinstance(value, self._origin):
+            self._on_stand_in()
             raise Unusual
         if self._is_type_of is not None and self._is_type_of(value, cast("Any", None)) is not True:
             raise Unusual

@@ -8,6 +8,7 @@ SQLite is asked by threads that have a connection each, PostgreSQL over a pool o
 # pyright: reportArgumentType=false
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 import time
@@ -29,15 +30,16 @@ Row = tuple[Any, ...]
 
 READ_THREADS = 2
 MAX_WAITING = 10_000
-# Answers that are handed to the event loop together: each handing over wakes it.
+# Reads of one transaction in the event loop, and answers that are handed to it together: each handing over wakes it.
 BATCH = 32
 DEADLINE_SECONDS = 30.0
 # SQLite's instructions between two looks at the clock: some milliseconds.
 INSTRUCTIONS = 100_000
 # In the event loop: a page of 100 conversations takes some 7,000, or 0.2 ms.
 INLINE_INSTRUCTIONS = 15_000
+# Reads that take longer together are left to the threads for so many times as long: the disk may be slow.
 SLOW_SECONDS = 0.01
-PAUSE_SECONDS = 1.0
+PAUSE = 10
 POSTGRES_CONNECTIONS = 10
 CONNECT_SECONDS = 10.0
 
@@ -94,8 +96,8 @@ class SQLiteAccess:
     """
 
     def __init__(self, path: Path, writing: asyncio.Lock) -> None:
-        self._inline = _InlineReader(path)
         self._readers = _Readers(path, READ_THREADS)
+        self._inline = _InlineReader(path, self._readers)
         self._writer = _Writer(path, 1)
         self._writing = writing
         self._waiting: list[_Job] = []
@@ -103,12 +105,8 @@ class SQLiteAccess:
 
     async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """As the protocol has it."""
-        values = statement.values(parameters)
-        rows = self._inline.read(statement.sql, values)
-        if rows is not None:
-            return rows
-        job = _Job(statement.sql, values, asyncio.get_running_loop().create_future())
-        self._readers.submit([job])
+        job = _Job(statement.sql, statement.values(parameters), asyncio.get_running_loop().create_future())
+        self._inline.submit(job)
         return await job.answer
 
     async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
@@ -142,39 +140,28 @@ class SQLiteAccess:
 
 
 class _InlineReader:
-    """Reads in the event loop what takes no longer than some hundred microseconds.
+    """Reads in the event loop what takes no longer than some hundred microseconds; ``others`` read what takes more.
 
-    Reads of one turn of the loop share a transaction, since beginning and ending one takes longer than most reads. What
-    somebody wrote before is seen: who wrote is told in a later turn, and each turn has a transaction of its own.
+    What was asked for in one turn of the loop is read together, in the next one: beginning and ending a transaction
+    takes longer than most reads, and a processor that goes from one read to the next has SQLite's code at hand. What
+    somebody wrote before is seen, since the transaction begins after the asking.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, others: "_Readers") -> None:
         self._path = path
+        self._others = others
         self._connection: sqlite3.Connection | None = None
         self._has_spent = False
         self._not_before = 0.0
-        self._reads_of_turn = 0
+        self._waiting: list[_Job] = []
 
-    def read(self, sql: str, values: list[Any]) -> list[Row] | None:
-        """The rows; ``None`` where a thread should read them."""
-        started = time.monotonic()
-        if started < self._not_before:
-            return None
-        self._has_spent = False
-        try:
-            connection = self._connection or self._open()
-            self._reads_of_turn += 1
-            if self._reads_of_turn == 1:
-                asyncio.get_running_loop().call_soon(self._end_turn)
-            elif self._reads_of_turn == 2:  # noqa: PLR2004  From the second one on it is worth it.
-                connection.execute("BEGIN")
-            return connection.execute(sql, values).fetchall()
-        except sqlite3.Error:
-            # It took too long, or whatever it is the thread meets it too, and tells.
-            return None
-        finally:
-            if time.monotonic() - started > SLOW_SECONDS:
-                self._not_before = started + PAUSE_SECONDS
+    def submit(self, job: _Job) -> None:
+        """Have a job run. Raises TimeoutError when too many wait."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise _busy()
+        self._waiting.append(job)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._run)
 
     def close(self) -> None:
         """Close the connection."""
@@ -182,11 +169,42 @@ class _InlineReader:
             self._connection.close()
             self._connection = None
 
-    def _end_turn(self) -> None:
-        self._reads_of_turn = 0
-        if self._connection is not None and self._connection.in_transaction:
-            # It wrote nothing; this gives free what it held.
-            self._connection.execute("ROLLBACK")
+    def _run(self) -> None:
+        jobs, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._run)
+        started = time.monotonic()
+        if started >= self._not_before:
+            self._read(jobs)
+            taken = time.monotonic() - started
+            if taken > SLOW_SECONDS:
+                self._not_before = started + PAUSE * taken
+        for job in jobs:
+            if job.rows is not None:
+                job.tell()
+            elif not job.answer.done():
+                self._hand_over(job)
+
+    def _read(self, jobs: list[_Job]) -> None:
+        """Leave without rows what took too long, or went wrong: whatever it is, a thread meets it too, and tells."""
+        with contextlib.suppress(sqlite3.Error):
+            connection = self._connection or self._open()
+            if len(jobs) > 1:
+                connection.execute("BEGIN")
+            for job in jobs:
+                if not job.answer.done():
+                    self._has_spent = False
+                    job.run(connection)
+            if connection.in_transaction:
+                # It wrote nothing; this gives free what it held.
+                connection.execute("ROLLBACK")
+
+    def _hand_over(self, job: _Job) -> None:
+        job.error = None
+        try:
+            self._others.submit([job])
+        except TimeoutError as error:
+            job.answer.set_exception(error)
 
     def _open(self) -> sqlite3.Connection:
         # The loop waits for no lock.
