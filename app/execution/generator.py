@@ -13,7 +13,7 @@ order, graphql-core's own field collection decides.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Generator as Steps
 from contextlib import contextmanager
 from copy import copy
@@ -37,7 +37,7 @@ from graphql.pyutils import Path
 from app.execution.abstract import AbstractCompletion
 from app.execution.leaf import Unusual, leaf_expression, unusual
 from app.execution.resolving import Resolution
-from app.execution.shape import Access, Shape, shaped_classes
+from app.execution.shape import Access, Shape, Variant, shaped_classes
 from app.execution.sources import Checked, Unsupported, object_definition, plain_attribute
 
 if TYPE_CHECKING:
@@ -93,21 +93,31 @@ class Generator:
         """The definition of a field; ``None`` for one that the schema does not have, which is left out."""
         return self.schema.get_field(parent, details[0].node.name.value)
 
-    def needs_path(self, kind: GraphQLOutputType, details: list[FieldDetails]) -> bool:
+    def needs_path(self, kind: GraphQLOutputType, details: list[FieldDetails], shape: Shape | None = None) -> bool:
         """Whether below a resolver is called or a type is told from a value, which both are told where they are."""
         while isinstance(kind, GraphQLNonNull | GraphQLList):
             kind = kind.of_type
         if is_leaf_type(kind):
             return False
         if not isinstance(kind, GraphQLObjectType):
-            return True
+            variants = shape.variants if shape is not None else ()
+            found = [self.needs_path(self.object_type(each.type_name), details, each.shape) for each in variants]
+            return not found or any(found)
         for selected in self.subfields(kind, details).values():
             definition = self.definition(kind, selected)
             if definition is None or is_typename(selected):
                 continue
-            if plain_attribute(definition) is None or self.needs_path(definition.type, selected):
+            access = _access(definition, shape)
+            if access is None or (not access.is_leaf and self.needs_path(definition.type, selected, access.shape)):
                 return True
         return False
+
+    def object_type(self, name: str) -> GraphQLObjectType:
+        """The object type of that name. Raises ValueError where there is none."""
+        found = self.schema.get_type(name)
+        if not isinstance(found, GraphQLObjectType):
+            raise ValueError(f"{name} is no object type")  # noqa: TRY004  It is a name that is wrong.
+        return found
 
     def name(self, prefix: str) -> str:
         """A name that nothing else has."""
@@ -281,12 +291,28 @@ class Body:
 
     def _abstract(self, kind: GraphQLAbstractType, source: str, place: Place, missing: str) -> str:
         generator = self._generator
+        if place.shape is not None and place.shape.variants:
+            return self._variants(place.shape.variants, source, place, missing)
         completion = generator.constant(AbstractCompletion(generator, kind, place.details, place.parent))
         value, result = generator.name("v"), generator.name("o")
         # A statement, so that the resolvers below are called in the order of the fields.
         self._write(
             f"{result} = {missing} if ({value} := {source}) is None else {completion}({value}, run, {place.path})"
         )
+        return result
+
+    def _variants(self, variants: Sequence[Variant], source: str, place: Place, missing: str) -> str:
+        value, result = self._generator.name("v"), self._generator.name("o")
+        self._write(f"if ({value} := {source}) is None:")
+        self._write(f"{INDENT}{result} = {missing}")
+        for variant in variants:
+            self._write(f"elif {variant.condition.replace('{s}', value)}:")
+            kind = self._generator.object_type(variant.type_name)
+            with self._indented():
+                expression = self.object(kind, value, Place(place.details, kind, place.path, variant.shape))
+                self._write(f"{result} = {expression}")
+        self._write("else:")
+        self._write(f"{INDENT}raise Unusual")
         return result
 
     def _fields(self, kind: GraphQLObjectType, variable: str, place: Place, shape: Shape | None) -> str:
@@ -334,7 +360,7 @@ class Body:
         access: Access,
     ) -> Place:
         path = None
-        if not access.is_leaf and self._generator.needs_path(definition.type, selected):
+        if not access.is_leaf and self._generator.needs_path(definition.type, selected, access.shape):
             path = self._generator.name("p")
             self._write(f"{path} = Path({place.path}, {response_name!r}, {kind.name!r})")
         return Place(selected, kind, path, access.shape)

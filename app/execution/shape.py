@@ -4,7 +4,7 @@ A class that stands in for a Strawberry type is a subclass of it and offers ever
 reads it so; ``__graphql_shape__`` tells a quicker way to the same values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 SHAPE_ATTRIBUTE = "__graphql_shape__"
@@ -28,12 +28,23 @@ class Access:
 class Shape:
     """How a source is read. ``source`` makes what graphql-core would see of it, which resolvers get as ``self``.
 
-    ``names`` are what the expressions use; shapes of one schema must not give one name two meanings.
+    ``names`` are what the expressions use; shapes of one schema must not give one name two meanings. A source of an
+    abstract type has ``variants`` in the place of accesses.
     """
 
-    accesses: Mapping[str, Access]
+    accesses: Mapping[str, Access] = field(default_factory=dict[str, Access])
     names: Mapping[str, object] = field(default_factory=dict[str, object])
     source: str = "{s}"
+    variants: "Sequence[Variant]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An object type that a source may be of, by its name in the schema, and the condition under which it is."""
+
+    type_name: str
+    condition: str
+    shape: Shape
 
 
 def shaped_classes(origin: type) -> list[tuple[type, Shape]]:

@@ -11,7 +11,7 @@ from sqlmodel import SQLModel, UTCDateTime, col, select
 from app.models.conversation import Conversation, fold
 from app.models.conversation_search import ConversationQuery
 from app.models.database import Database
-from app.models.record import Record, record_class
+from app.models.record import Record, Row, record_class
 
 _TABLE = SQLModel.metadata.tables["conversation"]
 # What lists mostly show of a conversation: reading all costs a quarter more.
@@ -70,7 +70,7 @@ class ConversationRecords:
         kind = self.brief_kind if is_brief else self.kind
         return kind(rows[0]) if rows else None
 
-    async def search(self, owner_id: str, query: ConversationQuery, *, is_brief: bool) -> Sequence[tuple[Any, ...]]:
+    async def search(self, owner_id: str, query: ConversationQuery, *, is_brief: bool) -> Sequence[Row]:
         """Up to ``first + 1`` rows as the driver gave them: the one more tells that there is a next page."""
         name = ("conversations", is_brief, *query.shape)
         columns = _BRIEF if is_brief else _WHOLE

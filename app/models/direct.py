@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from app.models.record import Row
 from app.models.statement import Statement
 
 if TYPE_CHECKING:
     import asyncpg
-
-Row = tuple[Any, ...]
 
 READ_THREADS = 2
 MAX_WAITING = 10_000

@@ -1,5 +1,6 @@
 """Events as records: a page of one log, by statements that are compiled once."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, Uuid, bindparam, exists, select
@@ -8,7 +9,7 @@ from sqlmodel import SQLModel, col
 from app.models.conversation import Conversation
 from app.models.database import Database
 from app.models.event import EventQuery
-from app.models.record import Record, record_class
+from app.models.record import Row, record_class
 
 _TABLE = SQLModel.metadata.tables["event"]
 # What the API shows of an event.
@@ -16,14 +17,14 @@ _COLUMNS = [_TABLE.c[name] for name in ("conversation_id", "sequence", "kind", "
 
 
 class EventRecords:
-    """The owner's events."""
+    """The owner's events. ``kind`` is the class of the records."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kind = record_class(_COLUMNS, database.reader.dialect)
+        self.kind = record_class(_COLUMNS, database.reader.dialect)
 
-    async def page(self, owner_id: str, query: EventQuery) -> list[Record]:
-        """Oldest first, up to ``limit + 1`` events: the one more stands at the far end, and tells of another page."""
+    async def page(self, owner_id: str, query: EventQuery) -> Sequence[Row]:
+        """Rows, oldest first, up to ``limit + 1``: the one more stands at the far end, and tells of another page."""
         sources = query.sources or ()
         shape = (query.after is None, query.before is None, query.backward, query.sources is None, len(sources))
         statement = self._database.compiled(("events", *shape), lambda: _statement(query))
@@ -35,10 +36,8 @@ class EventRecords:
             "limit": query.limit + 1,
             **{f"source_{number}": source for number, source in enumerate(sources)},
         }
-        rows = [self._kind(row) for row in await self._database.direct.read(statement, parameters)]
-        if query.backward:
-            rows.reverse()
-        return rows
+        rows = await self._database.direct.read(statement, parameters)
+        return rows[::-1] if query.backward else rows
 
 
 def _statement(query: EventQuery) -> Any:  # noqa: ANN401  Of its columns.

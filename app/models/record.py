@@ -15,6 +15,9 @@ from uuid import UUID
 from sqlalchemy import JSON, Boolean, Column, Dialect, Uuid
 from sqlmodel import UTCDateTime
 
+Row = Sequence[Any]
+"""A row as the driver gave it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Form:

@@ -191,7 +191,7 @@ def event_query(
 
 def connection(page: EventPage, query: EventQuery) -> EventConnection:
     """A page as the API shows it."""
-    edges = [edge(row) for row in page.events]
+    edges = [edge(row) for row in page.events()]
     cursors = (edges[0].cursor, edges[-1].cursor) if edges else (None, None)
     return EventConnection(
         edges=edges, nodes=[found.node for found in edges], page_info=page_info(page, query, *cursors)

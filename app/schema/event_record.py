@@ -3,126 +3,73 @@
 Everything is there by attribute too, made by ``convert`` when one is asked for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
+from typing import cast
 
-from app.execution.shape import Access, Shape
+from app.execution.shape import Access, Shape, Variant
 from app.models import event as models
 from app.models.conversation import Problem as Found
-from app.models.event import EventKind, EventQuery, EventSource, read_body
-from app.models.record import Record
+from app.models.event import EventBody, EventKind, EventQuery, EventSource, read_bodies
+from app.models.record import Record, Row
 from app.schema.connection import event_cursor
 from app.schema.deferred import Deferred
-from app.schema.event import (
-    UNREADABLE,
-    Event,
-    EventConnection,
-    MessageEvent,
-    StateChangeEvent,
-    ToolCallEvent,
-    ToolResultEvent,
-    connection,
-    convert,
-    page_info,
-)
+from app.schema.event import UNREADABLE, Event, EventConnection, connection, convert, page_info
+from app.schema.node import event_id
 from app.schema.problem import Problem
 from app.services.event import EventPage
 
+# What this release can't read is a message that says so.
 _UNREADABLE = models.MessageBody(UNREADABLE)
-_HEAD = {
-    "id": Access("{s}.texts[0]", is_leaf=True),
-    "created_at": Access("{s}.texts[1]", is_leaf=True),
-    "source": Access("{s}.texts[2]", is_leaf=True),
-    "sequence": Access("{s}.texts[3]"),
-}
 
 
 def _problem(found: Found | None) -> Problem | None:
     return Problem.of(found) if found else None
 
 
-class RecordEvent(Deferred):
-    """What all events have that are read from a record. ``texts``: id, creation, source and sequence, as the API's."""
-
-    def __init__(self, row: Record, body: models.EventBody, texts: tuple[str, str, str, int]) -> None:
-        self.row = row
-        self.body = body
-        self.texts = texts
-
-    def _made(self) -> Event:
-        return convert(self.row)
-
-    @staticmethod
-    def of(row: Record) -> "RecordEvent":
-        """The event of a record."""
-        # What this release can't read is a message that says so.
-        body = read_body(row) or _UNREADABLE
-        return _CLASSES[models.kind_of(body)](row, body, _texts(type(row))(row))
-
-
-class RecordMessage(RecordEvent, MessageEvent):
-    """A message."""
-
-    __graphql_shape__ = Shape(
-        {**_HEAD, "text": Access("{s}.body.text", is_leaf=True), "image_urls": Access("{s}.body.image_urls")}
-    )
-
-
-class RecordToolCall(RecordEvent, ToolCallEvent):
-    """A tool call."""
-
-    __graphql_shape__ = Shape(
+# In the expressions ``{s}`` is an event: its cursor, its row, its body and its id.
+_BODIES: dict[EventKind, tuple[type[EventBody], dict[str, Access]]] = {
+    EventKind.MESSAGE: (
+        models.MessageBody,
+        {"text": Access("{s}[2].text", is_leaf=True), "image_urls": Access("{s}[2].image_urls")},
+    ),
+    EventKind.TOOL_CALL: (
+        models.ToolCallBody,
         {
-            **_HEAD,
-            "tool_name": Access("{s}.body.tool_name", is_leaf=True),
-            "arguments": Access("{s}.body.arguments"),
-            "thought": Access("{s}.body.thought", is_leaf=True),
-        }
-    )
-
-
-class RecordToolResult(RecordEvent, ToolResultEvent):
-    """A tool's result."""
-
-    __graphql_shape__ = Shape(
-        {
-            **_HEAD,
-            "output": Access("{s}.body.output", is_leaf=True),
-            "truncated": Access("{s}.body.truncated", is_leaf=True),
-            "is_error": Access("{s}.body.is_error", is_leaf=True),
-        }
-    )
-
-
-class RecordStateChange(RecordEvent, StateChangeEvent):
-    """A change of state."""
-
-    __graphql_shape__ = Shape(
-        {
-            **_HEAD,
-            "agent_state": Access("{s}.body.agent_state"),
-            "problem": Access("event_problem({s}.body.problem)"),
+            "tool_name": Access("{s}[2].tool_name", is_leaf=True),
+            "arguments": Access("{s}[2].arguments", is_leaf=True),
+            "thought": Access("{s}[2].thought", is_leaf=True),
         },
-        {"event_problem": _problem},
-    )
+    ),
+    EventKind.TOOL_RESULT: (
+        models.ToolResultBody,
+        {
+            "output": Access("{s}[2].output", is_leaf=True),
+            "truncated": Access("{s}[2].truncated", is_leaf=True),
+            "is_error": Access("{s}[2].is_error", is_leaf=True),
+        },
+    ),
+    EventKind.STATE_CHANGE: (
+        models.StateChangeBody,
+        {
+            "agent_state": Access("{s}[2].agent_state"),
+            "problem": Access("event_problem({s}[2].problem)"),
+        },
+    ),
+}
 
 
 class RecordEventConnection(Deferred, EventConnection):
-    """A page of events that are read from their records, each with its cursor."""
+    """A page of events that are read from their rows."""
 
-    __graphql_shape__ = Shape(
-        {
-            "edges": Access(
-                "{s}.rows", shape=Shape({"cursor": Access("{s}[0]", is_leaf=True), "node": Access("{s}[1]")})
-            ),
-            "nodes": Access("{s}.events"),
-            "page_info": Access("{s}.page_info"),
-        }
-    )
-
-    def __init__(self, page: EventPage, query: EventQuery, records: Sequence[Record]) -> None:
-        self.events = [RecordEvent.of(record) for record in records]
-        self.rows = [(event_cursor(event.texts[3]), event) for event in self.events]
+    def __init__(self, page: EventPage, query: EventQuery, kind: type[Record]) -> None:
+        rows = cast("Sequence[Row]", page.rows)
+        head = event_id(query.conversation_id, 0).removesuffix("0")
+        at = kind.columns["sequence"]
+        self.rows = [
+            (event_cursor(sequence := row[at]), row, body or _UNREADABLE, f"{head}{sequence}")
+            for row, body in zip(rows, read_bodies(kind, rows), strict=True)
+        ]
         cursors = (self.rows[0][0], self.rows[-1][0]) if self.rows else (None, None)
         self.page_info = page_info(page, query, *cursors)
         self._page = page
@@ -134,26 +81,60 @@ class RecordEventConnection(Deferred, EventConnection):
     @staticmethod
     def of(page: EventPage, query: EventQuery) -> EventConnection:
         """The page as the API shows it."""
-        records = [row for row in page.events if isinstance(row, Record)]
-        if len(records) < len(page.events):
-            return connection(page, query)
-        return RecordEventConnection(page, query, records)
-
-
-_CLASSES: Mapping[EventKind, type[RecordEvent]] = {
-    EventKind.MESSAGE: RecordMessage,
-    EventKind.TOOL_CALL: RecordToolCall,
-    EventKind.TOOL_RESULT: RecordToolResult,
-    EventKind.STATE_CHANGE: RecordStateChange,
-}
+        return connection(page, query) if page.kind is None else _class(page.kind)(page, query, page.kind)
 
 
 @cache
-def _texts(kind: type[Record]) -> Callable[[Record], tuple[str, str, str, int]]:
-    """What makes the texts of a record. There is a kind for each database."""
-    texts = {name: text.replace("{r}", "r") for name, text in kind.texts.items()}
-    event_id = f"{texts['conversation_id']} + ':' + str({texts['sequence']})"
-    source = f"sources.get({texts['source']}, 'ENVIRONMENT')"
-    sources = {name: name for name in EventSource.__members__}
-    expression = f"({event_id}, {texts['created_at']}, {source}, {texts['sequence']})"
-    return kind.function(expression, {"sources": sources})
+def _class(kind: type[Record]) -> type[RecordEventConnection]:
+    """The class for pages of one kind of records. There is a kind for each database."""
+    event = _event(kind)
+
+    class OfKind(RecordEventConnection):
+        __graphql_shape__ = Shape(
+            {
+                "edges": Access(
+                    "{s}.rows",
+                    shape=Shape({"cursor": Access("{s}[0]", is_leaf=True), "node": Access("{s}", shape=event)}),
+                ),
+                "nodes": Access("{s}.rows", shape=event),
+                "page_info": Access("{s}.page_info"),
+            }
+        )
+
+    return OfKind
+
+
+def _event(kind: type[Record]) -> Shape:
+    # Of a name of its own: an operation may meet records of several kinds.
+    made = f"event_{id(kind)}"
+
+    def event(row: Row) -> Event:
+        return convert(kind(row))
+
+    texts = {name: text.replace("{r}", "{s}[1]") for name, text in kind.texts.items()}
+    head = {
+        "id": Access("{s}[3]", is_leaf=True),
+        "created_at": Access(texts["created_at"], is_leaf=True),
+        "source": Access(f"event_sources.get({texts['source']}, 'ENVIRONMENT')", is_leaf=True),
+        "sequence": Access(texts["sequence"]),
+    }
+    names = {
+        **kind.names,
+        "event_sources": _SOURCES,
+        "event_problem": _problem,
+        made: event,
+        **{body.__name__: body for body, _ in _BODIES.values()},
+    }
+    return Shape(
+        variants=[
+            Variant(
+                name.value,
+                f"type({{s}}[2]) is {body.__name__}",
+                Shape({**head, **accesses}, names, f"{made}({{s}}[1])"),
+            )
+            for name, (body, accesses) in _BODIES.items()
+        ]
+    )
+
+
+_SOURCES = {name: name for name in EventSource.__members__}

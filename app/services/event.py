@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -14,7 +15,7 @@ from app.models.conversation import Conversation, ConversationRepository
 from app.models.database import Database
 from app.models.event import Event, EventQuery, EventRepository, NewEvent
 from app.models.event_record import EventRecords
-from app.models.record import Record
+from app.models.record import Record, Row
 from app.services.progress import Progress
 from app.services.wakeups import POLL_SECONDS, Wakeups, deltas_topic, events_topic, tool_output_topic
 
@@ -36,10 +37,20 @@ def append(
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events, oldest first. ``has_more``: behind them, or before them when the page was read backward."""
+    """Events, oldest first; where there is a ``kind``, rows as the driver gave them, of which it makes records.
 
-    events: Sequence[Event | Record]
+    ``has_more``: behind them, or before them when the page was read backward.
+    """
+
+    rows: Sequence[Event] | Sequence[Row]
     has_more: bool
+    kind: type[Record] | None = None
+
+    def events(self) -> Sequence[Event | Record]:
+        """The events by attribute."""
+        if self.kind is None:
+            return cast("Sequence[Event]", self.rows)
+        return [self.kind(row) for row in cast("Sequence[Row]", self.rows)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +99,11 @@ class EventService:
 
     async def pages(self, owner_id: str, queries: Sequence[EventQuery]) -> list[EventPage]:
         """A page for each query; one statement for all."""
-        found: Sequence[Sequence[Event | Record]]
         if len(queries) == 1:
-            found = [await self._records.page(owner_id, queries[0])]
-        else:
-            async with self._database.read() as session:
-                found = await EventRepository(session).pages(owner_id, queries)
+            rows = await self._records.page(owner_id, queries[0])
+            return [_trim(rows, queries[0], self._records.kind)]
+        async with self._database.read() as session:
+            found = await EventRepository(session).pages(owner_id, queries)
         return [_trim(events, query) for events, query in zip(found, queries, strict=True)]
 
     async def get_many(self, owner_id: str, keys: Sequence[tuple[UUID, int]]) -> list[Event | None]:
@@ -197,8 +207,8 @@ def _too_slow() -> SlowSubscriber:
     return SlowSubscriber("Too many pieces wait to be taken.")
 
 
-def _trim(events: Sequence[Event | Record], query: EventQuery) -> EventPage:
-    has_more = len(events) > query.limit
+def _trim(rows: Sequence[Event] | Sequence[Row], query: EventQuery, kind: type[Record] | None = None) -> EventPage:
+    has_more = len(rows) > query.limit
     if has_more:
-        events = events[1:] if query.backward else events[:-1]
-    return EventPage(events, has_more)
+        rows = rows[1:] if query.backward else rows[:-1]
+    return EventPage(rows, has_more, kind)
