@@ -1,13 +1,14 @@
 """The event log: append-only rows, numbered without a gap inside one conversation."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, cast
 from uuid import UUID
 
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 from sqlalchemy import JSON, BigInteger, ColumnElement, Index, Select, exists, literal, tuple_, union_all
 from sqlalchemy import select as sa_select
 from sqlalchemy.orm import aliased
@@ -106,9 +107,21 @@ _KINDS: dict[type[EventBody], EventKind] = {
     StateChangeBody: EventKind.STATE_CHANGE,
 }
 _BODIES: dict[EventKind, TypeAdapter[Any]] = {kind: TypeAdapter(body) for body, kind in _KINDS.items()}
-_LISTS: dict[str, TypeAdapter[list[Any]]] = {
-    kind.value: TypeAdapter(list[body])  # pyright: ignore[reportInvalidTypeForm]  It is one of the classes.
-    for body, kind in _KINDS.items()
+_AGENT_STATES = frozenset(AgentState)
+# Whether JSON of a kind is a body for sure. What is not may still be one, and is looked at more closely.
+_IS_PLAIN: dict[str, Callable[[Any], bool]] = {
+    EventKind.MESSAGE.value: lambda body: type(body["text"]) is str and body["image_urls"] == [],
+    EventKind.TOOL_CALL.value: lambda body: (
+        type(body["call_id"]) is type(body["tool_name"]) is str
+        and type(body["arguments"]) is dict
+        and (body["thought"] is None or type(body["thought"]) is str)
+    ),
+    EventKind.TOOL_RESULT.value: lambda body: (
+        type(body["tool_call_sequence"]) is int
+        and type(body["output"]) is str
+        and type(body["truncated"]) is type(body["is_error"]) is bool
+    ),
+    EventKind.STATE_CHANGE.value: lambda body: body["agent_state"] in _AGENT_STATES and body["problem"] is None,
 }
 
 
@@ -131,26 +144,24 @@ def decode_body(event: "Event | Record") -> EventBody | None:
     return body
 
 
-def read_bodies(kind: type[Record], rows: Sequence[Row]) -> list[EventBody | None]:
-    """As ``decode_body`` for each row of records of a kind, from the JSON as it is stored: all alike in one step."""
-    found: list[EventBody | None] = [None] * len(rows)
+def read_bodies(kind: type[Record], rows: Sequence[Row]) -> list[Mapping[str, Any] | None]:
+    """The fields of the bodies in rows of records of a kind; ``None`` for one that this release can't read."""
     kind_at, body_at = kind.columns["kind"], kind.columns["body"]
-    numbers_of: dict[str, list[int]] = {}
-    for number, row in enumerate(rows):
-        numbers_of.setdefault(row[kind_at], []).append(number)
-    for name, numbers in numbers_of.items():
-        adapter = _LISTS.get(name)
-        if adapter is None:
-            continue
-        stored = ",".join([rows[number][body_at] for number in numbers])
-        try:
-            bodies = adapter.validate_json(f"[{stored}]")
-        except ValueError:
-            # One of them is not as it should be; or Python's parser takes more.
-            bodies = [decode_body(kind(rows[number])) for number in numbers]
-        for number, body in zip(numbers, bodies, strict=True):
-            found[number] = body
-    return found
+    found: list[Mapping[str, Any] | None]
+    try:
+        stored = ",".join([row[body_at] for row in rows])
+        bodies = from_json(f"[{stored}]", allow_inf_nan=False, cache_strings="keys")
+        found = [body if _IS_PLAIN[row[kind_at]](body) else None for row, body in zip(rows, bodies, strict=True)]
+    except (ValueError, TypeError, KeyError):
+        found = [None] * len(rows)
+    return [body or _fields(decode_body(kind(row))) for row, body in zip(rows, found, strict=True)]
+
+
+def _fields(body: EventBody | None) -> Mapping[str, Any] | None:
+    if body is None:
+        return None
+    values = {field.name: getattr(body, field.name) for field in fields(body)}
+    return {name: value.value if isinstance(value, AgentState) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)

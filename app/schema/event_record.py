@@ -3,14 +3,13 @@
 Everything is there by attribute too, made by ``convert`` when one is asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 from app.execution.shape import Access, Shape, Variant
-from app.models import event as models
 from app.models.conversation import Problem as Found
-from app.models.event import EventBody, EventKind, EventQuery, EventSource, read_bodies
+from app.models.event import EventKind, EventQuery, EventSource, read_bodies
 from app.models.record import Record, Row
 from app.schema.connection import event_cursor
 from app.schema.deferred import Deferred
@@ -20,42 +19,33 @@ from app.schema.problem import Problem
 from app.services.event import EventPage
 
 # What this release can't read is a message that says so.
-_UNREADABLE = models.MessageBody(UNREADABLE)
+_UNREADABLE: Mapping[str, Any] = {"text": UNREADABLE, "image_urls": []}
 
 
 def _problem(found: Found | None) -> Problem | None:
     return Problem.of(found) if found else None
 
 
-# In the expressions ``{s}`` is an event: its cursor, its row, its body and its id.
-_BODIES: dict[EventKind, tuple[type[EventBody], dict[str, Access]]] = {
-    EventKind.MESSAGE: (
-        models.MessageBody,
-        {"text": Access("{s}[2].text", is_leaf=True), "image_urls": Access("{s}[2].image_urls")},
-    ),
-    EventKind.TOOL_CALL: (
-        models.ToolCallBody,
-        {
-            "tool_name": Access("{s}[2].tool_name", is_leaf=True),
-            "arguments": Access("{s}[2].arguments", is_leaf=True),
-            "thought": Access("{s}[2].thought", is_leaf=True),
-        },
-    ),
-    EventKind.TOOL_RESULT: (
-        models.ToolResultBody,
-        {
-            "output": Access("{s}[2].output", is_leaf=True),
-            "truncated": Access("{s}[2].truncated", is_leaf=True),
-            "is_error": Access("{s}[2].is_error", is_leaf=True),
-        },
-    ),
-    EventKind.STATE_CHANGE: (
-        models.StateChangeBody,
-        {
-            "agent_state": Access("{s}[2].agent_state"),
-            "problem": Access("event_problem({s}[2].problem)"),
-        },
-    ),
+# In the expressions ``{s}`` is an event: its cursor, its row, the name of its type, the fields of its body, and its id.
+_BODIES = {
+    EventKind.TOOL_CALL: {
+        "tool_name": Access("{s}[3]['tool_name']", is_leaf=True),
+        "arguments": Access("{s}[3]['arguments']", is_leaf=True),
+        "thought": Access("{s}[3]['thought']", is_leaf=True),
+    },
+    EventKind.TOOL_RESULT: {
+        "output": Access("{s}[3]['output']", is_leaf=True),
+        "truncated": Access("{s}[3]['truncated']", is_leaf=True),
+        "is_error": Access("{s}[3]['is_error']", is_leaf=True),
+    },
+    EventKind.MESSAGE: {
+        "text": Access("{s}[3]['text']", is_leaf=True),
+        "image_urls": Access("{s}[3]['image_urls']"),
+    },
+    EventKind.STATE_CHANGE: {
+        "agent_state": Access("{s}[3]['agent_state']", is_leaf=True),
+        "problem": Access("event_problem({s}[3]['problem'])"),
+    },
 }
 
 
@@ -65,9 +55,11 @@ class RecordEventConnection(Deferred, EventConnection):
     def __init__(self, page: EventPage, query: EventQuery, kind: type[Record]) -> None:
         rows = cast("Sequence[Row]", page.rows)
         head = event_id(query.conversation_id, 0).removesuffix("0")
-        at = kind.columns["sequence"]
+        at, kind_at = kind.columns["sequence"], kind.columns["kind"]
         self.rows = [
-            (event_cursor(sequence := row[at]), row, body or _UNREADABLE, f"{head}{sequence}")
+            (event_cursor(sequence := row[at]), row, row[kind_at], body, f"{head}{sequence}")
+            if body is not None
+            else (event_cursor(sequence := row[at]), row, EventKind.MESSAGE.value, _UNREADABLE, f"{head}{sequence}")
             for row, body in zip(rows, read_bodies(kind, rows), strict=True)
         ]
         cursors = (self.rows[0][0], self.rows[-1][0]) if self.rows else (None, None)
@@ -113,7 +105,7 @@ def _event(kind: type[Record]) -> Shape:
 
     texts = {name: text.replace("{r}", "{s}[1]") for name, text in kind.texts.items()}
     head = {
-        "id": Access("{s}[3]", is_leaf=True),
+        "id": Access("{s}[4]", is_leaf=True),
         "created_at": Access(texts["created_at"], is_leaf=True),
         "source": Access(f"event_sources.get({texts['source']}, 'ENVIRONMENT')", is_leaf=True),
         "sequence": Access(texts["sequence"]),
@@ -123,16 +115,15 @@ def _event(kind: type[Record]) -> Shape:
         "event_sources": _SOURCES,
         "event_problem": _problem,
         made: event,
-        **{body.__name__: body for body, _ in _BODIES.values()},
     }
     return Shape(
         variants=[
             Variant(
                 name.value,
-                f"type({{s}}[2]) is {body.__name__}",
+                f"{{s}}[2] == {name.value!r}",
                 Shape({**head, **accesses}, names, f"{made}({{s}}[1])"),
             )
-            for name, (body, accesses) in _BODIES.items()
+            for name, accesses in _BODIES.items()
         ]
     )
 
