@@ -15,6 +15,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Field, SQLModel, UTCDateTime, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.errors import ErrorCode
 from app.models.conversation import AgentState, Conversation, Problem
 from app.models.record import Record, Row
 
@@ -107,10 +108,16 @@ _KINDS: dict[type[EventBody], EventKind] = {
     StateChangeBody: EventKind.STATE_CHANGE,
 }
 _BODIES: dict[EventKind, TypeAdapter[Any]] = {kind: TypeAdapter(body) for body, kind in _KINDS.items()}
+_TEXTS = frozenset({str})
 _AGENT_STATES = frozenset(AgentState)
+_ERROR_CODES = frozenset(ErrorCode)
 # Whether JSON of a kind is a body for sure. What is not may still be one, and is looked at more closely.
 _IS_PLAIN: dict[str, Callable[[Any], bool]] = {
-    EventKind.MESSAGE.value: lambda body: type(body["text"]) is str and body["image_urls"] == [],
+    EventKind.MESSAGE.value: lambda body: (
+        type(body["text"]) is str
+        and type(body["image_urls"]) is list
+        and _TEXTS.issuperset(map(type, body["image_urls"]))
+    ),
     EventKind.TOOL_CALL.value: lambda body: (
         type(body["call_id"]) is type(body["tool_name"]) is str
         and type(body["arguments"]) is dict
@@ -121,7 +128,13 @@ _IS_PLAIN: dict[str, Callable[[Any], bool]] = {
         and type(body["output"]) is str
         and type(body["truncated"]) is type(body["is_error"]) is bool
     ),
-    EventKind.STATE_CHANGE.value: lambda body: body["agent_state"] in _AGENT_STATES and body["problem"] is None,
+    EventKind.STATE_CHANGE.value: lambda body: (
+        body["agent_state"] in _AGENT_STATES
+        and (
+            (problem := body["problem"]) is None
+            or (problem["code"] in _ERROR_CODES and type(problem["message"]) is str)
+        )
+    ),
 }
 
 
@@ -158,10 +171,10 @@ def read_bodies(kind: type[Record], rows: Sequence[Row]) -> list[Mapping[str, An
 
 
 def _fields(body: EventBody | None) -> Mapping[str, Any] | None:
-    if body is None:
-        return None
-    values = {field.name: getattr(body, field.name) for field in fields(body)}
-    return {name: value.value if isinstance(value, AgentState) else value for name, value in values.items()}
+    if isinstance(body, StateChangeBody):
+        return encode_body(body)
+    # As they are, since what an agent gave as arguments may be no JSON that can be written.
+    return {field.name: getattr(body, field.name) for field in fields(body)} if body is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,13 @@ _KEYS = {
     ConversationOrderField.TITLE: "title_folded",
 }
 _AROUND = {"edges", "nodes", "node", "cursor", "pageInfo", "hasNextPage", "hasPreviousPage", "startCursor", "endCursor"}
-# Everything else, such as a conversation's events, may need any column.
-_PLAIN = frozenset({*map(to_camel_case, _LEAVES), *_AROUND, "totalCount", "__typename"})
+# Of a conversation its events need the id.
+_EVENTS = (
+    "events sequence source text imageUrls toolName arguments thought toolCall output truncated isError "
+    "problem code message messageId"
+)
+# Everything else may need any column.
+_PLAIN = frozenset({*map(to_camel_case, _LEAVES), *_AROUND, *_EVENTS.split(), "totalCount", "__typename"})
 _OBJECTS = {
     "status_reason": "problem({reason_code}, {reason_message})",
     "usage": "usage({prompt_tokens}, {completion_tokens}, {cost_usd} if {is_cost_known} else None)",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
+from app.errors import ErrorCode
 from app.execution.shape import Access, Shape, Variant
 from app.models.conversation import Problem as Found
 from app.models.event import EventKind, EventQuery, EventSource, read_bodies
@@ -22,8 +23,8 @@ from app.services.event import EventPage
 _UNREADABLE: Mapping[str, Any] = {"text": UNREADABLE, "image_urls": []}
 
 
-def _problem(found: Found | None) -> Problem | None:
-    return Problem.of(found) if found else None
+def _problem(found: Mapping[str, Any] | None) -> Problem | None:
+    return Problem.of(Found(ErrorCode(found["code"]), found["message"])) if found is not None else None
 
 
 # In the expressions ``{s}`` is an event: its cursor, its row, the name of its type, the fields of its body, and its id.
