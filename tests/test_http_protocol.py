@@ -2,9 +2,18 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
+from app.endpoints.http_protocol import HTTPProtocol
+from app.endpoints.websocket_protocol import WebSocketProtocol
 from tests.client import Client
 from tests.server import RunningServer
 
@@ -73,3 +82,71 @@ async def test_requests_may_come_in_pieces_and_before_the_answer_to_the_last(
     for _ in range(3):
         assert json.loads((await answer(reader))[2]) == ANSWER
     writer.close()
+
+
+IDLE_SECONDS = 1
+
+
+async def slow(_request: object) -> JSONResponse:
+    await asyncio.sleep(2 * IDLE_SECONDS)
+    return JSONResponse("slow")
+
+
+async def quick(_request: object) -> JSONResponse:
+    return JSONResponse("quick")
+
+
+async def socket(socket: WebSocket) -> None:
+    await socket.accept()
+    await asyncio.sleep(3 * IDLE_SECONDS)
+    await socket.send_text("late")
+    await socket.close()
+
+
+@asynccontextmanager
+async def impatient() -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a server that closes those that are idle for a second."""
+    app = Starlette(routes=[Route("/slow", slow), Route("/quick", quick), WebSocketRoute("/socket", socket)])
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=0,
+            log_config=None,
+            http=HTTPProtocol,
+            ws=WebSocketProtocol,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110  uvicorn has no event to wait for.
+        await asyncio.sleep(0.01)
+    reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
+    yield reader, writer
+    writer.close()
+    server.should_exit = True
+    await serving
+
+
+async def test_a_connection_is_kept_while_it_is_used_and_closed_when_it_is_idle() -> None:
+    async with impatient() as (reader, writer):
+        for path in ("/quick", "/slow", "/quick", "/quick"):
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert (await answer(reader))[0] == "HTTP/1.1 200 OK"
+            await asyncio.sleep(IDLE_SECONDS / 2)
+        async with asyncio.timeout(5 * IDLE_SECONDS):
+            assert await reader.read() == b""
+
+
+async def test_a_socket_that_began_as_a_request_is_not_idle() -> None:
+    async with impatient() as (reader, writer):
+        writer.write(b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
+        await answer(reader)
+        writer.write(
+            b"GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        assert await reader.readuntil(b"\r\n\r\n")
+        async with asyncio.timeout(6 * IDLE_SECONDS):
+            assert await reader.readexactly(6) == b"\x81\x04late"

@@ -12,7 +12,49 @@ _LENGTH = b"content-length: %d\r\n\r\n"
 
 
 class HTTPProtocol(HttpToolsProtocol):
-    """uvicorn's, on which a small answer costs half: its head is not put together, and checked, name by name."""
+    """uvicorn's, on which a small answer costs half: its head is not put together, and checked, name by name.
+
+    A connection has one timer for its idle times, in the place of one for each.
+    """
+
+    # When the last answer was complete; ``None`` while there is a request.
+    _idle_since: float | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        super().connection_lost(exc)
+        self._stop_timer()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Another protocol takes over."""
+        self._stop_timer()
+        super().handle_websocket_upgrade()
+
+    def on_response_complete(self) -> None:
+        """The answer is complete; uvicorn's protocol calls this."""
+        if self.timeout_keep_alive_task is None or self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+        self._idle_since = self.loop.time() if self.cycle.response_complete else None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if it has been idle for long enough; else look again when it may have been."""
+        now = self.loop.time()
+        left = self.timeout_keep_alive - (now - self._idle_since if self._idle_since is not None else 0)
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def _stop_timer(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         cast("dict[str, Any]", cycle.scope)[ANSWER] = partial(_answer, cycle)
