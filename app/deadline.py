@@ -1,6 +1,7 @@
 """A limit of time for each of many tasks, which costs a fraction of a timer for each."""
 
 import asyncio
+import time
 
 LOOKS = 20
 LONGEST_PAUSE_SECONDS = 0.5
@@ -18,15 +19,15 @@ class Deadlines:
 
     def start(self) -> "Deadline":
         """The running task's deadline; stop it when the work is done."""
-        loop = asyncio.get_running_loop()
-        deadline = Deadline(asyncio.current_task(), loop.time() + self.seconds, self._running)
+        deadline = Deadline(asyncio.current_task(), time.monotonic() + self.seconds, self._running)
         if not self._is_looking:
             self._is_looking = True
+            loop = asyncio.get_running_loop()
             loop.call_later(self._pause, self._look, loop)
         return deadline
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
+        now = time.monotonic()
         for deadline in list(self._running):
             if deadline.at > now:
                 break

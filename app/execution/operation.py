@@ -37,19 +37,18 @@ class Operation:
         if len(chosen) != 1 or chosen[0].directives or any(found.variable_definitions for found in fragments):
             raise Unsupported
         self._schema = schema
-        self._class = executor_class
         self._node = chosen[0]
         if self._node.operation is OperationType.SUBSCRIPTION:
             raise Unsupported
         self.kind = StrawberryOperationType(self._node.operation.value)
         self._coerce = compile_coercion(schema, self._node)
         # What else an executor has it gets when graphql-core takes over: see CompiledExecutor.__getattr__.
-        self._parts: Mapping[str, Any] = {
+        parts: Mapping[str, Any] = {
             "schema": schema,
             "fragment_definitions": {found.name.value: found for found in fragments},
             "fragments": {found.name.value: FragmentDetails(found) for found in fragments},
             "operation": self._node,
-            "is_awaitable": optimized_is_awaitable,
+            "is_awaitable": staticmethod(optimized_is_awaitable),
             "middleware_manager": None,
             "abort_signal": None,
             "hooks": None,
@@ -57,6 +56,8 @@ class Operation:
             "hide_suggestions": False,
             "operation_extensions": None,
         }
+        # A class of the operation's own, which has them: putting them into each executor takes longer.
+        self._class = type("CompiledExecutor", (executor_class,), parts)
 
     def executor(
         self, variables: Mapping[str, Any] | None, context_value: object, root_value: object
@@ -72,7 +73,6 @@ class Operation:
         else:
             values = VariableValues(_NO_SOURCES, coerced)
         executor = self._class.__new__(self._class)
-        executor.__dict__.update(self._parts)
         executor.variable_values = values
         executor.raw_variables = given
         executor.context_value = context_value
