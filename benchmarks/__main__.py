@@ -6,10 +6,13 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from benchmarks import fan_out, http, report
+from benchmarks import fan_out, http, report, start
 from benchmarks.operations import OPERATIONS
 
-BENCHMARKS: dict[str, Callable[[], None]] = {"fan_out": lambda: asyncio.run(fan_out.main())}
+BENCHMARKS: dict[str, Callable[[], None]] = {
+    "fan_out": lambda: asyncio.run(fan_out.main()),
+    "start": lambda: asyncio.run(start.main()),
+}
 
 
 def run(names: list[str]) -> int:

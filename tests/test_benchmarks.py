@@ -20,12 +20,23 @@ SECONDS = 100
 FIGURES = re.compile(r"^(\w+(?: \w+)?) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) ", re.MULTILINE)
 
 
+STARTS = re.compile(r"^(parley|bare imports) +([\d.]+) +[\d.]+ +[\d.]+ +([\d.]+) +([\d.]+) +([\d.]+|-)$", re.MULTILINE)
+MAX_IDLE_MEGABYTES = 150
+
+
 def run(*names: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Few sockets and one round, without the servers whose packages `make bench` installs."""
     return subprocess.run(
         [sys.executable, "-m", "benchmarks", *names],
         cwd=ROOT,
-        env={**os.environ, "SOCKETS": "3", "ROUNDS": "1", "SERVERS": "parley,strawberry,bare websockets", **settings},
+        env={
+            **os.environ,
+            "SOCKETS": "3",
+            "ROUNDS": "1",
+            "IDLE": "0",
+            "SERVERS": "parley,strawberry,bare websockets",
+            **settings,
+        },
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -44,9 +55,23 @@ def test_the_fan_out_of_a_status_change_is_measured_and_printed() -> None:
         assert 0 <= first <= p50 <= p99 <= last
 
 
+@pytest.mark.timeout(120)
+def test_the_start_is_measured_and_the_server_idles_in_little_memory() -> None:
+    measured = run("start")
+    assert measured.returncode == 0, measured.stderr
+    assert measured.stdout.startswith("start: until ready, 1 interleaved rounds; memory after 0 s of idling\n")
+    figures = {found[0]: found[1:] for found in STARTS.findall(measured.stdout)}
+    assert list(figures) == ["parley", "bare imports"]
+    for seconds, cpu_seconds, _, _ in figures.values():
+        assert float(seconds) > 0
+        assert float(cpu_seconds) > 0
+    assert figures["bare imports"][2:] == ("1.00", "-")
+    assert 0 < float(figures["parley"][3]) < MAX_IDLE_MEGABYTES
+
+
 def test_a_benchmark_that_is_not_there_is_named() -> None:
     refused = run("nothing")
-    assert (refused.returncode, refused.stderr) == (2, "Unknown: nothing. There are: q1, q2, q3, m1, fan_out.\n")
+    assert (refused.returncode, refused.stderr) == (2, "Unknown: nothing. There are: q1, q2, q3, m1, fan_out, start.\n")
 
 
 @pytest.mark.timeout(120)

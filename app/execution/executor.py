@@ -125,6 +125,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
             default_field_resolver,
             default_type_resolver,
             default_field_resolver,
+            is_awaitable=self.is_awaitable,
         )
         self.__dict__.update(own)
 
