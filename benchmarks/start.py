@@ -57,7 +57,10 @@ async def main() -> None:
             async with _started(directory, command) as (start, _, _):
                 if number:
                     starts[name].append(start)
-    memory = {name: await _idle_megabytes(*where) if where[1] == serve else None for name, *where in servers}
+    memory = {
+        name: await _idle_megabytes(directory, command) if command == serve else None
+        for name, directory, command in servers
+    }
     base = statistics.median(start.seconds for start in starts[peer[0]])
     print(f"{'server':<18}{'median s':>10}{'least s':>10}{'most s':>10}{'cpu s':>10}{'ratio':>10}{'idle MB':>10}")
     for name, found in starts.items():
