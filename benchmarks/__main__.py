@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from benchmarks import fan_out, http, report, start
+from benchmarks import fan_out, growth, http, report, start
 from benchmarks.operations import OPERATIONS
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "fan_out": lambda: asyncio.run(fan_out.main()),
+    "growth": growth.main,
     "start": lambda: asyncio.run(start.main()),
 }
 

@@ -69,9 +69,22 @@ def test_the_start_is_measured_and_the_server_idles_in_little_memory() -> None:
     assert 0 < float(figures["parley"][3]) < MAX_IDLE_MEGABYTES
 
 
+@pytest.mark.timeout(120)
+def test_the_cost_of_pages_is_measured_among_few_and_many() -> None:
+    measured = run("growth", SIZES="300,600")
+    assert measured.returncode == 0, measured.stderr
+    title, _, *lines = measured.stdout.splitlines()
+    assert title == "growth: a page of 20 among 300 and 600 conversations, 1 interleaved rounds"
+    assert [line[:30].split()[-1] for line in lines] == ["first", "deep"] * 11
+    for line in lines:
+        few, many, ratio, *_ = (float(figure) for figure in line[30:].split())
+        assert ratio == pytest.approx(many / few, rel=0.1)
+
+
 def test_a_benchmark_that_is_not_there_is_named() -> None:
     refused = run("nothing")
-    assert (refused.returncode, refused.stderr) == (2, "Unknown: nothing. There are: q1, q2, q3, m1, fan_out, start.\n")
+    assert refused.returncode == 2
+    assert refused.stderr == "Unknown: nothing. There are: q1, q2, q3, m1, fan_out, growth, start.\n"
 
 
 @pytest.mark.timeout(120)
