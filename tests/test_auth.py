@@ -308,3 +308,22 @@ async def test_a_signature_that_was_changed_is_not_taken_for_a_token_that_was_se
     await authenticator.authenticate(token)
     changed = token[:-2] + ("AA" if token[-2:] != "AA" else "BB")
     assert await refusal(authenticator, changed) == "The token's signature is wrong."
+
+
+async def test_a_header_names_the_caller_again_and_again_until_the_token_ends() -> None:
+    moment = [NOW]
+    authenticator = JWTAuthenticator(SecretKeySource(HS256_SECRET), now=lambda: moment[0])
+    header = f"Bearer {hs256_token(exp=NOW_SECONDS + 60)}".encode()
+    assert [(await authenticator.authenticate_header(header)).id for _ in range(2)] == ["ada", "ada"]
+    assert (await authenticator.authenticate_header(header.replace(b"Bearer ", b"bearer   "))).id == "ada"
+    moment[0] = NOW + timedelta(seconds=60)
+    with pytest.raises(Unauthenticated, match=r"^The token has expired\.$"):
+        await authenticator.authenticate_header(header)
+
+
+@pytest.mark.parametrize("header", [None, b"", b"Basic YTpi", b"Bearer ", b"Bearer a b", b"Bearer " + b"a" * 20_000])
+async def test_a_header_without_a_good_token_is_refused_each_time(header: bytes | None) -> None:
+    authenticator = hs256()
+    for _ in range(2):
+        with pytest.raises(Unauthenticated):
+            await authenticator.authenticate_header(header)

@@ -1,7 +1,9 @@
 """What goes over a connection is the same whether an answer is sent whole or in ASGI's two parts."""
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -10,9 +12,11 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from uvicorn.server import ServerState
 
-from app.endpoints.http_protocol import HTTPProtocol
+from app.endpoints.http_protocol import EXCHANGE, Exchange, HTTPProtocol
 from app.endpoints.websocket_protocol import WebSocketProtocol
 from tests.client import Client
 from tests.server import RunningServer
@@ -82,6 +86,77 @@ async def test_requests_may_come_in_pieces_and_before_the_answer_to_the_last(
     for _ in range(3):
         assert json.loads((await answer(reader))[2]) == ANSWER
     writer.close()
+
+
+class Transport(asyncio.Transport):
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+async def echo(scope: Scope, receive: Receive, _send: Send) -> None:
+    exchange: Exchange = scope.pop(EXCHANGE)
+    body = exchange.take_body()
+    if body is None:
+        body = b"received " + (await receive())["body"]
+    assert exchange.answer(b"x: y\r\n", body)
+
+
+@asynccontextmanager
+async def connected(app: ASGIApp) -> AsyncGenerator[tuple[HTTPProtocol, Transport]]:
+    """A connection of the protocol's, without a network."""
+    config = uvicorn.Config(app, log_config=None, interface="asgi3")
+    config.load()
+    protocol, transport = HTTPProtocol(config, ServerState(), {}), Transport()
+    protocol.connection_made(transport)
+    yield protocol, transport
+    protocol.connection_lost(None)
+
+
+async def until_written(transport: Transport, count: int) -> None:
+    async with asyncio.timeout(10):
+        while len(transport.written) < count:  # noqa: ASYNC110  Nothing tells of it.
+            await asyncio.sleep(0)
+
+
+async def test_a_body_that_is_there_is_taken_at_once_and_one_that_comes_later_is_received() -> None:
+    head = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n"
+    async with connected(echo) as (protocol, transport):
+        protocol.data_received(head + b"body")
+        await until_written(transport, 1)
+        protocol.data_received(head)
+        await asyncio.sleep(0.01)
+        protocol.data_received(b"late")
+        await until_written(transport, 2)
+    assert [found.split(b"\r\n", 1) for found in transport.written] == [
+        [b"HTTP/1.1 200 OK", b"x: y\r\ncontent-length: 4\r\n\r\nbody"],
+        [b"HTTP/1.1 200 OK", b"x: y\r\ncontent-length: 13\r\n\r\nreceived late"],
+    ]
+
+
+async def test_an_answered_request_leaves_nothing_for_the_garbage_collector() -> None:
+    async with connected(echo) as (protocol, transport):
+        gc.disable()
+        try:
+            protocol.data_received(b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody")
+            await until_written(transport, 1)
+            first = weakref.ref(protocol.cycle)
+            protocol.data_received(b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody")
+            await until_written(transport, 2)
+            assert first() is None
+        finally:
+            gc.enable()
 
 
 IDLE_SECONDS = 1

@@ -22,7 +22,7 @@ from app.endpoints.graphql_http import GraphQLEndpoint
 from app.endpoints.graphql_websocket import GraphQLSocket
 from app.endpoints.guard import Guard
 from app.endpoints.headers import headers_of
-from app.endpoints.http_protocol import ANSWER
+from app.endpoints.http_protocol import EXCHANGE
 from app.graphql import Schema
 from app.services.auth import Authenticator
 
@@ -78,6 +78,7 @@ class _Application(Starlette):
         if scope["type"] == "http" and scope["path"] == "/graphql" and scope["method"] in self.METHODS:
             await self._graphql(scope, receive, send)
         else:
+            scope.pop(EXCHANGE, None)
             await self._others(scope, receive, send)
 
 
@@ -87,8 +88,8 @@ def _across_origins(app: ASGIApp, config: Config) -> ASGIApp:
 
     async def answered(scope: Scope, receive: Receive, send: Send) -> None:
         # What is sent past the middleware would lack its headers.
-        if ANSWER in scope and ORIGIN in headers_of(scope):
-            del scope[ANSWER]
+        if EXCHANGE in scope and ORIGIN in headers_of(scope):
+            del scope[EXCHANGE]
         await app(scope, receive, send)
 
     return CORSMiddleware(

@@ -18,16 +18,16 @@ from app.context import Context, Services
 from app.endpoints.admission import Admission, TooMany
 from app.endpoints.documents import DocumentRefused, Documents
 from app.endpoints.encoding import encode
-from app.endpoints.graphql_request import Parameters, Refused, is_get, read_parameters
+from app.endpoints.graphql_request import Parameters, Refused, is_get, parse_parameters, read_parameters
 from app.endpoints.graphql_stream import FRAMINGS, Results, StreamResponse
 from app.endpoints.guard import HEADERS
 from app.endpoints.headers import headers_of
-from app.endpoints.http_protocol import ANSWER
+from app.endpoints.http_protocol import EXCHANGE, Exchange
 from app.endpoints.negotiation import JSON_TYPE, RESPONSE_TYPE, Acceptable
 from app.errors import Unauthenticated
 from app.graphql import Schema
 from app.masking import NO_DOCUMENT, TIMED_OUT, UNKNOWN_OPERATION
-from app.services.auth import Authenticator, Caller, bearer_token
+from app.services.auth import Authenticator, Caller
 
 NOT_STREAMED = (
     "Subscriptions are served at this address over WebSocket (graphql-transport-ws), as server-sent events "
@@ -39,7 +39,6 @@ NOT_ACCEPTABLE = (
 )
 
 
-_NOTHING = Acceptable(None, None)
 # Of every answer that is no stream.
 _FIELDS = {
     name: [(b"content-type", f"{name}; charset=utf-8".encode()), (b"cache-control", b"no-store"), *HEADERS]
@@ -64,6 +63,7 @@ class GraphQLEndpoint:
         documents: Documents,
     ) -> None:
         self._config = config
+        self._max_body_bytes = config.max_body_bytes
         self._admission = admission
         self._documents = documents
         self._schema = schema
@@ -74,11 +74,25 @@ class GraphQLEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; every refusal is a response in the shape of GraphQL."""
-        acceptable = Acceptable.read(headers_of(scope).text(b"accept", "") or "")
+        exchange: Exchange | None = scope.pop(EXCHANGE, None)
+        headers = headers_of(scope)
+        acceptable = Acceptable.read(headers.text(b"accept", "") or "")
         try:
-            _check_acceptable(acceptable)
-            parameters = await read_parameters(scope, receive, self._config.max_body_bytes)
-            response = await self._answer(scope, parameters, acceptable)
+            if acceptable.single is None and acceptable.stream is None:
+                raise Refused(406, NOT_ACCEPTABLE, code="NOT_ACCEPTABLE")  # noqa: TRY301  It is answered as all others are.
+            body = exchange.take_body() if exchange is not None and scope["method"] == "POST" else None
+            if body is not None:
+                parameters = parse_parameters(headers, body, self._max_body_bytes)
+            else:
+                parameters = await read_parameters(scope, receive, self._max_body_bytes)
+            found = await self._answer(scope, parameters, acceptable)
+            if isinstance(found, bytes):
+                media_type = acceptable.single or JSON_TYPE
+                if exchange is not None and exchange.answer(_LINES[media_type], found):
+                    return
+                response = _send(found, 200, media_type)
+            else:
+                response = found
         except TooMany as error:
             headers = {"Retry-After": str(error.retry_after)}
             refused = Refused(429, error.message, headers=headers, extensions=error.extensions)
@@ -87,7 +101,8 @@ class GraphQLEndpoint:
             response = _refuse(refused, acceptable.single or JSON_TYPE)
         await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, parameters: Parameters, acceptable: Acceptable) -> ASGIApp:
+    async def _answer(self, scope: Scope, parameters: Parameters, acceptable: Acceptable) -> ASGIApp | bytes:
+        """The response; the body alone of what nearly every one is: ``200`` with a result that has no errors."""
         caller = await self._authenticate(scope)
         self._admission.request(caller)
         document = self._document(parameters, acceptable)
@@ -101,9 +116,9 @@ class GraphQLEndpoint:
             return self._stream(self._subscribe(parameters, document, caller), acceptable.stream, caller)
         if acceptable.single is None and acceptable.stream is not None:
             return self._stream(_single(result), acceptable.stream, caller)
-        media_type = acceptable.single or JSON_TYPE
         if result.data is not None and not result.errors:
-            return _whole({"data": result.data}, media_type)
+            return encode({"data": result.data})
+        media_type = acceptable.single or JSON_TYPE
         return _respond(_body(result), _status(result, media_type), media_type)
 
     def _document(self, parameters: Parameters, acceptable: Acceptable) -> str:
@@ -118,7 +133,7 @@ class GraphQLEndpoint:
 
     async def _authenticate(self, scope: Scope) -> Caller:
         try:
-            return await self._authenticator.authenticate(bearer_token(headers_of(scope).text(b"authorization")))
+            return await self._authenticator.authenticate_header(headers_of(scope).get(b"authorization"))
         except Unauthenticated as error:
             challenge = {"WWW-Authenticate": "Bearer"}
             raise Refused(401, error.message, code="UNAUTHENTICATED", headers=challenge) from None
@@ -167,11 +182,6 @@ class GraphQLEndpoint:
         )
 
 
-def _check_acceptable(acceptable: Acceptable) -> None:
-    if acceptable == _NOTHING:
-        raise Refused(406, NOT_ACCEPTABLE, code="NOT_ACCEPTABLE")
-
-
 def present(error: GraphQLError) -> dict[str, Any]:
     """An error as the specification has it."""
     return cast("dict[str, Any]", error.formatted)
@@ -212,18 +222,6 @@ def _body(result: ExecutionResult) -> dict[str, Any]:
 def _refuse(refused: Refused, media_type: str) -> ASGIApp:
     error = {"message": refused.message, "extensions": refused.extensions}
     return _respond({"errors": [error]}, refused.status, media_type, refused.headers)
-
-
-def _whole(body: dict[str, Any], media_type: str) -> ASGIApp:
-    """What nearly every answer is, sent in one piece where the connection offers it."""
-    content = encode(body)
-
-    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-        answer = scope.get(ANSWER)
-        if answer is None or not answer(_LINES[media_type], content):
-            await _send(content, 200, media_type)(scope, receive, send)
-
-    return respond
 
 
 def _respond(body: dict[str, Any], status: int, media_type: str, headers: Mapping[str, str] | None = None) -> ASGIApp:

@@ -15,6 +15,7 @@ from app.endpoints.negotiation import JSON_TYPE
 from app.masking import NO_DOCUMENT
 
 _LARGE_INTEGER = re.compile(rb"[0-9]{19}")
+_JSON = JSON_TYPE.encode()
 _SMALL = frozenset({str, int, bool, type(None)})
 
 
@@ -52,17 +53,24 @@ async def read_parameters(scope: Scope, receive: Receive, max_body_bytes: int) -
     if is_get(scope):
         return _from_query(Request(scope, receive))
     headers = headers_of(scope)
-    if not _is_json(headers.text(b"content-type", "") or ""):
-        raise Refused(415, f"The Content-Type of a request is {JSON_TYPE}, in UTF-8.", code="UNSUPPORTED_MEDIA_TYPE")
+    _check_type(headers)
+    return parse_parameters(headers, await _read(headers, receive, max_body_bytes), max_body_bytes)
+
+
+def parse_parameters(headers: Headers, body: bytes, max_body_bytes: int) -> Parameters:
+    """What a body asks for that is all there. Raises Refused."""
+    _check_type(headers)
+    if len(body) > max_body_bytes:
+        raise _too_large(max_body_bytes)
     try:
-        body = _parse_body(await _read(headers, receive, max_body_bytes))
+        found = _parse_body(body)
     except UnicodeDecodeError:
         raise Refused(400, "The body is not UTF-8.") from None
     except (ValueError, RecursionError):
         raise Refused(400, "The body is not JSON.") from None
-    if not isinstance(body, dict):
+    if not isinstance(found, dict):
         raise Refused(400, "The body is a JSON object with the document in `query`.")
-    return _checked(cast("dict[str, object]", body))
+    return _checked(cast("dict[str, object]", found))
 
 
 def is_get(scope: Scope) -> bool:
@@ -125,9 +133,12 @@ def _checked(given: dict[str, object]) -> Parameters:
     )
 
 
+def _check_type(headers: Headers) -> None:
+    if headers.get(b"content-type") != _JSON and not _is_json(headers.text(b"content-type", "") or ""):
+        raise Refused(415, f"The Content-Type of a request is {JSON_TYPE}, in UTF-8.", code="UNSUPPORTED_MEDIA_TYPE")
+
+
 def _is_json(content_type: str) -> bool:
-    if content_type == JSON_TYPE:
-        return True
     message = Message()
     message["Content-Type"] = content_type
     charset = message.get_content_charset("utf-8")

@@ -1,14 +1,50 @@
 """HTTP connections on which an answer can be sent whole."""
 
-from functools import partial
 from typing import Any, cast
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-# The key of a request's scope under which there is a function that sends ``200`` with fields and a body, in one write.
-ANSWER = "parley.http.answer"
+# The key of a request's scope under which its exchange is. It is to be taken out: it refers to the scope, and left
+# there it would tie each request into a cycle, which only the garbage collector ends.
+EXCHANGE = "parley.http.exchange"
 _LENGTH = b"content-length: %d\r\n\r\n"
+
+
+class Exchange:
+    """A request on its connection, past ASGI's messages: what is there of it at once, and its whole answer."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def take_body(self) -> bytes | None:
+        """The body, if all of it has come; ``None`` where it has to be received."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.disconnected:
+            return None
+        body, cycle.body = cycle.body, bytearray()
+        return bytes(body)
+
+    def answer(self, fields: bytes, body: bytes) -> bool:
+        """Send ``200`` with a body in one write; tells whether it was sent.
+
+        It is not where that would have to wait, or the connection ends with it. ``fields`` are the lines of the head
+        but for the length, each with its end.
+        """
+        cycle = self._cycle
+        if cycle.response_started or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused:
+            return False
+        if cycle.scope["method"] == "HEAD":
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        head = [b"%b: %b\r\n" % field for field in cycle.default_headers]
+        cycle.transport.write(b"".join([STATUS_LINE[200], *head, fields, _LENGTH % len(body), body]))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
 
 class HTTPProtocol(HttpToolsProtocol):
@@ -57,23 +93,5 @@ class HTTPProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        cast("dict[str, Any]", cycle.scope)[ANSWER] = partial(_answer, cycle)
+        cast("dict[str, Any]", cycle.scope)[EXCHANGE] = Exchange(cycle)
         super()._start_asgi_task(cycle, app)
-
-
-def _answer(cycle: RequestResponseCycle, fields: bytes, body: bytes) -> bool:
-    """Send a whole answer, unless it would have to wait or the connection ends with it; tells whether it was sent.
-
-    ``fields`` are the lines of the head but for the length, each with its end.
-    """
-    if cycle.response_started or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused:
-        return False
-    if cycle.scope["method"] == "HEAD":
-        return False
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    head = [b"%b: %b\r\n" % field for field in cycle.default_headers]
-    cycle.transport.write(b"".join([STATUS_LINE[200], *head, fields, _LENGTH % len(body), body]))
-    cycle.message_event.set()
-    cycle.on_response()
-    return True

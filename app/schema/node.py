@@ -7,6 +7,7 @@ that is malformed names nothing.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 import strawberry
@@ -88,6 +89,7 @@ def parse_id(text: str) -> NodeKey | None:
     return None
 
 
+@lru_cache(maxsize=10_000)
 def conversation_key(text: str) -> UUID | None:
     """The conversation that an id names, if it names one."""
     return UUID(text) if _CONVERSATION.fullmatch(text) else None

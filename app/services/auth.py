@@ -22,6 +22,7 @@ MAX_TOKEN_BYTES = 16 * 1024
 MAX_SUBJECT_CHARACTERS = 200
 REMEMBERED_TOKENS = 10_000
 
+_SCHEME = b"Bearer "
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -42,6 +43,10 @@ class Authenticator(Protocol):
         """Raise ``Unauthenticated``, with a message that names the fault but nothing of the token."""
         ...
 
+    async def authenticate_header(self, header: bytes | None) -> Caller:
+        """As ``authenticate``, by the value of an ``Authorization`` header."""
+        ...
+
 
 class LocalAuthenticator:
     """With ``PARLEY_AUTH=none`` whoever reaches the server is its one caller, whatever token comes along."""
@@ -49,6 +54,10 @@ class LocalAuthenticator:
     async def authenticate(self, token: str | None) -> Caller:  # noqa: ARG002  # The protocol has it.
         """Return the local caller."""
         return Caller(id=LOCAL_CALLER_ID, expires_at=None)
+
+    async def authenticate_header(self, header: bytes | None) -> Caller:
+        """Return the local caller; a header that is none of a bearer token is a fault all the same."""
+        return await self.authenticate(bearer_token(header.decode("latin-1") if header is not None else None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class JWTAuthenticator:
 
     The key decides the algorithm, never the token, so that a public key can't be passed off as an HS256 secret.
     A token that was seen before is not checked again while the same key is in force: that takes 60 µs, as much as
-    everything else about a small query. Tokens are remembered by their SHA-256.
+    everything else about a small query. Tokens are remembered by the SHA-256 of their header.
     """
 
     def __init__(
@@ -92,15 +101,30 @@ class JWTAuthenticator:
             raise Unauthenticated("A bearer token is needed.")
         if len(token) > MAX_TOKEN_BYTES or not token.isascii():
             raise Unauthenticated("The token is malformed.")
-        digest = sha256(token.encode()).digest()
+        digest = sha256(_SCHEME + token.encode()).digest()
+        return await self._known(digest) or await self._verify(token, digest)
+
+    async def authenticate_header(self, header: bytes | None) -> Caller:
+        """As ``authenticate``; a header that came before is not taken apart again."""
+        if header is not None and len(header) <= MAX_TOKEN_BYTES and header.startswith(_SCHEME):
+            caller = await self._known(sha256(header).digest())
+            if caller is not None:
+                return caller
+        return await self.authenticate(bearer_token(header.decode("latin-1") if header is not None else None))
+
+    async def _known(self, digest: bytes) -> Caller | None:
+        """The caller of a token that was verified before, by a key that is still in force."""
         known = self._verified.get(digest)
-        if known is not None and await self._keys.find(known.algorithm, known.key_id) is known.key:
-            if known.expires_at <= self._now():
-                raise Unauthenticated("The token has expired.")
-            # Again, since it may have been forgotten while the key was asked for.
-            self._verified[digest] = known
-            self._verified.move_to_end(digest)
-            return known.caller
+        if known is None or await self._keys.find(known.algorithm, known.key_id) is not known.key:
+            return None
+        if known.expires_at <= self._now():
+            raise Unauthenticated("The token has expired.")
+        # Again, since it may have been forgotten while the key was asked for.
+        self._verified[digest] = known
+        self._verified.move_to_end(digest)
+        return known.caller
+
+    async def _verify(self, token: str, digest: bytes) -> Caller:
         try:
             header = jwt.get_unverified_header(token)
             algorithm, key_id = str(header.get("alg")), cast("str | None", header.get("kid"))
