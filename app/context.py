@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
 
@@ -46,6 +46,7 @@ class Context:
 
     Loaders gather what sibling fields ask for into one statement. They keep nothing, since a subscription lives long
     and a mutation's fields are resolved after it wrote. Most operations need none, so each is made when it is needed.
+    None should refer to the context where that is easily had: each request would be left to the garbage collector.
     """
 
     def __init__(self, services: Services, caller: Caller | None = None, progress: Progress | None = None) -> None:
@@ -56,23 +57,23 @@ class Context:
 
     @cached_property
     def conversations(self) -> DataLoader[UUID, Conversation | None]:
-        return _loader(self._conversations)
+        return _loader(partial(self.services.conversation.get_many, self.owner_id))
 
     @cached_property
     def events(self) -> DataLoader[tuple[UUID, int], Event | None]:
-        return _loader(self._events)
+        return _loader(partial(self.services.event.get_many, self.owner_id))
 
     @cached_property
     def event_pages(self) -> DataLoader[EventQuery, EventPage]:
-        return _loader(self._event_pages)
+        return _loader(partial(self.services.event.pages, self.owner_id))
 
     @cached_property
     def settings(self) -> DataLoader[UUID, Settings | None]:
-        return _loader(self._settings)
+        return _loader(partial(self.services.settings.get_many, self.owner_id))
 
     @cached_property
     def provider_accounts(self) -> DataLoader[UUID, ProviderAccount | None]:
-        return _loader(self._provider_accounts)
+        return _loader(partial(self.services.provider_account.get_many, self.owner_id))
 
     @cached_property
     def owned_accounts(self) -> DataLoader[str, list[ProviderAccount]]:
@@ -80,11 +81,11 @@ class Context:
 
     @cached_property
     def repositories(self) -> DataLoader[UUID, GitRepository | None]:
-        return _loader(self._repositories)
+        return _loader(partial(self.services.repository.get_many, self.owner_id))
 
     @cached_property
     def branches(self) -> DataLoader[UUID, GitBranch | None]:
-        return _loader(self._branches)
+        return _loader(partial(self.services.repository.get_many_branches, self.owner_id))
 
     @cached_property
     def default_branches(self) -> DataLoader[UUID, GitBranch | None]:
@@ -103,30 +104,9 @@ class Context:
             raise Unauthenticated(message)
         return self.caller.id
 
-    async def _conversations(self, ids: list[UUID]) -> list[Conversation | None]:
-        return await self.services.conversation.get_many(self.owner_id, ids)
-
-    async def _events(self, keys: list[tuple[UUID, int]]) -> list[Event | None]:
-        return await self.services.event.get_many(self.owner_id, keys)
-
-    async def _event_pages(self, queries: list[EventQuery]) -> list[EventPage]:
-        return await self.services.event.pages(self.owner_id, queries)
-
-    async def _settings(self, ids: list[UUID]) -> list[Settings | None]:
-        return await self.services.settings.get_many(self.owner_id, ids)
-
-    async def _provider_accounts(self, ids: list[UUID]) -> list[ProviderAccount | None]:
-        return await self.services.provider_account.get_many(self.owner_id, ids)
-
     async def _owned_accounts(self, owner_ids: list[str]) -> list[list[ProviderAccount]]:
         found = await self.services.provider_account.search(self.owner_id)
         return [found if owner_id == self.owner_id else [] for owner_id in owner_ids]
-
-    async def _repositories(self, ids: list[UUID]) -> list[GitRepository | None]:
-        return await self.services.repository.get_many(self.owner_id, ids)
-
-    async def _branches(self, ids: list[UUID]) -> list[GitBranch | None]:
-        return await self.services.repository.get_many_branches(self.owner_id, ids)
 
     async def _default_branches(self, ids: list[UUID]) -> list[GitBranch | BaseException | None]:
         found = await self.services.repository.default_branches(self.owner_id, ids, self.git_calls)

@@ -10,13 +10,16 @@ at once.
 # What is wrong in here is meant, and syntax trees are changed at random.
 
 import asyncio
+import gc
 import json
 import random
 import sys
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import strawberry
 from graphql import (
     ArgumentNode,
@@ -39,12 +42,15 @@ from hypothesis_graphql import from_schema
 from strawberry.extensions import ParserCache, ValidationCache
 
 from app.execution.executor import CompiledExecutor, compiled_executor
+from app.execution.fragment import plain
 from tests.faulty_schema import FAULTS, Faults, Mutation, Person, Query, QuietSchema, Subscription, Tool
 
 RATES = (0.0, 0.005, 0.05, 0.3)
 REPETITIONS = 3
 AT_ONCE = 3
 PLANS_BYTES = 4 * 1024 * 1024
+# So few that they are forgotten again and again.
+FRAGMENTS_BYTES = 120_000
 
 
 @dataclass
@@ -59,6 +65,7 @@ class Counted(CompiledExecutor):
     """Counts what was compiled and what was left to graphql-core."""
 
     tally: Tally
+    takes_fragments = property(lambda _self: FAULTS.get().takes_fragments)
 
     def _interpret(self, serially: bool | None) -> Any:
         self.tally.counts["left to graphql-core" if self.answers else "not compiled"] += 1
@@ -67,7 +74,7 @@ class Counted(CompiledExecutor):
 
 def schemas(tally: Tally) -> tuple[strawberry.Schema, strawberry.Schema]:
     """The one that graphql-core executes, and the one that is compiled."""
-    base = compiled_executor(PLANS_BYTES)
+    base = compiled_executor(PLANS_BYTES, FRAGMENTS_BYTES)
     compiled = type("Compiled", (Counted,), {"plans": base.plans, "tally": tally})
     parts: dict[str, Any] = {
         "query": Query,
@@ -158,7 +165,11 @@ async def execute(schema: strawberry.Schema, text: str, variables: dict[str, Any
 
 def _plain(result: Any) -> tuple[str, list[str]]:
     errors = sorted(json.dumps(error.formatted, sort_keys=True, default=str) for error in result.errors or ())
-    return json.dumps(result.data, default=str), errors
+    return json.dumps(result.data, default=_known), errors
+
+
+def _known(value: object) -> object:
+    return plain(value) if isinstance(value, orjson.Fragment) else str(value)
 
 
 def differ(expected: list[Any], found: list[Any]) -> bool:
@@ -192,8 +203,8 @@ async def compare(
     text, variables, seed_, rate = case
     interpreted, compiled = pair
     expected: list[Any] = []
-    for _ in range(REPETITIONS):
-        expected_faults, found_faults = Faults(seed_, rate), Faults(seed_, rate)
+    for number in range(REPETITIONS):
+        expected_faults, found_faults = Faults(seed_, rate), Faults(seed_, rate, takes_fragments=number > 0)
         expected = await execute(interpreted, text, variables, expected_faults)
         found = await execute(compiled, text, variables, found_faults)
         tally.counts["executions"] += 1
@@ -211,7 +222,9 @@ async def compare(
                 tally.differences.append(
                     f"{case!r}\n  other calls: {sorted(set(expected_faults.calls) ^ set(found_faults.calls))} {twice}"
                 )
-    together = [execute(compiled, text, variables, Faults(seed_, rate)) for _ in range(AT_ONCE)]
+    together = [
+        execute(compiled, text, variables, Faults(seed_, rate, takes_fragments=number > 0)) for number in range(AT_ONCE)
+    ]
     for found in await asyncio.gather(*(asyncio.create_task(one) for one in together)):
         if differ(expected, found):
             tally.differences.append(f"{case!r} at once\n  graphql-core: {expected!r}\n  compiled:     {found!r}")
@@ -222,7 +235,8 @@ def fuzz(cases: int, seed_: int) -> Tally:
     """Compare so many operations."""
     tally = Tally()
     pair = schemas(tally)
-    with asyncio.Runner() as runner:
+    # graphql-core leaves some awaitables behind where a sibling fails; Python would tell of each when it is collected.
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning), asyncio.Runner() as runner:
         for rate in RATES:
             for text, number in _documents(pair[0], max(1, cases // len(RATES)), seed_):
                 document, variables = scrambled(text, number)
@@ -231,6 +245,7 @@ def fuzz(cases: int, seed_: int) -> Tally:
                     continue
                 runner.run(compare(pair, tally, (document, variables, number, rate)))
                 tally.counts["operations"] += 1
+        gc.collect()
     return tally
 
 
@@ -256,8 +271,6 @@ def _documents(schema: strawberry.Schema, count: int, seed_: int) -> list[tuple[
 
 def main() -> None:
     """Compare as many operations as the argument says, and tell; ends with 1 where any differ."""
-    # graphql-core leaves some awaitables behind where a sibling fails; Python would tell of each.
-    sys.unraisablehook = lambda _: None
     cases = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     tally = fuzz(cases, int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     for difference in tally.differences[:5]:

@@ -60,7 +60,12 @@ class Operation:
         self._class = type("CompiledExecutor", (executor_class,), parts)
 
     def executor(
-        self, variables: Mapping[str, Any] | None, context_value: object, root_value: object
+        self,
+        variables: Mapping[str, Any] | None,
+        context_value: object,
+        root_value: object,
+        *,
+        takes_fragments: bool = False,
     ) -> CompiledExecutor | list[GraphQLError]:
         """What executes it once; errors where the variables are not what they are declared to be."""
         given = variables or {}
@@ -77,4 +82,5 @@ class Operation:
         executor.raw_variables = given
         executor.context_value = context_value
         executor.root_value = root_value
+        executor.takes_fragments = takes_fragments
         return executor

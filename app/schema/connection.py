@@ -56,10 +56,12 @@ def conversation_cursor(row: Conversation | Record, order: ConversationOrder) ->
 
 
 @cache
-def record_cursors(kind: type[Record], order: ConversationOrder) -> Callable[[Sequence[Sequence[Any]]], list[str]]:
-    """What gives the cursors of rows: those of ``conversation_cursor``, in an eighth of the time."""
+def record_edges(
+    kind: type[Record], order: ConversationOrder
+) -> Callable[[Sequence[Sequence[Any]]], list[tuple[str, Sequence[Any]]]]:
+    """What gives each row its cursor: that of ``conversation_cursor``, in an eighth of the time."""
     if order.field is ConversationOrderField.TITLE:
-        return lambda rows: [conversation_cursor(kind(row), order) for row in rows]
+        return lambda rows: [(conversation_cursor(kind(row), order), row) for row in rows]
     moment = kind.keys["created_at" if order.field is ConversationOrderField.CREATED_AT else "updated_at"].replace(
         "{r}", "row"
     )
@@ -67,16 +69,17 @@ def record_cursors(kind: type[Record], order: ConversationOrder) -> Callable[[Se
     text = f"""{head!r} + {moment} + '","' + {kind.keys["id"].replace("{r}", "row")} + '"]'"""
     texts_of = kind.function(f"[{text} for row in r]", {})
 
-    def cursors(rows: Sequence[Sequence[Any]]) -> list[str]:
+    def edges(rows: Sequence[Sequence[Any]]) -> list[tuple[str, Sequence[Any]]]:
         texts = texts_of(rows)
         joined = "".join(texts)
         if len(joined) != MOMENT_KEY_LENGTH * len(texts):
-            return [_base64(text) for text in texts]
+            return [(_base64(text), row) for text, row in zip(texts, rows, strict=True)]
         # In base64 three bytes are four characters whatever is around them, so that all are encoded at once.
         encoded = b2a_base64(joined.encode(), newline=False).translate(_URL_SAFE).decode()
-        return [encoded[start : start + _ENCODED_LENGTH] for start in range(0, len(encoded), _ENCODED_LENGTH)]
+        starts = range(0, len(encoded), _ENCODED_LENGTH)
+        return [(encoded[start : start + _ENCODED_LENGTH], row) for start, row in zip(starts, rows, strict=True)]
 
-    return cursors
+    return edges
 
 
 def parse_conversation_cursor(cursor: str, order: ConversationOrder) -> Position:

@@ -10,11 +10,11 @@ from typing import Any
 
 from strawberry.utils.str_converters import to_camel_case, to_snake_case
 
-from app.execution.shape import Access, Shape
+from app.execution.shape import Access, Items, Shape
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
 from app.models.conversation_search import NEWEST_FIRST, ConversationOrder, ConversationOrderField, ConversationQuery
 from app.models.record import Record
-from app.schema.connection import PageInfo, record_cursors
+from app.schema.connection import PageInfo, record_edges
 from app.schema.conversation import Conversation, ConversationConnection, TokenUsage, convert, edge
 from app.schema.deferred import Deferred
 from app.schema.problem import Problem
@@ -86,19 +86,22 @@ class RecordConnection(Deferred, ConversationConnection):
     """A page of conversations that are read from their rows, each with its cursor."""
 
     def __init__(self, page: ConversationPage, query: ConversationQuery) -> None:
-        self.rows = list(zip(record_cursors(page.kind, query.order)(page.rows), page.rows, strict=True))
+        rows = self.rows = page.rows
+        edges_of = record_edges(page.kind, query.order)
+        self.items = Items(rows, edges_of)
         self.wanted = query.filter
+        ends = edges_of([rows[0], rows[-1]]) if rows else [(None, None)]
         self.page_info = PageInfo(
             has_next_page=page.has_next_page,
             has_previous_page=query.after is not None,
-            start_cursor=self.rows[0][0] if self.rows else None,
-            end_cursor=self.rows[-1][0] if self.rows else None,
+            start_cursor=ends[0][0],
+            end_cursor=ends[-1][0],
         )
         self._kind = page.kind
         self._order = query.order
 
     def _made(self) -> ConversationConnection:
-        edges = [edge(self._kind(row), self._order) for _, row in self.rows]
+        edges = [edge(self._kind(row), self._order) for row in self.rows]
         nodes = [found.node for found in edges]
         return ConversationConnection(wanted=self.wanted, edges=edges, nodes=nodes, page_info=self.page_info)
 
@@ -126,10 +129,11 @@ def _classes(kind: type[Record]) -> tuple[type[RecordConversation], type[RecordC
     class ConnectionOfKind(RecordConnection):
         __graphql_shape__ = Shape(
             {
-                "edges": Access("{s}.rows", shape=at),
-                "nodes": Access("[at[1] for at in {s}.rows]", shape=row),
+                "edges": Access("{s}.items", shape=at, are_items=True),
+                "nodes": Access("Items({s}.rows, list)", shape=row, are_items=True),
                 "page_info": Access("{s}.page_info"),
-            }
+            },
+            {"Items": Items},
         )
 
     return OfKind, ConnectionOfKind

@@ -3,12 +3,12 @@
 Everything is there by attribute too, made by ``convert`` when one is asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
 from app.errors import ErrorCode
-from app.execution.shape import Access, Shape, Variant
+from app.execution.shape import Access, Items, Shape, Variant
 from app.models.conversation import Problem as Found
 from app.models.event import EventKind, EventQuery, EventSource, read_bodies
 from app.models.record import Record, Row
@@ -27,7 +27,7 @@ def _problem(found: Mapping[str, Any] | None) -> Problem | None:
     return Problem.of(Found(ErrorCode(found["code"]), found["message"])) if found is not None else None
 
 
-# In the expressions ``{s}`` is an event: its cursor, its row, the name of its type, the fields of its body, and its id.
+# In the expressions ``{s}`` is an event, as ``_sources_of`` makes it.
 _BODIES = {
     EventKind.TOOL_CALL: {
         "tool_name": Access("{s}[3]['tool_name']", is_leaf=True),
@@ -55,16 +55,10 @@ class RecordEventConnection(Deferred, EventConnection):
 
     def __init__(self, page: EventPage, query: EventQuery, kind: type[Record]) -> None:
         rows = cast("Sequence[Row]", page.rows)
-        head = event_id(query.conversation_id, 0).removesuffix("0")
-        at, kind_at = kind.columns["sequence"], kind.columns["kind"]
-        self.rows = [
-            (event_cursor(sequence := row[at]), row, row[kind_at], body, f"{head}{sequence}")
-            if body is not None
-            else (event_cursor(sequence := row[at]), row, EventKind.MESSAGE.value, _UNREADABLE, f"{head}{sequence}")
-            for row, body in zip(rows, read_bodies(kind, rows), strict=True)
-        ]
-        cursors = (self.rows[0][0], self.rows[-1][0]) if self.rows else (None, None)
-        self.page_info = page_info(page, query, *cursors)
+        at = kind.columns["sequence"]
+        self.items = Items(rows, _sources_of(kind))
+        ends = (event_cursor(rows[0][at]), event_cursor(rows[-1][at])) if rows else (None, None)
+        self.page_info = page_info(page, query, *ends)
         self._page = page
         self._query = query
 
@@ -78,6 +72,23 @@ class RecordEventConnection(Deferred, EventConnection):
 
 
 @cache
+def _sources_of(kind: type[Record]) -> Callable[[Sequence[Row]], list[Any]]:
+    """What makes events of rows of one conversation: cursor, row, name of the type, fields of the body, and id."""
+    at, kind_at = kind.columns["sequence"], kind.columns["kind"]
+
+    def sources(rows: Sequence[Row]) -> list[Any]:
+        head = event_id(kind(rows[0]).conversation_id, 0).removesuffix("0") if rows else ""
+        return [
+            (event_cursor(sequence := row[at]), row, row[kind_at], body, f"{head}{sequence}")
+            if body is not None
+            else (event_cursor(sequence := row[at]), row, EventKind.MESSAGE.value, _UNREADABLE, f"{head}{sequence}")
+            for row, body in zip(rows, read_bodies(kind, rows), strict=True)
+        ]
+
+    return sources
+
+
+@cache
 def _class(kind: type[Record]) -> type[RecordEventConnection]:
     """The class for pages of one kind of records. There is a kind for each database."""
     event = _event(kind)
@@ -86,10 +97,11 @@ def _class(kind: type[Record]) -> type[RecordEventConnection]:
         __graphql_shape__ = Shape(
             {
                 "edges": Access(
-                    "{s}.rows",
+                    "{s}.items",
                     shape=Shape({"cursor": Access("{s}[0]", is_leaf=True), "node": Access("{s}", shape=event)}),
+                    are_items=True,
                 ),
-                "nodes": Access("{s}.rows", shape=event),
+                "nodes": Access("{s}.items", shape=event, are_items=True),
                 "page_info": Access("{s}.page_info"),
             }
         )
