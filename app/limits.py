@@ -30,8 +30,13 @@ MAX_PAGE = 100
 DEFAULT_PAGE = 50
 SCHEMA_COST = 2000
 TYPE_COST = 100
+# Costs that are remembered of one document, by the numbers that its variables had.
+MAX_COSTS = 100
 # Doubled fragments reach numbers with hundreds of digits, of which nobody needs more than that they are large.
 MOST = 10**9
+
+# What is equal in these costs the same; 1.0 and True are equal to 1, and are no numbers of a page.
+_NUMBERS = frozenset({int})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,8 @@ class Measure:
         self._operations = [self._weigh_operation(node) for node in operations]
         self._is_cost_fixed = not any(weight.terms for weight in self._operations)
         self._within: tuple[Limits, int | None] | None = None
+        self._variables: tuple[str, ...] | None = None
+        self._costs: dict[tuple[object, ...], int] = {}
 
     def errors(self, limits: Limits, variables: Mapping[str, object]) -> list[GraphQLError]:
         """An error for each limit that is exceeded. Costs are only computed once all else is within its limits."""
@@ -144,6 +151,19 @@ class Measure:
 
     def cost(self, variables: Mapping[str, object]) -> int:
         """How many values the largest operation can answer with, and its fields ask for."""
+        if self._variables is None:
+            self._variables = tuple(_variables(self._operations))
+        key = tuple([variables.get(name) for name in self._variables])
+        if not _NUMBERS.issuperset(map(type, key)):
+            return self._computed(variables)
+        cost = self._costs.get(key)
+        if cost is None:
+            cost = self._computed(variables)
+            if len(self._costs) < MAX_COSTS:
+                self._costs[key] = cost
+        return cost
+
+    def _computed(self, variables: Mapping[str, object]) -> int:
         known = {**self._defaults, **variables} if self._defaults else variables
         return max((_cost(weight, known, {}) for weight in self._operations), default=0)
 
@@ -227,6 +247,20 @@ def _cost(weight: _Weight, variables: Mapping[str, object], known: dict[int, int
             cost = min(cost + times * _cost(below, variables, known), MOST)
         known[id(weight)] = cost
     return known[id(weight)]
+
+
+def _variables(weights: Iterable[_Weight]) -> set[str]:
+    """The variables that their costs depend on."""
+    found: set[str] = set()
+    seen: set[int] = set()
+    waiting = list(weights)
+    while waiting:
+        weight = waiting.pop()
+        if id(weight) not in seen:
+            seen.add(id(weight))
+            found |= {size.name for size, _ in weight.terms if isinstance(size, _Variable)}
+            waiting += [below for _, below in weight.terms]
+    return found
 
 
 def _literal(value: ValueNode, fallback: int) -> _Size:

@@ -41,6 +41,8 @@ class Documents:
         self._trusted: Mapping[str, str] = {}
         if self._mode is not TrustedDocuments.OFF:
             self._trusted = dict(_read_directory(config.trusted_documents_dir))
+        # As clients write them: most requests are such.
+        self._by_id = {name: text for key, text in self._trusted.items() for name in (key, f"sha256:{key}")}
         self._max_persisted = 0 if self._mode is TrustedDocuments.ONLY else config.persisted_queries
         self._persisted: OrderedDict[str, str] = OrderedDict()
 
@@ -49,6 +51,8 @@ class Documents:
 
         ``document_id`` is the request's ``documentId``; its ``extensions`` may hold Apollo's ``persistedQuery``.
         """
+        if query is None and isinstance(document_id, str) and document_id in self._by_id:
+            return self._by_id[document_id]
         persisted = _persisted_hash(extensions)
         wanted = _hash(document_id) if document_id is not None else persisted
         if wanted is not None and (query is None or not query.strip()):
