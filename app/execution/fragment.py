@@ -4,7 +4,7 @@ What a list shows of a row is computed from the row alone. A row that is read ag
 every few seconds, is recognised by its values, so that what is kept is never out of date.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -47,7 +47,7 @@ class Budget:
 class Fragments:
     """The items of one list in an operation. ``complete`` turns sources into the items' JSON values."""
 
-    def __init__(self, complete: "Callable[[list[Any], CompiledExecutor, Any], list[Any]]", budget: Budget) -> None:
+    def __init__(self, complete: "Callable[[Sequence[Any], CompiledExecutor, Any], list[Any]]", budget: Budget) -> None:
         self._complete = complete
         self._budget = budget
         self._kept: dict[Callable[..., Any], Kept] = {}

@@ -18,9 +18,9 @@ class Items(NamedTuple):
     """
 
     keys: Sequence[Hashable]
-    make: Callable[[Sequence[Any]], list[Any]]
+    make: Callable[[Sequence[Any]], Sequence[Any]]
 
-    def sources(self) -> list[Any]:
+    def sources(self) -> Sequence[Any]:
         """All of them."""
         return self.make(self.keys)
 

@@ -151,9 +151,6 @@ class ConversationFilter:
 EVERYTHING = ConversationFilter()
 
 
-_ALL = ConversationFilter()
-
-
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a page begins: behind the row with this sort key and id."""
@@ -173,7 +170,7 @@ class ConversationQuery:
 
     first: int
     after: Position | None = None
-    filter: ConversationFilter = field(default_factory=ConversationFilter)
+    filter: ConversationFilter = EVERYTHING
     order: ConversationOrder = field(default_factory=ConversationOrder)
 
     def statement(self, selected: SelectOfScalar[Any], owner_id: str) -> SelectOfScalar[Any]:
@@ -185,7 +182,7 @@ class ConversationQuery:
     def parameters(self, owner_id: str) -> dict[str, object]:
         """The values of the statement's parameters, by name."""
         parameters: dict[str, object] = {"owner_id": owner_id}
-        if self.filter is not _ALL and self.filter != _ALL:
+        if self.filter is not EVERYTHING:
             parameters |= self.filter.parameters()
         if self.after is not None:
             parameters |= {"after_key": self.after.key, "after_id": self.after.id}
@@ -195,7 +192,7 @@ class ConversationQuery:
     def shape(self) -> tuple[object, ...]:
         """What the statement depends on, apart from the values."""
         order = self.order
-        if self.after is None and self.filter == _ALL:
+        if self.after is None and (self.filter is EVERYTHING or self.filter == EVERYTHING):
             return (self.first, order.field, order.direction)
         return (self.first, order.field, order.direction, self.after is not None, self._is_begun, *self.filter.shape)
 

@@ -86,22 +86,23 @@ class RecordConnection(Deferred, ConversationConnection):
     """A page of conversations that are read from their rows, each with its cursor."""
 
     def __init__(self, page: ConversationPage, query: ConversationQuery) -> None:
-        rows = self.rows = page.rows
-        edges_of = record_edges(page.kind, query.order)
-        self.items = Items(rows, edges_of)
+        keys = self.keys = page.keys
+        edges_of = record_edges(page.kind, query.order, page.rows_of)
+        self.items = Items(keys, edges_of)
         self.wanted = query.filter
-        ends = edges_of([rows[0], rows[-1]]) if rows else [(None, None)]
+        ends = edges_of([keys[0], keys[-1]]) if keys else [(None, None)]
         self.page_info = PageInfo(
             has_next_page=page.has_next_page,
             has_previous_page=query.after is not None,
             start_cursor=ends[0][0],
             end_cursor=ends[-1][0],
         )
+        self.rows_of = page.rows_of
         self._kind = page.kind
         self._order = query.order
 
     def _made(self) -> ConversationConnection:
-        edges = [edge(self._kind(row), self._order) for row in self.rows]
+        edges = [edge(self._kind(row), self._order) for row in self.rows_of(self.keys)]
         nodes = [found.node for found in edges]
         return ConversationConnection(wanted=self.wanted, edges=edges, nodes=nodes, page_info=self.page_info)
 
@@ -130,7 +131,7 @@ def _classes(kind: type[Record]) -> tuple[type[RecordConversation], type[RecordC
         __graphql_shape__ = Shape(
             {
                 "edges": Access("{s}.items", shape=at, are_items=True),
-                "nodes": Access("Items({s}.rows, list)", shape=row, are_items=True),
+                "nodes": Access("Items({s}.keys, {s}.rows_of)", shape=row, are_items=True),
                 "page_info": Access("{s}.page_info"),
             },
             {"Items": Items},
