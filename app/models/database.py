@@ -18,7 +18,8 @@ from sqlalchemy.sql import ClauseElement
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.config import Config, ConfigError
-from app.models.direct import DirectAccess, PostgresAccess, SQLiteAccess
+from app.models.direct import DirectAccess, SQLiteAccess
+from app.models.direct_postgres import PostgresAccess
 from app.models.statement import Statement
 
 if TYPE_CHECKING:
