@@ -5,6 +5,7 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import psycopg
@@ -28,6 +29,7 @@ def statement(sql: str) -> Statement:
 BACKEND = statement("SELECT pg_backend_pid()")
 SLEEP = statement("SELECT 'slept' FROM pg_sleep(CAST(:seconds AS float8))")
 ADD = statement("INSERT INTO things VALUES (CAST(:name AS text)) RETURNING *")
+MOMENT = statement("SELECT CAST(:moment AS timestamptz), CAST(NULL AS timestamptz)")
 ALL = statement("SELECT * FROM things")
 
 
@@ -81,6 +83,27 @@ async def assert_whole(access: PostgresAccess, url: str) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2026, 11, 26, 13, 14, 15, 123456, tzinfo=UTC),
+        datetime(2024, 2, 29, 23, 59, 59, 999999, tzinfo=UTC),
+        datetime(2026, 1, 1, 9, 5, 7, 10, tzinfo=UTC),
+        datetime(2026, 1, 1, tzinfo=UTC),
+        datetime(2000, 1, 1, tzinfo=UTC),
+        datetime(1999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC),
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    ],
+    ids=str,
+)
+async def test_times_come_as_the_text_that_is_shown(access: PostgresAccess, moment: datetime) -> None:
+    for given in (moment, moment.astimezone(timezone(timedelta(hours=-5, minutes=-30))) if moment.year > 1 else moment):
+        [row] = await access.read(MOMENT, {"moment": given})
+        assert tuple(row) == (moment.isoformat(), None)
 
 
 async def test_no_more_connections_are_opened_than_there_may_be(access: PostgresAccess, postgres_url: str) -> None:
