@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from benchmarks import fan_out, growth, http, report, start
+from benchmarks import fan_out, growth, http, http_postgres, report, start
 from benchmarks.operations import OPERATIONS
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
@@ -18,25 +18,43 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
 ONLY_BY_NAME = {"growth"}
 
 
+ON_POSTGRES = {f"postgres_{name}": name for name in OPERATIONS}
+
+
 def run(names: list[str]) -> int:
     """Run the named benchmarks, or all that take no longer than minutes; all together write the results."""
-    known = [*OPERATIONS, *BENCHMARKS]
+    known = [*OPERATIONS, *ON_POSTGRES, *BENCHMARKS]
     unknown = [name for name in names if name not in known]
     if unknown:
         print(f"Unknown: {', '.join(unknown)}. There are: {', '.join(known)}.", file=sys.stderr)
         return 2
-    tables: dict[str, list[report.Line]] = {}
-    for name in names or [name for name in known if name not in ONLY_BY_NAME]:
+    chosen = names or [name for name in known if name not in ONLY_BY_NAME]
+    tables = _over_http(chosen)
+    for name in chosen:
         if name in BENCHMARKS:
             BENCHMARKS[name]()
-            continue
-        title = OPERATIONS[name].title
-        tables[title] = http.measure(name)
-        print(f"{title}\n\n{report.table(tables[title])}\n", flush=True)
     if not names:
         setting = f"{http.CONVERSATIONS:,} conversations, {http.CONNECTIONS} connections, {http.ROUNDS} rounds."
         report.write(tables, setting)
     return 0
+
+
+def _over_http(names: list[str]) -> dict[str, list[report.Line]]:
+    tables: dict[str, list[report.Line]] = {}
+
+    def show(title: str, lines: list[report.Line]) -> None:
+        tables[title] = lines
+        print(f"{title}\n\n{report.table(lines)}\n", flush=True)
+
+    for name in names:
+        if name in OPERATIONS:
+            show(OPERATIONS[name].title, http.measure(name))
+    on_postgres = [ON_POSTGRES[name] for name in names if name in ON_POSTGRES]
+    if on_postgres:
+        with http_postgres.filled() as database:
+            for name in on_postgres:
+                show(http_postgres.title(name), http_postgres.measure(name, database))
+    return tables
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

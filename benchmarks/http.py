@@ -42,19 +42,19 @@ Round = dict[str, Measurement]
 def measure(name: str) -> list[report.Line]:
     """Measure one operation on all servers that have it; the lines of its table."""
     operation = OPERATIONS[name]
-    chosen = [found for found in available() if name in found.operations]
+    chosen = [found for found in available((PARLEY, PARLEY_TEXT, RAW, *PEERS)) if name in found.operations]
     file = data.sqlite_file(CONVERSATIONS)
+    ids = data.ids(file, with_events=operation.ids == "with events")
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
         databases = [str(data.copy_of(file, directory / f"{number}.db")) for number in range(len(chosen))]
-        return measure_on(chosen, databases, operation, file, directory)
+        return measure_on(chosen, databases, operation, ids, directory)
 
 
 def measure_on(
-    servers: Sequence[Server], databases: Sequence[str], operation: Operation, file: Path, directory: Path
+    servers: Sequence[Server], databases: Sequence[str], operation: Operation, ids: Sequence[str], directory: Path
 ) -> list[report.Line]:
-    """Measure servers, each with its database. ``file`` is one with the same rows, ``directory`` is theirs."""
-    ids = data.ids(file, with_events=operation.ids == "with events")
+    """Measure servers, each with its database, on some conversations. ``directory`` is theirs."""
     cores = Cores.of_machine()
     with ExitStack() as stack:
         started = [
@@ -69,10 +69,10 @@ def measure_on(
     return [_line(server.name, rounds) for server in servers]
 
 
-def available() -> list[Server]:
-    """All servers whose packages are installed; says which are left out."""
+def available(servers: Sequence[Server]) -> list[Server]:
+    """Those of the servers that were chosen and whose packages are installed; says which are left out."""
     found: list[Server] = []
-    for server in (PARLEY, PARLEY_TEXT, RAW, *PEERS):
+    for server in servers:
         if CHOSEN and server.name not in CHOSEN and server is not RAW:
             continue
         if server.is_installed:

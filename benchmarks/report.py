@@ -71,7 +71,8 @@ def write(tables: Mapping[str, Sequence[Line]], setting: str) -> None:
         "documents; its clients send a trusted document's id, but for the line that says otherwise. The raw limit is "
         "[hand-written SQL, Starlette and orjson](raw_limit.py), with nothing else. CPU is the server's own, for one "
         "request. *Parley to it* is how often Parley answers in the time of one of its answers. All gave the same "
-        "answers, which is checked before.\n\n"
+        "answers, which is checked before. PostgreSQL, which does not wait for the disk here, has cores of its own "
+        "where there are more than two, else the load's: where it is the bottleneck, the ratios of CPU say more.\n\n"
         "![Ratios to the raw limit](results.svg)\n"
     )
     (HERE / "RESULTS.md").write_text("\n".join([head, *parts, _versions()]))

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import data
 from benchmarks.http import check_same
+from benchmarks.http_postgres import filled
 from benchmarks.load import Cores
 from benchmarks.operations import OPERATIONS
 from benchmarks.servers import PARLEY, PARLEY_TEXT, RAW, Running, running
@@ -22,6 +23,8 @@ FIGURES = re.compile(r"^(\w+(?: \w+)?) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) "
 
 STARTS = re.compile(r"^(parley|bare imports) +([\d.]+) +[\d.]+ +[\d.]+ +([\d.]+) +([\d.]+) +([\d.]+|-)$", re.MULTILINE)
 MAX_IDLE_MEGABYTES = 150
+ON_POSTGRES = ["postgres_q1", "postgres_q2", "postgres_q3", "postgres_m1"]
+NAMES = ["q1", "q2", "q3", "m1", *ON_POSTGRES, "fan_out", "growth", "start"]
 
 
 def run(*names: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -84,7 +87,7 @@ def test_the_cost_of_pages_is_measured_among_few_and_many() -> None:
 def test_a_benchmark_that_is_not_there_is_named() -> None:
     refused = run("nothing")
     assert refused.returncode == 2
-    assert refused.stderr == "Unknown: nothing. There are: q1, q2, q3, m1, fan_out, growth, start.\n"
+    assert refused.stderr == "Unknown: nothing. There are: " + ", ".join(NAMES) + ".\n"
 
 
 @pytest.mark.timeout(120)
@@ -103,11 +106,30 @@ def test_the_raw_limit_answers_what_parley_answers(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.timeout(120)
-def test_an_operation_is_measured_and_printed(tmp_path: Path) -> None:
-    measured = run("q1", SERVERS="Parley", ROUNDS="2", SECONDS="0.1", CONNECTIONS="2", CONVERSATIONS="300")
+def test_on_postgresql_the_raw_limit_answers_what_parley_answers(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        database = stack.enter_context(filled(300))
+        urls = stack.enter_context(database.copies(2))
+        started = [
+            stack.enter_context(running(server, url, tmp_path / str(number), Cores()))
+            for number, (server, url) in enumerate(zip((PARLEY, RAW), urls, strict=True))
+        ]
+        for operation in OPERATIONS.values():
+            ids = database.ids(with_events=operation.ids == "with events", limit=3)
+            assert ids
+            check_same(started, operation, ids)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("q1", "Q1: a page of 20 conversations"), ("postgres_q2", "Q2 on PostgreSQL: one conversation")],
+)
+def test_an_operation_is_measured_and_printed(name: str, title: str) -> None:
+    measured = run(name, SERVERS="Parley", ROUNDS="2", SECONDS="0.1", CONNECTIONS="2", CONVERSATIONS="300")
     assert measured.returncode == 0, measured.stderr
-    title, _, _, _, *rows = measured.stdout.strip().split("\n")
-    assert title == "Q1: a page of 20 conversations"
+    printed, _, _, _, *rows = measured.stdout.strip().split("\n")
+    assert printed == title
     assert sorted(row.split(" | ")[0] for row in rows) == ["| Parley", "| raw limit"]
     [raw] = [row.split(" | ") for row in rows if row.startswith("| raw limit")]
     assert raw[2:4] == ["1.00", "1.00–1.00"]

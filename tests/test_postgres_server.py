@@ -8,7 +8,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.postgres import PostgresServer, copy_binaries, database_name, installed_binaries, reachable_by_others
+from benchmarks.postgres import PostgresServer, copy_binaries, database_name, installed_binaries, reachable_by_others
 
 
 def test_each_database_is_new_and_empty(postgres_server: PostgresServer) -> None:
@@ -132,7 +132,7 @@ def test_binaries_in_a_private_directory_are_copied_and_the_copy_runs(tmp_path: 
 def test_the_server_ends_when_its_parent_is_killed() -> None:
     program = (
         "import sys, time\n"
-        "from tests.postgres import PostgresServer\n"
+        "from benchmarks.postgres import PostgresServer\n"
         "with PostgresServer() as server:\n"
         "    print(server.process_id, server._directory, flush=True)\n"
         "    time.sleep(60)\n"

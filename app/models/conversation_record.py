@@ -7,6 +7,7 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import Column, bindparam, case, func, update
+from sqlalchemy.sql import ClauseElement
 from sqlmodel import SQLModel, UTCDateTime, col, select
 
 from app.models.conversation import Conversation, fold
@@ -93,23 +94,7 @@ class ConversationRecords:
 
     async def rename(self, owner_id: str, conversation_id: UUID, title: str, now: datetime) -> Record | None:
         """Write a title that a user gave; the conversation then, or ``None``."""
-        given = bindparam("now", type_=UTCDateTime())
-        created_at = col(Conversation.created_at)
-        statement = self._database.compiled(
-            "rename conversation",
-            lambda: (
-                update(Conversation)
-                .where(col(Conversation.owner_id) == bindparam("of_owner"), col(Conversation.id) == bindparam("of_id"))
-                .values(
-                    title=bindparam("new_title"),
-                    title_folded=bindparam("new_title_folded"),
-                    title_is_auto_generated=False,
-                    title_revision=col(Conversation.title_revision) + 1,
-                    updated_at=case((created_at > given, created_at), else_=given),
-                )
-                .returning(*_WHOLE)
-            ),
-        )
+        statement = self._database.compiled("rename conversation", _rename)
         rows = await self._database.direct.write(
             statement,
             {
@@ -129,3 +114,20 @@ def _as_they_are(rows: Sequence[Row]) -> Sequence[Row]:
 
 def _unpacked(rows: Sequence[Row]) -> Sequence[Row]:
     return orjson.loads(f"[{','.join([row[0] for row in rows])}]")
+
+
+def _rename() -> ClauseElement:
+    given = bindparam("now", type_=UTCDateTime())
+    created_at = col(Conversation.created_at)
+    return (
+        update(Conversation)
+        .where(col(Conversation.owner_id) == bindparam("of_owner"), col(Conversation.id) == bindparam("of_id"))
+        .values(
+            title=bindparam("new_title"),
+            title_folded=bindparam("new_title_folded"),
+            title_is_auto_generated=False,
+            title_revision=col(Conversation.title_revision) + 1,
+            updated_at=case((created_at > given, created_at), else_=given),
+        )
+        .returning(*_WHOLE)
+    )

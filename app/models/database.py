@@ -18,7 +18,7 @@ from sqlalchemy.sql import ClauseElement
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.config import Config, ConfigError
-from app.models.direct import DirectAccess, PostgresAccess, SQLiteAccess
+from app.models.direct import DirectAccess, SQLiteAccess
 from app.models.statement import Statement
 
 if TYPE_CHECKING:
@@ -114,6 +114,9 @@ class Database:
             self.direct = SQLiteAccess(path, self._writing)
         else:
             self.writer = self.reader = _postgres_engine(url)
+            # Who uses SQLite need not have the driver loaded.
+            from app.models.direct_postgres import PostgresAccess  # noqa: PLC0415
+
             self.direct = PostgresAccess(url)
 
     @asynccontextmanager

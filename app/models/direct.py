@@ -1,11 +1,7 @@
 """Rows straight from the driver: what an ORM session costs is several times what the database takes.
 
-SQLite is asked by threads that have a connection each, PostgreSQL over a pool of connections.
+SQLite is asked here, by threads that have a connection each; PostgreSQL in ``direct_postgres``.
 """
-
-# asyncpg's own annotations leave most types open.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportArgumentType=false
 
 import asyncio
 import contextlib
@@ -16,16 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from app.models.record import Row
 from app.models.statement import Statement
-
-if TYPE_CHECKING:
-    import asyncpg
 
 READ_THREADS = 2
 MAX_WAITING = 10_000
@@ -39,8 +31,6 @@ INLINE_INSTRUCTIONS = 15_000
 # Reads that take longer together are left to the threads for so many times as long: the disk may be slow.
 SLOW_SECONDS = 0.01
 PAUSE = 10
-POSTGRES_CONNECTIONS = 10
-CONNECT_SECONDS = 10.0
 
 
 class DirectAccess(Protocol):
@@ -83,7 +73,7 @@ class _Job:
         if self.error is None:
             self.answer.set_result(self.rows or [])
         else:
-            self.answer.set_exception(_fault(self.sql, self.error, sqlite3.Error))
+            self.answer.set_exception(fault(self.sql, self.error, sqlite3.Error))
 
 
 class SQLiteAccess:
@@ -304,60 +294,6 @@ class _Writer(_Readers):
                 connection.execute("ROLLBACK")
 
 
-class PostgresAccess:
-    """PostgreSQL's, over connections of its own."""
-
-    def __init__(self, url: URL) -> None:
-        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        self._pool: asyncpg.Pool | None = None
-        self._opening = asyncio.Lock()
-
-    async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """As the protocol has it."""
-        try:
-            return await self.write(statement, parameters)
-        except (DBAPIError, OSError) as error:
-            # A connection that waited in the pool may have been cut off meanwhile; another one is opened then.
-            if isinstance(error, DBAPIError) and not error.connection_invalidated:
-                raise
-            return await self.write(statement, parameters)
-
-    async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """As the protocol has it."""
-        import asyncpg  # noqa: PLC0415  Those who use SQLite need not have it loaded.
-
-        pool = self._pool or await self._open()
-        try:
-            return await pool.fetch(statement.sql, *statement.values(parameters))
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
-            raise _fault(statement.sql, error, Exception, is_lost=True) from None
-        except asyncpg.PostgresError as error:
-            raise _fault(statement.sql, error, Exception) from None
-
-    async def close(self) -> None:
-        """As the protocol has it."""
-        if self._pool is not None:
-            self._pool.terminate()
-
-    async def _open(self) -> "asyncpg.Pool":
-        import asyncpg  # noqa: PLC0415  As above.
-
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._dsn,
-                    min_size=0,
-                    max_size=POSTGRES_CONNECTIONS,
-                    timeout=CONNECT_SECONDS,
-                    command_timeout=DEADLINE_SECONDS,
-                    # Statements of one transaction leave nothing behind; asking the server to forget would cost as
-                    # much as a statement.
-                    reset=_leave,
-                    server_settings={"application_name": "parley", "timezone": "UTC"},
-                )
-            return self._pool
-
-
 def _connect(path: Path, *, is_read_only: bool, timeout_seconds: float = DEADLINE_SECONDS) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=timeout_seconds, cached_statements=256)
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "cache_size = -65536"):
@@ -367,11 +303,7 @@ def _connect(path: Path, *, is_read_only: bool, timeout_seconds: float = DEADLIN
     return connection
 
 
-async def _leave(_connection: object) -> None:
-    pass
-
-
-def _fault(sql: str, error: Exception, base: type[Exception], *, is_lost: bool = False) -> Exception:
+def fault(sql: str, error: Exception, base: type[Exception], *, is_lost: bool = False) -> Exception:
     """As the ORM would raise it. The values are left out, since they are messages, titles and sealed keys."""
     return DBAPIError.instance(sql, None, error, base, hide_parameters=True, connection_invalidated=is_lost)
 

@@ -118,6 +118,7 @@ _SQLITE: dict[type, Form] = {
 _POSTGRES: dict[type, Form] = {
     # asyncpg has a class of its own for them.
     Uuid: Form(lambda value: UUID(int=value.int), "str({v})", "{v}.hex"),
-    UTCDateTime: Form(None, "{v}.isoformat()", "{v}.isoformat()"),
+    # They come as they are shown.
+    UTCDateTime: Form(datetime.fromisoformat),
     JSON: Form(_json, "loads({v})"),
 }
