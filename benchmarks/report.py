@@ -73,7 +73,8 @@ def write(tables: Mapping[str, Sequence[Line]], setting: str) -> None:
         "request. *Parley to it* is how often Parley answers in the time of one of its answers. All gave the same "
         "answers, which is checked before. Parley keeps what it has shown of a row for when the row comes again, as it "
         "does here: a page of nothing but new rows takes it a fifth more than one without that "
-        "([ADR 0016](../docs/adr/0016-keep-parts-of-answers-by-what-they-are-made-of.md)). PostgreSQL, which does not wait for the disk here, has cores of its own "
+        "([ADR 0016](../docs/adr/0016-keep-parts-of-answers-by-what-they-are-made-of.md)). "
+        "PostgreSQL, which does not wait for the disk here, has cores of its own "
         "where there are more than two, else the load's: where it is the bottleneck, the ratios of CPU say more.\n\n"
         "![Ratios to the raw limit](results.svg)\n"
     )
