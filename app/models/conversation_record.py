@@ -73,8 +73,8 @@ class ConversationRecords:
     async def search(self, owner_id: str, query: ConversationQuery, *, is_brief: bool) -> Sequence[Row]:
         """Up to ``first + 1`` rows as the driver gave them: the one more tells that there is a next page."""
         name = ("conversations", is_brief, *query.shape)
-        columns = _BRIEF if is_brief else _WHOLE
-        statement = self._database.compiled(name, lambda: query.statement(select(*columns), owner_id))
+        columns, dialect = _BRIEF if is_brief else _WHOLE, self._database.reader.dialect.name
+        statement = self._database.compiled(name, lambda: query.statement(select(*columns), owner_id, dialect))
         return await self._database.direct.read(statement, query.parameters(owner_id))
 
     async def rename(self, owner_id: str, conversation_id: UUID, title: str, now: datetime) -> Record | None:
