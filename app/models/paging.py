@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Integer, UnaryExpression, and_, case, literal, literal_column, select, union_all
-from sqlalchemy.sql.selectable import Select
+from sqlalchemy.sql.selectable import CompoundSelect, Select
 
 NARROW_MAX_ROWS = 1000
 """Up to so many rows are read and sorted; more of them, and the order's own index soon meets a page full of them.
@@ -33,7 +33,7 @@ class Path:
     ``ids`` is given the condition that it is taken, and has none otherwise.
     """
 
-    found: Select[int]
+    found: Select[int] | CompoundSelect[int]
     ids: Callable[[ColumnElement[bool]], Select[UUID]]
 
 
@@ -87,7 +87,9 @@ class Walk:
         condition: Callable[[ColumnElement[str]], ColumnElement[bool]],
     ) -> Select[UUID]:
         """Of the order's first rows those whose ``asked`` meets a condition, as far as the page goes."""
-        rows = self._merged([[self.owner == owner_id, *branch] for branch in branches], NEAR_ROWS, asked).subquery()
+        # SQLite reads as many of each branch.
+        limit = max(self.limit, NEAR_ROWS // max(1, len(branches)))
+        rows = self._merged([[self.owner == owner_id, *branch] for branch in branches], limit, asked).subquery()
         return select(rows.c.id).where(condition(rows.c.asked)).limit(exactly(self.limit))
 
     def path(self, owner_id: ColumnElement[str], conditions: Sequence[ColumnElement[bool]]) -> Path:
@@ -102,18 +104,21 @@ class Walk:
         branches: Sequence[Sequence[ColumnElement[bool]]],
         limit: int,
         asked: ColumnElement[str] | None = None,
-    ) -> Select[UUID]:
+    ) -> Select[Any]:
         others = [asked.label("asked")] if asked is not None else []
         rows = select(self.row_id.label("id"), self.key.label("sort_key"), *others)
         rows = rows.order_by(*self._ordering(self.key, self.row_id)).limit(exactly(limit))
         parts = [rows.where(*branch).subquery() for branch in branches]
         if len(parts) == 1:
-            [part] = parts
-            return select(part.c.id, *(part.c[column.name] for column in others))
-        # PostgreSQL would sort all that the branches have, did not each of them end by itself.
-        both = union_all(*(select(*part.c) for part in parts)).subquery()
-        page = select(both).order_by(*self._ordering(both.c.sort_key, both.c.id)).limit(exactly(limit)).subquery()
-        return select(page.c.id, *(page.c[column.name] for column in others))
+            page = parts[0]
+        else:
+            # PostgreSQL would sort all that the branches have, did not each of them end by itself.
+            both = union_all(*(select(*part.c) for part in parts)).subquery()
+            whole: Select[Any] = select(both)
+            whole = whole.order_by(*self._ordering(both.c.sort_key, both.c.id)).limit(exactly(limit))
+            page = whole.subquery()
+        columns: list[ColumnElement[Any]] = [page.c.id, *(page.c[column.name] for column in others)]
+        return select(*columns)
 
     def _ordering(self, *columns: ColumnElement[Any]) -> list[UnaryExpression[Any]]:
         return [column.asc() if self.is_ascending else column.desc() for column in columns]

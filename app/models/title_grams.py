@@ -78,7 +78,7 @@ def _matches(owner_id: ColumnElement[str], wanted: ColumnElement[str]) -> list[C
     """On SQLite, where the numbers of an owner's titles lie side by side."""
     number, bits = (
         select(_OWNERS.c.number).where(_OWNERS.c.owner_id == owner_id).scalar_subquery(),
-        literal_column("32"),
+        literal_column("32", Integer()),
     )
     beyond = number + literal_column("1", Integer())
     return [
