@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from sqlmodel import SQLModel
 
-from app.models import migration
+from app.models import migration, title_grams
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger, fold
 from app.models.database import Database
 from app.models.event import EventBody as Body
@@ -99,6 +99,7 @@ async def fill(url: str, conversations: int) -> None:
     await migration.upgrade(database)
     async with database.writer.begin() as connection:
         await connection.run_sync(_insert, conversations)
+    await title_grams.catch_up(database, batch=20_000)
     await database.close()
 
 

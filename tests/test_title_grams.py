@@ -28,8 +28,11 @@ from app.models.conversation_search import (
 )
 from app.models.database import Database, database_url
 from app.models.owner import Owner
-from app.models.title_grams import TitleGrams, match, pieces
+from app.models.title_grams import TitleGrams, catch_up, match, pieces
+from tests import steps
+from tests.client import Client
 from tests.postgres import PostgresServer
+from tests.server import RunningServer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 EARLIER = [script.revision for script in migration.script_directory().walk_revisions()][:0:-1]
@@ -107,14 +110,16 @@ async def add(database: Database, rows: list[Conversation]) -> None:
 
 
 async def indexed(database: Database, text_of_title: str, owner_id: str = "ada") -> int:
-    """How many of the owner's titles have the pieces of a text by the index alone."""
+    """How many of the owner's titles have the pieces of a text by the index alone, once it is up to date."""
+    await catch_up(database)
     grams = TitleGrams(fold(text_of_title), database.reader.dialect.name)
     rows = grams.found(literal(owner_id)).subquery()
     async with database.reader.connect() as connection:
         return (await connection.execute(sqlalchemy_select(func.count()).select_from(rows))).scalar_one()
 
 
-async def test_random_texts_find_what_a_plain_look_finds(database: Database) -> None:
+@pytest.mark.parametrize("is_behind", [True, False])
+async def test_random_texts_find_what_a_plain_look_finds(database: Database, is_behind: bool) -> None:
     chance = random.Random(5)
 
     def made(longest: int) -> str:
@@ -126,6 +131,12 @@ async def test_random_texts_find_what_a_plain_look_finds(database: Database) -> 
     ]
     await migration.upgrade(database)
     await add(database, rows)
+    if not is_behind:
+        await catch_up(database)
+        for row in chance.sample(rows, 20):
+            row.title = made(12)
+            row.title_folded, row.updated_at = fold(row.title), START + timedelta(seconds=9000)
+            await ConversationRecords(database).rename(row.owner_id, row.id, row.title, row.updated_at)
     texts = [*SYMBOLS, *(made(4) for _ in range(30)), "absent", "a" * 200, "日" * 70]
     for row in chance.sample(rows, 60):
         begin = chance.randrange(len(row.title))
@@ -197,6 +208,18 @@ async def test_the_index_follows_titles_and_is_of_one_owner(database: Database) 
     assert await indexed(database, "zebra") == 1
 
 
+async def test_a_title_that_changes_and_goes_before_the_index_follows_leaves_nothing(database: Database) -> None:
+    await migration.upgrade(database)
+    made = conversation("Zebra")
+    await add(database, [made])
+    assert await indexed(database, "zebra") == 1
+    for title in ("Quokka", "Wombat", "Zebra", "Quokka"):
+        await ConversationRecords(database).rename("ada", made.id, title, START)
+    async with database.write() as session:
+        await ConversationRepository(session).delete(made.id)
+    assert [await indexed(database, word) for word in ("zebra", "quokka", "wombat", "a")] == [0, 0, 0, 0]
+
+
 async def test_what_is_rolled_back_is_not_indexed(database: Database) -> None:
     await migration.upgrade(database)
     await add(database, [conversation("Zebra")])
@@ -228,6 +251,7 @@ async def test_other_changes_leave_the_index_alone_on_sqlite_and_a_vacuum_too(tm
         await migration.upgrade(database)
         rows = [conversation(f"Zebra {number}", number) for number in range(50)]
         await add(database, rows)
+        await catch_up(database)
 
         async def blocks() -> list[object]:
             async with database.reader.connect() as connection:
@@ -259,3 +283,20 @@ def test_a_text_is_taken_to_pieces() -> None:
     assert pieces("the parser of") == ["the pars", "arser of"]
     assert pieces("日") == ["日"]
     assert len(pieces("a" * 600)) == match("a" * 600).count("AND") + 1 == 16
+
+
+async def test_the_server_brings_the_index_up_to_date(client: Client, server: RunningServer) -> None:
+    await steps.save_settings(client)
+    made = await steps.create(client, title="Zebra")
+    await steps.until_waiting(client, made["id"])
+
+    async def changed() -> list[object]:
+        async with server.house.database.reader.connect() as connection:
+            return list(await connection.execute(text("SELECT number FROM titlegram_stale")))
+
+    if server.house.database.is_sqlite:
+        assert len(server.call(changed())) == 1
+        server.call(server.house.housekeeping.index_titles())
+        assert server.call(changed()) == []
+    found = await client.execute('{ conversations(filter: { titleContains: "ZEBRA" }) { totalCount nodes { id } } }')
+    assert found["conversations"] == {"totalCount": 1, "nodes": [{"id": made["id"]}]}

@@ -291,7 +291,7 @@ class ConversationSearch:
             return (await self._session.exec(counting.where(*wanted.conditions(owner_id)))).one()
         owner: ColumnElement[str] = bindparam("owner_id", owner_id, String())
         wide = grams.found(owner).limit(1).offset(NARROW_MAX_ROWS).cte("wide")
-        is_wide = sqlalchemy_select(wide.c.found).exists()
+        is_wide = sqlalchemy_select(wide.c[0]).exists()
         among = col(Conversation.id).in_(grams.ids(owner, ~is_wide))
         few = counting.where(among, without_index(*wanted.conditions(owner_id))).scalar_subquery()
         everyone = col(Conversation.owner_id) == case((is_wide, owner))

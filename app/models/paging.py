@@ -69,7 +69,7 @@ class Walk:
             found.append(select(met.c[0]))
         for number, path in enumerate(paths):
             wide = path.found.limit(1).offset(NARROW_MAX_ROWS).cte(f"wide_{number}")
-            is_wide = select(wide.c.found).exists()
+            is_wide = select(wide.c[0]).exists()
             found.append(path.ids(and_(*closed, ~is_wide)))
             closed.append(is_wide)
         walker = case((and_(*closed), owner_id)) if closed else owner_id

@@ -1,7 +1,8 @@
 """Texts in titles, by an index of the pieces that a title has: every 1, 2, 3, 4 and 8 bytes, or characters, in a row.
 
 Migration 0005 makes the index and the triggers that keep it, in each database's own way (ADR 0014). A row that has the
-text has its pieces too; not the other way round, so that the row is always asked itself.
+text has its pieces too; not the other way round, so that the row is always asked itself. On SQLite the index may lag:
+titles that have changed since are noted, and every search takes them for found.
 """
 
 from collections.abc import Sequence
@@ -23,18 +24,26 @@ from sqlalchemy import (
     literal_column,
     select,
     table,
+    text,
+    union_all,
 )
-from sqlalchemy.sql.selectable import Select
+from sqlalchemy.sql.selectable import CompoundSelect, Select
+
+from app.models.database import Database
 
 LENGTHS = (1, 2, 3, 4, 8)
 """A text of 5 to 7 takes two pieces of 4. Fewer lengths, and texts of few letters meet rows by the thousand."""
 MAX_PIECES = 16
+BATCH = 50
+"""Changed titles that are indexed in one transaction, which takes about 10 ms."""
+MAX_BATCHES = 400
 NOTHING = "'\"\"'"
 """What no title matches, in SQL."""
 
 _PIECES = table("titlegram", column("rowid", BigInteger()), column("titlegram", String()))
 _NUMBERED = table("titlegram_row", column("number", BigInteger()), column("conversation_id", Uuid()))
 _OWNERS = table("titlegram_owner", column("number", BigInteger()), column("owner_id", String()))
+_STALE = table("titlegram_stale", column("number", BigInteger()))
 _TITLES = table(
     "titlegram", column("conversation_id", Uuid()), column("owner_id", String()), column("title_folded", String())
 )
@@ -49,21 +58,31 @@ class TitleGrams:
     text: str
     dialect: str
 
-    def found(self, owner_id: ColumnElement[str]) -> Select[int]:
+    def found(self, owner_id: ColumnElement[str]) -> Select[int] | CompoundSelect[int]:
         """A row for each."""
-        selected = select(literal_column("1", Integer()).label("found"))
+        one = literal_column("1", Integer()).label("found")
         if self.dialect != "sqlite":
-            return selected.where(_has(self._keys(owner_id)))
-        return selected.where(*_matches(owner_id, self._match))
+            return select(one).where(_has(self._keys(owner_id)))
+        lower, upper = _numbers_of(owner_id)
+        indexed = select(one).where(_matches(self._match), *_between(_PIECES.c.rowid, lower, upper))
+        return union_all(indexed, select(one).where(*_between(_STALE.c.number, lower, upper)))
 
     def ids(self, owner_id: ColumnElement[str], is_taken: ColumnElement[bool]) -> Select[UUID]:
         """Their ids, or none where this is not taken."""
         if self.dialect != "sqlite":
             return select(_TITLES.c.conversation_id).where(_has(case((is_taken, self._keys(owner_id)))))
+        lower, upper = _numbers_of(owner_id)
         wanted = case((is_taken, self._match), else_=literal_column(NOTHING, String()))
         # An operator on the number keeps SQLite from asking for the text once for each title.
-        numbered = _NUMBERED.c.number == _PIECES.c.rowid + literal_column("0", Integer())
-        return select(_NUMBERED.c.conversation_id).where(numbered, *_matches(owner_id, wanted))
+        number = _PIECES.c.rowid + literal_column("0", Integer())
+        indexed = select(_NUMBERED.c.conversation_id).where(
+            _NUMBERED.c.number == number, _matches(wanted), *_between(_PIECES.c.rowid, lower, upper)
+        )
+        stale = select(_NUMBERED.c.conversation_id).where(
+            _NUMBERED.c.number == _STALE.c.number, *_between(_STALE.c.number, case((is_taken, lower)), upper)
+        )
+        both = union_all(indexed, stale).subquery()
+        return select(both.c.conversation_id)
 
     @property
     def _match(self) -> ColumnElement[str]:
@@ -74,18 +93,21 @@ class TitleGrams:
         return func.titlegram_keys(owner_id, wanted, type_=_KEYS)
 
 
-def _matches(owner_id: ColumnElement[str], wanted: ColumnElement[str]) -> list[ColumnElement[bool]]:
-    """On SQLite, where the numbers of an owner's titles lie side by side."""
-    number, bits = (
-        select(_OWNERS.c.number).where(_OWNERS.c.owner_id == owner_id).scalar_subquery(),
-        literal_column("32", Integer()),
-    )
-    beyond = number + literal_column("1", Integer())
-    return [
-        _PIECES.c.titlegram.op("MATCH")(wanted),
-        _PIECES.c.rowid > number.bitwise_lshift(bits),
-        _PIECES.c.rowid < beyond.bitwise_lshift(bits),
-    ]
+def _matches(wanted: ColumnElement[str]) -> ColumnElement[bool]:
+    return _PIECES.c.titlegram.op("MATCH")(wanted)
+
+
+def _numbers_of(owner_id: ColumnElement[str]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """On SQLite, where the numbers of an owner's titles lie side by side: between these."""
+    number = select(_OWNERS.c.number).where(_OWNERS.c.owner_id == owner_id).scalar_subquery()
+    bits, beyond = literal_column("32", Integer()), number + literal_column("1", Integer())
+    return number.bitwise_lshift(bits), beyond.bitwise_lshift(bits)
+
+
+def _between(
+    number: ColumnElement[int], lower: ColumnElement[int], upper: ColumnElement[int]
+) -> list[ColumnElement[bool]]:
+    return [number > lower, number < upper]
 
 
 def _has(keys: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -93,19 +115,33 @@ def _has(keys: ColumnElement[Any]) -> ColumnElement[bool]:
     return func.titlegram_pieces(_TITLES.c.owner_id, _TITLES.c.title_folded, type_=_KEYS).op("@>")(keys)
 
 
-def parameters(text: str) -> dict[str, object]:
+async def catch_up(database: Database, batch: int = BATCH) -> None:
+    """Bring the index up to date with the titles, as many as there is time for. PostgreSQL's always is."""
+    if not database.is_sqlite:
+        return
+    statement = text(
+        "DELETE FROM titlegram_stale WHERE number IN (SELECT number FROM titlegram_stale ORDER BY number LIMIT :batch)"
+    )
+    for _ in range(MAX_BATCHES):
+        async with database.write() as session:
+            result = await (await session.connection()).execute(statement, {"batch": batch})
+        if result.rowcount < batch:
+            return
+
+
+def parameters(wanted: str) -> dict[str, object]:
     """The values of the statements' parameters, by name."""
-    return {"title_match": match(text), "title_pieces": pieces(text)}
+    return {"title_match": match(wanted), "title_pieces": pieces(wanted)}
 
 
-def pieces(text: str) -> list[str]:
+def pieces(wanted: str) -> list[str]:
     """Pieces by which PostgreSQL finds a text: characters, as long as there are, and the whole text has."""
-    return [text[start : start + length] for start, length in _places(len(text))]
+    return [wanted[start : start + length] for start, length in _places(len(wanted))]
 
 
-def match(text: str) -> str:
+def match(wanted: str) -> str:
     """An expression of FTS5 that finds a text: its bytes in hexadecimal, so that nothing in it is an operator."""
-    data = text.encode("utf-8", "surrogatepass")
+    data = wanted.encode("utf-8", "surrogatepass")
     terms = [(data[start : start + length].hex().upper(), length) for start, length in _places(len(data))]
     # The longest pieces are whole terms, the others beginnings of terms.
     return " AND ".join(f'"{term}"' if length == LENGTHS[-1] else f'"{term}" *' for term, length in terms)
