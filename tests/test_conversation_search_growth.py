@@ -26,6 +26,7 @@ from app.models.conversation_search import (
 from app.models.database import Database, database_url
 from app.models.owner import Owner
 from app.models.paging import NARROW_MAX_ROWS
+from app.models.title_grams import catch_up
 from tests.postgres import PostgresServer
 from tests.search_costs import steps
 
@@ -116,6 +117,7 @@ async def fill(url: str, rows: Sequence[Conversation]) -> Database:
         for begin in range(0, len(rows), 1000):
             batch = [row.model_dump() for row in rows[begin : begin + 1000]]
             await connection.execute(insert(Conversation), batch)
+    await catch_up(database, batch=len(rows) + 1)
     return database
 
 

@@ -59,7 +59,7 @@ class Walk:
         Each of ``branches`` is a filter that some index has in order, and no row is in two of them: the database reads
         them side by side, no further than the page goes. ``near`` are rows of the page's beginning: nothing else is
         looked at when it has a page full. What is not taken is asked for the owner NULL, which ends at the index's
-        first look.
+        first look; PostgreSQL, which may take no index, is told beside it not to begin.
         """
         closed: list[ColumnElement[bool]] = []
         found: list[Select[UUID]] = []
@@ -73,7 +73,7 @@ class Walk:
             found.append(path.ids(and_(*closed, ~is_wide)))
             closed.append(is_wide)
         walker = case((and_(*closed), owner_id)) if closed else owner_id
-        found.append(self._merged([[self.owner == walker, *branch] for branch in branches], self.limit))
+        found.append(self._merged([[*closed, self.owner == walker, *branch] for branch in branches], self.limit))
         if len(found) == 1:
             return found[0]
         together = union_all(*found).subquery()
@@ -96,7 +96,7 @@ class Walk:
         """The path of conditions that an index of the table has."""
         return Path(
             select(literal(1).label("found")).where(self.owner == owner_id, *conditions),
-            lambda is_taken: select(self.row_id).where(self.owner == case((is_taken, owner_id)), *conditions),
+            lambda is_taken: select(self.row_id).where(is_taken, self.owner == case((is_taken, owner_id)), *conditions),
         )
 
     def _merged(

@@ -1,7 +1,7 @@
 """Texts in titles, by an index of the pieces that a title has: every 1, 2, 3, 4 and 8 bytes, or characters, in a row.
 
 Migration 0005 makes the index and the triggers that keep it, in each database's own way (ADR 0014). A row that has the
-text has its pieces too; not the other way round, so that the row is always asked itself. On SQLite the index may lag:
+text has its pieces too; not the other way round, so that the row is always asked itself. The index may lag behind:
 titles that have changed since are noted, and every search takes them for found.
 """
 
@@ -44,10 +44,23 @@ _PIECES = table("titlegram", column("rowid", BigInteger()), column("titlegram", 
 _NUMBERED = table("titlegram_row", column("number", BigInteger()), column("conversation_id", Uuid()))
 _OWNERS = table("titlegram_owner", column("number", BigInteger()), column("owner_id", String()))
 _STALE = table("titlegram_stale", column("number", BigInteger()))
+_CHANGED = table("titlegram_stale", column("conversation_id", Uuid()), column("owner_id", String()))
 _TITLES = table(
     "titlegram", column("conversation_id", Uuid()), column("owner_id", String()), column("title_folded", String())
 )
 
+# Triggers index the titles whose notes are deleted.
+_SQLITE_BATCH = """
+    DELETE FROM titlegram_stale WHERE number IN (SELECT number FROM titlegram_stale ORDER BY number LIMIT :batch)
+"""
+# What another instance indexes or somebody changes is left for the next time.
+_POSTGRESQL_BATCH = """
+    DELETE FROM titlegram_stale WHERE conversation_id IN (
+        SELECT titlegram_stale.conversation_id FROM titlegram_stale JOIN conversation ON id = conversation_id
+        ORDER BY conversation_id LIMIT :batch
+        FOR UPDATE OF titlegram_stale SKIP LOCKED FOR KEY SHARE OF conversation SKIP LOCKED
+    )
+"""
 _KEYS = ARRAY(BigInteger())
 
 
@@ -62,7 +75,8 @@ class TitleGrams:
         """A row for each."""
         one = literal_column("1", Integer()).label("found")
         if self.dialect != "sqlite":
-            return select(one).where(_has(self._keys(owner_id)))
+            indexed = select(one).where(_has(self._keys(owner_id)))
+            return union_all(indexed, select(one).where(_CHANGED.c.owner_id == owner_id))
         lower, upper = _numbers_of(owner_id)
         indexed = select(one).where(_matches(self._match), *_between(_PIECES.c.rowid, lower, upper))
         return union_all(indexed, select(one).where(*_between(_STALE.c.number, lower, upper)))
@@ -70,19 +84,20 @@ class TitleGrams:
     def ids(self, owner_id: ColumnElement[str], is_taken: ColumnElement[bool]) -> Select[UUID]:
         """Their ids, or none where this is not taken."""
         if self.dialect != "sqlite":
-            return select(_TITLES.c.conversation_id).where(_has(case((is_taken, self._keys(owner_id)))))
+            indexed = select(_TITLES.c.conversation_id).where(_has(case((is_taken, self._keys(owner_id)))))
+            stale = select(_CHANGED.c.conversation_id).where(_CHANGED.c.owner_id == case((is_taken, owner_id)))
+            return _both(indexed, stale)
         lower, upper = _numbers_of(owner_id)
         wanted = case((is_taken, self._match), else_=literal_column(NOTHING, String()))
-        # An operator on the number keeps SQLite from asking for the text once for each title.
-        number = _PIECES.c.rowid + literal_column("0", Integer())
+        # An operator on the number keeps SQLite from going through all titles, to look for each of them in the other.
+        nothing = literal_column("0", Integer())
         indexed = select(_NUMBERED.c.conversation_id).where(
-            _NUMBERED.c.number == number, _matches(wanted), *_between(_PIECES.c.rowid, lower, upper)
+            _NUMBERED.c.number == _PIECES.c.rowid + nothing, _matches(wanted), *_between(_PIECES.c.rowid, lower, upper)
         )
         stale = select(_NUMBERED.c.conversation_id).where(
-            _NUMBERED.c.number == _STALE.c.number, *_between(_STALE.c.number, case((is_taken, lower)), upper)
+            _NUMBERED.c.number == _STALE.c.number + nothing, *_between(_STALE.c.number, case((is_taken, lower)), upper)
         )
-        both = union_all(indexed, stale).subquery()
-        return select(both.c.conversation_id)
+        return _both(indexed, stale)
 
     @property
     def _match(self) -> ColumnElement[str]:
@@ -91,6 +106,11 @@ class TitleGrams:
     def _keys(self, owner_id: ColumnElement[str]) -> ColumnElement[Any]:
         wanted = bindparam("title_pieces", pieces(self.text), ARRAY(String()))
         return func.titlegram_keys(owner_id, wanted, type_=_KEYS)
+
+
+def _both(indexed: Select[UUID], stale: Select[UUID]) -> Select[UUID]:
+    both = union_all(indexed, stale).subquery()
+    return select(both.c.conversation_id)
 
 
 def _matches(wanted: ColumnElement[str]) -> ColumnElement[bool]:
@@ -116,12 +136,8 @@ def _has(keys: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 async def catch_up(database: Database, batch: int = BATCH) -> None:
-    """Bring the index up to date with the titles, as many as there is time for. PostgreSQL's always is."""
-    if not database.is_sqlite:
-        return
-    statement = text(
-        "DELETE FROM titlegram_stale WHERE number IN (SELECT number FROM titlegram_stale ORDER BY number LIMIT :batch)"
-    )
+    """Bring the index up to date with the titles, as many as there is time for."""
+    statement = text(_SQLITE_BATCH if database.is_sqlite else _POSTGRESQL_BATCH)
     for _ in range(MAX_BATCHES):
         async with database.write() as session:
             result = await (await session.connection()).execute(statement, {"batch": batch})

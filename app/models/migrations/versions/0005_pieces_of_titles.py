@@ -68,8 +68,8 @@ _SQLITE_ROWS = (
     "INSERT INTO titlegram (titlegram, rank) VALUES ('hashsize', 1048576)",
 )
 
-# A change to a title is only noted: to take two titles to pieces is as much as the change itself takes. Whoever deletes
-# the note brings the index up to date, which takes less for many of them together.
+# A change to a title is only noted: to index it takes as much as the change itself, or twice as much on PostgreSQL.
+# Deleting the note brings the index up to date.
 _SQLITE_TRIGGERS = (
     """
     CREATE TRIGGER titlegram_insert AFTER INSERT ON conversation BEGIN
@@ -143,20 +143,36 @@ _POSTGRESQL = (
     USING gin (titlegram_pieces(owner_id, title_folded)) WITH (fastupdate = on)
     """,
     """
-    CREATE FUNCTION titlegram_follow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    CREATE TABLE titlegram_stale (
+        conversation_id UUID PRIMARY KEY REFERENCES conversation (id) ON DELETE CASCADE,
+        owner_id VARCHAR(200) NOT NULL
+    )
+    """,
+    "CREATE INDEX ix_titlegram_stale_owner ON titlegram_stale (owner_id)",
+    # A note that is being deleted is waited for and made again, since the index may have got an older title.
+    """
+    CREATE FUNCTION titlegram_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO titlegram_stale (conversation_id, owner_id) VALUES (NEW.id, NEW.owner_id)
+        ON CONFLICT (conversation_id) DO UPDATE SET owner_id = EXCLUDED.owner_id;
+        RETURN NULL;
+    END $$
+    """,
+    "CREATE TRIGGER titlegram_insert AFTER INSERT ON conversation FOR EACH ROW EXECUTE FUNCTION titlegram_note()",
+    """
+    CREATE TRIGGER titlegram_update AFTER UPDATE OF title_folded ON conversation
+    FOR EACH ROW WHEN (OLD.title_folded IS DISTINCT FROM NEW.title_folded) EXECUTE FUNCTION titlegram_note()
+    """,
+    """
+    CREATE FUNCTION titlegram_catch_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         INSERT INTO titlegram (conversation_id, owner_id, title_folded)
-        VALUES (NEW.id, NEW.owner_id, NEW.title_folded)
+        SELECT id, owner_id, title_folded FROM conversation WHERE id = OLD.conversation_id
         ON CONFLICT (conversation_id) DO UPDATE SET title_folded = EXCLUDED.title_folded;
         RETURN NULL;
     END $$
     """,
     """
-    CREATE TRIGGER titlegram_insert AFTER INSERT ON conversation
-    FOR EACH ROW EXECUTE FUNCTION titlegram_follow()
-    """,
-    """
-    CREATE TRIGGER titlegram_update AFTER UPDATE OF title_folded ON conversation
-    FOR EACH ROW WHEN (OLD.title_folded IS DISTINCT FROM NEW.title_folded) EXECUTE FUNCTION titlegram_follow()
+    CREATE TRIGGER titlegram_catch_up AFTER DELETE ON titlegram_stale
+    FOR EACH ROW EXECUTE FUNCTION titlegram_catch_up()
     """,
 )
 
@@ -200,6 +216,12 @@ def downgrade() -> None:
         return
     for trigger in ("titlegram_insert", "titlegram_update"):
         op.execute(f"DROP TRIGGER {trigger} ON conversation")
+    op.execute("DROP TABLE titlegram_stale")
     op.execute("DROP TABLE titlegram")
-    for function in ("titlegram_follow()", "titlegram_pieces(text, text)", "titlegram_keys(text, text[])"):
+    for function in (
+        "titlegram_note()",
+        "titlegram_catch_up()",
+        "titlegram_pieces(text, text)",
+        "titlegram_keys(text, text[])",
+    ):
         op.execute(f"DROP FUNCTION {function}")
