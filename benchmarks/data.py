@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from sqlmodel import SQLModel
 
-from app.models import migration
+from app.models import migration, title_grams
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger, fold
 from app.models.database import Database
 from app.models.event import EventBody as Body
@@ -51,6 +51,8 @@ STATES = (AgentState.AWAITING_USER_INPUT, AgentState.FINISHED, AgentState.PAUSED
 TRIGGERS = {ConversationTrigger.GUI: 70, ConversationTrigger.API: 20, ConversationTrigger.RESOLVER: 10}
 MODELS = ("anthropic/claude-sonnet-4", "openai/gpt-5", "gemini/gemini-2.5-pro", "ollama/qwen3:32b", None)
 VERBS = ("Mend", "Explain", "Test", "Document", "Review", "Rewrite", "Speed up", "Remove")
+RARE_TEXT = "quokkas"
+RARE_TITLES = 3
 THINGS = ("the parser", "the “login” page", "flaky tests", "the price of café crème", "the schema", "CI", "the cache")
 
 
@@ -97,6 +99,7 @@ async def fill(url: str, conversations: int) -> None:
     await migration.upgrade(database)
     async with database.writer.begin() as connection:
         await connection.run_sync(_insert, conversations)
+    await title_grams.catch_up(database, batch=20_000)
     await database.close()
 
 
@@ -110,7 +113,8 @@ def _insert(connection: Connection, conversations: int) -> None:
     dice = random.Random(7)
     repositories = [UUID(int=dice.getrandbits(128)) for _ in range(REPOSITORIES)]
     connection.execute(tables["gitrepository"].insert(), [_repository(key) for key in repositories])
-    rows = (_conversation(dice, number, repositories) for number in range(conversations))
+    rare = {conversations * (2 * place + 1) // (2 * RARE_TITLES) for place in range(RARE_TITLES)}
+    rows = (_conversation(dice, number, repositories, is_rare=number in rare) for number in range(conversations))
     keys: list[UUID] = []
     while batch := list(islice(rows, BATCH)):
         connection.execute(tables["conversation"].insert(), batch)
@@ -138,9 +142,11 @@ def _repository(key: UUID) -> dict[str, Any]:
     }
 
 
-def _conversation(dice: random.Random, number: int, repositories: list[UUID]) -> dict[str, Any]:
+def _conversation(dice: random.Random, number: int, repositories: list[UUID], *, is_rare: bool) -> dict[str, Any]:
     created_at = BEGINNING + timedelta(seconds=SECONDS_APART * number, microseconds=dice.randrange(1, 999_999))
     title = f"{dice.choice(VERBS)} {dice.choice(THINGS)} of issue {dice.randrange(10_000)}"
+    if is_rare:
+        title += f" about {RARE_TEXT}"
     [status] = dice.choices(list(STATUSES), list(STATUSES.values()))
     has_repository = dice.random() < 0.8
     return {

@@ -1,18 +1,27 @@
-"""What a page of conversations costs among few and among many: the first page and one deep inside, by each filter.
+"""What a page of conversations costs among few and among many: the first page and pages deep inside, by each filter.
 
 One Parley for each size, in interleaved rounds, asked over one connection. ``SIZES`` (two numbers of conversations) and
-``ROUNDS`` come from the environment. A rare text is one of a single conversation in ten thousand.
+``ROUNDS`` come from the environment. With the usual sizes it writes GROWTH.md.
+
+The first page is the same each time; those deep inside begin at twenty places. A round before the others is thrown
+away, so that what they read is in SQLite's cache, 64 MB for each connection, or in the system's: what a disk takes is
+not measured.
+
+A common text is one of a seventh of the titles, a rare one of three among few and among many. "One in 10,000" is one
+title among few and a hundred among many, which are all read and sorted: more rows cost more.
 """
 
 import json
 import os
+import platform
 import random
 import sqlite3
 import statistics
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,8 +32,11 @@ from benchmarks.operations import FIELDS, PAGE_INFO
 from benchmarks.servers import PARLEY_TEXT, Running, on, running
 
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
+USUAL_SIZES = [10_000, 1_000_000]
 SIZES = [int(size) for size in os.environ.get("SIZES", "10000,1000000").split(",")]
-SECONDS = 0.1
+SECONDS = 0.3
+PLACES = 20
+RESULTS = Path(__file__).parent / "GROWTH.md"
 DOCUMENT = (
     "query Page($filter: ConversationFilter, $after: String) "
     "{ conversations(first: 20, filter: $filter, after: $after) "
@@ -37,17 +49,21 @@ class Table:
     """A server with so many conversations, and what is asked of it."""
 
     server: Running
-    requests: dict[str, bytes]
+    requests: dict[str, list[bytes]]
 
     def milliseconds(self, case: str) -> float:
         """The median time of a page."""
-        return send(self.server.port, [self.requests[case]], connections=1, seconds=SECONDS).percentile(0.5)
+        return send(self.server.port, self.requests[case], connections=1, seconds=SECONDS).percentile(0.5)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and write."""
     few, many = SIZES
     cores = Cores.of_machine()
+    lines = [
+        f"| filter | page | among {few:,}, ms | among {many:,}, ms | ratio | spread |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
         tables: list[Table] = []
@@ -57,10 +73,12 @@ def main() -> None:
             server = stack.enter_context(running(PARLEY_TEXT, str(copy), directory / str(size), cores))
             tables.append(Table(server, _requests(server, file, size)))
         stack.enter_context(on(cores.load))
-        print(f"growth: a page of 20 among {few:,} and {many:,} conversations, {ROUNDS} interleaved rounds")
-        print(f"{'filter':<22}{'page':<8}{'few ms':>10}{'many ms':>10}{'ratio':>10}{'least':>10}{'most':>10}")
+        print("\n".join(lines), flush=True)
         for case in tables[0].requests:
-            _report(case, [_round(case, tables) for _ in range(ROUNDS + 1)][1:])
+            lines.append(_line(case, [_round(case, tables) for _ in range(ROUNDS + 1)][1:]))
+            print(lines[-1], flush=True)
+    if SIZES == USUAL_SIZES:
+        RESULTS.write_text(_results(lines))
 
 
 def _round(case: str, tables: list[Table]) -> list[float]:
@@ -68,19 +86,26 @@ def _round(case: str, tables: list[Table]) -> list[float]:
     return [found[id(table)] for table in tables]
 
 
-def _report(case: str, rounds: list[list[float]]) -> None:
+def _line(case: str, rounds: list[list[float]]) -> str:
     few, many = (statistics.median(found) for found in zip(*rounds, strict=True))
     ratios = [many / few for few, many in rounds]
     name, page = case.rsplit(" ", 1)
-    print(
-        f"{name:<22}{page:<8}{few:>10.2f}{many:>10.2f}{statistics.median(ratios):>10.2f}"
-        f"{min(ratios):>10.2f}{max(ratios):>10.2f}",
-        flush=True,
-    )
+    spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
+    return f"| {name} | {page} | {few:.2f} | {many:.2f} | {statistics.median(ratios):.2f} | {spread} |"
 
 
-def _requests(server: Running, file: Path, size: int) -> dict[str, bytes]:
-    middle = (data.BEGINNING + timedelta(seconds=data.SECONDS_APART * size // 2)).isoformat()
+def _results(lines: Sequence[str]) -> str:
+    return (
+        "# Growth\n\n"
+        f"Written by `make bench ONLY=growth` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} processors, "
+        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, SQLite "
+        f"{sqlite3.sqlite_version}. A page of 20 conversations, over HTTP; medians of {ROUNDS} interleaved rounds, and "
+        "the ratio within one round with its least and most. [How it is measured](growth.py).\n\n"
+    ) + "\n".join([*lines, ""])
+
+
+def _requests(server: Running, file: Path, size: int) -> dict[str, list[bytes]]:
+    middle = _moment(size, 0.5)
     filters: dict[str, dict[str, Any] | None] = {
         "none": None,
         "status": {"status": ["RUNNING"]},
@@ -92,18 +117,38 @@ def _requests(server: Running, file: Path, size: int) -> dict[str, bytes]:
         "updated after": {"updatedAfter": middle},
         "updated before": {"updatedBefore": middle},
         "title, common": {"titleContains": "parser"},
-        "title, rare": {"titleContains": "mend the parser of issue 4242"},
+        "title, rare": {"titleContains": data.RARE_TEXT},
+        "title, absent": {"titleContains": "wombats"},
+        "title, absent letter": {"titleContains": "~"},
+        "title, rare, and status": {"titleContains": data.RARE_TEXT, "status": ["STOPPED", "ERROR", "RUNNING"]},
+        "title, one in 10,000": {"titleContains": "issue 4242"},
     }
-    deep = server.ask(_request({"createdBefore": middle}, None))["data"]["conversations"]["pageInfo"]["endCursor"]
-    found: dict[str, bytes] = {}
+    found: dict[str, list[bytes]] = {}
     for name, wanted in filters.items():
-        for page, after in (("first", None), ("deep", deep)):
-            request = _request(wanted, after)
-            answer = server.ask(request)
-            if "errors" in answer:
-                raise RuntimeError(f"{name}: {answer['errors']}")
-            found[f"{name} {page}"] = request.encode(server.headers())
+        # Where the filter lets rows through.
+        low, high = (0.5, 1.0) if "after" in name else (0.0, 0.5) if "before" in name else (0.0, 1.0)
+        places = [low + (high - low) * (number + 0.5) / PLACES for number in range(PLACES)]
+        deep = [_cursor(server, _moment(size, place)) for place in places]
+        for page, cursors in (("first", [None]), ("deep", deep)):
+            requests = [_request(wanted, cursor) for cursor in cursors]
+            for request in requests:
+                answer = server.ask(request)
+                if "errors" in answer:
+                    raise RuntimeError(f"{name}: {answer['errors']}")
+                if page == "first" and bool(answer["data"]["conversations"]["edges"]) is ("absent" in name):
+                    raise RuntimeError(f"{name}: {answer}")
+            found[f"{name} {page}"] = [request.encode(server.headers()) for request in requests]
     return found
+
+
+def _moment(size: int, part: float) -> str:
+    return (data.BEGINNING + timedelta(seconds=data.SECONDS_APART * int(size * part))).isoformat()
+
+
+def _cursor(server: Running, before: str) -> str:
+    answer = server.ask(_request({"createdBefore": before}, None))
+    cursor: str = answer["data"]["conversations"]["pageInfo"]["endCursor"]
+    return cursor
 
 
 def _request(wanted: dict[str, Any] | None, after: str | None) -> Request:
@@ -115,4 +160,4 @@ def _repository(file: Path) -> str:
     connection = sqlite3.connect(file)
     [key] = connection.execute("SELECT min(id) FROM gitrepository").fetchone()
     connection.close()
-    return str(UUID(key))
+    return f"repository:{UUID(key)}"

@@ -11,7 +11,7 @@ from app.models.conversation_search import ConversationQuery
 
 def compiled(owner_id: str, query: ConversationQuery) -> tuple[str, tuple[object, ...]]:
     """The SQL of a search, and its values as SQLite gets them."""
-    statement = query.statement(select(Conversation), owner_id)
+    statement = query.statement(select(Conversation), owner_id, "sqlite")
     # What is bound: the driver's form of each value.
     result = statement.compile(dialect=sqlite.dialect(), compile_kwargs={"render_postcompile": True})
     processors = result._bind_processors  # pyright: ignore[reportPrivateUsage]

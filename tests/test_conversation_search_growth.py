@@ -26,6 +26,7 @@ from app.models.conversation_search import (
 from app.models.database import Database, database_url
 from app.models.owner import Owner
 from app.models.paging import NARROW_MAX_ROWS
+from app.models.title_grams import catch_up
 from tests.postgres import PostgresServer
 from tests.search_costs import steps
 
@@ -58,6 +59,12 @@ EVERYWHERE = {
     "updated-after": Filter(updated_after=at(0.5)),
     "updated-before": Filter(updated_before=at(0.5)),
     "age": Filter(visible_after=at(0.5)),
+    "title-common": Filter(title_contains="1"),
+    "title-rare": Filter(title_contains="Quokka"),
+    "title-absent": Filter(title_contains="wombat"),
+    "title-absent-letter": Filter(title_contains="~"),
+    "title-rare-status": Filter(title_contains="quokka", statuses=("ERROR", "STOPPED")),
+    "title-rare-updated": Filter(title_contains="quokka", updated_after=at(0.2)),
 }
 AT_THE_EDGE = {
     "created-after-rare": Filter(created_after=at(0.9999)),
@@ -72,13 +79,19 @@ AT_THE_EDGE = {
 
 
 def conversations(count: int, *, lifetime: timedelta | None = None) -> list[Conversation]:
-    """Evenly over the time; most live an hour, one in five until any later time; or all up to ``lifetime``."""
+    """Evenly over the time; most live an hour, one in five until any later time; or all up to ``lifetime``.
+
+    Three of them are about quokkas.
+    """
     chance = random.Random(1)
+    rare = {count // 4, count // 2 + 1, count * 3 // 4}
     made: list[Conversation] = []
     for number in range(count):
         created = START + SPAN * number / count
         longest = lifetime or (timedelta(hours=1) if number % 5 else START + SPAN - created)
         title = f"{chance.choice(('Deploy', 'Fix', 'Review', 'Tests', 'Docs'))} {chance.randrange(count // 4)}"
+        if number in rare:
+            title += " Quokka"
         made.append(
             Conversation(
                 id=UUID(int=chance.getrandbits(128)),
@@ -104,6 +117,7 @@ async def fill(url: str, rows: Sequence[Conversation]) -> Database:
         for begin in range(0, len(rows), 1000):
             batch = [row.model_dump() for row in rows[begin : begin + 1000]]
             await connection.execute(insert(Conversation), batch)
+    await catch_up(database, batch=len(rows) + 1)
     return database
 
 

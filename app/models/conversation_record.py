@@ -76,7 +76,10 @@ class ConversationRecords:
     async def search(self, owner_id: str, query: ConversationQuery, *, is_brief: bool) -> Sequence[Row]:
         """Up to ``first + 1`` rows, which ``rows`` takes apart: the one more tells that there is a next page."""
         name = ("conversations", is_brief, *query.shape)
-        statement = self._database.compiled(name, lambda: query.statement(self._selected(is_brief=is_brief), owner_id))
+        dialect = self._database.reader.dialect.name
+        statement = self._database.compiled(
+            name, lambda: query.statement(self._selected(is_brief=is_brief), owner_id, dialect)
+        )
         return await self._database.direct.read(statement, query.parameters(owner_id))
 
     def rows(self, *, is_brief: bool) -> Callable[[Sequence[Row]], Sequence[Row]]:

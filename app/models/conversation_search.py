@@ -8,14 +8,17 @@ from itertools import product
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, Uuid, bindparam, func, tuple_
+from sqlalchemy import ColumnElement, String, Uuid, bindparam, case, func, tuple_
+from sqlalchemy import select as sqlalchemy_select
 from sqlalchemy.orm import InstrumentedAttribute, Mapped
 from sqlmodel import UTCDateTime, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import SelectOfScalar
 
+from app.models import title_grams
 from app.models.conversation import Conversation, fold
-from app.models.paging import Bounds, Walk, exactly, without_index
+from app.models.paging import NARROW_MAX_ROWS, Bounds, Path, Walk, exactly, without_index
+from app.models.title_grams import TitleGrams
 
 
 class ConversationOrderField(StrEnum):
@@ -80,8 +83,12 @@ class ConversationFilter:
         """The filter as SQL, the owner's rows only."""
         return [_owned_by(owner_id), *self.matches(), *self.times(_CREATED), *self.times(_UPDATED)]
 
-    def matches(self, status: int | None = None, trigger: int | None = None) -> list[ColumnElement[bool]]:
-        """What is asked of anything but times. ``status`` and ``trigger``: only the one of that number."""
+    def matches(self) -> list[ColumnElement[bool]]:
+        """What is asked of anything but times."""
+        return [*self._equals(), *self.texts()]
+
+    def _equals(self, status: int | None = None, trigger: int | None = None) -> list[ColumnElement[bool]]:
+        """What indexes have in order. ``status`` and ``trigger``: only the one of that number."""
         conditions: list[ColumnElement[bool]] = []
         if self.statuses is not None:
             conditions.append(_any_of(col(Conversation.status), "status", self.statuses, status))
@@ -89,15 +96,25 @@ class ConversationFilter:
             conditions.append(_any_of(col(Conversation.trigger), "trigger", self.triggers, trigger))
         if self.repository_id is not None:
             conditions.append(col(Conversation.repository_id) == bindparam("repository_id", self.repository_id))
-        if self.title_contains:
-            pattern: ColumnElement[str] = bindparam("title_contains", _pattern(self.title_contains))
-            conditions.append(col(Conversation.title_folded).like(pattern, escape="/"))
         return conditions
 
+    def texts(self) -> list[ColumnElement[bool]]:
+        """What is asked of the title."""
+        return [self.has_text(_element(Conversation.title_folded))] if self.title_contains else []
+
+    def has_text(self, title: ColumnElement[str]) -> ColumnElement[bool]:
+        """Whether a folded title has the text that is asked for."""
+        pattern: ColumnElement[str] = bindparam("title_contains", _pattern(self.title_contains or ""))
+        return title.like(pattern, escape="/")
+
+    def grams(self, dialect: str) -> TitleGrams | None:
+        """How an index finds the text in the title."""
+        return TitleGrams(fold(self.title_contains), dialect) if self.title_contains else None
+
     def branches(self) -> list[list[ColumnElement[bool]]]:
-        """``matches`` for each pair of a status and a trigger, where several are given: at most twenty."""
+        """What is asked of anything but times and titles, for each pair of a status and a trigger: at most twenty."""
         pairs = product(_numbers(self.statuses), _numbers(self.triggers))
-        return [self.matches(status, trigger) for status, trigger in pairs]
+        return [self._equals(status, trigger) for status, trigger in pairs]
 
     def bounds(self, of: ConversationOrderField) -> Bounds:
         """What the filter says of a time. Nothing is updated before it is created, so that each tells of the other."""
@@ -128,6 +145,7 @@ class ConversationFilter:
             values |= {_lower(time): bounds.lower, _upper(time): bounds.upper}
         if self.title_contains:
             values["title_contains"] = _pattern(self.title_contains)
+            values |= title_grams.parameters(fold(self.title_contains))
         for name, given in (("status", self.statuses), ("trigger", self.triggers)):
             values.update({f"{name}_{number}": value for number, value in enumerate(given or ())})
         return values
@@ -164,8 +182,8 @@ class ConversationQuery:
     """One page: at most ``first`` rows of the filter's, in order, behind ``after``.
 
     Every path reads about as many rows as the page has. Where one index has the filter in order, it is walked from its
-    place. Several statuses or triggers are walked side by side. A time that is not the order is walked past where many
-    rows match, or sorted where few do.
+    place. Several statuses or triggers are walked side by side. A time that is not the order and a text in the title
+    are walked past where many rows match, or sorted where few do.
     """
 
     first: int
@@ -173,11 +191,12 @@ class ConversationQuery:
     filter: ConversationFilter = EVERYTHING
     order: ConversationOrder = field(default_factory=ConversationOrder)
 
-    def statement(self, selected: SelectOfScalar[Any], owner_id: str) -> SelectOfScalar[Any]:
+    def statement(self, selected: SelectOfScalar[Any], owner_id: str, dialect: str) -> SelectOfScalar[Any]:
         """Up to ``first + 1`` rows: the one more tells that there is a next page. ``parameters`` has its values."""
         key, row_id = col(self.order.column), col(Conversation.id)
         ordering = (key.asc(), row_id.asc()) if self.order.is_ascending else (key.desc(), row_id.desc())
-        return selected.where(*self._conditions(owner_id)).order_by(*ordering).limit(exactly(self.first + 1))
+        conditions = self._conditions(owner_id, dialect)
+        return selected.where(*conditions).order_by(*ordering).limit(exactly(self.first + 1))
 
     def parameters(self, owner_id: str) -> dict[str, object]:
         """The values of the statement's parameters, by name."""
@@ -196,11 +215,12 @@ class ConversationQuery:
             return (self.first, order.field, order.direction)
         return (self.first, order.field, order.direction, self.after is not None, self._is_begun, *self.filter.shape)
 
-    def _conditions(self, owner_id: str) -> list[ColumnElement[bool]]:
+    def _conditions(self, owner_id: str, dialect: str) -> list[ColumnElement[bool]]:
         wanted, start = self.filter, self._start()
         branches = wanted.branches()
         others = [time for time in (_CREATED, _UPDATED) if time is not self.order.field and wanted.is_about(time)]
-        if len(branches) == 1 and not others:
+        grams = wanted.grams(dialect)
+        if len(branches) == 1 and not others and grams is None:
             return [_owned_by(owner_id), *branches[0], *start]
         passed = [without_index(*wanted.times(time)) for time in others]
         walk = Walk(
@@ -210,13 +230,17 @@ class ConversationQuery:
             is_ascending=self.order.is_ascending,
             limit=self.first + 1,
         )
-        ids = walk.ids(
-            bindparam("owner_id", owner_id, String()),
-            [[*branch, *passed, *start] for branch in branches],
-            [*map(wanted.times, others)],
-        )
+        owner: ColumnElement[str] = bindparam("owner_id", owner_id, String())
+        paths = [walk.path(owner, wanted.times(time)) for time in others]
+        near = None
+        if grams is not None:
+            paths.insert(0, Path(grams.found(owner), lambda is_taken: grams.ids(owner, is_taken)))
+            if not others:
+                title = _element(Conversation.title_folded)
+                near = walk.near(owner, [[*branch, *start] for branch in branches], title, wanted.has_text)
+        walked = [[*branch, *wanted.texts(), *passed, *start] for branch in branches]
         found = without_index(_owned_by(owner_id), *wanted.matches(), *passed, *start)
-        return [col(Conversation.id).in_(ids), found]
+        return [col(Conversation.id).in_(walk.ids(owner, walked, paths, near)), found]
 
     @property
     def _is_begun(self) -> bool:
@@ -254,12 +278,26 @@ class ConversationSearch:
 
     async def page(self, owner_id: str, query: ConversationQuery) -> list[Conversation]:
         """Up to ``first + 1`` rows. One statement."""
-        return list(await self._session.exec(query.statement(select(Conversation), owner_id)))
+        return list(await self._session.exec(query.statement(select(Conversation), owner_id, self._dialect)))
 
     async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
         """How many of the owner's conversations the filter lets through."""
-        statement = select(func.count()).select_from(Conversation).where(*wanted.conditions(owner_id))
-        return (await self._session.exec(statement)).one()
+        counting = select(func.count()).select_from(Conversation)
+        grams = wanted.grams(self._dialect)
+        if grams is None:
+            return (await self._session.exec(counting.where(*wanted.conditions(owner_id)))).one()
+        owner: ColumnElement[str] = bindparam("owner_id", owner_id, String())
+        wide = grams.found(owner).limit(1).offset(NARROW_MAX_ROWS).cte("wide")
+        is_wide = sqlalchemy_select(wide.c[0]).exists()
+        among = col(Conversation.id).in_(grams.ids(owner, ~is_wide))
+        few = counting.where(among, without_index(*wanted.conditions(owner_id))).scalar_subquery()
+        everyone = col(Conversation.owner_id) == case((is_wide, owner))
+        many = counting.where(everyone, *wanted.conditions(owner_id)).scalar_subquery()
+        return (await self._session.exec(select(few + many))).one()
+
+    @property
+    def _dialect(self) -> str:
+        return self._session.get_bind().dialect.name
 
 
 def _owned_by(owner_id: str) -> ColumnElement[bool]:

@@ -43,6 +43,9 @@ TABLES = (
     workspace_removal,
 )
 
+INDEX_TABLES = "titlegram"
+"""What the names of tables begin with that are no models: triggers keep them."""
+
 _LOCK = 0x5061726C6579
 """PostgreSQL advisory lock: instances that start at the same time migrate one after the other."""
 
@@ -70,9 +73,16 @@ async def downgrade(database: Database, revision: str) -> None:
 async def differences(database: Database) -> list[str]:
     """How the database's tables differ from the models': empty when the migrations are complete."""
     async with database.writer.connect() as connection:
-        return await connection.run_sync(
-            lambda sync: [repr(found) for found in compare_metadata(MigrationContext.configure(sync), METADATA)]
-        )
+        return await connection.run_sync(_differences)
+
+
+def _differences(connection: Connection) -> list[str]:
+    context = MigrationContext.configure(connection, opts={"include_name": _is_of_models})
+    return [repr(found) for found in compare_metadata(context, METADATA)]
+
+
+def _is_of_models(name: str | None, kind: str, _parents: object) -> bool:
+    return kind != "table" or name is None or not name.startswith(INDEX_TABLES)
 
 
 def _upgrade(connection: Connection, revision: str) -> None:

@@ -1,4 +1,7 @@
-"""What the server does by itself: runs that fell between two chairs, idle conversations, old rows, left workspaces."""
+"""What the server does by itself: runs that fell between two chairs, idle conversations, old rows, left workspaces.
+
+And the index of titles, which follows them.
+"""
 
 import asyncio
 import contextlib
@@ -8,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from app.errors import ErrorCode
+from app.models import title_grams
 from app.models.conversation import AgentState, Conversation, ConversationRepository, Problem
 from app.models.database import Database, is_outage
 from app.models.status_change import StatusChangeRepository
@@ -95,6 +99,10 @@ class Housekeeping:
             await StatusChangeRepository(session).delete_before(self._clock() - STATUS_CHANGE_LIFETIME)
         await self._idempotency.forget_expired()
 
+    async def index_titles(self) -> None:
+        """Bring the index of titles up to date."""
+        await title_grams.catch_up(self._database)
+
     def _is_watched(self, conversation: Conversation) -> bool:
         key = conversation.id
         topics = (events_topic(key), deltas_topic(key), tool_output_topic(key), status_topic(conversation.owner_id))
@@ -137,7 +145,13 @@ class Housekeeping:
             interval = min(interval, max(self._idle.total_seconds() / 4, 0.1))
         while True:
             await asyncio.sleep(interval)
-            for chore in (self.reconcile, self.close_idle, self._workspace.retry_removals, self.forget):
+            for chore in (
+                self.reconcile,
+                self.close_idle,
+                self._workspace.retry_removals,
+                self.forget,
+                self.index_titles,
+            ):
                 try:
                     await chore()
                 except Exception as error:  # A chore that fails must not keep the others from being done.
