@@ -135,7 +135,8 @@ def _requests(server: Running, file: Path, size: int) -> dict[str, list[bytes]]:
                 answer = server.ask(request)
                 if "errors" in answer:
                     raise RuntimeError(f"{name}: {answer['errors']}")
-                if page == "first" and bool(answer["data"]["conversations"]["edges"]) is ("absent" in name):
+                has_rows = bool(answer["data"]["conversations"]["edges"])
+                if page == "first" and not name.startswith("title, one") and has_rows is ("absent" in name):
                     raise RuntimeError(f"{name}: {answer}")
             found[f"{name} {page}"] = [request.encode(server.headers()) for request in requests]
     return found

@@ -177,7 +177,8 @@ async def _check(
         assert await search.count("ada", wanted) == len(expected), wanted
     records = ConversationRecords(database)
     found = await records.search("ada", ConversationQuery(20, after, wanted, order), is_brief=True)
-    assert [UUID(str(row[0])) for row in found] == behind[:21], (wanted, order)
+    rows = records.rows(is_brief=True)(found)
+    assert [UUID(str(row[0])) for row in rows] == behind[:21], (wanted, order)
 
 
 def _key(order: ConversationOrder, row: Conversation) -> tuple[datetime | str, str]:

@@ -10,6 +10,8 @@ import structlog
 from alembic import op
 from sqlalchemy import text
 
+from app.config import ConfigError
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -193,6 +195,9 @@ def upgrade() -> None:
         # A million take about a minute on SQLite.
         log.info("titles.indexing", conversations=count)
     if connection.dialect.name == "sqlite":
+        if not connection.scalar(text("SELECT count(*) FROM pragma_module_list WHERE name = 'fts5'")):
+            message = "Python's SQLite has no FTS5, which titles are found with. Use another Python, or PostgreSQL."
+            raise ConfigError(message)
         for statement in (*_SQLITE_TABLES, *_SQLITE_ROWS, *_SQLITE_TRIGGERS):
             op.execute(statement)
         return
