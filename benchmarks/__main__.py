@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from benchmarks import fan_out, growth, http, http_postgres, report, start
+from benchmarks import fan_out, growth, http, http_postgres, report, start, streaming
 from benchmarks.operations import OPERATIONS
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "fan_out": lambda: asyncio.run(fan_out.main()),
     "growth": growth.main,
     "start": lambda: asyncio.run(start.main()),
+    "streaming": streaming.main,
 }
 # A million conversations have to be made first.
 ONLY_BY_NAME = {"growth"}

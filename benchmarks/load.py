@@ -55,26 +55,30 @@ class Sent:
         return self.milliseconds[min(len(self.milliseconds) - 1, int(len(self.milliseconds) * share))]
 
 
-def send(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Sent:
-    """Send ``requests`` in turn, and again from the first. Raises Refused or TimeoutError."""
+def send(port: int, requests: Sequence[bytes], *, connections: int, seconds: float, rate: float | None = None) -> Sent:
+    """Send ``requests`` in turn, and again from the first. Raises Refused or TimeoutError.
+
+    ``rate``: how many a second, each connection at moments of its own; ``None`` for as many as are answered. An answer
+    that comes after the moment of the next request makes that one late, and its time counts from that moment.
+    """
     gc.collect()
     gc.disable()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_send(port, requests, connections, seconds))
+            return runner.run(_send(port, requests, connections, seconds, rate))
     finally:
         gc.enable()
 
 
-async def _send(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> Sent:
+async def _send(port: int, requests: Sequence[bytes], connections: int, seconds: float, rate: float | None) -> Sent:
     loop = asyncio.get_running_loop()
-    run = _Run(itertools.cycle(requests), connections, loop.create_future())
+    run = _Run(itertools.cycle(requests), connections, loop.create_future(), connections / rate if rate else None)
     clients = [(await loop.create_connection(lambda: _Client(run), "127.0.0.1", port))[1] for _ in range(connections)]
     try:
         start = time.perf_counter()
         run.until = start + seconds
-        for client in clients:
-            client.begin()
+        for number, client in enumerate(clients):
+            client.start((run.interval or 0) * number / connections)
         async with asyncio.timeout(seconds + ANSWER_SECONDS):
             await run.finished
         elapsed = time.perf_counter() - start
@@ -87,10 +91,14 @@ async def _send(port: int, requests: Sequence[bytes], connections: int, seconds:
 class _Run:
     """What the connections of one call share."""
 
-    def __init__(self, requests: Iterator[bytes], connections: int, finished: asyncio.Future[None]) -> None:
+    def __init__(
+        self, requests: Iterator[bytes], connections: int, finished: asyncio.Future[None], interval: float | None
+    ) -> None:
         self.requests = requests
         self.open = connections
         self.finished = finished
+        # Seconds between two requests on a connection.
+        self.interval = interval
         self.until = 0.0
         self.milliseconds: list[float] = []
 
@@ -108,17 +116,34 @@ class _Client(asyncio.Protocol):
         self._received = b""
         self._length = 0
         self._began = 0.0
+        self._due = 0.0
         self._is_idle = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's is none by inheritance.
         self._transport = cast("asyncio.WriteTransport", transport)
 
-    def begin(self) -> None:
+    def start(self, seconds: float) -> None:
+        """Begin after so many seconds."""
+        self._due = time.perf_counter() + seconds
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds, self.begin)
+        else:
+            self.begin()
+
+    def begin(self, late_since: float | None = None) -> None:
         assert self._transport is not None
         self._is_idle = False
-        self._began = time.perf_counter()
+        # A timer that is late by itself is nothing that the server did.
+        self._began = late_since or time.perf_counter()
         self._transport.write(next(self._run.requests))
+
+    def _next(self, now: float, interval: float) -> None:
+        self._due += interval
+        if self._due > now:
+            asyncio.get_running_loop().call_later(self._due - now, self.begin)
+        else:
+            self.begin(self._due)
 
     def end(self) -> None:
         self._is_idle = True
@@ -149,7 +174,10 @@ class _Client(asyncio.Protocol):
         run.milliseconds.append((now - self._began) * 1000)
         self._received, self._length, self._is_idle = b"", 0, True
         if now < run.until:
-            self.begin()
+            if run.interval is None:
+                self.begin()
+            else:
+                self._next(now, run.interval)
             return
         run.open -= 1
         if not run.open and not run.finished.done():

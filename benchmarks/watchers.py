@@ -10,8 +10,9 @@ import json
 import os
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 CONNECTING_AT_ONCE = 50
@@ -92,12 +93,34 @@ class Crowd:
         self._changed.set()
 
 
-class Watcher(asyncio.Protocol):
-    """One socket."""
+class Listener(Protocol):
+    """Whom a watcher tells."""
 
-    def __init__(self, crowd: Crowd, path: str, subscribe: object) -> None:
+    def note(self, message: bytes) -> None:
+        """Called for each message behind the first one, which makes the watcher ready."""
+        ...
+
+    def lose(self, reason: str) -> None:
+        """Called when the connection has ended."""
+        ...
+
+
+class Watcher(asyncio.Protocol):
+    """One socket. ``has_snapshot``: the first message tells of nothing new, but that the subscription is there."""
+
+    def __init__(
+        self,
+        crowd: Listener,
+        path: str,
+        subscribe: object,
+        *,
+        headers: Mapping[str, str] | None = None,
+        has_snapshot: bool = True,
+    ) -> None:
         self._crowd = crowd
         self._path = path
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        self._has_snapshot = has_snapshot
         self._to_say = [
             json.dumps({"type": "connection_init"}),
             json.dumps({"id": "1", "type": "subscribe", "payload": subscribe}),
@@ -108,13 +131,13 @@ class Watcher(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's is none by inheritance.
+        watched = self.transport = cast("asyncio.Transport", transport)
         host, port = transport.get_extra_info("peername")[:2]
-        transport.write(
+        watched.write(
             f"GET {self._path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n".encode()
+            f"Sec-WebSocket-Protocol: graphql-transport-ws\r\n{self._headers}\r\n".encode()
         )
 
     def data_received(self, data: bytes) -> None:
@@ -154,7 +177,7 @@ class Watcher(asyncio.Protocol):
             self._crowd.lose(f"The server closed a connection: {payload!r}")
         elif _NEXT not in payload.replace(b'"type": "', b'"type":"'):
             self._say()
-        elif self.ready.done():
+        elif self.ready.done() or not self._has_snapshot:
             self._crowd.note(payload)
         else:
             self.ready.set_result(None)

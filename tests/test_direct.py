@@ -86,6 +86,19 @@ async def test_sessions_and_direct_writes_wait_for_each_other(database: Database
     assert len(await names(database)) == 20
 
 
+async def test_readers_do_not_wait_for_the_writer_and_see_what_was_there_before(database: Database) -> None:
+    await add(database, 1, "before")
+    async with database.write() as session, asyncio.timeout(10):
+        await session.exec(insert(THINGS).values(id=2, name="written"))
+        assert await names(database) == ["before"]
+        # By a thread of its own, with another connection.
+        assert await database.direct.read(LONG, {"last": 100_000}) == [(100_000,)]
+        async with database.read() as reading:
+            connection = await reading.connection()
+            assert (await connection.execute(select(THINGS.c.name))).scalars().all() == ["before"]
+    assert await names(database) == ["before", "written"]
+
+
 async def test_what_takes_long_is_read_by_a_thread_and_the_loop_goes_on(database: Database) -> None:
     turns = 0
 

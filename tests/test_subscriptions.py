@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import event
 
 from app.services.wakeups import deltas_topic
 from tests import documents, steps
@@ -120,6 +121,30 @@ async def test_the_pieces_of_an_answer_add_up_to_it(client: Client, llm: Scripte
             pieces.append((await watching.next())["messageDeltas"])
     assert len(pieces) > 1
     assert len({piece["answerId"] for piece in pieces}) == 1
+
+
+async def test_an_answer_is_written_down_once_however_many_pieces_it_has(
+    client: Client, llm: ScriptedLLM, server: RunningServer
+) -> None:
+    await steps.save_settings(client, llm)
+    conversation = await steps.create(client, title="Counting")
+    await steps.until_waiting(client, conversation["id"])
+    gate = Gate()
+    llm.script(hold(gate, "0", after=[f" {number}" for number in range(1, 200)]))
+    await steps.send(client, conversation["id"], "Count")
+    await gate.reached()
+    commits = 0
+
+    def note(_connection: object) -> None:
+        nonlocal commits
+        commits += 1
+
+    # The server of this test is gone with it.
+    event.listen(server.house.database.writer.sync_engine, "commit", note)
+    gate.release()
+    await steps.until_waiting(client, conversation["id"])
+    assert commits == 1
+    assert ("AGENT", " ".join(map(str, range(200)))) in await steps.said(client, conversation["id"])
 
 
 async def test_thirty_subscribers_get_the_same(client: Client, llm: ScriptedLLM) -> None:

@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import InvalidInput, NotFound, SlowSubscriber
-from app.models.conversation import Conversation, ConversationRepository
+from app.models.conversation import Conversation
+from app.models.conversation_state import ConversationStates
 from app.models.database import Database
 from app.models.event import Event, EventQuery, EventRepository, NewEvent
 from app.models.event_record import EventRecords
@@ -95,6 +96,7 @@ class EventService:
     def __init__(self, database: Database, wakeups: Wakeups) -> None:
         self._database = database
         self._records = EventRecords(database)
+        self._states = ConversationStates(database)
         self._wakeups = wakeups
 
     async def pages(self, owner_id: str, queries: Sequence[EventQuery]) -> list[EventPage]:
@@ -194,9 +196,7 @@ class EventService:
         return await self._last_sequence(owner_id, conversation_id) is None
 
     async def _last_sequence(self, owner_id: str, conversation_id: UUID) -> int | None:
-        async with self._database.read() as session:
-            conversation = await ConversationRepository(session).get(owner_id, conversation_id)
-        return conversation.last_sequence if conversation else None
+        return await self._states.last_sequence(owner_id, conversation_id)
 
 
 def _not_found() -> NotFound:

@@ -18,11 +18,14 @@ from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services import llm_demo
 from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
 from app.services.llm_faults import CallFailed, fault, fault_of
+from app.services.llm_gathering import GatheringClient
 from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
 from app.services.llm_wire import NO_KEY, Answer, Stream, check_end, request_of, take
 
 MAX_ATTEMPTS = 3
 RETRY_PAUSE_SECONDS = 0.5
+# The client that litellm takes for servers of OpenAI's format, where there is one.
+_SESSION = "aclient_session"
 _LOOKED_UP = ("os.environ/", "oidc/")
 
 
@@ -60,6 +63,8 @@ class LiteLLM(LLM):
         cleanup = importlib.import_module("litellm.llms.custom_httpx.async_client_cleanup")
         worker = importlib.import_module("litellm.litellm_core_utils.logging_worker")
         await cleanup.close_litellm_async_clients()
+        await getattr(litellm, _SESSION).aclose()
+        setattr(litellm, _SESSION, _session())
         # A new one, since emptying the old one would close everything again in tasks of its own.
         setattr(litellm, "in_memory_llm_clients_cache", type(litellm.in_memory_llm_clients_cache)())  # noqa: B010  a module has no such name to a type checker
         await worker.GLOBAL_LOGGING_WORKER.stop()
@@ -209,10 +214,17 @@ def _load() -> ModuleType:
     }
     for name, value in settings.items():
         setattr(litellm, name, value)
+    setattr(litellm, _SESSION, _session())
     # The first call imports and builds for another second and a half, which would hold up the first answer.
     importlib.import_module("litellm.llms.openai.openai")
     asyncio.run(_rehearse(litellm))
     return litellm
+
+
+def _session() -> GatheringClient:
+    """Goes by the certificates that litellm would go by."""
+    handler = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+    return GatheringClient(handler.get_ssl_configuration())
 
 
 async def _rehearse(litellm: ModuleType) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus, Problem
+from app.models.conversation_state import ConversationStates
 from app.models.database import Database
 from app.models.event import Event, EventRepository, NewEvent
 from app.models.replay import ReplayRepository
@@ -45,9 +46,8 @@ class RunLog:
 
     async def is_active(self) -> bool:
         """Whether the run may still write."""
-        async with self._database.read() as session:
-            conversation = await ConversationRepository(session).get_for_run(self.conversation_id)
-        return self._is_active(conversation)
+        found = await ConversationStates(self._database).active_run(self.conversation_id)
+        return found is not None and self._is_mine(*found)
 
     async def exists(self) -> bool:
         """Whether the conversation is still there."""
@@ -156,11 +156,10 @@ class RunLog:
             await ReplayRepository(session).discard(conversation.id)
 
     def _is_active(self, conversation: Conversation | None) -> bool:
-        return (
-            conversation is not None
-            and conversation.active_run == self.run
-            and (self.attempt is None or conversation.run_attempts == self.attempt)
-        )
+        return conversation is not None and self._is_mine(conversation.active_run, conversation.run_attempts)
+
+    def _is_mine(self, active_run: int | None, attempts: int) -> bool:
+        return active_run == self.run and (self.attempt is None or attempts == self.attempt)
 
 
 def begin_run(conversation: Conversation, run: int) -> None:

@@ -1,0 +1,272 @@
+"""Answers on their way from the LLM to those who watch them, and what a page costs meanwhile.
+
+The LLM is a server on this machine (``benchmarks/paced_llm.py``). Its first piece says when the request was there and
+when the piece was sent, so that the way in and the way out are told apart, for Parley and for clients of the same LLM
+that do nothing else: LiteLLM, and a bare HTTP client. Rounds go round all of them. Parley's way in begins with the
+mutation that sends the message: the run, its workspace, its history and its states are rows before the LLM is asked.
+
+Then Q1 is asked at a fixed rate, far from what the server can answer, with ``STREAMS`` conversations streaming and
+without, in turn. Each has a subscriber. The runs begin before it is measured, and end after it.
+"""
+
+import asyncio
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, aclosing, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+
+from benchmarks import data
+from benchmarks.answers import Answer, answers, ask
+from benchmarks.load import Cores, Sent, send
+from benchmarks.operations import OPERATIONS
+from benchmarks.servers import PARLEY, SECRET, Running, Server, on, running
+
+ROUNDS = int(os.environ.get("ROUNDS", "7"))
+ANSWERS = int(os.environ.get("ANSWERS", "20"))
+STREAMS = int(os.environ.get("STREAMS", "100"))
+PIECES_PER_SECOND = int(os.environ.get("PIECES_PER_SECOND", "30"))
+SECONDS = float(os.environ.get("SECONDS", "2.5"))
+CONVERSATIONS = int(os.environ.get("CONVERSATIONS", "100000"))
+RATE = float(os.environ.get("RATE", "500"))
+CONNECTIONS = 4
+WAIT_SECONDS = 60.0
+# The answers whose first piece is measured: three pieces, 10 ms before each, waiting for no others.
+SHORT = "3 10 1"
+# After an answer, for what the server does when nobody waits any more.
+PAUSE_SECONDS = 0.02
+# After all have begun, and after all have ended.
+SETTLING_SECONDS = 0.5
+# Streams belong to another caller than the conversations that are read, who has thousands of them running.
+STREAMER = "streamer"
+
+SETTINGS = """mutation ($url: URI!) { updateSettings(input: {
+  llmModel: "openai/paced", llmBaseUrl: $url, llmApiKey: "benchmark-key"
+}) { userErrors { __typename ... on UserError { message } } } }"""
+
+
+@dataclass
+class First:
+    """Milliseconds of first pieces: from asking to the request at the LLM, and from its sending to the arrival."""
+
+    before: list[float] = field(default_factory=list[float])
+    after: list[float] = field(default_factory=list[float])
+
+    def note(self, asked_ns: int, text: str, arrived_ns: int) -> None:
+        """Take one answer's first piece."""
+        requested, sent = map(int, text.split()[:2])
+        self.before.append((requested - asked_ns) / 1e6)
+        self.after.append((arrived_ns - sent) / 1e6)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One round of Q1 without streams and with them; ``cpu`` is the server's share of a processor meanwhile."""
+
+    idle: Sent
+    streaming: Sent
+    cpu: float
+    messages: float
+
+    @property
+    def ratio(self) -> float:
+        """Of the 99th percentiles."""
+        return self.streaming.percentile(0.99) / self.idle.percentile(0.99)
+
+
+Take = Callable[[First], Awaitable[None]]
+
+
+def main() -> None:
+    """Measure and print."""
+    cores = Cores.of_machine()
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
+        database = data.copy_of(data.sqlite_file(CONVERSATIONS), directory / "parley.db")
+        parley = stack.enter_context(running(_server(), str(database), directory / "parley", cores))
+        stack.enter_context(on(cores.load))
+        llm = stack.enter_context(_process("benchmarks.paced_llm"))
+        asyncio.run(_first_pieces(parley, _line(llm)))
+        _pages(parley)
+
+
+def _server() -> Server:
+    environment = {
+        "PARLEY_LLM_PRIVATE_BASE_URLS": "true",
+        "PARLEY_MAX_CONCURRENT_CONVERSATIONS": "1000",
+        "PARLEY_MAX_CONNECTIONS_PER_CALLER": "10000",
+    }
+    return replace(PARLEY, environment={**PARLEY.environment, **environment})
+
+
+def _token() -> str:
+    claims = {"sub": STREAMER, "exp": datetime.now(UTC) + timedelta(hours=2)}
+    return jwt.encode(claims, SECRET, "HS256")
+
+
+@contextmanager
+def _process(module: str, *arguments: str) -> Generator[subprocess.Popen[str]]:
+    """A process that is told and tells lines."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(WAIT_SECONDS)
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError("a process of the benchmark ended")
+    return line.strip()
+
+
+async def _first_pieces(parley: Running, llm: str) -> None:
+    headers = {"authorization": f"Bearer {_token()}"}
+    litellm = await asyncio.to_thread(_litellm)
+    async with (
+        httpx.AsyncClient(base_url=parley.url, headers=headers, timeout=WAIT_SECONDS) as http,
+        httpx.AsyncClient(base_url=llm, timeout=WAIT_SECONDS) as direct,
+    ):
+        await ask(http, SETTINGS, url=llm)
+        async with answers(parley.url, _token(), 1) as [answer]:
+            clients: dict[str, Take] = {
+                "bare HTTP": lambda found: _by_http(direct, found),
+                "LiteLLM": lambda found: _by_litellm(litellm, llm, found),
+                "Parley": lambda found: _by_parley(answer, found),
+            }
+            rounds = [await _round(clients) for _ in range(ROUNDS + 1)]
+    _print_first_pieces(rounds[1:])
+
+
+async def _round(clients: Mapping[str, Take]) -> dict[str, First]:
+    found = {name: First() for name in clients}
+    for name, take in clients.items():
+        for _ in range(ANSWERS):
+            await take(found[name])
+            await asyncio.sleep(PAUSE_SECONDS)
+    return found
+
+
+async def _by_http(http: httpx.AsyncClient, found: First) -> None:
+    asked, is_first = time.time_ns(), True
+    body = {"model": "paced", "messages": [{"role": "user", "content": SHORT}], "stream": True}
+    async with http.stream("POST", "chat/completions", json=body) as answer:
+        async for line in answer.aiter_lines():
+            if is_first and line.startswith("data: {"):
+                text = json.loads(line[6:])["choices"][0]["delta"]["content"]
+                if text:
+                    found.note(asked, text, time.time_ns())
+                    is_first = False
+
+
+async def _by_litellm(litellm: Any, url: str, found: First) -> None:
+    asked, is_first = time.time_ns(), True
+    messages = [{"role": "user", "content": SHORT}]
+    stream = await litellm.acompletion(
+        model="openai/paced", messages=messages, stream=True, api_base=url, api_key="benchmark-key"
+    )
+    async with aclosing(stream):
+        async for chunk in stream:
+            text = chunk.choices[0].delta.content if chunk.choices else None
+            if is_first and text:
+                found.note(asked, text, time.time_ns())
+                is_first = False
+
+
+async def _by_parley(answer: Answer, found: First) -> None:
+    asked = time.time_ns()
+    await answer.ask(SHORT)
+    found.note(asked, await answer.begun(), answer.arrived_ns)
+    await answer.ended()
+
+
+def _litellm() -> Any:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    os.environ["LITELLM_MODE"] = "PRODUCTION"
+    litellm: Any = importlib.import_module("litellm")
+    litellm.suppress_debug_info = True
+    # As Parley has it.
+    litellm.disable_aiohttp_transport = True
+    return litellm
+
+
+def _print_first_pieces(rounds: Sequence[Mapping[str, First]]) -> None:
+    print(f"streaming: the first piece of an answer, {ROUNDS} interleaved rounds of {ANSWERS} answers, in milliseconds")
+    titles = ("in p50", "in p99", "out p50", "out p99", "adds p50", "adds p99")
+    print(f"{'client':<12}" + "".join(f"{title:>10}" for title in titles))
+    for name in rounds[0]:
+        figures: list[list[float]] = []
+        for found in rounds:
+            mine, bare = found[name], found["bare HTTP"]
+            before, after, least = (
+                [_percentile(times, share) for share in (0.5, 0.99)] for times in (mine.before, mine.after, bare.after)
+            )
+            figures.append([*before, *after, after[0] - least[0], after[1] - least[1]])
+        medians = (statistics.median(column) for column in zip(*figures, strict=True))
+        print(f"{name:<12}" + "".join(f"{figure:>10.2f}" for figure in medians), flush=True)
+
+
+def _percentile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def _pages(parley: Running) -> None:
+    requests = [request.encode(parley.headers()) for request in parley.server.requests(OPERATIONS["q1"], [])]
+
+    def measure() -> Sent:
+        return send(parley.port, requests, connections=CONNECTIONS, seconds=SECONDS, rate=RATE)
+
+    # They go on for a second longer than it is measured.
+    pieces = int((SECONDS + SETTLING_SECONDS + 1) * PIECES_PER_SECOND)
+    rounds: list[Beside] = []
+    with _process("benchmarks.answers", parley.url, _token(), str(STREAMS)) as crowd:
+        assert crowd.stdin is not None
+        assert _line(crowd) == "ready"
+        for _ in range(ROUNDS + 1):
+            idle = measure()
+            crowd.stdin.write(f"{pieces} {1000 // PIECES_PER_SECOND} {STREAMS}\n")
+            crowd.stdin.flush()
+            assert _line(crowd) == "streaming"
+            time.sleep(SETTLING_SECONDS)
+            cpu = parley.cpu_seconds()
+            streaming = measure()
+            cpu = parley.cpu_seconds() - cpu
+            messages = int(_line(crowd).removeprefix("ended ")) / STREAMS
+            rounds.append(Beside(idle, streaming, cpu / streaming.seconds, messages))
+            time.sleep(SETTLING_SECONDS)
+    _print_pages(rounds[1:], pieces)
+
+
+def _print_pages(rounds: Sequence[Beside], pieces: int) -> None:
+    print(
+        f"streaming: Q1 {RATE:g} times a second beside {STREAMS} answers of {PIECES_PER_SECOND} pieces a second, "
+        f"{ROUNDS} interleaved rounds, in milliseconds"
+    )
+    print(f"{'streams':<12}{'p50':>10}{'p99':>10}{'most':>10}")
+    for name, found in (("none", [each.idle for each in rounds]), (str(STREAMS), [each.streaming for each in rounds])):
+        p50, p99 = (statistics.median(sent.percentile(share) for sent in found) for share in (0.5, 0.99))
+        print(f"{name:<12}{p50:>10.2f}{p99:>10.2f}{max(sent.milliseconds[-1] for sent in found):>10.2f}")
+    ratios = sorted(each.ratio for each in rounds)
+    cpu, messages = (statistics.median(column) for column in zip(*((e.cpu, e.messages) for e in rounds), strict=True))
+    print(
+        f"p99 with streams to p99 without: {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}); "
+        f"CPU {cpu:.0%}; {pieces} pieces came in {messages:.0f} messages",
+        flush=True,
+    )
