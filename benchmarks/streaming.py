@@ -35,10 +35,10 @@ from benchmarks.operations import OPERATIONS
 from benchmarks.servers import PARLEY, SECRET, Running, Server, on, running
 
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
-ANSWERS = int(os.environ.get("ANSWERS", "20"))
+ANSWERS = int(os.environ.get("ANSWERS", "10"))
 STREAMS = int(os.environ.get("STREAMS", "100"))
 PIECES_PER_SECOND = int(os.environ.get("PIECES_PER_SECOND", "30"))
-SECONDS = float(os.environ.get("SECONDS", "2.5"))
+SECONDS = float(os.environ.get("SECONDS", "2"))
 CONVERSATIONS = int(os.environ.get("CONVERSATIONS", "100000"))
 RATE = float(os.environ.get("RATE", "500"))
 CONNECTIONS = 4
