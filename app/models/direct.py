@@ -353,7 +353,14 @@ class PostgresAccess:
                     # Statements of one transaction leave nothing behind; asking the server to forget would cost as
                     # much as a statement.
                     reset=_leave,
-                    server_settings={"application_name": "parley", "timezone": "UTC"},
+                    # Statements are made so that one plan is good for all values. To plan a page anew, by how many
+                    # rows the values may have, takes 0.5 ms where the page takes 0.25; compiling one takes 10.
+                    server_settings={
+                        "application_name": "parley",
+                        "timezone": "UTC",
+                        "jit": "off",
+                        "plan_cache_mode": "force_generic_plan",
+                    },
                 )
             return self._pool
 
