@@ -226,6 +226,6 @@ def _postgres_engine(url: URL) -> AsyncEngine:
         connect_args={
             "timeout": 10,
             "command_timeout": STATEMENT_TIMEOUT_SECONDS,
-            "server_settings": {"application_name": "parley", "timezone": "UTC"},
+            "server_settings": {"application_name": "parley", "timezone": "UTC", "jit": "off"},
         },
     )

@@ -105,7 +105,8 @@ class TitleGrams:
 
     def _keys(self, owner_id: ColumnElement[str]) -> ColumnElement[Any]:
         wanted = bindparam("title_pieces", pieces(self.text), ARRAY(String()))
-        return func.titlegram_keys(owner_id, wanted, type_=_KEYS)
+        # As a query of their own they are nothing that PostgreSQL could plan each text anew for.
+        return select(func.titlegram_keys(owner_id, wanted, type_=_KEYS)).scalar_subquery()
 
 
 def _both(indexed: Select[UUID], stale: Select[UUID]) -> Select[UUID]:

@@ -114,7 +114,8 @@ _SQLITE_TRIGGERS = (
 )
 
 # An index of the conversations themselves would be written again with each change to any of their columns. What the
-# functions cost is told so that the index is asked, rather than each title.
+# functions cost is told so that the index is asked, rather than each title. Who asks for keys gets no parallel plan: to
+# start its workers takes ten milliseconds, for a page that takes a quarter of one.
 _POSTGRESQL = (
     """
     CREATE TABLE titlegram (
@@ -125,7 +126,7 @@ _POSTGRESQL = (
     """,
     """
     CREATE FUNCTION titlegram_keys(owner_id text, pieces text[]) RETURNS bigint[]
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 1000 AS $$
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL UNSAFE COST 1000 AS $$
         SELECT coalesce(array_agg(hashtextextended(piece COLLATE "C", seed)), '{}')
         FROM unnest(pieces) AS piece, hashtextextended(owner_id COLLATE "C", 0) AS seed
     $$
@@ -192,7 +193,7 @@ def upgrade() -> None:
     connection = op.get_bind()
     count = connection.scalar(text("SELECT count(*) FROM conversation"))
     if count:
-        # A million take about a minute on SQLite.
+        # A million took 24 s on SQLite, and 103 s on PostgreSQL.
         log.info("titles.indexing", conversations=count)
     if connection.dialect.name == "sqlite":
         if not connection.scalar(text("SELECT count(*) FROM pragma_module_list WHERE name = 'fts5'")):
