@@ -16,7 +16,9 @@ import random
 import sys
 import warnings
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from typing import Any
 
 import orjson
@@ -36,7 +38,7 @@ from graphql import (
     visit,
 )
 from graphql.language import VariableNode
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, reject, seed, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import from_schema
 from strawberry.extensions import ParserCache, ValidationCache
@@ -51,6 +53,9 @@ AT_ONCE = 3
 PLANS_BYTES = 4 * 1024 * 1024
 # So few that they are forgotten again and again.
 FRAGMENTS_BYTES = 120_000
+# Operations that one process compares before its result is told, and differences that are shown.
+BATCH = 500
+SHOWN = 5
 
 
 @dataclass
@@ -232,26 +237,22 @@ async def compare(
 
 
 def fuzz(cases: int, seed_: int) -> Tally:
-    """Compare so many operations."""
+    """Compare so many operations. Documents that are not valid come on top."""
     tally = Tally()
     pair = schemas(tally)
     # graphql-core leaves some awaitables behind where a sibling fails; Python would tell of each when it is collected.
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning), asyncio.Runner() as runner:
         for rate in RATES:
-            for text, number in _documents(pair[0], max(1, cases // len(RATES)), seed_):
-                document, variables = scrambled(text, number)
-                if validate(pair[0]._schema, parse(document)):
-                    tally.counts["not valid"] += 1
-                    continue
+            for document, variables, number in _operations(pair[0], max(1, cases // len(RATES)), seed_, tally):
                 runner.run(compare(pair, tally, (document, variables, number, rate)))
                 tally.counts["operations"] += 1
         gc.collect()
     return tally
 
 
-def _documents(schema: strawberry.Schema, count: int, seed_: int) -> list[tuple[str, int]]:
-    """Operations, each with a number for what is left to chance."""
-    found: list[tuple[str, int]] = []
+def _operations(schema: strawberry.Schema, count: int, seed_: int, tally: Tally) -> list[tuple[str, Any, int]]:
+    """Operations with their variables, each with a number for what is left to chance."""
+    found: list[tuple[str, Any, int]] = []
 
     @seed(seed_)
     @settings(
@@ -263,7 +264,11 @@ def _documents(schema: strawberry.Schema, count: int, seed_: int) -> list[tuple[
     )
     @given(text=from_schema(schema.as_str()), number=st.integers(0, 10**6))
     def collect(text: str, number: int) -> None:
-        found.append((text, number))
+        document, variables = scrambled(text, number)
+        if validate(schema._schema, parse(document)):
+            tally.counts["not valid"] += 1
+            reject()
+        found.append((document, variables, number))
 
     collect()
     return found
@@ -274,11 +279,17 @@ def main() -> None:
     # Names that are told at the very end, without what Python itself needs to warn.
     sys.unraisablehook = lambda _: None
     cases = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
-    tally = fuzz(cases, int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    for difference in tally.differences[:5]:
-        print(difference)
-    print(dict(tally.counts), f"differences: {len(tally.differences)}")
-    sys.exit(bool(tally.differences))
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    batches = [min(BATCH, cases - done) for done in range(0, cases, BATCH)]
+    whole = Tally()
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
+        for tally in processes.map(fuzz, batches, range(first, first + len(batches))):
+            whole.counts += tally.counts
+            for difference in tally.differences[: SHOWN - len(whole.differences)]:
+                print(difference)
+            whole.differences += tally.differences
+            print(dict(whole.counts), f"differences: {len(whole.differences)}", flush=True)
+    sys.exit(bool(whole.differences))
 
 
 if __name__ == "__main__":

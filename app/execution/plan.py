@@ -18,9 +18,10 @@ from graphql import (
 )
 from graphql.execution.collect_fields import collect_fields
 
+from app.execution.body import is_typename
 from app.execution.cache import ByteCache
 from app.execution.fragment import Budget
-from app.execution.generator import Generator, is_typename
+from app.execution.generator import Generator
 from app.execution.resolving import Resolution, settle
 from app.execution.sources import Unsupported
 
