@@ -16,6 +16,7 @@ from typing import cast
 import uvloop
 
 ANSWER_SECONDS = 60.0
+SETTLING_SECONDS = 0.05
 
 
 class Refused(Exception):
@@ -75,6 +76,9 @@ async def _send(port: int, requests: Sequence[bytes], connections: int, seconds:
     run = _Run(itertools.cycle(requests), connections, loop.create_future(), connections / rate if rate else None)
     clients = [(await loop.create_connection(lambda: _Client(run), "127.0.0.1", port))[1] for _ in range(connections)]
     try:
+        if rate:
+            # What this process did until here has kept others on its processor from their work.
+            await asyncio.sleep(SETTLING_SECONDS)
         start = time.perf_counter()
         run.until = start + seconds
         for number, client in enumerate(clients):

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import cast
 
@@ -13,6 +14,7 @@ from app.errors import ErrorCode, LLMFailure
 from app.services.chat import ChatMessage, Completion, Model, Role, ToolCall, ToolSpec, Usage
 from app.services.llm import LiteLLM
 from app.services.llm_faults import MAX_MESSAGE_CHARS
+from app.services.llm_gathering import LEAST_SECONDS
 from tests.scripted_llm import Call, Gate, Reply, ScriptedLLM, cut, error, hold, never, text, tools, unfinished
 
 KEY = "sk-the-callers-own-key"
@@ -150,6 +152,15 @@ async def test_tokens_are_counted_here_when_the_provider_sends_no_usage(llm: Lit
     answer = await llm.complete(model(server), HELLO)
 
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (8, 2)
+
+
+async def test_tokens_of_an_answer_in_many_pieces_are_all_counted(llm: LiteLLM, server: ScriptedLLM) -> None:
+    words = ("one", " two", " three", " four", " five", " six", " seven", " eight")
+    server.script(text(*words, usage=None, pause_seconds=1.5 * LEAST_SECONDS))
+
+    answer = await llm.complete(model(server), HELLO)
+
+    assert answer.usage.completion_tokens == len(words)
 
 
 @pytest.mark.parametrize(
@@ -309,6 +320,36 @@ async def test_a_key_in_the_servers_environment_is_never_sent(
         "Bearer none",
         f"Bearer {KEY}",
     ]
+
+
+async def test_the_first_call_has_nothing_left_to_import(server: ScriptedLLM) -> None:
+    server.script(text("Hello"))
+    script = """
+import asyncio, sys
+from pydantic import SecretStr
+from app.config import Config
+from app.services.chat import ChatMessage, Model, Role
+from app.services.llm import LiteLLM
+
+async def main():
+    llm = LiteLLM(Config(_env_file=None))
+    await llm.ready("openai/gpt-4o")
+    before = set(sys.modules)
+    await llm.complete(Model("openai/gpt-4o", SecretStr("key"), sys.argv[1]), (ChatMessage(Role.USER, "Hello"),))
+    print(*sorted(set(sys.modules) - before))
+    await llm.close()
+
+asyncio.run(main())
+"""
+
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script, server.url), stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
+
+    assert process.returncode == 0
+    assert output.decode().split() == []
 
 
 async def test_a_closed_service_answers_again(llm: LiteLLM, server: ScriptedLLM) -> None:

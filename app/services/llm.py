@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import importlib
+import json
 import logging
 import os
 import threading
@@ -13,6 +14,8 @@ from types import ModuleType
 from typing import cast
 from urllib.parse import urlsplit
 
+import httpx
+
 from app.config import Config
 from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services import llm_demo
@@ -20,13 +23,14 @@ from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role,
 from app.services.llm_faults import CallFailed, fault, fault_of
 from app.services.llm_gathering import GatheringClient
 from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
-from app.services.llm_wire import NO_KEY, Answer, Stream, check_end, request_of, take
+from app.services.llm_wire import NO_KEY, Answer, JoinedChunks, Stream, check_end, request_of, take
 
 MAX_ATTEMPTS = 3
 RETRY_PAUSE_SECONDS = 0.5
 # The client that litellm takes for servers of OpenAI's format, where there is one.
 _SESSION = "aclient_session"
 _LOOKED_UP = ("os.environ/", "oidc/")
+_REHEARSAL = "http://rehearsal.invalid/v1"
 
 
 class LiteLLM(LLM):
@@ -65,8 +69,7 @@ class LiteLLM(LLM):
         await cleanup.close_litellm_async_clients()
         await getattr(litellm, _SESSION).aclose()
         setattr(litellm, _SESSION, _session())
-        # A new one, since emptying the old one would close everything again in tasks of its own.
-        setattr(litellm, "in_memory_llm_clients_cache", type(litellm.in_memory_llm_clients_cache)())  # noqa: B010  a module has no such name to a type checker
+        _forget_clients(litellm)
         await worker.GLOBAL_LOGGING_WORKER.stop()
         # The dropped cache left a last task for each client.
         await asyncio.sleep(0)
@@ -151,6 +154,7 @@ class LiteLLM(LLM):
             try:
                 async with self._limit(deadline):
                     stream = cast("Stream", await litellm.acompletion(**request))
+                stream.chunks = JoinedChunks(stream.chunks)
                 chunks = aiter(stream)
                 while True:
                     async with self._limit(deadline):
@@ -214,10 +218,10 @@ def _load() -> ModuleType:
     }
     for name, value in settings.items():
         setattr(litellm, name, value)
-    setattr(litellm, _SESSION, _session())
-    # The first call imports and builds for another second and a half, which would hold up the first answer.
-    importlib.import_module("litellm.llms.openai.openai")
+    # The first call imports and builds for another second and a half, which would hold up the first answer, and all
+    # requests with it.
     asyncio.run(_rehearse(litellm))
+    setattr(litellm, _SESSION, _session())
     return litellm
 
 
@@ -228,12 +232,30 @@ def _session() -> GatheringClient:
 
 
 async def _rehearse(litellm: ModuleType) -> None:
+    """Call a model whose server is a function in here, so that all is imported that a call takes."""
     greeting = (ChatMessage(Role.USER, "Hello"),)
-    request = request_of(Route("openai", "openai/rehearsal"), None, None, greeting, tools=(), max_tokens=1)
-    # Answered inside the library: nothing is sent.
-    stream = await litellm.acompletion(**request, mock_response="Hello")
-    async for _ in stream:
-        pass
+    target = Route("openai", "openai/gpt-4o")
+    request = request_of(target, None, _REHEARSAL, greeting, tools=(), max_tokens=1)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(_rehearsed)) as client:
+        setattr(litellm, _SESSION, client)
+        answer = Answer()
+        async for chunk in await litellm.acompletion(**request):
+            take(chunk, answer)
+    await _usage(litellm, target, request, answer)
+    _forget_clients(litellm)
+
+
+def _rehearsed(_request: httpx.Request) -> httpx.Response:
+    choice = {"index": 0, "delta": {"content": "Hello"}, "finish_reason": "stop"}
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o", "choices": [choice]}
+    events = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+    return httpx.Response(200, headers={"content-type": "text/event-stream"}, text=events)
+
+
+def _forget_clients(litellm: ModuleType) -> None:
+    """A new cache, since emptying the old one would close everything again in tasks of its own."""
+    cache = cast("object", litellm.in_memory_llm_clients_cache)
+    setattr(litellm, "in_memory_llm_clients_cache", type(cache)())  # noqa: B010  a module has no such name to a type checker
 
 
 class _NoSecret:

@@ -13,6 +13,12 @@ MAX_ANSWER_CHARS = 2_000_000
 MAX_TOOL_CALLS = 128
 # Sent where no key is set: given nothing, litellm looks for a key in the server's environment.
 NO_KEY = "none"
+MAX_JOINED_CHARS = 4_000
+_COMPARED = 2
+_BESIDE_TEXT = (
+    *("tool_calls", "function_call", "reasoning_content", "reasoning_items", "thinking_blocks"),
+    *("audio", "images", "annotations", "provider_specific_fields"),
+)
 
 
 class FunctionDelta(Protocol):
@@ -56,11 +62,39 @@ class Chunk(Protocol):
     choices: Sequence[Choice]
 
 
+class JoinedChunks(list[Chunk]):
+    """The chunks of a stream, the text of neighbours in one, but for the last two, which litellm compares.
+
+    Each chunk is some twenty objects. A hundred streams at once left thousands a second to the garbage collector, which
+    found nothing to collect among them and held up all requests for 5 to 12 ms each time.
+    """
+
+    def append(self, chunk: Chunk) -> None:
+        """Add the newest one, and join those that became old."""
+        super().append(chunk)
+        if len(self) > _COMPARED + 1:
+            text, following = _text_of(self[-_COMPARED - 2]), _text_of(self[-_COMPARED - 1])
+            if text and following and len(text) + len(following) <= MAX_JOINED_CHARS:
+                self[-_COMPARED - 2].choices[0].delta.content = text + following
+                del self[-_COMPARED - 1]
+
+
+def _text_of(chunk: Chunk) -> str | None:
+    """Its text; ``None`` where it brings anything else."""
+    if len(chunk.choices) != 1 or getattr(chunk, "usage", None) is not None:
+        return None
+    choice = chunk.choices[0]
+    has_more = getattr(choice, "finish_reason", None) or any(getattr(choice.delta, name, None) for name in _BESIDE_TEXT)
+    return None if has_more else choice.delta.content
+
+
 class Stream(Protocol):
     """What litellm answers with. Its last chunk always has a finish reason; the attributes tell the provider's own."""
 
     received_finish_reason: str | None
     intermittent_finish_reason: str | None
+    chunks: list[Chunk]
+    """All so far: litellm counts tokens by them where a provider does not, and ends an answer that repeats itself."""
 
     def __aiter__(self) -> AsyncIterator[Chunk]: ...
 
