@@ -131,7 +131,7 @@ def _process(module: str, *arguments: str) -> Generator[subprocess.Popen[str]]:
 
 
 def _yield_to_load(process: subprocess.Popen[str]) -> None:
-    """Let it run when the load leaves their processor to it. The load would measure how long it waits for it otherwise."""
+    """Let it run when the load leaves their processor to it. Otherwise the load would measure its waiting too."""
     os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
 
 
