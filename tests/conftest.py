@@ -33,9 +33,19 @@ def llm(scripted_llm: ScriptedLLM) -> ScriptedLLM:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An empty database: whoever asks for it runs on SQLite and on PostgreSQL."""
+    """An empty database for one module: whoever asks for it runs on SQLite and on PostgreSQL."""
+    yield from _empty_database(request, tmp_path_factory.mktemp("database"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fresh_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database for one test, on SQLite and on PostgreSQL."""
+    yield from _empty_database(request, tmp_path)
+
+
+def _empty_database(request: pytest.FixtureRequest, directory: Path) -> Iterator[str]:
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'parley.db'}"
+        yield f"sqlite:///{directory / 'parley.db'}"
     else:
         server = cast("PostgresServer", request.getfixturevalue("postgres_server"))
         with server.database() as url:

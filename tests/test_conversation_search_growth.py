@@ -5,7 +5,6 @@ import random
 import sqlite3
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import cast
 from uuid import UUID
 
 import pytest
@@ -27,7 +26,6 @@ from app.models.database import Database, database_url
 from app.models.owner import Owner
 from app.models.paging import NARROW_MAX_ROWS
 from app.models.title_grams import catch_up
-from tests.postgres import PostgresServer
 from tests.search_costs import steps
 
 OWNER = "owner"
@@ -172,19 +170,11 @@ def test_a_time_that_few_rows_or_none_have_is_not_searched_for(
         assert max(found) <= 15, (after, found)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"], scope="module")
-def many_lives(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def many_lives(database_url: str) -> str:
     """The URL of a database whose rows come in another order by each of their times."""
-    rows = conversations(3 * NARROW_MAX_ROWS, lifetime=SPAN)
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('lives') / 'parley.db'}"
-        asyncio.run(_fill_and_close(url, rows))
-        yield url
-    else:
-        server = cast("PostgresServer", request.getfixturevalue("postgres_server"))
-        with server.database() as url:
-            asyncio.run(_fill_and_close(url, rows))
-            yield url
+    asyncio.run(_fill_and_close(database_url, conversations(3 * NARROW_MAX_ROWS, lifetime=SPAN)))
+    return database_url
 
 
 async def _fill_and_close(url: str, rows: Sequence[Conversation]) -> None:

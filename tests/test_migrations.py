@@ -1,10 +1,10 @@
 """The database's shape: from empty and from every earlier revision to the models', and what the connections promise."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 from uuid import uuid4
 
 import pytest
@@ -19,7 +19,6 @@ from app.models.conversation import Conversation
 from app.models.database import Database, database_url
 from app.models.owner import Owner
 from app.models.settings import Settings
-from tests.postgres import PostgresServer
 
 T = TypeVar("T")
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -41,21 +40,10 @@ TABLES = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database for one test."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'parley.db'}"
-    else:
-        server = cast("PostgresServer", request.getfixturevalue("postgres_server"))
-        with server.database() as made:
-            yield made
-
-
 @pytest.fixture
-async def database(url: str) -> AsyncGenerator[Database]:
+async def database(fresh_database_url: str) -> AsyncGenerator[Database]:
     """The empty database, as the server opens it."""
-    opened = open_database(url)
+    opened = open_database(fresh_database_url)
     yield opened
     await opened.close()
 
@@ -151,8 +139,8 @@ async def test_a_migration_that_fails_leaves_nothing_behind(database: Database) 
     assert await revision(database) is None
 
 
-async def test_two_instances_may_begin_at_once(url: str) -> None:
-    databases = [open_database(url) for _ in range(3)]
+async def test_two_instances_may_begin_at_once(fresh_database_url: str) -> None:
+    databases = [open_database(fresh_database_url) for _ in range(3)]
     try:
         await asyncio.gather(*(migration.upgrade(database) for database in databases))
         assert await migration.differences(databases[0]) == []

@@ -1,10 +1,9 @@
 """The index of titles' pieces: it finds what a plain look finds, and follows the titles."""
 
 import random
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -31,7 +30,6 @@ from app.models.owner import Owner
 from app.models.title_grams import TitleGrams, catch_up, match, pieces
 from tests import steps
 from tests.client import Client
-from tests.postgres import PostgresServer
 from tests.server import RunningServer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,21 +59,10 @@ SYMBOLS = [
 ]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database for one test."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'parley.db'}"
-    else:
-        server = cast("PostgresServer", request.getfixturevalue("postgres_server"))
-        with server.database() as made:
-            yield made
-
-
 @pytest.fixture
-async def database(url: str) -> AsyncGenerator[Database]:
+async def database(fresh_database_url: str) -> AsyncGenerator[Database]:
     """The empty database, as the server opens it."""
-    opened = Database(database_url(load_config(env_file=None, database_url=url)))
+    opened = Database(database_url(load_config(env_file=None, database_url=fresh_database_url)))
     yield opened
     await opened.close()
 
