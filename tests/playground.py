@@ -58,6 +58,10 @@ class Playground:
     async def run(self, tab: str) -> None:
         """Choose a tab, and press the button."""
         await self.choose(tab)
+        await self.execute()
+
+    async def execute(self) -> None:
+        """Press the button."""
         await self.page.get_by_role("button", name="Execute query").click()
 
     async def shows(self, text: str) -> None:
