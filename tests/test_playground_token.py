@@ -12,6 +12,8 @@ from tests.server import RunningServer, running_server
 
 pytestmark = in_chromium
 
+NOTED_TAB = "JSON.parse(localStorage['graphiql:tabState'] ?? '{}').activeTabIndex"
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
@@ -33,7 +35,7 @@ async def test_a_token_outlives_a_reload_and_nothing_more(browser: BrowserContex
         await playground.shows("totalCount")
         # GraphiQL notes a little later where one is, and opens a tab twice for who reloads before.
         async with asyncio.timeout(WAIT_MILLISECONDS / 1000):
-            while not await page.evaluate("JSON.parse(localStorage['graphiql:tabState'] ?? '{}').activeTabIndex"):
+            while not await page.evaluate(NOTED_TAB):  # noqa: ASYNC110  The page's policy keeps Playwright from waiting.
                 await asyncio.sleep(0.05)
         await page.reload()
         await page.locator(".graphiql-execute-button").wait_for()
