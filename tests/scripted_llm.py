@@ -61,7 +61,8 @@ class Reply:
 
     pieces: tuple[str, ...] = ()
     calls: tuple[Call, ...] = ()
-    usage: tuple[int, int] | None = (11, 7)
+    deltas: tuple[Body, ...] = ()
+    usage: tuple[int, int] | Body | None = (11, 7)
     finish_reason: str | None = "stop"
     pause_seconds: float = 0.0
     gate: Gate | None = None
@@ -69,6 +70,7 @@ class Reply:
     is_cut: bool = False
     status: int = 200
     body: Body | None = None
+    raw: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -80,6 +82,28 @@ def text(*pieces: str, usage: tuple[int, int] | None = (11, 7), pause_seconds: f
 def tools(*calls: Call, said: Sequence[str] = ()) -> Reply:
     """Ask for tools, after ``said``; the arguments come in fragments of five characters."""
     return Reply(tuple(said), calls, finish_reason="tool_calls")
+
+
+def deltas(
+    *each: Body,
+    finish_reason: str | None = "stop",
+    usage: tuple[int, int] | Body | None = (11, 7),
+    is_cut: bool = False,
+) -> Reply:
+    """Stream these deltas as they are, whatever they hold, then the usual end."""
+    return Reply(deltas=each, finish_reason=finish_reason, usage=usage, is_cut=is_cut)
+
+
+def raw(body: bytes, content_type: str = "text/event-stream") -> Reply:
+    """Send these bytes."""
+    return Reply(raw=body, headers={"content-type": content_type, "content-length": str(len(body))})
+
+
+def fragment(index: object, call_id: object, name: object, arguments: object, **more: object) -> Body:
+    """A delta with one fragment of a tool call; what is "-" is left out."""
+    function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value != "-"}
+    given: Body = {"index": index, "id": call_id, "function": function, **more}
+    return {"tool_calls": [{key: value for key, value in given.items() if value != "-"}]}
 
 
 def error(
@@ -260,6 +284,10 @@ async def _answer(writer: asyncio.StreamWriter, request: Request, reply: Reply) 
         writer.write(_head(reply.status, extra) + body)
         await writer.drain()
         return
+    if reply.raw is not None:
+        writer.write(_head(reply.status, reply.headers) + reply.raw)
+        await writer.drain()
+        return
     writer.write(_head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked", **reply.headers}))
     async for event in _events(request, reply):
         data = f"data: {event}\n\n".encode()
@@ -291,24 +319,36 @@ async def _events(request: Request, reply: Reply) -> AsyncIterator[str]:
             await asyncio.sleep(reply.pause_seconds)
     if reply.gate is not None and 0 < reply.gate_after == len(reply.pieces):
         await reply.gate.pass_through()
-    for index, call in enumerate(reply.calls):
-        first = {"index": index, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
-        yield _chunk(model, {"tool_calls": [first]})
-        for start in range(0, len(call.arguments), 5):
-            part = {"index": index, "function": {"arguments": call.arguments[start : start + 5]}}
-            yield _chunk(model, {"tool_calls": [part]})
+    for delta in (*_call_deltas(reply), *reply.deltas):
+        yield _chunk(model, delta)
     if reply.is_cut:
         return
     if reply.finish_reason is not None:
         yield _chunk(model, {}, reply.finish_reason)
-    options = cast("Body", request.body.get("stream_options") or {})
-    if reply.usage is not None and options.get("include_usage"):
-        prompt, completion = reply.usage
-        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    usage = _usage(request, reply)
+    if usage is not None:
         yield json.dumps(
             {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [], "usage": usage}
         )
     yield "[DONE]"
+
+
+def _call_deltas(reply: Reply) -> list[Body]:
+    """Each call's name, then its arguments in fragments."""
+    found: list[Body] = []
+    for index, call in enumerate(reply.calls):
+        found.append(fragment(index, call.id, call.name, "", type="function"))
+        starts = range(0, len(call.arguments), 5)
+        found += [fragment(index, "-", "-", call.arguments[start : start + 5]) for start in starts]
+    return found
+
+
+def _usage(request: Request, reply: Reply) -> Body | None:
+    options = cast("Body", request.body.get("stream_options") or {})
+    if not options.get("include_usage") or not isinstance(reply.usage, tuple):
+        return reply.usage if options.get("include_usage") and not isinstance(reply.usage, tuple) else None
+    prompt, completion = reply.usage
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def _chunk(model: object, delta: Body, finish_reason: str | None = None) -> str:

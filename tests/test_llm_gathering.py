@@ -84,7 +84,7 @@ def test_the_text_of_neighbouring_chunks_becomes_one() -> None:
         b'data: {"choices": [], "usage": {"prompt_tokens": 1}}\n\n',
         b'data: {"choices": [{"index": 0, "delta": {"content": "c"}}], "usage": {"prompt_tokens": 1}}\n\n',
         b'data: {"choices": [{"index": 1, "delta": {"content": "c"}, "finish_reason": null}], "id": "1"}\n\n',
-        b'data: {"choices": "none"}\n\n',
+        b'data: {"choices": []}\n\n',
         b'event: content\ndata: {"text": "c"}\n\n',
         b'data: "\\ud83d"\n\n',
         b": still here\n\n",

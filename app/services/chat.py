@@ -5,7 +5,7 @@ into a provider's terms.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -26,11 +26,15 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model asks for a tool. ``arguments`` is the JSON text as the model gave it: it may be malformed."""
+    """The model asks for a tool. ``arguments`` is the JSON text as the model gave it: it may be malformed.
+
+    ``provider_fields`` are what the provider adds to the call and wants back unchanged, as JSON.
+    """
 
     id: str
     name: str
     arguments: str
+    provider_fields: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class ChatMessage:
     """One message of the history.
 
     ``image_urls`` are ``https:`` or ``data:`` URLs and belong to user messages; ``tool_calls`` belong to assistant
-    messages; ``tool_call_id`` names the call that a tool message answers.
+    messages; ``tool_call_id`` names the call that a tool message answers. ``provider_fields`` go back with the calls.
     """
 
     role: Role
@@ -46,6 +50,7 @@ class ChatMessage:
     image_urls: tuple[str, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    provider_fields: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +71,34 @@ class Usage:
     cost_usd: float | None
 
 
+class Ending(StrEnum):
+    """How an answer ended."""
+
+    WHOLE = "whole"
+    """As the model meant it."""
+    CUT = "cut"
+    """At the limit on its length."""
+    FILTERED = "filtered"
+    """By the provider's filter of contents."""
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer: its text, the tools it asks for in order, and what it took."""
+    """An answer: its text, the tools it asks for in order, and what it took.
+
+    ``provider_fields``: the model's reasoning and its signatures, which some providers want back with the calls.
+    """
 
     text: str
     tool_calls: tuple[ToolCall, ...]
     usage: Usage
+    ending: Ending = Ending.WHOLE
+    provider_fields: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it neither says nor asks for anything."""
+        return not self.tool_calls and not self.text.strip()
 
 
 @dataclass(frozen=True, slots=True)

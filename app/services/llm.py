@@ -20,10 +20,11 @@ from app.config import Config
 from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services import llm_demo
 from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
+from app.services.llm_assembly import Answer, take
 from app.services.llm_faults import CallFailed, fault, fault_of
 from app.services.llm_gathering import GatheringClient
 from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
-from app.services.llm_wire import NO_KEY, Answer, JoinedChunks, Stream, check_end, request_of, take
+from app.services.llm_wire import NO_KEY, JoinedChunks, Stream, ending_of, request_of
 
 MAX_ATTEMPTS = 3
 RETRY_PAUSE_SECONDS = 0.5
@@ -116,10 +117,11 @@ class LiteLLM(LLM):
         request["timeout"] = self._idle_seconds + 30.0
         loop = asyncio.get_running_loop()
         deadline = loop.time() + min(self._total_seconds, timeout_seconds or self._total_seconds)
+        names = frozenset(tool.name for tool in tools)
         attempt = 0
         while True:
             attempt += 1
-            answer = Answer()
+            answer = Answer(names)
             try:
                 async with aclosing(self._pieces(litellm, request, answer, deadline, key)) as pieces:
                     async for piece in pieces:
@@ -134,7 +136,7 @@ class LiteLLM(LLM):
                     raise failed.fault.failure from None
             await asyncio.sleep(pause)
         usage = await _usage(litellm, target, request, answer)
-        return Completion("".join(answer.text), tuple(answer.calls), usage)
+        return Completion("".join(answer.text), tuple(answer.calls), usage, answer.ending, answer.provider_fields)
 
     def _begin(self) -> Future[ModuleType]:
         if self._loading is None:
@@ -171,7 +173,7 @@ class LiteLLM(LLM):
                 raise
             except Exception as error:  # noqa: BLE001  litellm raises whatever its providers' code raises
                 raise CallFailed(fault_of(error, secret=key)) from None
-            check_end(stream)
+            answer.ending = ending_of(stream, answer)
         finally:
             if stream is not None:
                 await stream.aclose()

@@ -14,7 +14,8 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 
 import httpx
-import orjson
+
+from app.services.llm_chunks import DATA, END, JSON, encoded, repaired, whole_answer
 
 # Between two looks at one stream.
 LEAST_SECONDS = 0.03
@@ -22,14 +23,15 @@ LEAST_SECONDS = 0.03
 # the 99th percentile of other requests was twice as high, most of it the collection of litellm's objects.
 LOOKS_PER_SECOND = 250
 MAX_BUFFERED_BYTES = 1024 * 1024
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_CONNECTIONS = 1000
 MAX_IDLE_CONNECTIONS = 100
 
-_END = b"\n\n"
-_DATA = b"data:"
 _TEXTS = ("content", "reasoning_content", "reasoning")
 # What differs from one chunk to the next and says nothing: the time, and padding against eavesdroppers.
 _VOLATILE = {"created", "obfuscation", "choices"}
+# How far a byte order mark and white space are looked past.
+_BEGINNING = 64
 _SPOKEN = re.compile(rb'"content"\s*:\s*"[^"]')
 
 
@@ -48,8 +50,8 @@ class GatheringClient(httpx.AsyncClient):
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:  # noqa: ANN401  httpx's own.
         """As httpx sends."""
         response = await super().send(request, stream=stream, **options)
-        is_events = response.headers.get("content-type", "").startswith("text/event-stream")
-        if stream and is_events and "content-encoding" not in response.headers:
+        if stream and response.is_success and "content-encoding" not in response.headers:
+            # Some servers say JSON and stream, others say that they stream and answer in one JSON.
             response.stream = Gathered(cast("httpx.AsyncByteStream", response.stream), self._pace)
         return response
 
@@ -82,6 +84,10 @@ class Gathered(httpx.AsyncByteStream):
         self._stream = stream
         self._pace = pace
         self._received = bytearray()
+        # A carriage return ends what was received, and a line feed may follow that belongs to it.
+        self._is_returned = False
+        # Whether it is one JSON document instead of events; None before anything has come.
+        self._is_document: bool | None = None
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
         # The first text for the user, which may come behind the model's reasoning; and the end.
@@ -102,8 +108,13 @@ class Gathered(httpx.AsyncByteStream):
                 yield events
             if has_text:
                 await self._pace.pause(self._urgent)
-        events, _ = joined(self._take())
-        yield events + bytes(self._received)
+        if self._is_document:
+            yield whole_answer(bytes(self._received)) or bytes(self._received)
+        else:
+            events, _ = joined(self._take())
+            # The last event may lack the blank line behind it.
+            rest, chunk = repaired(bytes(self._received))
+            yield events + rest + (END if chunk is not None else b"")
         # Raises what it ended with.
         await reading
 
@@ -117,7 +128,11 @@ class Gathered(httpx.AsyncByteStream):
     async def _read(self) -> None:
         try:
             async for data in self._stream:
-                self._received += data
+                self._receive(data)
+                if self._is_document is not False:
+                    if len(self._received) > MAX_ANSWER_BYTES:
+                        raise httpx.ReadError("The answer is too long.")
+                    continue
                 self._arrived.set()
                 if not self._is_spoken and _SPOKEN.search(data):
                     self._is_spoken = True
@@ -130,11 +145,28 @@ class Gathered(httpx.AsyncByteStream):
             self._arrived.set()
             self._urgent.set()
 
+    def _receive(self, data: bytes) -> None:
+        """Keep what came, all line ends as line feeds."""
+        if self._is_returned and data.startswith(b"\n"):
+            data = data[1:]
+            self._is_returned = False
+        if data:
+            self._is_returned = data.endswith(b"\r")
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self._received += data
+        if self._is_document is None:
+            beginning = self._received[:_BEGINNING].lstrip(b"\xef\xbb\xbf \t\n")
+            if beginning or len(self._received) >= _BEGINNING:
+                self._is_document = beginning.startswith(b"{")
+                if not self._is_document and self._received.startswith(b"\xef\xbb\xbf"):
+                    del self._received[:3]
+
     def _take(self) -> bytes:
-        """What was received up to the end of an event; all of it where events end in another way, or do not end."""
+        """What was received up to the end of an event; all of it where events do not end."""
         received = self._received
-        end = received.rfind(_END) + len(_END) if _END in received else 0
-        if b"\r" in received or len(received) - end > MAX_BUFFERED_BYTES:
+        end = received.rfind(END) + len(END) if END in received else 0
+        if len(received) - end > MAX_BUFFERED_BYTES:
             end = len(received)
         taken = bytes(received[:end])
         del received[:end]
@@ -143,41 +175,40 @@ class Gathered(httpx.AsyncByteStream):
 
 
 def joined(data: bytes) -> tuple[bytes, bool]:
-    """The same events, the text of neighbours in one; and whether there is text. ``data`` may end within an event."""
-    *blocks, rest = data.split(_END)
+    """The same events, repaired, the text of neighbours in one; and whether there is text.
+
+    ``data`` may end within an event.
+    """
+    *blocks, rest = data.split(END)
     output: list[bytes] = []
-    chunk: dict[str, Any] | None = None
+    chunk: JSON | None = None
     has_text = False
     for block in blocks:
-        found = _text_chunk(block)
-        has_text = has_text or found is not None
-        if chunk is not None and found is not None and _is_alike(chunk, found):
-            _add(chunk, found)
+        event, parsed = repaired(block)
+        text_chunk = parsed if parsed is not None and _is_text(parsed) else None
+        has_text = has_text or text_chunk is not None
+        if chunk is not None and text_chunk is not None and _is_alike(chunk, text_chunk):
+            _add(chunk, text_chunk)
             continue
         if chunk is not None:
-            output.append(_DATA + b" " + orjson.dumps(chunk) + _END)
-        chunk = found
-        if found is None:
-            output.append(block + _END)
+            output.append(DATA + b" " + encoded(chunk) + END)
+        chunk = text_chunk
+        if text_chunk is None:
+            output.append(event + END if event else b"")
     if chunk is not None:
-        output.append(_DATA + b" " + orjson.dumps(chunk) + _END)
+        output.append(DATA + b" " + encoded(chunk) + END)
     return b"".join(output) + rest, has_text
 
 
-def _text_chunk(block: bytes) -> dict[str, Any] | None:
-    """A chunk of OpenAI's that brings nothing but text."""
-    if not block.startswith(_DATA) or b"\n" in block:
-        return None
-    try:
-        chunk = orjson.loads(block[len(_DATA) :])
-        [choice] = chunk["choices"]
-        is_text = not chunk.get("usage") and not choice.get("finish_reason") and not choice.get("logprobs")
-        delta = cast("Mapping[str, object]", choice["delta"])
-        said = {name: value for name, value in delta.items() if value and name != "role"}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-    is_text = is_text and bool(said) and all(name in _TEXTS and isinstance(value, str) for name, value in said.items())
-    return chunk if is_text else None
+def _is_text(chunk: JSON) -> bool:
+    """Whether a chunk brings nothing but text."""
+    if len(chunk["choices"]) != 1 or chunk.get("usage"):
+        return False
+    choice = chunk["choices"][0]
+    if choice.get("finish_reason") or choice.get("logprobs"):
+        return False
+    said = {name: value for name, value in choice["delta"].items() if value and name != "role"}
+    return bool(said) and all(name in _TEXTS and isinstance(value, str) for name, value in said.items())
 
 
 def _is_alike(chunk: Mapping[str, Any], following: Mapping[str, Any]) -> bool:

@@ -1,16 +1,14 @@
 """OpenAI's chat format, which litellm speaks for every provider: what is sent, and what a stream brings back."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.errors import ErrorCode
-from app.services.chat import ChatMessage, ToolCall, ToolSpec
+from app.services.chat import ChatMessage, Ending, ToolCall, ToolSpec
+from app.services.llm_assembly import Answer, Chunk
 from app.services.llm_faults import CallFailed, fault
 from app.services.llm_providers import Route
 
-MAX_ANSWER_CHARS = 2_000_000
-MAX_TOOL_CALLS = 128
 # Sent where no key is set: given nothing, litellm looks for a key in the server's environment.
 NO_KEY = "none"
 MAX_JOINED_CHARS = 4_000
@@ -19,47 +17,6 @@ _BESIDE_TEXT = (
     *("tool_calls", "function_call", "reasoning_content", "reasoning_items", "thinking_blocks"),
     *("audio", "images", "annotations", "provider_specific_fields"),
 )
-
-
-class FunctionDelta(Protocol):
-    """A fragment of a call's name and arguments."""
-
-    name: str | None
-    arguments: str | None
-
-
-class ToolDelta(Protocol):
-    """A fragment of a tool call."""
-
-    index: int | None
-    id: str | None
-    function: FunctionDelta | None
-
-
-class Delta(Protocol):
-    """What one chunk adds."""
-
-    content: str | None
-    tool_calls: Sequence[ToolDelta] | None
-
-
-class Choice(Protocol):
-    """One of the answers that a provider could give; there is one."""
-
-    delta: Delta
-
-
-class Tokens(Protocol):
-    """A provider's count."""
-
-    prompt_tokens: int | None
-    completion_tokens: int | None
-
-
-class Chunk(Protocol):
-    """One event of a stream."""
-
-    choices: Sequence[Choice]
 
 
 class JoinedChunks(list[Chunk]):
@@ -101,45 +58,6 @@ class Stream(Protocol):
     async def aclose(self) -> None:
         """Close the connection, whatever is still to come."""
         ...
-
-
-@dataclass(slots=True)
-class Answer:
-    """What has arrived of one attempt."""
-
-    text: list[str] = field(default_factory=list[str])
-    calls: list[ToolCall] = field(default_factory=list[ToolCall])
-    positions: dict[int, int] = field(default_factory=dict[int, int])
-    tokens: Tokens | None = None
-    chars: int = 0
-
-    def add_text(self, piece: str) -> None:
-        """Append a piece of text."""
-        self.text.append(piece)
-        self._count(piece)
-
-    def add_call(self, delta: ToolDelta) -> None:
-        """Join the fragments of a call: the first has id and name, the rest have pieces of the arguments."""
-        index = delta.index or 0
-        name = (delta.function.name if delta.function else None) or ""
-        arguments = (delta.function.arguments if delta.function else None) or ""
-        position = self.positions.get(index)
-        # Some servers give every call the index 0: then a new id begins a new call.
-        if position is None or (delta.id and delta.id != self.calls[position].id):
-            if len(self.calls) >= MAX_TOOL_CALLS:
-                message = f"The model asked for more than {MAX_TOOL_CALLS} tools at once."
-                raise CallFailed(fault(message, ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR))
-            self.positions[index] = len(self.calls)
-            self.calls.append(ToolCall(delta.id or f"call_{len(self.calls)}", name, arguments))
-        else:
-            call = self.calls[position]
-            self.calls[position] = ToolCall(call.id, call.name or name, call.arguments + arguments)
-        self._count(arguments)
-
-    def _count(self, piece: str) -> None:
-        self.chars += len(piece)
-        if self.chars > MAX_ANSWER_CHARS:
-            raise CallFailed(fault("The model's answer is too long.", ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR))
 
 
 def request_of(
@@ -185,40 +103,28 @@ def _message(message: ChatMessage) -> dict[str, object]:
         sent["content"] = [*text, *({"type": "image_url", "image_url": {"url": url}} for url in message.image_urls)]
     if message.tool_calls:
         sent["content"] = message.text or None
-        sent["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
+        sent["tool_calls"] = [_call(call) for call in message.tool_calls]
+        sent |= message.provider_fields
     if message.tool_call_id is not None:
         sent["tool_call_id"] = message.tool_call_id
     return sent
 
 
-def take(chunk: Chunk, answer: Answer) -> str:
-    """Add a chunk to the answer and return its text, empty where it has none."""
-    tokens: Tokens | None = getattr(chunk, "usage", None)
-    if tokens is not None:
-        answer.tokens = tokens
-    if not chunk.choices:
-        return ""
-    delta = chunk.choices[0].delta
-    for call in delta.tool_calls or ():
-        answer.add_call(call)
-    piece = delta.content or ""
-    if piece:
-        answer.add_text(piece)
-    return piece
+def _call(call: ToolCall) -> dict[str, object]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {**call.provider_fields, "id": call.id, "type": "function", "function": function}
 
 
-def check_end(stream: Stream) -> None:
-    """Raise ``CallFailed`` unless the provider itself said that the answer is whole."""
+def ending_of(stream: Stream, answer: Answer) -> Ending:
+    """How the provider itself said that the answer ends. Raises ``CallFailed`` where it did not, or declined all."""
     reason = stream.received_finish_reason or stream.intermittent_finish_reason
     if reason is None:
         message, code = "The model's answer broke off.", ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE
         raise CallFailed(fault(message, code, is_transient=True))
-    if reason == "content_filter":
+    if reason == "content_filter" and not answer.text:
         message, code = (
             "The model's provider declined the content.",
             ErrorCode.STATUS_ERROR_LLM_CONTENT_POLICY_VIOLATION,
         )
         raise CallFailed(fault(message, code))
+    return {"content_filter": Ending.FILTERED, "length": Ending.CUT}.get(reason, Ending.WHOLE)
