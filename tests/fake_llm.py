@@ -46,6 +46,9 @@ class FakeLLM(LLM):
             raise self.error
         return Completion("Loaded", (), Usage(1, 1, 0.0))
 
+    def estimate(self, model: Model, messages: Sequence[ChatMessage], text: str) -> Usage:
+        return Usage(1, 1, 0.0)
+
     async def context_tokens(self, model_name: str, base_url: str | None) -> int | None:
         return None
 

@@ -9,6 +9,7 @@ and answers ``answer to <last user message>``.
 import argparse
 import asyncio
 import json
+import re
 import sys
 import threading
 from collections import deque
@@ -170,6 +171,63 @@ def last_user_text(body: Body) -> str:
     return ""
 
 
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
+
+
+class _Checked:
+    """Reads the messages of a request one by one, and notes what the strictest of the providers would refuse."""
+
+    def __init__(self) -> None:
+        self.fault: str | None = None
+        self._ids: set[str] = set()
+        self._open: list[object] = []
+        self._previous: object = None
+
+    def read(self, message: Body) -> None:
+        """Note the first fault."""
+        role = message.get("role")
+        calls = cast("Sequence[Body]", message.get("tool_calls") or ())
+        self._expect(role == "tool" or not self._open, "a call without its result")
+        if role == "tool":
+            self._expect(message.get("tool_call_id") in self._open, "a result without its call")
+            self._open = [call for call in self._open if call != message.get("tool_call_id")]
+        else:
+            self._expect(bool(message.get("content") or calls), "an empty message")
+        self._expect(role not in ("user", "assistant") or role != self._previous, "roles that do not alternate")
+        self._expect((self._previous, role) != ("tool", "user"), "a user behind a tool")
+        for call in calls:
+            self._read_call(call)
+        self._previous = role
+
+    def end(self) -> str | None:
+        """The first fault; None where there is none."""
+        self._expect(not self._open, "a call without its result")
+        return self.fault
+
+    def _read_call(self, call: Body) -> None:
+        function = cast("Body", call.get("function"))
+        call_id = str(call.get("id")).partition("__thought__")[0]
+        self._expect(_NAME.fullmatch(str(function.get("name"))), "a name with other characters")
+        self._expect(_CALL_ID.fullmatch(call_id), "an id that is too long or has other characters")
+        self._expect(call_id not in self._ids, "an id that is not unique")
+        self._expect(isinstance(json.loads(str(function.get("arguments"))), dict), "arguments that are no object")
+        self._ids.add(call_id)
+        self._open.append(call.get("id"))
+
+    def _expect(self, holds: object, fault: str) -> None:
+        if not holds and self.fault is None:
+            self.fault = f"The request has {fault}."
+
+
+def fault_of(body: Body) -> str | None:
+    """Why the strictest of the providers would refuse a request."""
+    checked = _Checked()
+    for message in cast("Sequence[Body]", body.get("messages") or ()):
+        checked.read(message)
+    return checked.end()
+
+
 def echo(pieces: int = 3, pause_seconds: float = 0.0) -> Callable[[Body], Reply]:
     """Answer ``answer to <last user message>`` in that many pieces."""
 
@@ -187,6 +245,7 @@ class ScriptedLLM:
     def __init__(self, default: Callable[[Body], Reply] | None = None, *, port: int = 0) -> None:
         self.default: Callable[[Body], Reply] = default or echo()
         self.requests: deque[Request] = deque(maxlen=MAX_REQUESTS)
+        self.faults: list[str] = []
         self._script: deque[Reply] = deque()
         self._port = port
         self._started: Future[int] = Future()
@@ -249,7 +308,12 @@ class ScriptedLLM:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await _read(reader)
         self.requests.append(request)
-        reply = self._script.popleft() if self._script else self.default(request.body)
+        fault = fault_of(request.body)
+        if fault is not None:
+            self.faults.append(fault)
+            reply = error(400, fault, kind="invalid_request_error")
+        else:
+            reply = self._script.popleft() if self._script else self.default(request.body)
         answering = asyncio.create_task(_answer(writer, request, reply))
         # A client sends nothing more on this connection: whatever comes is its end.
         leaving = asyncio.create_task(reader.read(1))

@@ -72,3 +72,12 @@ async def said(client: Client, conversation_id: str) -> list[tuple[str, str]]:
     """Who said what, in the order of the log."""
     found = await events(client, conversation_id)
     return [(event["source"], event["text"]) for event in found if event["__typename"] == "MessageEvent"]
+
+
+async def until_said(client: Client, conversation_id: str, source: str, text: str) -> None:
+    """Return once somebody has said something; TimeoutError when nobody does."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            if (source, text) in await said(client, conversation_id):
+                return
+            await asyncio.sleep(0.02)

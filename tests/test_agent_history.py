@@ -94,9 +94,11 @@ async def test_a_call_that_was_interrupted_is_told_as_such(client: Client, llm: 
     await steps.send(client, conversation["id"], "Go on")
     await steps.until_waiting(client, conversation["id"])
     roles = [message["role"] for message in told(llm)]
-    assert roles == ["system", "user", "assistant", "tool", "user"]
+    assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
+    assert told(llm)[4]["content"] == "Never said"
     assert told(llm)[3]["content"] != INTERRUPTED
-    assert [text for _, text in await steps.said(client, conversation["id"])] == ["Begin", "Go on", "answer to Go on"]
+    said = [text for _, text in await steps.said(client, conversation["id"])]
+    assert said == ["Begin", "Never said", "Go on", "answer to Go on"]
 
 
 @pytest.mark.parametrize("status", [400, 401, 500])

@@ -7,7 +7,7 @@ import pytest
 
 from tests import documents, steps
 from tests.client import Client
-from tests.scripted_llm import Gate, ScriptedLLM, hold, text
+from tests.scripted_llm import Gate, ScriptedLLM, hold
 from tests.server import RunningServer
 
 JSON = dict[str, Any]
@@ -36,12 +36,15 @@ async def test_a_stop_in_mid_answer_is_effective_at_once_and_final(client: Clien
     log = await steps.events(client, conversation["id"])
     await llm.requests[0].client_left()
     gate.release()
+    # What was read of the answer stays, marked as a part.
+    await steps.until_said(client, conversation["id"], "AGENT", "beginning")
     await steps.send(client, conversation["id"], "Again")
     await steps.until_waiting(client, conversation["id"])
     after = await steps.events(client, conversation["id"])
     assert after[: len(log)] == log
     assert await steps.said(client, conversation["id"]) == [
         ("USER", "Hello"),
+        ("AGENT", "beginning"),
         ("USER", "Again"),
         ("AGENT", "answer to Again"),
     ]
@@ -165,11 +168,3 @@ async def test_a_workspace_that_cannot_be_removed_is_tried_again_later(
 async def test_what_does_not_exist_is_not_found(client: Client, document: str, conversation_id: str) -> None:
     await steps.save_settings(client)
     assert kinds(await act(client, document, id=conversation_id)) == ["NotFoundError"]
-
-
-async def test_an_answer_of_the_model_without_text_is_still_an_answer(client: Client, llm: ScriptedLLM) -> None:
-    await steps.save_settings(client, llm)
-    llm.script(text(""))
-    conversation = await steps.create(client, "Hello")
-    await steps.until_waiting(client, conversation["id"])
-    assert await steps.said(client, conversation["id"]) == [("USER", "Hello"), ("AGENT", "")]

@@ -65,20 +65,28 @@ class Event(SQLModel, table=True):
 
 @dataclass(frozen=True, slots=True)
 class MessageBody:
-    """What somebody said. Images are https or data URLs."""
+    """What somebody said. Images are https or data URLs. ``is_partial``: the rest of the answer never came."""
 
     text: str
     image_urls: tuple[str, ...] = ()
+    is_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallBody:
-    """A tool the agent asks for. ``call_id`` is the LLM's own name of the call."""
+    """A tool the agent asks for. ``call_id`` is the LLM's own name of the call.
+
+    ``is_cut``: the arguments broke off, so the call must not run. The provider wants ``call_fields`` back with the
+    call, and ``answer_fields`` with the answer whose first call this is: reasoning and signatures, unchanged.
+    """
 
     call_id: str
     tool_name: str
     arguments: Mapping[str, Any]
     thought: str | None = None
+    is_cut: bool = False
+    call_fields: Mapping[str, Any] | None = None
+    answer_fields: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,7 @@ _IS_PLAIN: dict[str, Callable[[Any], bool]] = {
         type(body["text"]) is str
         and type(body["image_urls"]) is list
         and _TEXTS.issuperset(map(type, body["image_urls"]))
+        and type(body.get("is_partial", False)) is bool
     ),
     EventKind.TOOL_CALL.value: lambda body: (
         type(body["call_id"]) is type(body["tool_name"]) is str

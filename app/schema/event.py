@@ -41,6 +41,10 @@ class MessageEvent(Event, Node):
 
     text: str = strawberry.field(description="What was said; Markdown where an agent said it.")
     image_urls: list[URI] = strawberry.field(description="Images that belong to it.")
+    is_partial: bool = strawberry.field(
+        description="Whether the rest of the answer never came: the agent was stopped, the stream broke off, or a "
+        "limit was reached. Where the provider told no counts of tokens, those of such an answer are estimated."
+    )
 
 
 @strawberry.type(description="The agent asked for a tool.")
@@ -124,8 +128,8 @@ def convert(row: models.Event | Record) -> Event:
     source = EventSource.__members__.get(row.source, EventSource.ENVIRONMENT)
     head = (row_id, row.sequence, row.created_at, source)
     match decode_body(row):
-        case models.MessageBody(text, image_urls):
-            return _message(*head, text, image_urls)
+        case models.MessageBody() as body:
+            return _message(*head, body)
         case models.ToolCallBody() as body:
             return ToolCallEvent(
                 id=row_id,
@@ -157,7 +161,7 @@ def convert(row: models.Event | Record) -> Event:
                 problem=Problem.of(problem) if problem else None,
             )
         case None:
-            return _message(*head, UNREADABLE, ())
+            return _message(*head, models.MessageBody(UNREADABLE))
 
 
 def edge(row: models.Event | Record) -> EventEdge:
@@ -209,15 +213,16 @@ def page_info(page: EventPage, query: EventQuery, start_cursor: str | None, end_
 
 
 def _message(
-    row_id: strawberry.ID, sequence: int, created_at: datetime, source: EventSource, text: str, urls: tuple[str, ...]
+    row_id: strawberry.ID, sequence: int, created_at: datetime, source: EventSource, body: models.MessageBody
 ) -> MessageEvent:
     return MessageEvent(
         id=row_id,
         sequence=sequence,
         created_at=created_at,
         source=source,
-        text=text,
-        image_urls=[URI(url) for url in urls],
+        text=body.text,
+        image_urls=[URI(url) for url in body.image_urls],
+        is_partial=body.is_partial,
     )
 
 

@@ -42,6 +42,8 @@ _BODIES = {
     EventKind.MESSAGE: {
         "text": Access("{s}[3]['text']", is_leaf=True),
         "image_urls": Access("{s}[3]['image_urls']"),
+        # Absent in rows of earlier releases.
+        "is_partial": Access("{s}[3].get('is_partial', False)", is_leaf=True),
     },
     EventKind.STATE_CHANGE: {
         "agent_state": Access("{s}[3]['agent_state']", is_leaf=True),

@@ -70,6 +70,11 @@ class Usage:
     completion_tokens: int
     cost_usd: float | None
 
+    def __add__(self, other: "Usage") -> "Usage":
+        costs = (self.cost_usd, other.cost_usd)
+        cost = None if None in costs else sum(cost or 0.0 for cost in costs)
+        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens, cost)
+
 
 class Ending(StrEnum):
     """How an answer ended."""
@@ -144,6 +149,10 @@ class LLM(Protocol):
         ``timeout_seconds`` shortens the configured limit of the whole call. Raises ``LLMFailure``; what ``on_text``
         raises passes through. A cancelled call closes its connection at once.
         """
+        ...
+
+    def estimate(self, model: Model, messages: Sequence[ChatMessage], text: str) -> Usage:
+        """About what a call took of which only ``text`` has come, told without asking anybody."""
         ...
 
     async def context_tokens(self, model_name: str, base_url: str | None) -> int | None:

@@ -20,7 +20,7 @@ from app.config import Config
 from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services import llm_demo
 from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
-from app.services.llm_assembly import Answer, take
+from app.services.llm_assembly import Answer, Tokens, take
 from app.services.llm_faults import CallFailed, fault, fault_of
 from app.services.llm_gathering import GatheringClient
 from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
@@ -28,6 +28,8 @@ from app.services.llm_wire import NO_KEY, JoinedChunks, Stream, ending_of, reque
 
 MAX_ATTEMPTS = 3
 RETRY_PAUSE_SECONDS = 0.5
+# For estimates alone.
+CHARS_PER_TOKEN = 4
 # The client that litellm takes for servers of OpenAI's format, where there is one.
 _SESSION = "aclient_session"
 _LOOKED_UP = ("os.environ/", "oidc/")
@@ -137,6 +139,16 @@ class LiteLLM(LLM):
             await asyncio.sleep(pause)
         usage = await _usage(litellm, target, request, answer)
         return Completion("".join(answer.text), tuple(answer.calls), usage, answer.ending, answer.provider_fields)
+
+    def estimate(self, model: Model, messages: Sequence[ChatMessage], text: str) -> Usage:
+        chars = sum(len(message.text) + sum(len(call.arguments) for call in message.tool_calls) for message in messages)
+        prompt, answered = (int(count / CHARS_PER_TOKEN) + 1 for count in (chars, len(text)))
+        if is_demo(model.name) or self._loading is None or not self._loading.done():
+            return Usage(prompt, answered, 0.0 if is_demo(model.name) else None)
+        litellm = self._loading.result()
+        return Usage(
+            prompt, answered, _cost(litellm, _route(litellm, model.name, model.base_url), prompt, answered, None)
+        )
 
     def _begin(self) -> Future[ModuleType]:
         if self._loading is None:
@@ -329,14 +341,17 @@ async def _usage(litellm: ModuleType, target: Route, request: Mapping[str, objec
     answered = (tokens.completion_tokens if tokens else None) or 0
     if not prompt and not answered:
         prompt, answered = await asyncio.to_thread(_counted, litellm, request, "".join(answer.text))
+    return Usage(prompt, answered, _cost(litellm, target, prompt, answered, tokens))
+
+
+def _cost(litellm: ModuleType, target: Route, prompt: int, answered: int, tokens: Tokens | None) -> float | None:
     try:
         costs = litellm.cost_per_token(
             model=target.name, prompt_tokens=prompt, completion_tokens=answered, usage_object=tokens
         )
-        cost = float(sum(costs))
+        return float(sum(costs))
     except Exception:  # noqa: BLE001  it raises several kinds where it has no price, and an answer is worth more
-        cost = None
-    return Usage(prompt, answered, cost)
+        return None
 
 
 def _counted(litellm: ModuleType, request: Mapping[str, object], text: str) -> tuple[int, int]:

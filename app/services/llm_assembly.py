@@ -195,7 +195,9 @@ class Answer:
         known = self._by_id.get(call_id) if call_id is not None else None
         if known is not None:
             # Some servers give all calls of an answer one id.
-            is_another = bool(name) and known.is_complete() and (index != known.index or bool(arguments.strip()))
+            is_elsewhere = index != known.index and bool(known.name) and name != known.name
+            is_behind = known.is_complete() and (index != known.index or bool(arguments.strip()))
+            is_another = bool(name) and (is_elsewhere or is_behind)
             return self._begin(call_id, index) if is_another else known
         call = self._by_index.get(index)
         if call is None:

@@ -1,15 +1,21 @@
 """What a user says: text, images, or both."""
 
+import math
 import re
 from dataclasses import dataclass
 
 from app.errors import InvalidInput
+from app.services.redaction import JSONValue
 
 TEXT_MAX_LENGTH = 100_000
 MAX_IMAGES = 10
 IMAGE_URL_MAX_LENGTH = 2_000
 IMAGE_DATA_MAX_LENGTH = 5 * 1024 * 1024
 
+MAX_JSON_DEPTH = 50
+MAX_NUMBER_CHARS = 400
+_INTEGER_BITS = 63
+_FLOAT_BITS = 1024
 _DATA_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
 
@@ -53,6 +59,35 @@ def storable(text: str) -> str:
     if text.isascii():
         return text.replace("\x00", "")
     return text.replace("\x00", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def storable_json(value: JSONValue) -> JSONValue:
+    """A copy of a value that every database and every JSON reader keeps, in strings, keys and numbers.
+
+    Integers beyond 64 bits become floating-point numbers, and what is no finite one becomes text. Raises RecursionError
+    for what is nested deeper than ``MAX_JSON_DEPTH``.
+    """
+    return _storable_json(value, 0)
+
+
+def _storable_json(value: JSONValue, depth: int) -> JSONValue:
+    if depth > MAX_JSON_DEPTH:
+        raise RecursionError
+    match value:
+        case str():
+            return storable(value)
+        case list():
+            return [_storable_json(item, depth + 1) for item in value]
+        case dict():
+            return {storable(key): _storable_json(item, depth + 1) for key, item in value.items()}
+        case bool():
+            return value
+        case int() if value.bit_length() > _INTEGER_BITS:
+            return float(value) if value.bit_length() < _FLOAT_BITS else hex(value)[:MAX_NUMBER_CHARS]
+        case float() if not math.isfinite(value):
+            return str(value)
+        case _:
+            return value
 
 
 def _check_image_url(url: str, path: tuple[str, ...]) -> None:

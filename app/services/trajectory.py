@@ -53,14 +53,18 @@ class _Message(_Event):
     type: Literal["MessageEvent"] = "MessageEvent"
     text: Annotated[str, Field(max_length=MAX_TEXT)]
     image_urls: Annotated[list[str], Field(max_length=MAX_IMAGES)] = []
+    is_partial: bool = False
 
 
 class _ToolCall(_Event):
     type: Literal["ToolCallEvent"] = "ToolCallEvent"
-    call_id: Annotated[str, Field(max_length=200)]
+    call_id: Annotated[str, Field(max_length=20_000)]
     tool_name: Annotated[str, Field(max_length=200)]
     arguments: dict[str, Any]
     thought: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+    is_cut: bool = False
+    call_fields: dict[str, Any] | None = None
+    answer_fields: dict[str, Any] | None = None
 
 
 class _ToolResult(_Event):
@@ -170,6 +174,8 @@ def _check_part(part: AnyPart, calls: set[int], path: tuple[str, ...]) -> None:
                 Message(part.text, tuple(part.image_urls)).check(*path)
         case _ToolCall():
             _check_values(part.arguments, (*path, "arguments"))
+            _check_values(part.call_fields, (*path, "callFields"))
+            _check_values(part.answer_fields, (*path, "answerFields"))
             calls.add(part.sequence)
         case _ToolResult():
             if part.tool_call not in calls:
@@ -199,9 +205,17 @@ def _check_values(value: JSONValue, path: tuple[str, ...], depth: int = 0) -> No
 def _body(part: AnyPart, sequences: Mapping[int, int]) -> EventBody:
     match part:
         case _Message():
-            return MessageBody(part.text, tuple(part.image_urls))
+            return MessageBody(part.text, tuple(part.image_urls), part.is_partial)
         case _ToolCall():
-            return ToolCallBody(part.call_id, part.tool_name, part.arguments, part.thought)
+            return ToolCallBody(
+                part.call_id,
+                part.tool_name,
+                part.arguments,
+                part.thought,
+                part.is_cut,
+                part.call_fields,
+                part.answer_fields,
+            )
         case _ToolResult():
             return ToolResultBody(sequences[part.tool_call], part.output, part.truncated, part.is_error)
         case _StateChange():
@@ -227,11 +241,18 @@ def _part(event: Event) -> AnyPart | None:
     }
     match decode_body(event):
         case MessageBody() as body:
-            return _Message(**head, text=body.text, image_urls=list(body.image_urls))
+            return _Message(**head, text=body.text, image_urls=list(body.image_urls), is_partial=body.is_partial)
         case ToolCallBody() as body:
             arguments = dict(body.arguments)
             return _ToolCall(
-                **head, call_id=body.call_id, tool_name=body.tool_name, arguments=arguments, thought=body.thought
+                **head,
+                call_id=body.call_id,
+                tool_name=body.tool_name,
+                arguments=arguments,
+                thought=body.thought,
+                is_cut=body.is_cut,
+                call_fields=dict(body.call_fields) if body.call_fields else None,
+                answer_fields=dict(body.answer_fields) if body.answer_fields else None,
             )
         case ToolResultBody() as body:
             return _ToolResult(

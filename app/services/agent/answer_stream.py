@@ -23,12 +23,19 @@ class AnswerStream:
         self._topic = deltas_topic(conversation_id)
         self._redacted = redactor.stream()
         self._answer_id = str(uuid4())
+        self._pieces: list[str] = []
         self._half = ""
         self._pending = ""
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def text(self) -> str:
+        """All that was written, as it came."""
+        return "".join(self._pieces)
+
     async def write(self, piece: str) -> None:
         """Take a piece of text. A surrogate pair may come in two halves."""
+        self._pieces.append(piece)
         text = self._half + piece
         whole = text[:-1] if "\ud800" <= text[-1:] <= "\udbff" else text
         self._half = text[len(whole) :]

@@ -1,6 +1,6 @@
 """How much of a model's context messages take, and how they are made shorter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from app.services.chat import ChatMessage, Role
@@ -20,9 +20,16 @@ def tokens(messages: Sequence[ChatMessage]) -> int:
         MESSAGE_TOKENS
         + text_tokens(message.text)
         + IMAGE_TOKENS * len(message.image_urls)
-        + sum(text_tokens(call.name + call.arguments) for call in message.tool_calls)
+        + sum(
+            text_tokens(call.name + call.arguments) + _field_tokens(call.provider_fields) for call in message.tool_calls
+        )
+        + _field_tokens(message.provider_fields)
         for message in messages
     )
+
+
+def _field_tokens(fields: Mapping[str, object]) -> int:
+    return text_tokens(str(fields)) if fields else 0
 
 
 def text_tokens(text: str) -> int:

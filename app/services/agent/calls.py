@@ -17,6 +17,10 @@ CUT_OFF = (
     "This call was cut off by a restart of the server before its result was written down. It may have been carried out "
     "in whole or in part: look before you repeat it."
 )
+CUT_SHORT = (
+    "This call was not run: the answer reached the limit on its length, or was ended by the provider, before the "
+    "arguments were whole. Ask again with shorter arguments, or do the work in several calls."
+)
 REFUSED = "The user refused this call."
 
 
@@ -38,6 +42,11 @@ class CallRunner:
 
         The mode is the one that holds when the call comes up: a call that waits goes on waiting when it is turned off.
         """
+        if body.is_cut:
+            await run_log.append(
+                [NewEvent(EventSource.ENVIRONMENT, ToolResultBody(sequence, CUT_SHORT, is_error=True))]
+            )
+            return
         redactor = Redactor(await self._settings.secrets(conversation.owner_id))
         call = await self._read(run_log, sequence)
         if call is None and await self._must_ask(conversation):

@@ -15,7 +15,7 @@ from app.models.condensation import Condensation, CondensationRepository
 from app.models.database import Database
 from app.models.event import Event, EventRepository, EventSource, MessageBody, ToolCallBody, ToolResultBody, decode_body
 from app.services.agent.budget import shortened, text_tokens, tokens
-from app.services.agent.history import messages
+from app.services.agent.history import alternating, messages
 from app.services.agent.run_log import RunLog, add_usage
 from app.services.chat import LLM, ChatMessage, Model, Role, ToolSpec
 from app.services.message import storable
@@ -67,7 +67,7 @@ class Condenser:
         limit -= text_tokens("".join(f"{tool.name}{tool.description}{tool.parameters}" for tool in tools))
         events = await run_log.dialogue()
         first, condensation = await self._kept(run_log.conversation_id)
-        told = _told(instructions, first, condensation, events)
+        told = _told(instructions, model.name, first, condensation, events)
         if tokens(told) <= limit:
             return told
         if tokens(shortened(told)) <= limit and not is_too_long:
@@ -76,7 +76,7 @@ class Condenser:
         cut = _cut(rest, limit // 2)
         if cut:
             condensation = await self._condense(run_log, model, condensation, rest[:cut], redactor)
-            told = _told(instructions, first, condensation, events)
+            told = _told(instructions, model.name, first, condensation, events)
         return told if tokens(told) <= limit else shortened(told, limit)
 
     async def _limit(self, model: Model) -> int:
@@ -125,14 +125,21 @@ class Condenser:
 
 
 def _told(
-    instructions: str, first: Event | None, condensation: Condensation | None, events: Sequence[Event]
+    instructions: str, model_name: str, first: Event | None, condensation: Condensation | None, events: Sequence[Event]
 ) -> list[ChatMessage]:
     if condensation is None:
-        return messages(events, instructions)
+        return _asking(messages(events, instructions, model_name))
     rest = _behind(condensation, events)
-    told = messages(rest, instructions)
+    told = messages(rest, instructions, model_name)
     kept = messages([first], instructions)[1:] if first is not None and _key(first) <= _end(condensation) else []
-    return [told[0], *kept, ChatMessage(Role.USER, LEAD + condensation.summary), *told[1:]]
+    # Behind the user's first message it is the assistant's turn.
+    summary = ChatMessage(Role.ASSISTANT if kept else Role.USER, LEAD + condensation.summary)
+    return _asking(alternating([told[0], *kept, summary, *told[1:]]))
+
+
+def _asking(told: list[ChatMessage]) -> list[ChatMessage]:
+    """Without an answer at the end that broke off: some providers would go on with it, others refuse it."""
+    return told[:-1] if told[-1].role is Role.ASSISTANT and not told[-1].tool_calls else told
 
 
 def _behind(condensation: Condensation | None, events: Sequence[Event]) -> list[Event]:

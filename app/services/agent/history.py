@@ -1,7 +1,9 @@
 """What the agent is told: its instructions, and the dialogue so far."""
 
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.models.event import Event, EventSource, MessageBody, ToolCallBody, ToolResultBody, decode_body
 from app.services.chat import ChatMessage, Role, ToolCall
@@ -14,15 +16,30 @@ INSTRUCTIONS = (
 )
 
 INTERRUPTED = "The call was interrupted before it had a result."
+STOPPED = "I was stopped here."
+MAX_NAME_CHARACTERS = 64
+SIGNATURE_MARK = "__thought__"
+"""Behind it, in the id of a call, litellm hides the signature of the thought that led a Gemini model to the call."""
+
+# OpenAI takes ids of up to 40 characters; Anthropic takes these characters alone.
+_ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-def messages(events: Sequence[Event], instructions: str = INSTRUCTIONS) -> list[ChatMessage]:
-    """The dialogue in an LLM's terms, behind the instructions. ``events`` are ordered by run and sequence."""
+def messages(
+    events: Sequence[Event], instructions: str = INSTRUCTIONS, model_name: str | None = None
+) -> list[ChatMessage]:
+    """The dialogue in an LLM's terms, behind the instructions. ``events`` are ordered by run and sequence.
+
+    What a provider added to its calls goes back to the model of that name alone.
+    """
     history = _History(instructions)
     for event in events:
         match decode_body(event):
             case ToolCallBody() as body:
-                history.call(event.sequence, body)
+                history.call(
+                    event.sequence, body, is_own=model_name is not None and event.llm_model in (None, model_name)
+                )
             case ToolResultBody() as body:
                 history.result(body)
             case MessageBody() as body if event.source != EventSource.ENVIRONMENT:
@@ -33,21 +50,25 @@ def messages(events: Sequence[Event], instructions: str = INSTRUCTIONS) -> list[
 
 
 class _History:
-    """Messages that a provider accepts.
+    """Messages that the strictest provider accepts, whatever the log says.
 
     Calls that follow one another without a result between them were asked for at once, so they become one message.
-    Providers refuse a call without a result: an interrupted one gets a result that says so.
+    Providers refuse a call without a result: an interrupted one gets a result that says so. They refuse names and ids
+    with other characters than a few, ids that are not unique, messages of the assistant that say nothing, and some of
+    them two messages of one role, or a user who speaks right behind a result.
     """
 
     def __init__(self, instructions: str) -> None:
         self._messages = [ChatMessage(Role.SYSTEM, instructions)]
-        self._asked: list[tuple[int, ToolCallBody]] = []
+        self._asked: list[tuple[int, ToolCallBody, bool]] = []
         self._open: dict[int, str] = {}
+        self._ids: set[str] = set()
 
-    def call(self, sequence: int, body: ToolCallBody) -> None:
-        if self._open:
+    def call(self, sequence: int, body: ToolCallBody, *, is_own: bool) -> None:
+        # The first call of an answer has a thought or fields of the answer; its later ones have neither.
+        if self._open or (self._asked and (body.thought or body.answer_fields)):
             self._interrupt()
-        self._asked.append((sequence, body))
+        self._asked.append((sequence, body, is_own))
 
     def result(self, body: ToolResultBody) -> None:
         self._flush()
@@ -58,24 +79,57 @@ class _History:
 
     def say(self, role: Role, body: MessageBody) -> None:
         self._interrupt()
+        if not body.text.strip() and (role is Role.ASSISTANT or not body.image_urls):
+            return
         self._messages.append(ChatMessage(role, body.text, body.image_urls if role is Role.USER else ()))
 
     def end(self) -> list[ChatMessage]:
         self._interrupt()
-        return self._messages
+        return alternating(self._messages)
 
     def _flush(self) -> None:
         if not self._asked:
             return
-        calls = tuple(ToolCall(body.call_id, body.tool_name, json.dumps(body.arguments)) for _, body in self._asked)
-        self._messages.append(ChatMessage(Role.ASSISTANT, self._asked[0][1].thought or "", tool_calls=calls))
-        self._open |= {sequence: body.call_id for sequence, body in self._asked}
+        first, is_own = self._asked[0][1:]
+        calls = tuple(self._sent(sequence, body, is_own=is_own) for sequence, body, _ in self._asked)
+        fields = dict(first.answer_fields or {}) if is_own else {}
+        text = first.thought or ""
+        self._messages.append(ChatMessage(Role.ASSISTANT, text, tool_calls=calls, provider_fields=fields))
+        self._open |= {sequence: call.id for (sequence, *_), call in zip(self._asked, calls, strict=True)}
         self._asked.clear()
+
+    def _sent(self, sequence: int, body: ToolCallBody, *, is_own: bool) -> ToolCall:
+        said_id, mark, signature = body.call_id.partition(SIGNATURE_MARK)
+        call_id = said_id if _ID.fullmatch(said_id) and said_id not in self._ids else f"call_{sequence}"
+        while call_id in self._ids:
+            call_id += "_"
+        self._ids.add(call_id)
+        if is_own and signature:
+            call_id += mark + signature
+        name = _NOT_IN_NAMES.sub("_", body.tool_name)[:MAX_NAME_CHARACTERS] or "unnamed"
+        fields = dict(body.call_fields or {}) if is_own else {}
+        return ToolCall(call_id, name, json.dumps(body.arguments), fields)
 
     def _interrupt(self) -> None:
         self._flush()
         self._messages += [ChatMessage(Role.TOOL, INTERRUPTED, tool_call_id=call) for call in self._open.values()]
         self._open.clear()
+
+
+def alternating(given: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """The same messages, neighbours of one role in one, and never a user's right behind a tool's."""
+    found: list[ChatMessage] = []
+    for message in given:
+        last = found[-1] if found else None
+        if last is not None and last.role is Role.TOOL and message.role is Role.USER:
+            found.append(ChatMessage(Role.ASSISTANT, STOPPED))
+        is_more = last is not None and last.role is message.role and message.role in (Role.USER, Role.ASSISTANT)
+        if last is not None and is_more and not last.tool_calls:
+            text = "\n\n".join(filter(None, (last.text, message.text)))
+            found[-1] = replace(message, text=text, image_urls=(*last.image_urls, *message.image_urls))
+        else:
+            found.append(message)
+    return found
 
 
 def unanswered_calls(events: Sequence[Event]) -> list[tuple[int, ToolCallBody]]:
@@ -95,7 +149,10 @@ def unanswered_calls(events: Sequence[Event]) -> list[tuple[int, ToolCallBody]]:
 def is_answered(events: Sequence[Event]) -> bool:
     """Whether nothing is left to do in the run: no user message, or the agent said something after everything else."""
     spoken = [event for event in events if _is_said(event)]
-    return not spoken or (spoken[-1].source == EventSource.AGENT and isinstance(decode_body(spoken[-1]), MessageBody))
+    if not spoken:
+        return True
+    last = decode_body(spoken[-1])
+    return spoken[-1].source == EventSource.AGENT and isinstance(last, MessageBody) and not last.is_partial
 
 
 def _is_said(event: Event) -> bool:

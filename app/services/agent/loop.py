@@ -5,7 +5,8 @@ that was cut off anywhere goes on where its log ends: nothing is lost, nothing c
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, cast
 from uuid import UUID
@@ -27,19 +28,20 @@ from app.models.event import (
     decode_body,
 )
 from app.models.settings import Settings
+from app.services import chat
 from app.services.agent.answer_stream import AnswerStream
 from app.services.agent.calls import CallRunner
 from app.services.agent.condensation import Condenser
 from app.services.agent.history import is_answered, unanswered_calls
 from app.services.agent.instructions import InstructionService
 from app.services.agent.replay import ReplayPlayer
-from app.services.agent.run_log import RunEnded, RunLog
+from app.services.agent.run_log import MAX_TOKENS, RunEnded, RunLog
 from app.services.agent.stuck import stuck
-from app.services.agent.tools import Toolbox, parse_arguments
-from app.services.chat import LLM, Completion, Model
+from app.services.agent.tools import Toolbox, is_whole, parse_arguments
+from app.services.chat import LLM, ChatMessage, Completion, Ending, Model
 from app.services.clock import Clock
-from app.services.message import storable
-from app.services.redaction import Redactor
+from app.services.message import storable, storable_json
+from app.services.redaction import JSONValue, Redactor
 from app.services.settings import SettingsService
 from app.services.wakeups import Wakeups
 from app.services.workspace import WorkspaceService
@@ -48,6 +50,9 @@ log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 20
 MAX_TOOL_CALLS = 50
+MAX_NAME_CHARS = 200
+# litellm hides the signatures of thoughts in them.
+MAX_ID_CHARS = 20_000
 RATE_LIMIT_MAX_WAIT_SECONDS = 60.0
 
 
@@ -200,31 +205,61 @@ class AgentLoop:
         if not is_ready or conversation.agent_state != AgentState.RUNNING:
             await run_log.set_state(AgentState.RUNNING)
         redactor = Redactor(await self._settings.secrets(conversation.owner_id))
+        history = await self._condenser.history(run_log, model, instructions, self._toolbox.specs, redactor)
+        completion = await self._complete(run_log, model, instructions, history, redactor)
+        if completion.is_empty and completion.ending is Ending.WHOLE:
+            # Some models fall silent now and then, and speak when they are asked again.
+            first = completion.usage
+            completion = await self._complete(run_log, model, instructions, history, redactor)
+            completion = replace(completion, usage=first + completion.usage)
+        return await self._record(run_log, model, completion, redactor)
+
+    async def _complete(
+        self, run_log: RunLog, model: Model, instructions: str, history: Sequence[ChatMessage], redactor: Redactor
+    ) -> Completion:
+        """One answer. A rate limit is waited for, and a history that is too long is made shorter, once."""
         tools = self._toolbox.specs
-        history = await self._condenser.history(run_log, model, instructions, tools, redactor)
         is_shorter, attempt = False, 0
         while True:
-            stream = AnswerStream(self._wakeups, conversation.id, redactor)
+            stream = AnswerStream(self._wakeups, run_log.conversation_id, redactor)
             try:
                 completion = await self._llm.complete(model, history, tools=tools, on_text=stream.write)
             except LLMFailure as failure:
-                stream.abandon()
-                if failure.too_long and not is_shorter:
+                if failure.too_long and not is_shorter and not stream.text:
+                    stream.abandon()
                     is_shorter = True
                     history = await self._condenser.history(
                         run_log, model, instructions, tools, redactor, is_too_long=True
                     )
                     continue
-                if not failure.rate_limited or attempt == self._config.llm_rate_limit_retries:
-                    raise LLMFailure(redactor.text(failure.message), code=failure.code) from None
-                await self._wait_for_rate_limit(run_log, failure, attempt, redactor)
-                attempt += 1
-                continue
+                if failure.rate_limited and attempt < self._config.llm_rate_limit_retries and not stream.text:
+                    stream.abandon()
+                    await self._wait_for_rate_limit(run_log, failure, attempt, redactor)
+                    attempt += 1
+                    continue
+                await self._keep(run_log, model, history, stream, redactor)
+                raise LLMFailure(redactor.text(failure.message), code=failure.code) from None
+            except asyncio.CancelledError:
+                # What people have read must not vanish when they stop the agent.
+                await asyncio.shield(self._keep(run_log, model, history, stream, redactor))
+                raise
             except BaseException:
                 stream.abandon()
                 raise
             stream.close()
-            return await self._record(run_log, model, completion, redactor)
+            return completion
+
+    async def _keep(
+        self, run_log: RunLog, model: Model, history: Sequence[ChatMessage], stream: AnswerStream, redactor: Redactor
+    ) -> None:
+        """Keep what was streamed of an answer whose rest will never come."""
+        if not stream.text.strip():
+            stream.abandon()
+            return
+        stream.close()
+        body = MessageBody(redactor.text(storable(stream.text)), is_partial=True)
+        used = _used(model, self._llm.estimate(model, history, stream.text))
+        await run_log.keep(NewEvent(EventSource.AGENT, body, used))
 
     async def _wait_for_rate_limit(
         self, run_log: RunLog, failure: LLMFailure, attempt: int, redactor: Redactor
@@ -237,29 +272,68 @@ class AgentLoop:
         await run_log.set_state(AgentState.RUNNING)
 
     async def _record(self, run_log: RunLog, model: Model, completion: Completion, redactor: Redactor) -> Outcome:
-        used = completion.usage
-        usage = Usage(model.name, used.prompt_tokens, used.completion_tokens, used.cost_usd)
+        usage = _used(model, completion.usage)
         text = redactor.text(storable(completion.text))
+        problem = _shortcoming(completion)
         if not completion.tool_calls:
-            answer = NewEvent(EventSource.AGENT, MessageBody(text), usage)
-            return await self._finish(run_log, [answer])
+            is_partial = completion.ending is not Ending.WHOLE
+            answer = (
+                [NewEvent(EventSource.AGENT, MessageBody(text, is_partial=is_partial), usage)] if text.strip() else []
+            )
+            return await self._finish(run_log, answer, problem, None if answer else usage)
         calls: list[NewEvent] = []
-        for number, call in enumerate(completion.tool_calls[:MAX_TOOL_CALLS]):
-            arguments = cast("dict[str, Any]", redactor.json(parse_arguments(call.arguments)))
-            thought = text if number == 0 and text else None
-            call_id, name = (redactor.text(storable(said))[:200] for said in (call.id, call.name))
-            body = ToolCallBody(call_id, name, arguments, thought)
+        asked = completion.tool_calls[:MAX_TOOL_CALLS]
+        for number, call in enumerate(asked):
+            is_last = number == len(completion.tool_calls) - 1
+            body = ToolCallBody(
+                redactor.text(storable(call.id))[:MAX_ID_CHARS],
+                redactor.text(storable(call.name))[:MAX_NAME_CHARS],
+                cast("dict[str, Any]", redactor.json(parse_arguments(call.arguments))),
+                text if number == 0 and text else None,
+                is_cut=is_last and completion.ending is not Ending.WHOLE and not is_whole(call.arguments),
+                call_fields=_kept_fields(call.provider_fields, redactor),
+                answer_fields=_kept_fields(completion.provider_fields, redactor) if number == 0 else None,
+            )
             calls.append(NewEvent(EventSource.AGENT, body, usage if number == 0 else None))
         await run_log.append(calls)
         return Outcome.CONTINUE
 
     @staticmethod
-    async def _finish(run_log: RunLog, events: Sequence[NewEvent] = (), problem: Problem | None = None) -> Outcome:
-        await run_log.finish(events, problem)
+    async def _finish(
+        run_log: RunLog, events: Sequence[NewEvent] = (), problem: Problem | None = None, used: Usage | None = None
+    ) -> Outcome:
+        await run_log.finish(events, problem, used)
         return Outcome.ENDED
 
 
 _INTERNAL = ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
+
+
+def _used(model: Model, used: chat.Usage) -> Usage:
+    prompt, answered = (min(count, MAX_TOKENS) for count in (used.prompt_tokens, used.completion_tokens))
+    return Usage(model.name, prompt, answered, used.cost_usd)
+
+
+def _kept_fields(fields: Mapping[str, object], redactor: Redactor) -> Mapping[str, Any] | None:
+    """What a provider wants back, as it can be stored; ``None`` where that is nothing."""
+    try:
+        kept = redactor.json(storable_json(cast("JSONValue", fields)))
+    except RecursionError:
+        return None
+    return cast("Mapping[str, Any]", kept) or None
+
+
+def _shortcoming(completion: Completion) -> Problem | None:
+    """Why the agent pauses behind an answer."""
+    if completion.ending is Ending.CUT:
+        message = "The model's answer was cut off at the limit on its length. A message such as “Go on” continues it."
+        return Problem(ErrorCode.LIMIT_REACHED, message)
+    if completion.ending is Ending.FILTERED:
+        message = "The model's provider ended the answer with its content filter."
+        return Problem(ErrorCode.STATUS_ERROR_LLM_CONTENT_POLICY_VIOLATION, message)
+    if completion.is_empty:
+        return Problem(_INTERNAL, "The model gave an empty answer, twice. Send a message to ask it again.")
+    return None
 
 
 def _limit_reached(conversation: Conversation, events: Sequence[Event], settings: Settings) -> Problem | None:

@@ -10,13 +10,16 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus, Problem
 from app.models.conversation_state import ConversationStates
 from app.models.database import Database
-from app.models.event import Event, EventRepository, NewEvent
+from app.models.event import Event, EventRepository, NewEvent, Usage
 from app.models.replay import ReplayRepository
 from app.services import status
-from app.services.agent.history import MAX_EVENTS
+from app.services.agent.history import MAX_EVENTS, is_answered
 from app.services.clock import Clock
 from app.services.event import append
 from app.services.wakeups import Wakeups, events_topic, status_topic
+
+MAX_TOKENS = 2**31 - 1
+"""What the columns and GraphQL's Int hold, in one event and in all; larger counts stay there."""
 
 
 class RunEnded(Exception):
@@ -90,6 +93,18 @@ class RunLog:
         async with self.writing() as (session, conversation):
             append_with_usage(session, conversation, self.run, events, self.now())
 
+    async def keep(self, event: NewEvent) -> None:
+        """Append what was under way when the run was stopped, unless another attempt has answered it or will."""
+        async with self._database.write() as session:
+            found = await ConversationRepository(session).get_for_run(self.conversation_id)
+            conversation = await status.lock(session, found) if found is not None else None
+            if conversation is None or (conversation.active_run == self.run and not self._is_active(conversation)):
+                return
+            if is_answered(await EventRepository(session).of_run(self.conversation_id, self.run)):
+                return
+            append_with_usage(session, conversation, self.run, [event], self.now())
+        self._wakeups.publish(events_topic(self.conversation_id))
+
     async def set_state(
         self, agent_state: AgentState, problem: Problem | None = None, *, is_logged: bool = True
     ) -> None:
@@ -105,13 +120,18 @@ class RunLog:
                 is_logged=is_logged,
             )
 
-    async def finish(self, events: Sequence[NewEvent] = (), problem: Problem | None = None) -> None:
+    async def finish(
+        self, events: Sequence[NewEvent] = (), problem: Problem | None = None, used: Usage | None = None
+    ) -> None:
         """End the run with its last events. One that was queued becomes the active one.
 
-        With a problem the agent pauses, unless another user message is queued already. Raises RunEnded.
+        With a problem the agent pauses, unless another user message is queued already. ``used`` is what was spent on no
+        event. Raises RunEnded.
         """
         async with self.writing() as (session, conversation):
             append_with_usage(session, conversation, self.run, events, self.now())
+            if used is not None:
+                add_usage(conversation, used.llm_model, used.prompt_tokens, used.completion_tokens, used.cost_usd)
             await self.end(session, conversation, problem)
 
     async def end(
@@ -182,8 +202,8 @@ def add_usage(
 ) -> None:
     """Add what one LLM call took to a locked conversation."""
     conversation.llm_model = llm_model
-    conversation.prompt_tokens += prompt_tokens
-    conversation.completion_tokens += completion_tokens
+    conversation.prompt_tokens = min(conversation.prompt_tokens + prompt_tokens, MAX_TOKENS)
+    conversation.completion_tokens = min(conversation.completion_tokens + completion_tokens, MAX_TOKENS)
     if cost_usd is None:
         conversation.is_cost_known = False
     else:

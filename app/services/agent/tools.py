@@ -1,9 +1,11 @@
 """Tools that the agent may call."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import structlog
@@ -11,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.logs import new_reference_id
 from app.services.chat import ToolSpec
+from app.services.message import MAX_NUMBER_CHARS, storable, storable_json
+from app.services.redaction import JSONValue
 from app.services.sandbox.base import OnOutput, SandboxUnavailable
 from app.services.sandbox.shell import Shell
 from app.services.workspace_files import WorkspacePathError
@@ -103,7 +107,7 @@ class Toolbox:
     async def run(self, context: ToolContext, name: str, arguments: Mapping[str, Any]) -> ToolOutput:
         """Run a tool for a conversation."""
         tools = self._tools()
-        tool = tools.get(name)
+        tool = tools.get(resolved_name(name, tools.keys()))
         if tool is None:
             names = ", ".join(sorted(tools)) or "none"
             return ToolOutput(f"There is no tool named {name[:100]!r}. Tools: {names}.", is_error=True)
@@ -124,14 +128,39 @@ class Toolbox:
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
-    """A call's arguments as an LLM wrote them; what is no JSON object is kept as ``{"unparsed": …}``."""
-    try:
-        value: object = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        value = None
-    if isinstance(value, dict) and len(text) <= MAX_ARGUMENTS_LENGTH:
-        return dict(value)  # pyright: ignore[reportUnknownArgumentType]  JSON has string keys.
-    return {"unparsed": text[:MAX_ARGUMENTS_LENGTH]}
+    """A call's arguments as an LLM wrote them, as every database keeps them.
+
+    What is no JSON object, longer than 200,000 characters or nested deeper than 50 levels is kept as
+    ``{"unparsed": …}``.
+    """
+    if len(text) <= MAX_ARGUMENTS_LENGTH:
+        with suppress(ValueError, RecursionError):
+            value: object = json.loads(text.strip() or "{}", parse_int=_integer, parse_constant=str)
+            if isinstance(value, dict):
+                return cast("dict[str, Any]", storable_json(cast("JSONValue", value)))
+    return {"unparsed": storable(text[:MAX_ARGUMENTS_LENGTH])}
+
+
+def is_whole(text: str) -> bool:
+    """Whether a call's arguments are a whole JSON object."""
+    with suppress(ValueError, RecursionError):
+        return isinstance(json.loads(text, parse_int=_integer), dict)
+    return False
+
+
+def resolved_name(said: str, names: Collection[str]) -> str:
+    """The tool that a model means: some models write ``functions.NAME``, or channel markers behind the name."""
+    name = _MARKER.split(said, maxsplit=1)[0].strip()
+    last = re.split(r"[.:/]", name)[-1]
+    return next((known for known in (said, name, last) if known in names), said)
+
+
+def _integer(digits: str) -> int | str | float:
+    # Python refuses to read longer ones.
+    return int(digits) if len(digits) <= MAX_NUMBER_CHARS else digits[:MAX_NUMBER_CHARS]
+
+
+_MARKER = re.compile(r"<\|")
 
 
 def _faults(error: ValidationError) -> str:
