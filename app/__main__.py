@@ -117,7 +117,8 @@ def _allow_open_files() -> None:
 
 def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] | None = None) -> int:
     # The schema and the database are imported only by the commands that need them.
-    from app.endpoints.http_protocol import HTTPProtocol
+    from app.endpoints.connections import connection_limits
+    from app.endpoints.http_protocol import http_protocol
     from app.endpoints.websocket_protocol import WebSocketProtocol
     from app.main import Parley, create_app
 
@@ -133,7 +134,7 @@ def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] 
             access_log=False,
             server_header=False,
             backlog=BACKLOG,
-            http=HTTPProtocol,
+            http=http_protocol(connection_limits(config)),
             # Nothing depends on where a request comes from, as a proxy tells it.
             proxy_headers=False,
             ws=WebSocketProtocol,

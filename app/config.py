@@ -2,7 +2,7 @@
 
 import re
 from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Self, cast
 from urllib.parse import urlsplit
@@ -250,6 +250,12 @@ class Config(LimitSettings):
         "The server's own is always allowed.",
     )
 
+    trusted_proxies: Origins = Field(
+        default=(),
+        description="Addresses or networks of reverse proxies, comma-separated, whose `X-Forwarded-For` tells where a "
+        "request comes from: `10.0.0.0/8`.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _treat_blank_as_unset(cls, values: dict[str, object]) -> dict[str, object]:
@@ -277,7 +283,7 @@ class Config(LimitSettings):
             msg = "the home directory that ~ stands for is not known"
             raise ValueError(msg) from None
 
-    @field_validator("allowed_origins", "git_private_hosts", mode="before")
+    @field_validator("allowed_origins", "git_private_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
         return tuple(split_list(value)) if isinstance(value, str) else value
@@ -290,6 +296,15 @@ class Config(LimitSettings):
             msg = "each origin is a scheme, a host and perhaps a port, such as https://app.example.com:8443"
             raise ValueError(msg)
         return cleaned
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ip_network(network)) for network in networks)
+        except ValueError:
+            msg = "each is an IP address or a network, such as 10.0.0.0/8"
+            raise ValueError(msg) from None
 
     @field_validator("secret_key")
     @classmethod

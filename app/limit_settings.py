@@ -10,6 +10,31 @@ class LimitSettings(BaseSettings):
     max_body_bytes: int = Field(
         default=8 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest request body and WebSocket message."
     )
+    max_connections: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Connections that may be open in all; at most half of the files that the system lets the process "
+        "have.",
+    )
+    max_connections_per_address: int = Field(
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        description="Connections that one address may have open; at most three quarters of those in all. "
+        "`PARLEY_TRUSTED_PROXIES` may have any number.",
+    )
+    max_head_bytes: int = Field(
+        default=64 * 1024, ge=4096, le=1024 * 1024, description="Largest address and headers of a request together."
+    )
+    max_headers: int = Field(default=100, ge=20, le=1000, description="Headers that a request may have.")
+    head_timeout_seconds: float = Field(
+        default=10.0, gt=0, le=600, description="Longest wait for the address and the headers of a request."
+    )
+    body_timeout_seconds: float = Field(default=60.0, gt=0, le=3600, description="Longest wait for a whole body.")
+    body_least_bytes_per_second: int = Field(
+        default=1024, ge=0, le=1024 * 1024, description="A body that comes slower than this for 5 s is given up."
+    )
     request_timeout_seconds: float = Field(
         default=30.0, gt=0, le=600, description="Longest duration of a query or a mutation."
     )

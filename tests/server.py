@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.config import AuthMode, Config, load_config
-from app.endpoints.http_protocol import HTTPProtocol
+from app.endpoints.connections import Gate, connection_limits
+from app.endpoints.http_protocol import http_protocol
 from app.endpoints.websocket_protocol import WebSocketProtocol
 from app.main import Parley, create_app
 from app.models.provider_account import ProviderType
@@ -52,6 +53,7 @@ class RunningServer:
         self._started: Future[int] = Future()
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
         self.house: Parley
+        self.gate: Gate
         self._loop: asyncio.AbstractEventLoop
         self._server: uvicorn.Server
 
@@ -122,6 +124,8 @@ class RunningServer:
         self.house = Parley(
             self.config, clock=self._clock, llm=self._llm, git_providers=self._git_providers, toolbox=self._toolbox
         )
+        protocol = http_protocol(connection_limits(self.config))
+        self.gate = protocol.gate
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._numbered(create_app(self.config, parley=self.house)),
@@ -129,7 +133,7 @@ class RunningServer:
                 port=0,
                 log_config=None,
                 access_log=False,
-                http=HTTPProtocol,
+                http=protocol,
                 proxy_headers=False,
                 ws=WebSocketProtocol,
                 ws_max_size=self.config.max_body_bytes,

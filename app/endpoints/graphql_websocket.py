@@ -29,7 +29,7 @@ from app.endpoints.admission import Admission, Place, TooMany
 from app.endpoints.broadcast import Broadcasts, Subscriber
 from app.endpoints.documents import DocumentRefused, Documents
 from app.endpoints.encoding import encode
-from app.endpoints.websocket_protocol import WRITE
+from app.endpoints.websocket_protocol import TRUST, WRITE
 from app.errors import Unauthenticated
 from app.graphql import Schema
 from app.services.auth import Authenticator, bearer_token
@@ -77,6 +77,7 @@ class GraphQLSocket:
         operations = _Operations(self._broadcasts, adapter)
         handler = _Handler(self, adapter, operations, Context(self._services), self._config)
         handler.header_token = socket.headers.get("authorization")
+        handler.trust = socket.scope.get("extensions", {}).get(TRUST)
         try:
             await handler.handle()
         except asyncio.CancelledError:
@@ -195,6 +196,8 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             max_subscriptions_per_connection=MAX_OPERATIONS,
         )
         self.header_token: str | None = None
+        # Only where Parley's own protocol serves the socket.
+        self.trust: Callable[[], None] | None = None
         self._endpoint = endpoint
         self._place: Place | None = None
         self._expiry: asyncio.Task[None] | None = None
@@ -218,6 +221,8 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.websocket.close(TRY_AGAIN_LATER, error.message)
             raise ConnectionRejectionError from None
         context.caller = caller
+        if self.trust is not None:
+            self.trust()
         return UNSET
 
     async def handle_message(self, message: Message) -> None:

@@ -1,30 +1,127 @@
-"""WebSocket connections that end, also when the client has stopped reading."""
+"""WebSocket connections that end, also when the client has stopped reading, or sends without end."""
 
 import asyncio
-from typing import cast
+from typing import Any, cast
 
+from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.frames import Frame
+
+from app.endpoints.connections import Seat
 
 LINGER_SECONDS = 3.0
-# The extension of ASGI by which the application reaches ``WebSocketProtocol.write``.
+# The extensions of ASGI by which the application reaches ``WebSocketProtocol.write`` and ``WebSocketProtocol.trust``.
 WRITE = "parley.websocket.write"
+TRUST = "parley.websocket.trust"
+# Until ``connection_init`` has brought a good token: the message has little more in it than that.
+EARLY_MESSAGE_BYTES = 64 * 1024
+# Frames of every kind, empty fragments and pings included: in a second, and at once after a pause.
+EARLY_FRAMES = (10, 40)
+FRAMES = (500, 2000)
+TOO_MANY_FRAMES = 1008
+# At most 340 frames are taken out of it before they are counted.
+_PIECE_BYTES = 2048
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's, which waits in ``send`` while more than 64 KiB are unread, so that no queue grows.
 
     Closing waits for the client to read what was sent; a client that never does would keep the socket and up to that
-    much memory for ever. It has 3 s after the application's end.
+    much memory for ever. It has 3 s after the application's end. Nothing is compressed: a message of 8 MiB can come as
+    8 KiB, and unpacking it holds up everybody else.
     """
 
+    seat: Seat | None = None
     _linger: asyncio.TimerHandle | None = None
+    _is_trusted = False
+    # How many frames may still come, and since when that is so.
+    _frames_left: float = EARLY_FRAMES[1]
+    _counted_at: float = 0.0
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.conn.available_extensions = []
+        self.conn.max_message_size = min(EARLY_MESSAGE_BYTES, config.ws_max_size)
+        self._counted_at = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        """Take frames out of what came, as long as there are not too many."""
+        for start in range(0, len(data), _PIECE_BYTES):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + _PIECE_BYTES])
+
+    def trust(self) -> None:
+        """The client has shown a good token: it may send more."""
+        if not self._is_trusted:
+            self._is_trusted = True
+            self.conn.max_message_size = self.config.ws_max_size
+            self._frames_left = FRAMES[1]
+            if self.seat is not None:
+                self.seat.trust()
+
+    def handle_text(self, event: Frame) -> None:
+        if self._takes_frame():
+            super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        if self._takes_frame():
+            super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        if self._takes_frame():
+            super().handle_cont(event)
+
+    def handle_pong(self, event: Frame) -> None:
+        if self._takes_frame():
+            super().handle_pong(event)
+
+    def handle_ping(self) -> None:
+        if not self._takes_frame():
+            return
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            # It asks, and does not read the answers.
+            self.transport.abort()
+
+    def _takes_frame(self) -> bool:
+        """Count a frame; with one too many the connection ends."""
+        if self.transport.is_closing():
+            return False
+        now = self.loop.time()
+        per_second, at_once = FRAMES if self._is_trusted else EARLY_FRAMES
+        self._frames_left = min(at_once, self._frames_left + (now - self._counted_at) * per_second) - 1
+        self._counted_at = now
+        if self._frames_left >= 0:
+            return True
+        if not self.close_sent:
+            self.conn.fail(TOO_MANY_FRAMES, "Too many frames")
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": TOO_MANY_FRAMES})
+        self._end_soon()
+        self.transport.close()
+        return False
+
+    def _end_soon(self) -> None:
+        if self._linger is None:
+            self._linger = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     async def run_asgi(self) -> None:
         extensions = cast("dict[str, object]", self.scope.get("extensions"))
         extensions[WRITE] = self.write
+        extensions[TRUST] = self.trust
         await super().run_asgi()
         if not self.disconnected:
-            self._linger = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+            self._end_soon()
 
     def write(self, text: bytes) -> bool:
         """Send a message of text, unless that would have to wait or nothing can be sent; tells whether it was sent.
@@ -41,3 +138,5 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self._linger is not None:
             self._linger.cancel()
         super().connection_lost(exc)
+        if self.seat is not None:
+            self.seat.leave()

@@ -1,0 +1,212 @@
+"""Which connections are let in, and what those may cost that have not shown a good token yet."""
+
+import resource
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from app.config import Config
+from app.endpoints.headers import Headers
+
+FORWARDED_FOR = b"x-forwarded-for"
+# What the database, workspaces and calls to models need files for, at the least.
+_OTHER_FILES_SHARE = 2
+_RESERVE_SHARE = 16
+_MAX_RESERVE = 64
+_ADDRESS_SHARE = 0.75
+_IPV6_SITE_BITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Bounds on connections, in bytes and seconds. The defaults are those of the settings."""
+
+    max_connections: int = 10_000
+    max_per_address: int = 1000
+    reserve: int = _MAX_RESERVE
+    max_head_bytes: int = 64 * 1024
+    max_headers: int = 100
+    head_seconds: float = 10.0
+    body_seconds: float = 60.0
+    body_least_bytes_per_second: int = 1024
+    write_seconds: float = 60.0
+    max_body_bytes: int = 8 * 1024 * 1024
+    max_held_head_bytes: int = 16 * 1024 * 1024
+    trusted_proxies: tuple[str, ...] = ()
+
+
+def connection_limits(config: Config) -> ConnectionLimits:
+    """The limits that the configuration sets, as far as the system lets this process have files."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = config.max_connections
+    if files != resource.RLIM_INFINITY:
+        allowed = max(1, min(allowed, files // _OTHER_FILES_SHARE))
+    return ConnectionLimits(
+        max_connections=allowed,
+        max_per_address=max(1, min(config.max_connections_per_address, int(allowed * _ADDRESS_SHARE))),
+        reserve=max(4, min(_MAX_RESERVE, allowed // (_RESERVE_SHARE // _OTHER_FILES_SHARE))),
+        max_head_bytes=config.max_head_bytes,
+        max_headers=config.max_headers,
+        head_seconds=config.head_timeout_seconds,
+        body_seconds=config.body_timeout_seconds,
+        body_least_bytes_per_second=config.body_least_bytes_per_second,
+        write_seconds=max(60.0, 2 * config.send_timeout_seconds),
+        max_body_bytes=config.max_body_bytes,
+        trusted_proxies=config.trusted_proxies,
+    )
+
+
+class Seat:
+    """The place of a connection among all, until it is left; leaving it again changes nothing."""
+
+    __slots__ = ("_gate", "abort", "address", "is_reserve", "is_trusted")
+
+    def __init__(self, gate: "Gate", address: str, abort: Callable[[], None]) -> None:
+        self._gate: Gate | None = gate
+        self.address = address
+        self.abort = abort
+        self.is_trusted = False
+        self.is_reserve = False
+        """Whether there was no place: then health is answered, and nothing else."""
+
+    def trust(self) -> None:
+        """A good token came: this connection no longer makes way for others."""
+        if not self.is_trusted and self._gate is not None:
+            self.is_trusted = True
+            self._gate.forget_stranger(self)
+
+    def leave(self) -> None:
+        """The connection has ended, or is made to."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.free(self)
+
+
+class Gate:
+    """Counts connections in all and per address.
+
+    Where there are too many, the oldest that has not shown a good token ends in favour of the new one: whoever opens
+    connections without end takes them from himself, and a request that is sent at once is answered. Where all have
+    shown one, the new one is served health checks only, from a small reserve.
+    """
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self._proxies = Proxies(limits.trusted_proxies)
+        self._total = 0
+        self._per_address: Counter[str] = Counter()
+        self._strangers: OrderedDict[Seat, None] = OrderedDict()
+        self._strangers_of: dict[str, OrderedDict[Seat, None]] = {}
+        self._reserve: OrderedDict[Seat, None] = OrderedDict()
+        self._held_bytes = 0
+
+    @property
+    def connections(self) -> int:
+        """How many are open, those of the reserve included."""
+        return self._total + len(self._reserve)
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of heads of requests is held whose end has not come."""
+        return self._held_bytes
+
+    def enter(self, address: str, abort: Callable[[], None]) -> Seat:
+        """Let a connection in; ``abort`` ends it at once."""
+        seat = Seat(self, address, abort)
+        is_full = False
+        if not self._proxies.trust(address) and self._per_address[address] >= self.limits.max_per_address:
+            is_full = not self._end_oldest(self._strangers_of.get(address))
+        if not is_full and self._total >= self.limits.max_connections:
+            is_full = not self._end_oldest(self._strangers)
+        if is_full:
+            if len(self._reserve) >= self.limits.reserve:
+                self._end_oldest(self._reserve)
+            seat.is_reserve = True
+            self._reserve[seat] = None
+            return seat
+        self._total += 1
+        self._per_address[address] += 1
+        self._strangers[seat] = None
+        self._strangers_of.setdefault(address, OrderedDict())[seat] = None
+        return seat
+
+    def free(self, seat: Seat) -> None:
+        """Called by the seat."""
+        if seat.is_reserve:
+            del self._reserve[seat]
+            return
+        self._total -= 1
+        self._per_address[seat.address] -= 1
+        if not self._per_address[seat.address]:
+            del self._per_address[seat.address]
+        self.forget_stranger(seat)
+
+    def forget_stranger(self, seat: Seat) -> None:
+        """Called by the seat."""
+        self._strangers.pop(seat, None)
+        same = self._strangers_of.get(seat.address)
+        if same is not None:
+            same.pop(seat, None)
+            if not same:
+                del self._strangers_of[seat.address]
+
+    def hold(self, size: int) -> bool:
+        """Count bytes of a head that is not complete; tells whether there is room for them."""
+        self._held_bytes += size
+        return self._held_bytes <= self.limits.max_held_head_bytes
+
+    def release(self, size: int) -> None:
+        """What was held is held no more."""
+        self._held_bytes -= size
+
+    @staticmethod
+    def _end_oldest(seats: OrderedDict[Seat, None] | None) -> bool:
+        if not seats:
+            return False
+        oldest = next(iter(seats))
+        # It leaves now: the loop tells of the end of a connection only later.
+        oldest.leave()
+        oldest.abort()
+        return True
+
+
+class Proxies:
+    """Those whose ``X-Forwarded-For`` is believed."""
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        self._networks: list[IPv4Network | IPv6Network] = [ip_network(network) for network in networks]
+
+    def trust(self, address: str) -> bool:
+        """Whether it is the address of a trusted proxy."""
+        if not self._networks:
+            return False
+        try:
+            found = ip_address(address)
+        except ValueError:
+            return False
+        return any(found in network for network in self._networks)
+
+    def client(self, peer: str, headers: Headers) -> str:
+        """Whom a request comes from: the last in ``X-Forwarded-For`` that no trusted proxy is.
+
+        What stands before it, the client may have written itself. Who has an IPv6 address has 2^64 of them, so these
+        are taken together.
+        """
+        if self.trust(peer):
+            hops = (headers.text(FORWARDED_FOR, "") or "").split(",")
+            for hop in reversed(hops):
+                name = hop.strip()
+                if name and not self.trust(name):
+                    return _site(name)
+        return _site(peer)
+
+
+def _site(address: str) -> str:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address[:64]
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
+        return str(ip_network((found, _IPV6_SITE_BITS), strict=False))
+    return address
