@@ -243,6 +243,12 @@ class EventRepository:
         self._session.add(row)
         return row
 
+    async def is_of(self, conversation_id: UUID, sequence: int, run: int, event: NewEvent, now: datetime) -> bool:
+        """Whether the log has there what ``add`` would insert for the run at that time."""
+        found = await self._session.get(Event, (conversation_id, sequence))
+        wanted = (run, kind_of(event.body), event.source, event.created_at or now)
+        return found is not None and (found.run, found.kind, found.source, found.created_at) == wanted
+
     async def pages(self, owner_id: str, queries: Sequence[EventQuery]) -> list[list[Event]]:
         """A page for each query, oldest event first, with up to ``limit + 1`` events; in one statement.
 

@@ -17,10 +17,13 @@ from app.models.database import Database
 from app.models.event import Event, EventQuery, EventRepository, NewEvent
 from app.models.event_record import EventRecords
 from app.models.record import Record, Row
+from app.services.outage import until_answered
 from app.services.progress import Progress
 from app.services.wakeups import POLL_SECONDS, Wakeups, deltas_topic, events_topic, tool_output_topic
 
 FOLLOW_BATCH = 100
+# How long a database may be away until its subscribers are told.
+MAX_OUTAGE_SECONDS = 300.0
 
 
 def append(
@@ -119,16 +122,16 @@ class EventService:
         """Events behind ``after`` (``None``: behind the last one there is now), then new ones until the deletion.
 
         Listening begins before the first read, and every read begins behind what was given out, so nothing is lost
-        and nothing comes twice. A slow consumer holds at most one batch. Positions are sequences. Raises NotFound, and
-        InvalidInput for a cursor behind the log's end.
+        and nothing comes twice. A slow consumer holds at most one batch. Positions are sequences. Outlives outages of
+        the database of up to ``MAX_OUTAGE_SECONDS``. Raises NotFound, and InvalidInput for a cursor behind the log's
+        end.
         """
         with self._wakeups.listen(events_topic(conversation_id)) as listener:
             cursor = progress.position
             if cursor is None:
                 cursor = await self._first_position(owner_id, conversation_id, after)
             while True:
-                async with self._database.read() as session:
-                    batch = await EventRepository(session).after(conversation_id, cursor, FOLLOW_BATCH)
+                batch = await self._behind(conversation_id, cursor)
                 for event in batch:
                     cursor = progress.position = event.sequence
                     yield event
@@ -180,6 +183,13 @@ class EventService:
                     return
                 await listener.wait(POLL_SECONDS)
 
+    async def _behind(self, conversation_id: UUID, cursor: int) -> list[Event]:
+        async def read() -> list[Event]:
+            async with self._database.read() as session:
+                return await EventRepository(session).after(conversation_id, cursor, FOLLOW_BATCH)
+
+        return await until_answered(read, MAX_OUTAGE_SECONDS)
+
     async def _first_position(self, owner_id: str, conversation_id: UUID, after: int | None) -> int:
         last = await self._last_sequence(owner_id, conversation_id)
         if last is None:
@@ -196,7 +206,7 @@ class EventService:
         return await self._last_sequence(owner_id, conversation_id) is None
 
     async def _last_sequence(self, owner_id: str, conversation_id: UUID) -> int | None:
-        return await self._states.last_sequence(owner_id, conversation_id)
+        return await until_answered(lambda: self._states.last_sequence(owner_id, conversation_id), MAX_OUTAGE_SECONDS)
 
 
 def _not_found() -> NotFound:

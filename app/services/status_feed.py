@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -22,6 +23,7 @@ from app.models.database import Database, is_outage
 from app.models.owner import OwnerRepository
 from app.models.status_change import StatusChange, StatusChangeRepository
 from app.services.clock import Clock
+from app.services.outage import until_answered
 from app.services.progress import Progress
 from app.services.wakeups import POLL_SECONDS, Wakeups, status_topic
 
@@ -30,6 +32,8 @@ log = structlog.get_logger(__name__)
 BATCH = 200
 KEPT_UPDATES = 1000
 SNAPSHOT_PAGE = 100
+# How long the database may be away until its subscribers are told.
+MAX_OUTAGE_SECONDS = 300.0
 
 _OVERLAID = {"status", "agent_state", "reason_code", "reason_message", "updated_at"}
 
@@ -80,7 +84,7 @@ class StatusFeed:
             while True:
                 updates = tail.behind(cursor)
                 if updates is None:
-                    updates = await tail.read(cursor)
+                    updates = await until_answered(partial(tail.read, cursor), MAX_OUTAGE_SECONDS)
                 for update in updates:
                     cursor = update.sequence
                     if _is_news(update, wanted, shown):
@@ -104,8 +108,7 @@ class StatusFeed:
 
     async def _snapshot(self, owner_id: str, ids: tuple[UUID, ...] | None) -> AsyncGenerator[Conversation]:
         if ids is not None:
-            async with self._database.read() as session:
-                found = await ConversationRepository(session).get_many(owner_id, ids)
+            found = await until_answered(partial(self._get_many, owner_id, ids), MAX_OUTAGE_SECONDS)
             for conversation in found:
                 if conversation is not None:
                     yield conversation
@@ -113,8 +116,7 @@ class StatusFeed:
         visible_after = self._clock() - self._max_age if self._max_age is not None else None
         query = ConversationQuery(SNAPSHOT_PAGE, None, ConversationFilter(visible_after=visible_after))
         while True:
-            async with self._database.read() as session:
-                rows = await ConversationSearch(session).page(owner_id, query)
+            rows = await until_answered(partial(self._page, owner_id, query), MAX_OUTAGE_SECONDS)
             for conversation in rows[:SNAPSHOT_PAGE]:
                 yield conversation
             if len(rows) <= SNAPSHOT_PAGE:
@@ -123,6 +125,14 @@ class StatusFeed:
             query = ConversationQuery(
                 SNAPSHOT_PAGE, Position(last.created_at, last.id), query.filter, ConversationOrder()
             )
+
+    async def _get_many(self, owner_id: str, ids: tuple[UUID, ...]) -> list[Conversation | None]:
+        async with self._database.read() as session:
+            return await ConversationRepository(session).get_many(owner_id, ids)
+
+    async def _page(self, owner_id: str, query: ConversationQuery) -> list[Conversation]:
+        async with self._database.read() as session:
+            return list(await ConversationSearch(session).page(owner_id, query))
 
 
 class _Tail:
@@ -190,13 +200,16 @@ class _Tail:
         self._task = asyncio.create_task(self._read_on(listening), name="status-tail")
         try:
             await listening.wait()
-            async with self._database.read() as session:
-                self.head = await OwnerRepository(session).status_sequence(self._owner_id)
+            self.head = await until_answered(self._last, MAX_OUTAGE_SECONDS)
         except BaseException:
             self._task.cancel()
             self._task = None
             raise
         self._kept_from = self.head
+
+    async def _last(self) -> int:
+        async with self._database.read() as session:
+            return await OwnerRepository(session).status_sequence(self._owner_id)
 
     async def _read_on(self, listening: asyncio.Event) -> None:
         with self._wakeups.listen(status_topic(self._owner_id)) as listener:

@@ -9,6 +9,7 @@ from app.services.agent.run_log import RunEnded, RunLog
 from app.services.agent.tool_stream import ToolStream
 from app.services.agent.tools import Toolbox, ToolContext, ToolOutput
 from app.services.message import storable
+from app.services.outage import until_answered
 from app.services.redaction import Redactor
 from app.services.settings import SettingsService
 from app.services.wakeups import POLL_SECONDS, Wakeups, run_topic
@@ -58,7 +59,8 @@ class CallRunner:
         elif call is not None and not call.approved:
             result = ToolOutput(f"{REFUSED} {call.reason}" if call.reason else REFUSED, is_error=True)
         else:
-            await self._begin(run_log, sequence)
+            # Twice is no harm here, and what has not begun must not be told as cut off.
+            await until_answered(lambda: self._begin(run_log, sequence))
             result = await self._execute(conversation, sequence, body, redactor)
         answer = ToolResultBody(sequence, redactor.text(storable(result.output)), result.truncated, result.is_error)
         await run_log.append([NewEvent(EventSource.ENVIRONMENT, answer)])

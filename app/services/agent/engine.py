@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 import structlog
@@ -16,22 +17,19 @@ from sqlalchemy.engine import URL
 from app.models.database import is_outage
 from app.services.agent.loop import AgentLoop, Outcome
 from app.services.agent.takeover import Takeover
+from app.services.outage import until_answered
 from app.services.wakeups import POLL_SECONDS, Wakeups, run_topic
 
 log = structlog.get_logger(__name__)
 
 WORKFLOW = "run"
-STEP = "advance"
 # Runs of an older release must be taken up by a newer one: the workflow's shape is what counts, not the code's hash.
 APPLICATION_VERSION = "1"
 EXECUTOR_THREADS = 16
-PING_TIMEOUT_SECONDS = 2.0
 PARK_SECONDS = 3.0
 MAX_LISTED = 1000
-FIRST_RETRY_SECONDS = 0.5
-LAST_RETRY_SECONDS = 30.0
-
-T = TypeVar("T")
+# DBOS would try again by itself while its database is away, at intervals that come to a minute.
+ANSWER_SECONDS = 2.0
 
 
 class RunEngine(Protocol):
@@ -61,8 +59,10 @@ class RunEngine(Protocol):
 class DurableRunEngine:
     """DBOS Transact: a library whose workflows are rows, in SQLite or PostgreSQL.
 
-    A workflow's id is ``conversation:run:attempt``; each advance of the loop is one of its steps. A step that was cut
-    off is done again, which the loop bears, since it goes by the log. DBOS allows one instance in a process.
+    A workflow's id is ``conversation:run:attempt``. DBOS knows that it has begun and that it is over, and nothing in
+    between: an advance that was cut off is done again, which the loop bears, since it goes by the log. Between the two
+    an outage is waited for by the run alone, since DBOS may sleep for a minute more. It allows one instance in a
+    process.
     """
 
     def __init__(self, url: URL, loop: AgentLoop, wakeups: Wakeups) -> None:
@@ -80,7 +80,7 @@ class DurableRunEngine:
         self._workflow: Callable[[str, int], Coroutine[Any, Any, None]] | None = None
         self._is_closing = False
         self._is_closed = asyncio.Event()
-        self._steps: set[asyncio.Task[Outcome]] = set()
+        self._advances: set[asyncio.Task[Outcome]] = set()
         self._working = 0
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
@@ -103,20 +103,13 @@ class DurableRunEngine:
         logging.getLogger("dbos").addFilter(_is_worth_telling)
 
         # DBOS marks what it decorates, which a bound method can't bear.
-        @DBOS.step(name=STEP)
-        async def step(conversation: str, number: int, attempt: int) -> str:
-            return await self._step(UUID(conversation), number, attempt)
-
         async def run(conversation: str, number: int) -> None:
             self._count(1)
             try:
-                attempt = await _until_answered(lambda: self._loop.begin(UUID(conversation), number))
+                attempt = await until_answered(lambda: self._loop.begin(UUID(conversation), number))
                 outcome = Outcome.CONTINUE if attempt is not None else Outcome.ENDED
                 while attempt is not None and outcome == Outcome.CONTINUE:
-                    if self._is_closing:
-                        # DBOS may be gone by now, and would call a step of its own a failure.
-                        await self._park()
-                    outcome = await step(conversation, number, attempt)
+                    outcome = await self._advance(UUID(conversation), number, attempt)
                 await self._submit_active(UUID(conversation), number)
             finally:
                 self._count(-1)
@@ -128,26 +121,62 @@ class DurableRunEngine:
         DBOS.launch()
 
     async def submit(self, conversation_id: UUID, run: int, attempt: int = 0) -> None:
-        """Start the workflow of a run, unless it was started before."""
+        """Start the workflow of a run, unless it was started before.
+
+        Where the database is away, that is done when it is back: what is to run stands in the conversation's row.
+        """
+        try:
+            await self._start_workflow(_workflow_id(conversation_id, run, attempt), conversation_id, run)
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            log.warning("run.not_submitted", conversation_id=str(conversation_id), error=type(error).__name__)
+            self._in_background(self._submit_later(conversation_id, run, attempt))
+
+    async def _start_workflow(self, workflow_id: str, conversation_id: UUID, run: int) -> None:
         if self._workflow is None or self._is_closing:
             return
-        with SetWorkflowID(_workflow_id(conversation_id, run, attempt)):
-            await DBOS.start_workflow_async(self._workflow, str(conversation_id), run)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            with SetWorkflowID(workflow_id):
+                await DBOS.start_workflow_async(self._workflow, str(conversation_id), run)
+
+    async def _submit_later(self, conversation_id: UUID, run: int, attempt: int) -> None:
+        # DBOS may have written down the one whose answer was lost, and would not begin it a second time. Should both
+        # begin after all, the later one alone writes.
+        workflow_ids = (f"{_workflow_id(conversation_id, run, attempt)}:{number}" for number in itertools.count(1))
+
+        async def submit() -> None:
+            # Asked first, so that DBOS is asked only where there is an answer.
+            if await self._loop.active_run(conversation_id) == run:
+                await self._start_workflow(next(workflow_ids), conversation_id, run)
+
+        await until_answered(submit)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        # In a context of its own, or DBOS would take it for a child of the workflow that begins it. A crash before it
+        # is made up for at the next start, since the conversation's active run says what has to run.
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        self._submissions.add(task)
+        task.add_done_callback(self._submissions.discard)
 
     async def is_alive(self, conversation_id: UUID, run: int) -> bool:
         """Whether one of the run's workflows is there and not over."""
-        found = await DBOS.list_workflows_async(
-            workflow_id_prefix=f"{conversation_id}:{run}:",
-            status=["PENDING", "ENQUEUED", "DELAYED"],
-            limit=1,
-            load_input=False,
-            load_output=False,
-        )
+        async with asyncio.timeout(ANSWER_SECONDS):
+            found = await DBOS.list_workflows_async(
+                workflow_id_prefix=f"{conversation_id}:{run}:",
+                status=["PENDING", "ENQUEUED", "DELAYED"],
+                limit=1,
+                load_input=False,
+                load_output=False,
+            )
         return bool(found)
 
     async def executors(self) -> set[str]:
         """The instances that own unfinished runs."""
-        found = await DBOS.list_workflows_async(status="PENDING", limit=MAX_LISTED, load_input=False, load_output=False)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            found = await DBOS.list_workflows_async(
+                status="PENDING", limit=MAX_LISTED, load_input=False, load_output=False
+            )
         return {workflow.executor_id for workflow in found if workflow.executor_id}
 
     async def resume(self, executor_id: str) -> int:
@@ -161,15 +190,15 @@ class DurableRunEngine:
 
     async def ping(self) -> None:
         """Ask the engine's database."""
-        async with asyncio.timeout(PING_TIMEOUT_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             await DBOS.list_workflows_async(limit=1, load_input=False, load_output=False)
 
     async def close(self) -> None:
         """Cancel what is under way without its workflow being told, so that the next start takes it up."""
         self._is_closing = True
-        for task in self._steps:
+        for task in (*self._advances, *self._submissions):
             task.cancel()
-        # DBOS writes between two steps: none of its workflows should be there when it goes.
+        # DBOS writes at a workflow's end: none should come to it when it goes.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PARK_SECONDS):
                 await self._is_quiet.wait()
@@ -180,14 +209,14 @@ class DurableRunEngine:
             self._workflow = None
         self._is_closed.set()
 
-    async def _step(self, conversation_id: UUID, run: int, attempt: int) -> str:
+    async def _advance(self, conversation_id: UUID, run: int, attempt: int) -> Outcome:
         if self._is_closing:
             await self._park()
         task = asyncio.create_task(
-            _until_answered(lambda: self._loop.advance(conversation_id, run, attempt)),
+            until_answered(lambda: self._loop.advance(conversation_id, run, attempt)),
             name=f"run {conversation_id}:{run}",
         )
-        self._steps.add(task)
+        self._advances.add(task)
         try:
             with self._wakeups.listen(run_topic(conversation_id)) as listener:
                 while not task.done():
@@ -198,7 +227,7 @@ class DurableRunEngine:
                         task.cancel()
                         await asyncio.wait({task})
         finally:
-            self._steps.discard(task)
+            self._advances.discard(task)
             task.cancel()
         if self._is_closing:
             await self._park()
@@ -231,16 +260,10 @@ class DurableRunEngine:
 
     async def _submit_active(self, conversation_id: UUID, run: int) -> None:
         """Submit the run that is the active one now that this one has ended."""
-        active = await _until_answered(lambda: self._loop.active_run(conversation_id))
+        active = await until_answered(lambda: self._loop.active_run(conversation_id))
         if active is None or active == run:
             return
-        # In a context of its own, or DBOS would take it for a child of this workflow. A crash before it is made up for
-        # at the next start, since the conversation's active run says what has to run.
-        task = asyncio.get_running_loop().create_task(
-            self.submit(conversation_id, active), context=contextvars.Context()
-        )
-        self._submissions.add(task)
-        task.add_done_callback(self._submissions.discard)
+        self._in_background(self.submit(conversation_id, active))
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:
@@ -250,17 +273,3 @@ def _is_worth_telling(record: logging.LogRecord) -> bool:
 
 def _workflow_id(conversation_id: UUID, run: int, attempt: int) -> str:
     return f"{conversation_id}:{run}:{attempt}"
-
-
-async def _until_answered(work: Callable[[], Awaitable[T]]) -> T:
-    """Do the work, again and again while the database can't be reached: its outage must not end a run."""
-    pause = FIRST_RETRY_SECONDS
-    while True:
-        try:
-            return await work()
-        except Exception as error:
-            if not is_outage(error):
-                raise
-            log.warning("run.database_unreachable", error=type(error).__name__)
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, LAST_RETRY_SECONDS)

@@ -16,6 +16,7 @@ from app.services import status
 from app.services.agent.history import MAX_EVENTS, is_answered
 from app.services.clock import Clock
 from app.services.event import append
+from app.services.outage import until_answered
 from app.services.wakeups import Wakeups, events_topic, status_topic
 
 MAX_TOKENS = 2**31 - 1
@@ -89,9 +90,23 @@ class RunLog:
             self._wakeups.publish(events_topic(self.conversation_id))
 
     async def append(self, events: Sequence[NewEvent]) -> None:
-        """Append events, and add their usage to the conversation's. Raises RunEnded."""
-        async with self.writing() as (session, conversation):
-            append_with_usage(session, conversation, self.run, events, self.now())
+        """Append events, and add their usage to the conversation's: once, however often the database goes away.
+
+        Raises RunEnded.
+        """
+        now, sequences = self.now(), list[int]()
+
+        async def write() -> None:
+            async with self.writing() as (session, conversation):
+                for sequence in sequences:
+                    # The answer to an earlier commit may have been lost, rather than the commit.
+                    if await EventRepository(session).is_of(conversation.id, sequence, self.run, events[0], now):
+                        return
+                sequences.append(conversation.last_sequence + 1)
+                append_with_usage(session, conversation, self.run, events, now)
+
+        if events:
+            await until_answered(write)
 
     async def keep(self, event: NewEvent) -> None:
         """Append what was under way when the run was stopped, unless another attempt has answered it or will."""
@@ -126,13 +141,17 @@ class RunLog:
         """End the run with its last events. One that was queued becomes the active one.
 
         With a problem the agent pauses, unless another user message is queued already. ``used`` is what was spent on no
-        event. Raises RunEnded.
+        event. Is done again after an outage, which it bears: a run that has ended writes nothing more. Raises RunEnded.
         """
-        async with self.writing() as (session, conversation):
-            append_with_usage(session, conversation, self.run, events, self.now())
-            if used is not None:
-                add_usage(conversation, used.llm_model, used.prompt_tokens, used.completion_tokens, used.cost_usd)
-            await self.end(session, conversation, problem)
+
+        async def write() -> None:
+            async with self.writing() as (session, conversation):
+                append_with_usage(session, conversation, self.run, events, self.now())
+                if used is not None:
+                    add_usage(conversation, used.llm_model, used.prompt_tokens, used.completion_tokens, used.cost_usd)
+                await self.end(session, conversation, problem)
+
+        await until_answered(write)
 
     async def end(
         self,
@@ -161,19 +180,23 @@ class RunLog:
         conversation.active_run = None
 
     async def fail(self, problem: Problem) -> None:
-        """End the run in ERROR. Raises RunEnded."""
-        async with self.writing() as (session, conversation):
-            await status.change_status(
-                session,
-                conversation,
-                self.now(),
-                status=ConversationStatus.ERROR,
-                logged_state=AgentState.ERROR,
-                problem=problem,
-            )
-            conversation.active_run = None
-            # Or the next message would run into the same fault again.
-            await ReplayRepository(session).discard(conversation.id)
+        """End the run in ERROR; again after an outage, as ``finish`` does. Raises RunEnded."""
+
+        async def write() -> None:
+            async with self.writing() as (session, conversation):
+                await status.change_status(
+                    session,
+                    conversation,
+                    self.now(),
+                    status=ConversationStatus.ERROR,
+                    logged_state=AgentState.ERROR,
+                    problem=problem,
+                )
+                conversation.active_run = None
+                # Or the next message would run into the same fault again.
+                await ReplayRepository(session).discard(conversation.id)
+
+        await until_answered(write)
 
     def _is_active(self, conversation: Conversation | None) -> bool:
         return conversation is not None and self._is_mine(conversation.active_run, conversation.run_attempts)

@@ -17,6 +17,8 @@ from app.services.postgres_connection import CONNECTION_ERRORS, PostgresConnecti
 log = structlog.get_logger(__name__)
 
 ROUND_SECONDS = 1.0
+# After an outage every instance has to connect again; until it has, it would be taken for dead.
+GRACE_ROUNDS = 3
 
 
 class Runs(Protocol):
@@ -60,12 +62,18 @@ class Takeover:
             self._connection.close()
 
     async def _go_round(self) -> None:
+        grace = 0
         while True:
             try:
                 if self._connection is None or self._connection.is_closed:
                     self._connection = await self._connect()
                     log.info("takeover.reconnected", executor_id=self._executor_id)
-                await self._look(self._connection)
+                    grace = GRACE_ROUNDS
+                if grace:
+                    grace -= 1
+                    await self._connection.ping()
+                else:
+                    await self._look(self._connection)
             except CONNECTION_ERRORS as error:
                 log.warning("takeover.disconnected", error=type(error).__name__)
             except Exception:  # Without this task nobody would take up the runs of the dead.

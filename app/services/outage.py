@@ -1,0 +1,38 @@
+"""Work goes on where the database was away for a while."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from app.models.database import is_outage
+
+log = structlog.get_logger(__name__)
+
+FIRST_RETRY_SECONDS = 0.25
+# Whoever waits is back to work this long after the database at the latest.
+LAST_RETRY_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+async def until_answered(work: Callable[[], Awaitable[T]], within_seconds: float | None = None) -> T:
+    """Do the work, again and again while the database can't be reached.
+
+    Raises what is no outage at once, and the outage itself once it has lasted for ``within_seconds``. The work has to
+    bear being done twice, since a commit may have been carried out though its answer was lost.
+    """
+    loop = asyncio.get_running_loop()
+    began, pause = loop.time(), FIRST_RETRY_SECONDS
+    while True:
+        try:
+            return await work()
+        except Exception as error:
+            is_over = within_seconds is not None and loop.time() - began >= within_seconds
+            if is_over or not is_outage(error):
+                raise
+            if pause == FIRST_RETRY_SECONDS:
+                log.debug("database.unreachable", error=type(error).__name__)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LAST_RETRY_SECONDS)
