@@ -53,15 +53,20 @@ class ErrorCode(StrEnum):
 class AppError(Exception):
     """An expected failure.
 
-    ``path`` points into the mutation's ``input``; ``message`` is for people and holds no secret.
+    ``path`` points into the mutation's ``input``; ``message`` is for people and holds no secret. Each class has its own
+    ``code``, or says by ``wire_code`` what clients see.
     """
 
-    code: ErrorCode = ErrorCode.INVALID_INPUT
+    code: ErrorCode
 
     def __init__(self, message: str, *, path: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.path = path
+
+    def wire_code(self) -> str:
+        """The ``code`` in the extensions of the GraphQL error."""
+        return self.code.name
 
 
 class InvalidInput(AppError):
@@ -142,11 +147,19 @@ class TooManyRunning(AppError):
 
 
 class Unauthenticated(AppError):
-    """There is no caller: the token is missing, malformed, wrong or expired."""
+    """There is no caller: the token is missing, malformed, wrong or expired. It is never a user error."""
+
+    def wire_code(self) -> str:
+        """Apollo's name for it."""
+        return "UNAUTHENTICATED"
 
 
 class SlowSubscriber(AppError):
-    """More messages wait for a subscriber than the server keeps."""
+    """More messages wait for a subscriber than the server keeps. It is never a user error."""
+
+    def wire_code(self) -> str:
+        """The subscriber may begin anew."""
+        return "SLOW_SUBSCRIBER"
 
 
 class LLMFailure(AppError):

@@ -7,7 +7,7 @@ from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
-from app.errors import AppError, Unauthenticated
+from app.errors import AppError
 from app.limits import DEFAULT_LIMITS, Limits, brackets, exceeded
 from app.logs import new_reference_id
 
@@ -46,7 +46,7 @@ def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
     """
     original = error.original_error
     if isinstance(original, AppError):
-        return _rewritten(error, original.message, {"code": _code(original)})
+        return _rewritten(error, original.message, {"code": original.wire_code()})
     if isinstance(original, CannotGetOperationTypeError):
         return _rewritten(error, UNKNOWN_OPERATION)
     if isinstance(original, MissingQueryError):
@@ -71,10 +71,6 @@ def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
 def _is_internal(error: GraphQLError) -> bool:
     """Whether a GraphQL error tells of a value that a resolver gave, rather than of one that the request did."""
     return bool(error.path) and "code" not in (error.extensions or {}) and not error.message.startswith("Argument ")
-
-
-def _code(error: AppError) -> str:
-    return "UNAUTHENTICATED" if isinstance(error, Unauthenticated) else error.code.name
 
 
 def _without_values(error: GraphQLError) -> str:

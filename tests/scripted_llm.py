@@ -160,14 +160,14 @@ class Request:
 
 
 def last_user_text(body: Body) -> str:
-    """Return the text of the last user message, without its images."""
+    """Return what the user said last, without images; neighbouring messages come as paragraphs of one."""
     for message in reversed(cast("Sequence[Body]", body.get("messages") or ())):
         if message.get("role") == "user":
             content = message.get("content")
-            if isinstance(content, str):
-                return content
             parts = cast("Sequence[Body]", content or ())
-            return " ".join(str(part["text"]) for part in parts if part.get("type") == "text")
+            if not isinstance(content, str):
+                content = " ".join(str(part["text"]) for part in parts if part.get("type") == "text")
+            return content.rpartition("\n\n")[2]
     return ""
 
 

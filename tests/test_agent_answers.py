@@ -131,7 +131,7 @@ async def test_two_empty_answers_pause_with_a_reason(client: Client, llm: Script
     assert found["usage"]["promptTokens"] == 22
     await steps.send(client, conversation["id"], "And now?")
     await steps.until_waiting(client, conversation["id"])
-    assert (await steps.said(client, conversation["id"]))[-1] == ("AGENT", "answer to Hello\n\nAnd now?")
+    assert (await steps.said(client, conversation["id"]))[-1] == ("AGENT", "answer to And now?")
     assert [message["content"] for message in sent(llm)[1:]] == ["Hello\n\nAnd now?"]
 
 

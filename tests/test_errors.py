@@ -238,6 +238,21 @@ def test_an_expected_error_keeps_its_words_and_gets_its_code(error: AppError, co
     assert shown.original_error is None
 
 
+def test_every_kind_of_expected_error_has_a_code_of_its_own() -> None:
+    kinds = [*AppError.__subclasses__()]
+    assert all(not kind.__subclasses__() for kind in kinds)
+    codes: dict[str, str] = {}
+    for kind in kinds:
+        error = kind.__new__(kind)
+        error.message, error.path = "m", ()
+        if kind is errors.LLMFailure:
+            # What its provider said decides.
+            error.code = ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE
+        codes[kind.__name__] = (mask(GraphQLError("wrapped", original_error=error)).extensions or {})["code"]
+    assert len(set(codes.values())) == len(codes)
+    assert (codes["SlowSubscriber"], codes["Unauthenticated"]) == ("SLOW_SUBSCRIBER", "UNAUTHENTICATED")
+
+
 @pytest.mark.parametrize(
     ("error", "typename", "more"),
     [

@@ -79,6 +79,11 @@ class ConversationFilter:
     updated_before: datetime | None = None
     visible_after: datetime | None = None
 
+    @property
+    def is_impossible(self) -> bool:
+        """Whether no row can match: a list of allowed values is empty, for which there is no statement."""
+        return self.statuses == () or self.triggers == ()
+
     def conditions(self, owner_id: str) -> list[ColumnElement[bool]]:
         """The filter as SQL, the owner's rows only."""
         return [_owned_by(owner_id), *self.matches(), *self.times(_CREATED), *self.times(_UPDATED)]
@@ -279,11 +284,15 @@ class ConversationSearch:
         self._session = session
 
     async def page(self, owner_id: str, query: ConversationQuery) -> list[Conversation]:
-        """Up to ``first + 1`` rows. One statement."""
+        """Up to ``first + 1`` rows. One statement at most."""
+        if query.filter.is_impossible:
+            return []
         return list(await self._session.exec(query.statement(select(Conversation), owner_id, self._dialect)))
 
     async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
         """How many of the owner's conversations the filter lets through."""
+        if wanted.is_impossible:
+            return 0
         counting = select(func.count()).select_from(Conversation)
         grams = wanted.grams(self._dialect)
         if grams is None:

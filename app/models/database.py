@@ -73,6 +73,9 @@ def database_url(config: Config) -> URL:
 def is_outage(error: BaseException) -> bool:
     """Whether the database could not be reached or was too busy: the same work may succeed later, as it is."""
     if isinstance(error, DBAPIError):
+        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            # Such as a table that is not there, which no waiting mends.
+            return False
         state = str(getattr(error.orig, "sqlstate", None) or "")
         return error.connection_invalidated or isinstance(error, OperationalError) or state.startswith(_OUTAGE_STATES)
     # A connection that can't be made raises what the system said of it.

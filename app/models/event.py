@@ -254,15 +254,16 @@ class EventRepository:
 
         The one event more stands at the far end: it tells that there is another page.
         """
-        if not queries:
-            return []
-        parts = [_page(owner_id, number, query) for number, query in enumerate(queries)]
+        pages: list[list[Event]] = [[] for _ in queries]
+        # An empty list of sources allows no event.
+        parts = [_page(owner_id, number, query) for number, query in enumerate(queries) if query.sources != ()]
+        if not parts:
+            return pages
         wanted = parts[0] if len(parts) == 1 else union_all(*parts)
         union = wanted.subquery()
         row = aliased(Event, union)
         number = cast("ColumnElement[int]", union.c.page)
         statement = select(row, number).order_by(number, union.c.sequence)
-        pages: list[list[Event]] = [[] for _ in queries]
         for event, page in await self._session.exec(statement):
             pages[page].append(event)
         return pages

@@ -25,6 +25,8 @@ class EventRecords:
 
     async def page(self, owner_id: str, query: EventQuery) -> Sequence[Row]:
         """Rows, oldest first, up to ``limit + 1``: the one more stands at the far end, and tells of another page."""
+        if query.sources == ():
+            return []
         sources = query.sources or ()
         shape = (query.after is None, query.before is None, query.backward, query.sources is None, len(sources))
         statement = self._database.compiled(("events", *shape), lambda: _statement(query))

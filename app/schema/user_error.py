@@ -137,6 +137,8 @@ def not_found(*path: str, what: str = "conversation") -> NotFoundError:
 
 def of_error(error: AppError) -> Any:  # noqa: ANN401  Each payload takes a union of its own.
     """The user error of an expected failure. Any other failure is raised again."""
+    if isinstance(error, errors.Unauthenticated | errors.SlowSubscriber):
+        raise error
     head: dict[str, Any] = {
         "code": error.code,
         "message_id": error.code.message_id,
