@@ -35,6 +35,7 @@ BEYOND = {
     "CreateConversationError|GitProviderUnavailableError",
     "ErrorCode.GIT_PROVIDER_UNAVAILABLE",
     "GitProviderUnavailableError",
+    "MessageEvent.isPartial",
     "ProviderAccount.login",
     "RespondToToolCallError|InvalidInputError",
     "SetProviderTokenError|GitProviderUnavailableError",
