@@ -35,6 +35,31 @@ class LimitSettings(BaseSettings):
     body_least_bytes_per_second: int = Field(
         default=1024, ge=0, le=1024 * 1024, description="A body that comes slower than this for 5 s is given up."
     )
+    max_buffered_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024 * 1024,
+        le=16 * 1024**3,
+        description="Bodies that are held in all until they are complete; at least one of the largest. What is "
+        "beyond is refused for a while.",
+    )
+    max_json_items: int = Field(
+        default=200_000,
+        ge=1000,
+        le=10_000_000,
+        description="Entries of lists and objects that the JSON of a request may have.",
+    )
+    failed_token_rate_per_second: int = Field(
+        default=20,
+        ge=1,
+        le=1_000_000,
+        description="Requests without a good token that an address may send each second over time.",
+    )
+    failed_token_burst: int = Field(
+        default=200,
+        ge=1,
+        le=1_000_000,
+        description="Requests without a good token that an address may send at once after a pause.",
+    )
     request_timeout_seconds: float = Field(
         default=30.0, gt=0, le=600, description="Longest duration of a query or a mutation."
     )

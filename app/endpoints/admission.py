@@ -9,6 +9,8 @@ from typing import Protocol
 from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 
 from app.config import Config
+from app.endpoints.connections import Proxies
+from app.endpoints.headers import Headers
 from app.services.auth import Caller
 
 # Whose bucket is forgotten begins with a full one; those who called last are kept.
@@ -16,6 +18,8 @@ REMEMBERED_CALLERS = 10_000
 RETRY_SECONDS = 1
 # A hundredth of what a second or a burst allows is taken at once.
 TAKEN_SHARE = 100
+# Of each body this much is not counted, so that small requests get through beside large ones.
+UNCOUNTED_BODY_BYTES = 64 * 1024
 
 
 class TooMany(Exception):
@@ -99,12 +103,34 @@ class Admission:
     def __init__(self, config: Config) -> None:
         rate, burst = config.rate_limit_per_second, config.rate_limit_burst
         self._buckets: Buckets = TokenBuckets(rate, burst) if rate is not None else NoBuckets()
+        self._strangers = TokenBuckets(config.failed_token_rate_per_second, config.failed_token_burst)
+        self._proxies = Proxies(config.trusted_proxies)
+        self._body_bytes_left = max(config.max_buffered_bytes, config.max_body_bytes)
         self._connections = Places("connections", config.max_connections_per_caller)
         self._subscriptions = Places("subscriptions", config.max_subscriptions_per_caller)
 
     def request(self, caller: Caller) -> None:
         """Let a request in, or an operation over a socket. Raises TooMany."""
         self._buckets.take(caller.id)
+
+    def stranger(self, peer: tuple[str, int] | None, headers: Headers) -> None:
+        """Count a request without a good token. Raises TooMany where its address has sent too many of them."""
+        self._strangers.take(self._proxies.client(peer[0] if peer is not None else "", headers))
+
+    def body(self) -> "HeldBody":
+        """Where a body that comes in pieces is counted until it is released."""
+        return HeldBody(self)
+
+    def hold(self, size: int) -> bool:
+        """Called by bodies; tells whether there is room."""
+        if size > self._body_bytes_left:
+            return False
+        self._body_bytes_left -= size
+        return True
+
+    def release(self, size: int) -> None:
+        """Called by bodies."""
+        self._body_bytes_left += size
 
     def connection(self, caller: Caller) -> "Place":
         """Let in a WebSocket, or a response that is streamed. Raises TooManyAtOnce."""
@@ -113,6 +139,29 @@ class Admission:
     def subscription(self, caller: Caller) -> "Place":
         """Let in what is followed over time. Raises TooManyAtOnce."""
         return self._subscriptions.take(caller.id)
+
+
+class HeldBody:
+    """Counts one body among all that are held."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._size = 0
+        self._held = 0
+
+    def grow(self, size: int) -> bool:
+        """Count a piece; tells whether there is room for it."""
+        self._size += size
+        wanted = max(0, self._size - UNCOUNTED_BODY_BYTES) - self._held
+        if wanted and not self._admission.hold(wanted):
+            return False
+        self._held += wanted
+        return True
+
+    def release(self) -> None:
+        """It is held no more."""
+        self._admission.release(self._held)
+        self._held = self._size = 0
 
 
 class Places:

@@ -18,7 +18,7 @@ from app.context import Context, Services
 from app.endpoints.admission import Admission, TooMany
 from app.endpoints.documents import DocumentRefused, Documents
 from app.endpoints.encoding import encode
-from app.endpoints.graphql_request import Parameters, Refused, is_get, parse_parameters, read_parameters
+from app.endpoints.graphql_request import BodyLimits, Parameters, Refused, is_get, parse_parameters, read_parameters
 from app.endpoints.graphql_stream import FRAMINGS, Results, StreamResponse
 from app.endpoints.guard import HEADERS
 from app.endpoints.headers import headers_of
@@ -26,6 +26,7 @@ from app.endpoints.http_protocol import EXCHANGE, Exchange
 from app.endpoints.negotiation import JSON_TYPE, RESPONSE_TYPE, Acceptable
 from app.errors import Unauthenticated
 from app.graphql import Schema
+from app.json_bounds import JSONBounds
 from app.masking import NO_DOCUMENT, TIMED_OUT, UNKNOWN_OPERATION
 from app.services.auth import Authenticator, Caller
 
@@ -63,7 +64,7 @@ class GraphQLEndpoint:
         documents: Documents,
     ) -> None:
         self._config = config
-        self._max_body_bytes = config.max_body_bytes
+        self._limits = BodyLimits(config.max_body_bytes, JSONBounds(items=config.max_json_items))
         self._admission = admission
         self._documents = documents
         self._schema = schema
@@ -80,12 +81,21 @@ class GraphQLEndpoint:
         try:
             if acceptable.single is None and acceptable.stream is None:
                 raise Refused(406, NOT_ACCEPTABLE, code="NOT_ACCEPTABLE")  # noqa: TRY301  It is answered as all others are.
+            # Before the body, which costs a hundred times as much to read and to parse.
+            caller = await self._authenticate(scope)
+            if exchange is not None:
+                exchange.trust()
+            self._admission.request(caller)
             body = exchange.take_body() if exchange is not None and scope["method"] == "POST" else None
             if body is not None:
-                parameters = parse_parameters(headers, body, self._max_body_bytes)
+                parameters = parse_parameters(headers, body, self._limits)
             else:
-                parameters = await read_parameters(scope, receive, self._max_body_bytes)
-            found = await self._answer(scope, parameters, acceptable)
+                held = self._admission.body()
+                try:
+                    parameters = await read_parameters(scope, receive, self._limits, held)
+                finally:
+                    held.release()
+            found = await self._answer(scope, parameters, acceptable, caller)
             if isinstance(found, bytes):
                 media_type = acceptable.single or JSON_TYPE
                 if exchange is not None and exchange.answer(_LINES[media_type], found):
@@ -101,10 +111,10 @@ class GraphQLEndpoint:
             response = _refuse(refused, acceptable.single or JSON_TYPE)
         await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, parameters: Parameters, acceptable: Acceptable) -> ASGIApp | bytes:
+    async def _answer(
+        self, scope: Scope, parameters: Parameters, acceptable: Acceptable, caller: Caller
+    ) -> ASGIApp | bytes:
         """The response; the body alone of what nearly every one is: ``200`` with a result that has no errors."""
-        caller = await self._authenticate(scope)
-        self._admission.request(caller)
         document = self._document(parameters, acceptable)
         try:
             result = await self._execute(scope, parameters, document, caller)
@@ -135,6 +145,7 @@ class GraphQLEndpoint:
         try:
             return await self._authenticator.authenticate_header(headers_of(scope).get(b"authorization"))
         except Unauthenticated as error:
+            self._admission.stranger(scope.get("client"), headers_of(scope))
             challenge = {"WWW-Authenticate": "Bearer"}
             raise Refused(401, error.message, code="UNAUTHENTICATED", headers=challenge) from None
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from email.message import Message
 from typing import Any, NamedTuple, cast
 
@@ -10,8 +11,10 @@ import orjson
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
+from app.endpoints.admission import HeldBody
 from app.endpoints.headers import Headers, headers_of
 from app.endpoints.negotiation import JSON_TYPE
+from app.json_bounds import JSONBounds, TooMuchJSON
 from app.masking import NO_DOCUMENT
 
 _LARGE_INTEGER = re.compile(rb"[0-9]{19}")
@@ -48,22 +51,33 @@ class Parameters(NamedTuple):
     extensions: object = None
 
 
-async def read_parameters(scope: Scope, receive: Receive, max_body_bytes: int) -> Parameters:
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How large a body may be, and what its JSON may have."""
+
+    max_bytes: int
+    json: JSONBounds
+
+
+async def read_parameters(scope: Scope, receive: Receive, limits: BodyLimits, held: HeldBody) -> Parameters:
     """Read and check what a request asks for. Raises Refused."""
     if is_get(scope):
-        return _from_query(Request(scope, receive))
+        return _from_query(Request(scope, receive), limits)
     headers = headers_of(scope)
     _check_type(headers)
-    return parse_parameters(headers, await _read(headers, receive, max_body_bytes), max_body_bytes)
+    return parse_parameters(headers, await _read(headers, receive, limits.max_bytes, held), limits)
 
 
-def parse_parameters(headers: Headers, body: bytes, max_body_bytes: int) -> Parameters:
+def parse_parameters(headers: Headers, body: bytes, limits: BodyLimits) -> Parameters:
     """What a body asks for that is all there. Raises Refused."""
     _check_type(headers)
-    if len(body) > max_body_bytes:
-        raise _too_large(max_body_bytes)
+    if len(body) > limits.max_bytes:
+        raise _too_large(limits.max_bytes)
     try:
+        limits.json.check(body)
         found = _parse_body(body)
+    except TooMuchJSON as error:
+        raise _too_much(error) from None
     except UnicodeDecodeError:
         raise Refused(400, "The body is not UTF-8.") from None
     except (ValueError, RecursionError):
@@ -78,7 +92,7 @@ def is_get(scope: Scope) -> bool:
     return scope["method"] in {"GET", "HEAD"}
 
 
-async def _read(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
+async def _read(headers: Headers, receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > max_bytes:
         raise _too_large(max_bytes)
@@ -93,6 +107,9 @@ async def _read(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
         size += len(chunk)
         if size > max_bytes:
             raise _too_large(max_bytes)
+        if not held.grow(len(chunk)):
+            message = "The server holds as many bodies as it can; try again."
+            raise Refused(503, message, code="SERVICE_UNAVAILABLE", headers={"Retry-After": "1"})
         if chunk:
             chunks.append(chunk)
     # Most bodies come as one piece, which is not copied.
@@ -103,11 +120,19 @@ def _too_large(max_bytes: int) -> Refused:
     return Refused(413, f"A request has at most {max_bytes} bytes.", code="PAYLOAD_TOO_LARGE")
 
 
-def _from_query(request: Request) -> Parameters:
+def _too_much(error: TooMuchJSON) -> Refused:
+    return Refused(400, error.message, code=error.code, extensions={"limit": error.limit})
+
+
+def _from_query(request: Request, limits: BodyLimits) -> Parameters:
     given: dict[str, object] = dict(request.query_params)
     for name in ("variables", "extensions"):
+        text = str(given.get(name, "")) or "null"
         try:
-            given[name] = _parse_json(str(given.get(name, "")) or "null")
+            limits.json.check(text.encode(errors="replace"))
+            given[name] = _parse_json(text)
+        except TooMuchJSON as error:
+            raise _too_much(error) from None
         except (ValueError, RecursionError):
             raise Refused(400, f"`{name}` is not JSON.") from None
     return _checked(given)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import structlog
 from graphql import GraphQLError
+from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http.async_base_view import AsyncWebSocketAdapter
@@ -29,9 +30,11 @@ from app.endpoints.admission import Admission, Place, TooMany
 from app.endpoints.broadcast import Broadcasts, Subscriber
 from app.endpoints.documents import DocumentRefused, Documents
 from app.endpoints.encoding import encode
+from app.endpoints.headers import headers_of
 from app.endpoints.websocket_protocol import TRUST, WRITE
 from app.errors import Unauthenticated
 from app.graphql import Schema
+from app.json_bounds import JSONBounds, TooMuchJSON
 from app.services.auth import Authenticator, bearer_token
 
 log = structlog.get_logger(__name__)
@@ -73,9 +76,10 @@ class GraphQLSocket:
             await socket.close(4406, "Subprotocol not acceptable")
             return
         await socket.accept(GRAPHQL_TRANSPORT_WS_PROTOCOL)
-        adapter = _Adapter(socket, self._config.send_timeout_seconds)
+        adapter = _Adapter(socket, self._config)
         operations = _Operations(self._broadcasts, adapter)
         handler = _Handler(self, adapter, operations, Context(self._services), self._config)
+        handler.scope = socket.scope
         handler.header_token = socket.headers.get("authorization")
         handler.trust = socket.scope.get("extensions", {}).get(TRUST)
         try:
@@ -91,9 +95,10 @@ class GraphQLSocket:
 class _Adapter(AsyncWebSocketAdapter):
     """Reads and writes one socket. A client that does not take a message in time loses the connection."""
 
-    def __init__(self, socket: WebSocket, send_timeout_seconds: float) -> None:
+    def __init__(self, socket: WebSocket, config: Config) -> None:
         self._socket = socket
-        self._send_timeout_seconds = send_timeout_seconds
+        self._send_timeout_seconds = config.send_timeout_seconds
+        self._json = JSONBounds(items=config.max_json_items)
         self._sending = asyncio.Lock()
         # Only where Parley's own protocol serves the socket.
         self._write: Callable[[bytes], bool] | None = socket.scope.get("extensions", {}).get(WRITE)
@@ -110,7 +115,11 @@ class _Adapter(AsyncWebSocketAdapter):
             except KeyError as error:
                 raise NonTextMessageReceived from error
             try:
+                self._json.check(text.encode(errors="replace"))
                 message = json.loads(text)
+            except TooMuchJSON as error:
+                await self.close(BAD_REQUEST, error.message)
+                return
             except (ValueError, RecursionError) as error:
                 if not ignore_parsing_errors:
                     raise NonJsonMessageReceived from error
@@ -195,6 +204,7 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             connection_init_wait_timeout=timedelta(seconds=config.websocket_init_timeout_seconds),
             max_subscriptions_per_connection=MAX_OPERATIONS,
         )
+        self.scope: Scope = {}
         self.header_token: str | None = None
         # Only where Parley's own protocol serves the socket.
         self.trust: Callable[[], None] | None = None
@@ -216,6 +226,10 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             caller = await self._endpoint.authenticator.authenticate(bearer_token(header))
             self._place = self._endpoint.admission.connection(caller)
         except Unauthenticated:
+            try:
+                self._endpoint.admission.stranger(self.scope.get("client"), headers_of(self.scope))
+            except TooMany as error:
+                await self.websocket.close(TRY_AGAIN_LATER, error.message)
             raise ConnectionRejectionError from None
         except TooMany as error:
             await self.websocket.close(TRY_AGAIN_LATER, error.message)

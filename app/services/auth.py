@@ -1,5 +1,6 @@
 """Who calls: one local caller, or the subject of a bearer token that the configured key or identity provider signed."""
 
+import contextlib
 import re
 import time
 from collections import OrderedDict
@@ -12,13 +13,18 @@ from typing import Protocol, cast
 import jwt
 import structlog
 from jwt.exceptions import InvalidSubjectError
+from jwt.utils import base64url_decode
 
 from app.config import AuthMode, Config, ConfigError
 from app.errors import Unauthenticated
+from app.json_bounds import JSONBounds, TooMuchJSON
 from app.services.token_keys import FileKeySource, KeySource, SecretKeySource, URLKeySource
 
 LOCAL_CALLER_ID = "local"
 MAX_TOKEN_BYTES = 16 * 1024
+# With a chain of certificates in it, which nothing here looks at, a header has 3 KiB.
+MAX_TOKEN_HEADER_BYTES = 8 * 1024
+MAX_TOKEN_HEADER_DEPTH = 8
 MAX_SUBJECT_CHARACTERS = 200
 REMEMBERED_TOKENS = 10_000
 
@@ -125,6 +131,7 @@ class JWTAuthenticator:
         return known.caller
 
     async def _verify(self, token: str, digest: bytes) -> Caller:
+        _check_header(token)
         try:
             header = jwt.get_unverified_header(token)
             algorithm, key_id = str(header.get("alg")), cast("str | None", header.get("kid"))
@@ -218,6 +225,16 @@ def _key_source(config: Config, monotonic: Callable[[], float]) -> KeySource:
         reason = error.strerror if isinstance(error, OSError) else "it holds no usable RS256 or ES256 key"
         msg = f"PARLEY_JWT_JWKS_FILE: {config.jwt_jwks_file} can't be used: {reason}."
         raise ConfigError(msg) from None
+
+
+def _check_header(token: str) -> None:
+    """Raise ``Unauthenticated`` where the header would cost more than its bytes: anybody can write one."""
+    header, _, _ = token.partition(".")
+    if len(header) <= MAX_TOKEN_HEADER_BYTES:
+        with contextlib.suppress(ValueError, TooMuchJSON):
+            JSONBounds(items=100, depth=MAX_TOKEN_HEADER_DEPTH, digits=20).check(base64url_decode(header))
+            return
+    raise Unauthenticated("The token is malformed.")
 
 
 def _time(claims: Mapping[str, object], name: str, shift: timedelta) -> datetime:
