@@ -43,28 +43,39 @@ _LIBRARY_LEVELS: Mapping[str, int] = {
     "sqlalchemy": logging.WARNING,
     "uvicorn": logging.WARNING,
 }
-# Quiet on DEBUG too: they would show frames, message bodies, statement parameters and addresses with queries.
-_DEBUG_LEVELS: Mapping[str, int] = dict.fromkeys(
-    (
-        "aiosqlite",
-        "alembic",
-        "asyncio",
-        "botocore",
-        "hpack",
-        "httpcore",
-        "httpx",
-        "LiteLLM",
-        "openai",
-        "sqlalchemy",
-        "websockets",
+# Quiet on DEBUG too: they would show frames, message bodies, statement parameters and addresses with queries. Through
+# uvicorn's logger, websockets tells every header of an upgrade, and uvicorn the upgrade's query.
+_DEBUG_LEVELS: Mapping[str, int] = {
+    "uvicorn": logging.WARNING,
+    **dict.fromkeys(
+        (
+            "aiosqlite",
+            "alembic",
+            "asyncio",
+            "botocore",
+            "hpack",
+            "httpcore",
+            "httpx",
+            "LiteLLM",
+            "openai",
+            "sqlalchemy",
+            "websockets",
+        ),
+        logging.INFO,
     ),
-    logging.INFO,
-)
+}
 
 _SECRET_NAME = re.compile(
     r"token|api_?key|authorization|password|passwd|secret|cookie|credential|private_?key", re.IGNORECASE
 )
+_SIGNING_HEADER = r"(?:set-)?cookie|(?:proxy-)?authorization|x-[\w-]{1,40}-(?:key|token|secret)"
 _SECRET_TEXT = (
+    # A header as a line, and as an item of a list or of a mapping.
+    (re.compile(rf"\b({_SIGNING_HEADER})[ \t]?:[^\r\n'\"][^\r\n]*", re.IGNORECASE), rf"\1: {HIDDEN}"),
+    (
+        re.compile(rf"(['\"])({_SIGNING_HEADER})\1[ \t]?([,:])[ \t]?b?(['\"])(?:(?!\4)[^\r\n])*\4", re.IGNORECASE),
+        rf"\1\2\1\3 \4{HIDDEN}\4",
+    ),
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (re.compile(r"(://)[^/\s@]{1,500}@"), rf"\1{HIDDEN}@"),
     (re.compile(r"\bey[\w-]{8,}\.ey[\w-]{8,}\.[\w-]*"), HIDDEN),

@@ -1,5 +1,6 @@
 """Logs: one form for all records, each once, and no secret in any of them."""
 
+import asyncio
 import io
 import json
 import logging
@@ -7,15 +8,22 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import cast
 
+import httpx
 import pytest
 import structlog
 from dbos._logger import init_logger
 from pydantic import SecretStr
+from websockets import Subprotocol
+from websockets.asyncio.client import connect
 
 from app.config import load_config
 from app.logs import configure_logging, current_reference_id, forward_library_logs, hide_secrets, new_reference_id
+from tests import documents
+from tests.processes import ServerProcess
+from tests.scripted_llm import ScriptedLLM
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("app.tests")
 
@@ -142,6 +150,7 @@ def test_debug_hears_libraries_too_but_no_message_bodies() -> None:
     log.debug("ours")
     logging.getLogger("dbos").debug("its steps")
     for name in (
+        "uvicorn.error",
         "httpx",
         "httpcore.http11",
         "LiteLLM",
@@ -199,7 +208,14 @@ def test_counts_of_tokens_stay() -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("Authorization: Bearer abcdefgh.ijkl", "Authorization: Bearer <hidden>"),
+        ("Authorization: Bearer abcdefgh.ijkl", "Authorization: <hidden>"),
+        ("sent Bearer abcdefgh.ijkl", "sent Bearer <hidden>"),
+        ("< cookie: session=opaque; theme=dark", "< cookie: <hidden>"),
+        ("> Set-Cookie:session=opaque", "> Set-Cookie: <hidden>"),
+        ("[(b'cookie', b'session=opaque'), (b'host', b'h')]", "[(b'cookie', '<hidden>'), (b'host', b'h')]"),
+        ("{'X-Api-Key': 'opaque', 'Host': 'h'}", "{'X-Api-Key': '<hidden>', 'Host': 'h'}"),
+        ('{"proxy-authorization":"opaque"}', '{"proxy-authorization": "<hidden>"}'),
+        ("the cookie jar is empty", "the cookie jar is empty"),
         ("postgresql://ada:p4ssword@db/parley", "postgresql://<hidden>@db/parley"),
         ("https://ghp_x@github.com/o/r", "https://<hidden>@github.com/o/r"),
         ("got eyJhbGciOi.eyJzdWIiOi.c2ln!", "got <hidden>!"),
@@ -298,3 +314,36 @@ logging.getLogger("dbos").warning("from dbos")
     assert ran.stdout == ""
     lines = [cast("dict[str, object]", json.loads(line)) for line in ran.stderr.splitlines()]
     assert [line["event"] for line in lines if line["logger"] in {"dbos", "LiteLLM"}] == ["from litellm", "from dbos"]
+
+
+@pytest.mark.timeout(120)
+async def test_a_server_on_debug_logs_nothing_that_callers_authenticate_with(tmp_path: Path, llm: ScriptedLLM) -> None:
+    headers = {
+        "Cookie": "session=cookie-of-the-caller",
+        "Authorization": "Custom authorization-of-the-caller",
+        "X-Api-Key": "key-of-the-caller",
+    }
+    address = "?access_token=query-of-the-caller"
+    server = ServerProcess(tmp_path, log_level="DEBUG", llm_private_base_urls="true")
+    try:
+        await server.start()
+        # In no form that a key is known by.
+        settings = {"llmModel": "openai/scripted", "llmBaseUrl": llm.url, "llmApiKey": "model-key-of-the-caller"}
+        await server.execute(documents.UPDATE_SETTINGS, input=settings)
+        async with httpx.AsyncClient(headers=headers) as client:
+            answer = await client.get(f"{server.url}/graphql{address}&query={{__typename}}")
+            assert answer.json()["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
+        protocols = [Subprotocol("graphql-transport-ws")]
+        async with connect(server.socket_url + address, subprotocols=protocols, additional_headers=headers) as socket:
+            await socket.send(json.dumps({"type": "connection_init", "payload": {"token": "payload-of-the-caller"}}))
+            assert json.loads(await socket.recv())["type"] == "connection_ack"
+        given = {"title": "T", "initialMessage": {"text": "message of the caller"}}
+        await server.execute(documents.CREATE, input=given)
+        async with asyncio.timeout(60):
+            while not llm.requests:  # noqa: ASYNC110  Requests come in another thread.
+                await asyncio.sleep(0.02)
+    finally:
+        await server.close()
+    log_text = server.log()
+    assert "configuration.loaded" in log_text
+    assert [part for part in log_text.splitlines() if "of-the-caller" in part or "of the caller" in part] == []
