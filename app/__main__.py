@@ -51,10 +51,12 @@ class _DatabaseTrouble(Exception):
 @contextlib.contextmanager
 def _database_trouble() -> Generator[None]:
     """What the operator can mend becomes a line; what Parley did wrong stays a traceback."""
-    from app.models.database import is_outage, is_unusable, reason
+    from app.models.database import DatabaseTrouble, is_outage, is_unusable, reason
 
     try:
         yield
+    except DatabaseTrouble as error:
+        raise _DatabaseTrouble(str(error)) from None
     except Exception as error:  # What is neither of the two is raised again.
         if is_outage(error):
             raise _DatabaseTrouble(f"the database can't be reached: {reason(error)}") from None

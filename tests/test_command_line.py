@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
@@ -240,6 +241,35 @@ def test_a_database_that_lets_nobody_in_says_why(
     line = complaint(run(tmp_path, *arguments, PARLEY_DATABASE_URL=url.render_as_string(hide_password=False)))
     assert line.startswith(f"parley: the database can't be used: {said}")
     assert SECRET not in line
+
+
+def test_an_engine_file_that_is_no_database_is_named_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "parley-engine.db"
+    path.write_bytes(b"Something else. " * 500)
+    line = complaint(run(tmp_path, "serve", "--port", "0"))
+    assert line == "parley: the engine's database can't be used: file is not a database"
+    assert path.read_bytes() == b"Something else. " * 500
+
+
+def test_an_engine_file_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data" / "parley-engine.db").mkdir(parents=True)
+    line = complaint(run(tmp_path, "serve", "--port", "0"))
+    assert line == "parley: the engine's database can't be used: unable to open database file"
+
+
+def test_a_database_where_the_engine_may_make_no_schema_is_told_in_a_line(tmp_path: Path, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE restricted LOGIN PASSWORD 'restricted'")
+        connection.execute("GRANT ALL ON SCHEMA public TO restricted")
+    try:
+        url = make_url(postgres_url).set(username="restricted", password="restricted")
+        line = complaint(run(tmp_path, "serve", PARLEY_DATABASE_URL=url.render_as_string(hide_password=False)))
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute("DROP OWNED BY restricted")
+            connection.execute("DROP ROLE restricted")
+    assert line.startswith("parley: the engine's database can't be used: permission denied for database ")
 
 
 @USES_OF_A_DATABASE

@@ -37,9 +37,13 @@ STATEMENT_TIMEOUT_SECONDS = 30.0
 # Classes of SQLSTATE: connection, transaction rolled back (deadlock), resources, and the server's own shutdown or
 # start; 55000 is a database that takes no connections for now.
 _OUTAGE_STATES = ("08", "40", "53", "57P", "55000")
-# Classes of SQLSTATE: the user is not let in, the database is not there.
-_REFUSED_STATES = ("28", "3D")
+# Classes of SQLSTATE: the user is not let in, the database is not there; 42501 is a user who may not make tables.
+_REFUSED_STATES = ("28", "3D", "42501")
 _DAMAGED_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class DatabaseTrouble(Exception):
+    """A database needs the operator. The message is one line, and says which one."""
 
 
 def database_url(config: Config) -> URL:

@@ -14,7 +14,7 @@ import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from sqlalchemy.engine import URL
 
-from app.models.database import is_outage
+from app.models.database import DatabaseTrouble, is_outage, is_unusable, reason
 from app.services.agent.loop import AgentLoop, Outcome
 from app.services.agent.takeover import Takeover
 from app.services.outage import until_answered
@@ -87,7 +87,7 @@ class DurableRunEngine:
         self._submissions: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Launch DBOS. It calls the workflows on this event loop."""
+        """Launch DBOS. It calls the workflows on this event loop. Raises DatabaseTrouble."""
         config = DBOSConfig(
             name="parley",
             system_database_url=self._url.render_as_string(hide_password=False),
@@ -118,7 +118,12 @@ class DurableRunEngine:
         self._workflow = DBOS.workflow(name=WORKFLOW, max_recovery_attempts=1_000_000)(run)
         if self._takeover is not None:
             await self._takeover.start()
-        DBOS.launch()
+        try:
+            DBOS.launch()
+        except Exception as error:
+            if not is_outage(error) and not is_unusable(error):
+                raise
+            raise DatabaseTrouble(f"the engine's database can't be used: {reason(error)}") from error
 
     async def submit(self, conversation_id: UUID, run: int, attempt: int = 0) -> None:
         """Start the workflow of a run, unless it was started before.
@@ -266,9 +271,12 @@ class DurableRunEngine:
         self._in_background(self.submit(conversation_id, active))
 
 
+# A workflow that ends with the process has no outcome, as is meant to happen; a failed launch is raised as well.
+_NOT_WORTH_TELLING = ("Asyncio task cancelled for workflow or step", "DBOS failed to launch")
+
+
 def _is_worth_telling(record: logging.LogRecord) -> bool:
-    """DBOS warns of every workflow that ends with the process and has no outcome, which is what is meant to happen."""
-    return not record.getMessage().startswith("Asyncio task cancelled for workflow or step")
+    return not record.getMessage().startswith(_NOT_WORTH_TELLING)
 
 
 def _workflow_id(conversation_id: UUID, run: int, attempt: int) -> str:
