@@ -13,6 +13,7 @@
     ├── InvalidState            the conversation's status does not allow it
     ├── TooManyRunning          the caller's limit is reached by busy conversations
     ├── Unauthenticated         no caller: missing, bad or expired token
+    ├── StorageFull             the server's disk is full, or can't be written
     ├── SlowSubscriber          a subscriber did not take what waits for it
     └── LLMFailure              an LLM call failed; carries the code that becomes `statusReason`
 
@@ -152,6 +153,17 @@ class Unauthenticated(AppError):
     def wire_code(self) -> str:
         """Apollo's name for it."""
         return "UNAUTHENTICATED"
+
+
+class StorageFull(AppError):
+    """The database's disk is full, or can't be written. Nothing was changed. It is never a user error."""
+
+    def __init__(self) -> None:
+        super().__init__("The server's disk is full, or can't be written. Nothing was changed; try again later.")
+
+    def wire_code(self) -> str:
+        """The same may succeed once there is room."""
+        return "STORAGE_FULL"
 
 
 class SlowSubscriber(AppError):

@@ -18,7 +18,9 @@ from sqlalchemy.sql import ClauseElement
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.config import Config, ConfigError
+from app.errors import StorageFull
 from app.models.direct import DirectAccess, SQLiteAccess
+from app.models.full_disk import full_disk_told
 from app.models.statement import Statement
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def is_outage(error: BaseException) -> bool:
         state = str(getattr(error.orig, "sqlstate", None) or "")
         return error.connection_invalidated or isinstance(error, OperationalError) or state.startswith(_OUTAGE_STATES)
     # A connection that can't be made raises what the system said of it.
-    return isinstance(error, OSError | TimeoutError | PoolTimeoutError)
+    return isinstance(error, StorageFull | OSError | TimeoutError | PoolTimeoutError)
 
 
 def is_unusable(error: BaseException) -> bool:
@@ -134,9 +136,13 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncGenerator[AsyncSession]:
-        """A session whose transaction commits when the block ends, and rolls back when it raises."""
-        async with self._alone(), AsyncSession(self.writer, expire_on_commit=False) as session, session.begin():
-            yield session
+        """A session whose transaction commits when the block ends, and rolls back when it raises.
+
+        Raises StorageFull where the disk has no room for it.
+        """
+        with full_disk_told():
+            async with self._alone(), AsyncSession(self.writer, expire_on_commit=False) as session, session.begin():
+                yield session
 
     def compiled(self, name: object, build: Callable[[], ClauseElement]) -> Statement:
         """The statement of that name, which ``build`` makes the first time; it has named parameters."""

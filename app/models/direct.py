@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
+from app.models.full_disk import full_disk_told
 from app.models.record import Row
 from app.models.statement import Statement
 
@@ -41,7 +42,7 @@ class DirectAccess(Protocol):
         ...
 
     async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Run a statement that writes; the rows that it returns."""
+        """Run a statement that writes; the rows that it returns. Raises StorageFull."""
         ...
 
     async def close(self) -> None:
@@ -107,7 +108,8 @@ class SQLiteAccess:
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
         # Where the caller is cancelled so is the answer, and what has not begun by then never does.
-        return await job.answer
+        with full_disk_told():
+            return await job.answer
 
     async def _flush(self) -> None:
         try:

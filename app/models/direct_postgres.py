@@ -21,6 +21,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from app.models.direct import DEADLINE_SECONDS, MAX_WAITING, fault
+from app.models.full_disk import full_disk_told
 from app.models.record import Row
 from app.models.statement import Statement
 
@@ -57,7 +58,8 @@ class PostgresAccess:
 
     async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """As the protocol has it."""
-        return await self._run(statement.sql, statement.values(parameters))
+        with full_disk_told():
+            return await self._run(statement.sql, statement.values(parameters))
 
     async def close(self) -> None:
         """As the protocol has it. What is under way fails."""

@@ -135,8 +135,20 @@ def not_found(*path: str, what: str = "conversation") -> NotFoundError:
     )
 
 
+# Those that say no more than all of them do.
+_PLAIN: dict[type[AppError], type[UserError]] = {
+    errors.SettingsNotFound: SettingsNotFoundError,
+    errors.NotFound: NotFoundError,
+    errors.InvalidInput: InvalidInputError,
+}
+# Nothing in `input` is at fault, and they have no code there.
+_NEVER_USER_ERRORS = (errors.StorageFull, errors.Unauthenticated, errors.SlowSubscriber)
+
+
 def of_error(error: AppError) -> Any:  # noqa: ANN401  Each payload takes a union of its own.
     """The user error of an expected failure. Any other failure is raised again."""
+    if isinstance(error, _NEVER_USER_ERRORS):
+        raise error
     if isinstance(error, errors.Unauthenticated | errors.SlowSubscriber):
         raise error
     head: dict[str, Any] = {
@@ -157,11 +169,7 @@ def of_error(error: AppError) -> Any:  # noqa: ANN401  Each payload takes a unio
         case errors.InvalidState():
             status = ConversationStatus.__members__.get(error.status, ConversationStatus.ERROR)
             return InvalidStateError(**head, status=status)
-        case errors.SettingsNotFound():
-            return SettingsNotFoundError(**head)
-        case errors.NotFound():
-            return NotFoundError(**head)
-        case errors.InvalidInput():
-            return InvalidInputError(**head)
+        case errors.SettingsNotFound() | errors.NotFound() | errors.InvalidInput():
+            return _PLAIN[type(error)](**head)
         case _:
             raise error

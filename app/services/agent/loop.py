@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from app.config import Config
-from app.errors import AppError, ErrorCode, LLMFailure
+from app.errors import AppError, ErrorCode, LLMFailure, StorageFull
 from app.logs import new_reference_id
 from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus, Problem
 from app.models.database import Database, is_outage
@@ -130,7 +130,7 @@ class AgentLoop:
         try:
             try:
                 return await self._advance(run_log)
-            except RunEnded:
+            except (RunEnded, StorageFull):
                 raise
             except AppError as error:
                 problem = Problem(error.code, error.message)
