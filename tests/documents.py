@@ -66,7 +66,7 @@ query ($first: Int, $after: String, $filter: ConversationFilter, $orderBy: Conve
 EVENT = """
 fragment E on Event {
   __typename id sequence createdAt source
-  ... on MessageEvent { text imageUrls }
+  ... on MessageEvent { text imageUrls isPartial }
   ... on ToolCallEvent { toolName arguments thought }
   ... on ToolResultEvent { output truncated isError toolCall { id sequence } }
   ... on StateChangeEvent { agentState problem { code messageId message } }

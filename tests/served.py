@@ -3,6 +3,7 @@
 It prints its address, and ends with its standard input.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def main() -> None:
         max_concurrent_conversations=1000,
     ) as server:
         print(server.url, flush=True)
+        # Nobody reads the pipe from now on: log lines would fill it, and hold up the server for good.
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         sys.stdin.read()
 
 

@@ -100,10 +100,12 @@ async def test_a_stop_at_one_cancels_the_run_at_the_other(
                 await asyncio.sleep(0.01)
         stopped = await there.execute(documents.STOP, input={"id": conversation["id"]})
         assert stopped["stopConversation"]["conversation"]["status"] == "STOPPED"
-        log = await steps.events(there, conversation["id"])
         await llm.requests[0].client_left()
+        # What was read of the answer stays, behind the stop, and nothing else is written any more.
+        await steps.until_said(there, conversation["id"], "AGENT", "This is ")
+        log = await steps.events(there, conversation["id"])
         assert await steps.events(here, conversation["id"]) == log
-        assert log[-1]["agentState"] == "PAUSED"
+        assert (log[-2]["agentState"], log[-1]["text"], log[-1]["isPartial"]) == ("PAUSED", "This is ", True)
 
 
 async def test_the_runs_of_a_killed_one_are_finished_by_the_other(
