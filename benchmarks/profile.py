@@ -21,8 +21,9 @@ import jwt
 from app.config import load_config
 from app.context import Context
 from app.endpoints.admission import Admission
-from app.endpoints.graphql_request import read_parameters
+from app.endpoints.graphql_request import BodyLimits, read_parameters
 from app.graphql import build_schema
+from app.json_bounds import JSONBounds
 from app.main import Parley, create_app
 from app.memory import spare_collector
 from app.models.conversation_search import ConversationQuery
@@ -73,6 +74,7 @@ async def _stages(house: Parley, app: Any, key: str) -> None:
     caller = Caller(data.OWNER, None)
     services = house.services
     admission = Admission(house.config)
+    limits = BodyLimits(house.config.max_body_bytes, JSONBounds(items=house.config.max_json_items))
     spare_collector()
 
     def scope() -> dict[str, Any]:
@@ -107,7 +109,7 @@ async def _stages(house: Parley, app: Any, key: str) -> None:
     stages: dict[str, Callable[[], Awaitable[Any]]] = {
         "nothing": _done,
         "one conversation": whole("q2"),
-        "  reading the request": lambda: read_parameters(scope(), receive, 10**6),
+        "  reading the request": lambda: read_parameters(scope(), receive, limits, admission.body()),
         "  the token": lambda: house.authenticator.authenticate(bearer_token(token)),
         "  the rate limit": admit,
         "  execution": lambda: schema.execute(one.document, {"id": key}, Context(services, caller)),

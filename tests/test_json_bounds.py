@@ -9,23 +9,23 @@ from app.json_bounds import JSONBounds, TooMuchJSON
 BOUNDS = JSONBounds(items=20, depth=5, digits=10)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        list(range(19)),
-        {str(number): number for number in range(19)},
-        [[[[[]]]]],
-        "[" * 1000,
-        "," * 1000,
-        "9" * 1000,
-        '"' * 1000,
-        "\\" * 1000,
-        '\\"[{,' * 1000,
-        {'"\\[[[[[[[[': '\\\\"{{{{{{{{'},
-        [[], [], [], [], [], [], [], [], []],
-        [9999999999, -9999999999],
-    ],
-)
+WITHIN: list[object] = [
+    list(range(19)),
+    {str(number): number for number in range(19)},
+    [[[[[]]]]],
+    "[" * 1000,
+    "," * 1000,
+    "9" * 1000,
+    '"' * 1000,
+    "\\" * 1000,
+    '\\"[{,' * 1000,
+    {'"\\[[[[[[[[': '\\\\"{{{{{{{{'},
+    [[], [], [], [], [], [], [], [], []],
+    [9999999999, -9999999999],
+]
+
+
+@pytest.mark.parametrize("value", WITHIN)
 def test_what_is_within_the_bounds_passes_with_any_text_in_it(value: object) -> None:
     BOUNDS.check(json.dumps(value).encode())
 
