@@ -106,6 +106,8 @@ class FakeGitProvider:
 
 
 def _page(found: Sequence[T], first: int, after: str | None) -> RemotePage[T]:
+    if after is not None and not after.isdecimal():
+        raise InvalidInput("The cursor is not of this list.", path=("after",))
     start = int(after) if after is not None else 0
     edges = [RemoteEdge(str(start + number), node) for number, node in enumerate(found[start : start + first], 1)]
     return RemotePage(edges, start + first < len(found))

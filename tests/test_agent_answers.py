@@ -171,7 +171,10 @@ async def test_what_was_streamed_before_a_stop_is_kept(client: Client, llm: Scri
     gate = Gate()
     llm.script(hold(gate, "I had ", "said this", after=["and more"]))
     conversation = await steps.create(client, "Hello")
-    await gate.reached()
+    async with client.subscribe(documents.WATCH_DELTAS, id=conversation["id"]) as watching:
+        heard = ""
+        while heard != "I had said this":
+            heard += (await watching.next())["messageDeltas"]["text"]
     await client.execute(documents.STOP, input={"id": conversation["id"]})
     await steps.until_said(client, conversation["id"], "AGENT", "I had said this")
     gate.release()
