@@ -64,7 +64,7 @@ def _host_and_port(base_url: str) -> tuple[str, int]:
     try:
         # The parser of the client that will call it decides; where another one sees another host, it is no plain URL.
         url, parts = httpx.URL(base_url), urlsplit(base_url)
-        host, port = url.host, url.port
+        host, port = url.raw_host.decode("ascii"), url.port
         is_plain = (parts.hostname or "") == host.lower() and parts.port in (port, 80, 443)
     except (ValueError, httpx.InvalidURL) as error:
         message = "The base URL is malformed."
