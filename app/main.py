@@ -8,7 +8,7 @@ import structlog
 from starlette.applications import Starlette
 
 from app import endpoints
-from app.config import AuthMode, Config
+from app.config import Config
 from app.context import Services
 from app.graphql import build_schema
 from app.limits import Limits
@@ -33,6 +33,7 @@ from app.services.git.providers import providers
 from app.services.housekeeping import Housekeeping
 from app.services.llm import LiteLLM
 from app.services.lock_file import LockFile
+from app.services.outbound import private_allowed
 from app.services.provider_account import ProviderAccountService
 from app.services.repository import RepositoryService
 from app.services.sandbox.shell import Shell, build_sandbox, command_limits
@@ -82,7 +83,7 @@ class Parley:
             secret_box,
             clock,
             accounts=account,
-            private_base_urls=_private_base_urls(config),
+            private_base_urls=private_allowed(config),
         )
         self.shell = Shell(build_sandbox(config), command_limits(config))
         self.workspace = workspace = WorkspaceService(
@@ -181,10 +182,6 @@ def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:
         readiness={"database": house.database.ping, "engine": house.engine.ping},
         lifespan=lifespan,
     )
-
-
-def _private_base_urls(config: Config) -> bool:
-    return config.auth is AuthMode.NONE if config.llm_private_base_urls is None else config.llm_private_base_urls
 
 
 def _limits(config: Config) -> Limits:

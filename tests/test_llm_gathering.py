@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from app.services.llm_gathering import LEAST_SECONDS, LOOKS_PER_SECOND, Gathered, GatheringClient, Pace, joined
+from app.services.llm_transport import Scope, within
 from tests.scripted_llm import ScriptedLLM, text
 
 DONE = b"data: [DONE]\n\n"
@@ -213,8 +215,10 @@ async def test_a_cookie_of_one_caller_is_not_sent_for_the_next() -> None:
     with ScriptedLLM() as server:
         server.script(*(replace(text("a"), headers={"set-cookie": "who=first; Path=/"}) for _ in range(2)))
         async with GatheringClient() as client:
+            scope = Scope(private_allowed=True, deadline=math.inf)
             for _ in range(2):
-                async with client.stream("POST", f"{server.url}/chat/completions", json={"model": "m"}) as answer:
-                    await answer.aread()
+                request = client.build_request("POST", f"{server.url}/chat/completions", json={"model": "m"})
+                with within(scope):
+                    answer = await client.send(request)
                 assert answer.headers["set-cookie"] == "who=first; Path=/"
         assert [request.headers.get("cookie") for request in server.requests] == [None, None]

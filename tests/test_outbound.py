@@ -18,6 +18,12 @@ from app.services.outbound import check_base_url
         "http://user:password@example.com",
         "http://user@example.com",
         "http://example.com\\@127.0.0.1",
+        "http://93.184.216.34#@127.0.0.1/",
+        "http://93.184.216.34?@127.0.0.1/#",
+        "http://93.184.216.34\t.example/",
+        "http://0177.0.0.1/",
+        "http://127.0.0.1%2f.example/",
+        "http://[fe80::1%25eth0]/",
         "http://example.com/a b",
         "http://example.com/\r\nx: y",
         "http://exämple.com",
@@ -80,3 +86,8 @@ async def test_a_public_address_is_accepted(url: str) -> None:
 async def test_a_name_that_does_not_resolve_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"The host nowhere\.invalid can't be resolved\."):
         await check_base_url("https://nowhere.invalid/v1", private_allowed=False)
+
+
+async def test_a_name_in_its_ascii_form_is_a_plain_web_address() -> None:
+    await check_base_url("https://xn--bcher-kva.example/v1", private_allowed=True)
+    await check_base_url("http://[::1]:8000/v1", private_allowed=True)

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
@@ -21,10 +22,12 @@ from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services import llm_demo
 from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
 from app.services.llm_assembly import Answer, Tokens, take
-from app.services.llm_faults import CallFailed, fault, fault_of
+from app.services.llm_faults import CallFailed, Fault, fault, fault_of
 from app.services.llm_gathering import GatheringClient
 from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
+from app.services.llm_transport import CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
 from app.services.llm_wire import NO_KEY, JoinedChunks, Stream, ending_of, request_of
+from app.services.outbound import private_allowed
 
 MAX_ATTEMPTS = 3
 RETRY_PAUSE_SECONDS = 0.5
@@ -33,6 +36,7 @@ CHARS_PER_TOKEN = 4
 # The client that litellm takes for servers of OpenAI's format, where there is one.
 _SESSION = "aclient_session"
 _LOOKED_UP = ("os.environ/", "oidc/")
+_CONNECT_SECONDS = 5.0
 _REHEARSAL = "http://rehearsal.invalid/v1"
 
 
@@ -44,6 +48,7 @@ class LiteLLM(LLM):
 
     def __init__(self, config: Config, *, retry_pause_seconds: float = RETRY_PAUSE_SECONDS) -> None:
         self._idle_seconds = config.llm_timeout_seconds
+        self._private_allowed = private_allowed(config)
         self._total_seconds = config.llm_answer_timeout_seconds
         self._retry_pause_seconds = retry_pause_seconds
         self._loading: Future[ModuleType] | None = None
@@ -164,15 +169,19 @@ class LiteLLM(LLM):
         self, litellm: ModuleType, request: Mapping[str, object], answer: Answer, deadline: float, key: str | None
     ) -> AsyncGenerator[str, None]:
         stream: Stream | None = None
+        left = deadline - asyncio.get_running_loop().time()
+        scope = Scope(self._private_allowed, time.monotonic() + left)
         try:
             try:
                 async with self._limit(deadline):
-                    stream = cast("Stream", await litellm.acompletion(**request))
+                    with within(scope):
+                        stream = cast("Stream", await litellm.acompletion(**request))
                 stream.chunks = JoinedChunks(stream.chunks)
                 chunks = aiter(stream)
                 while True:
                     async with self._limit(deadline):
-                        chunk = await anext(chunks, None)
+                        with within(scope):
+                            chunk = await anext(chunks, None)
                     if chunk is None:
                         break
                     piece = take(chunk, answer)
@@ -184,7 +193,9 @@ class LiteLLM(LLM):
             except (CallFailed, GeneratorExit):
                 raise
             except Exception as error:  # noqa: BLE001  litellm raises whatever its providers' code raises
-                raise CallFailed(fault_of(error, secret=key)) from None
+                raise CallFailed(_refusal(scope) or fault_of(error, secret=key)) from None
+            if (refusal := _refusal(scope)) is not None:
+                raise CallFailed(refusal)
             answer.ending = ending_of(stream, answer)
         finally:
             if stream is not None:
@@ -235,14 +246,46 @@ def _load() -> ModuleType:
     # The first call imports and builds for another second and a half, which would hold up the first answer, and all
     # requests with it.
     asyncio.run(_rehearse(litellm))
-    setattr(litellm, _SESSION, _session())
+    _confine(litellm)
     return litellm
+
+
+def _confine(litellm: ModuleType) -> None:
+    """Give all its clients the checked transport; a guard refuses what reaches a socket in another way."""
+    handlers = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+    handlers.AsyncHTTPHandler.create_client = _client
+    handlers.HTTPHandler.create_client = _sync_client
+    setattr(litellm, _SESSION, _session())
+    setattr(litellm, "client_session", httpx.Client(transport=CheckedSyncTransport(_certificates())))  # noqa: B010
+    _forget_clients(litellm)
+    guard_sockets()
+
+
+def _client(_handler: object, timeout: httpx.Timeout | float | None = None, **_: object) -> GatheringClient:
+    # Time without progress is bounded for each call, as the operator says.
+    wait = timeout if timeout is not None else httpx.Timeout(None, connect=_CONNECT_SECONDS)
+    return GatheringClient(_certificates(), timeout=wait, is_openai=False)
+
+
+def _sync_client(handler: object) -> httpx.Client:
+    timeout = cast("httpx.Timeout | float | None", getattr(handler, "timeout", None))
+    return httpx.Client(transport=CheckedSyncTransport(_certificates()), timeout=timeout or _CONNECT_SECONDS)
 
 
 def _session() -> GatheringClient:
     """Goes by the certificates that litellm would go by."""
-    handler = importlib.import_module("litellm.llms.custom_httpx.http_handler")
-    return GatheringClient(handler.get_ssl_configuration())
+    return GatheringClient(_certificates())
+
+
+def _certificates() -> VerifyTypes:
+    handlers = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+    return handlers.get_ssl_configuration()
+
+
+def _refusal(scope: Scope) -> Fault | None:
+    if scope.refusal is None:
+        return None
+    return fault(scope.refusal, ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR)
 
 
 async def _rehearse(litellm: ModuleType) -> None:

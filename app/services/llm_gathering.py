@@ -16,6 +16,7 @@ from typing import Any, cast
 import httpx
 
 from app.services.llm_chunks import DATA, END, JSON, encoded, repaired, whole_answer
+from app.services.llm_transport import CheckedTransport
 
 # Between two looks at one stream.
 LEAST_SECONDS = 0.03
@@ -24,8 +25,6 @@ LEAST_SECONDS = 0.03
 LOOKS_PER_SECOND = 250
 MAX_BUFFERED_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-MAX_CONNECTIONS = 1000
-MAX_IDLE_CONNECTIONS = 100
 
 _TEXTS = ("content", "reasoning_content", "reasoning")
 # What differs from one chunk to the next and says nothing: the time, and padding against eavesdroppers.
@@ -36,24 +35,56 @@ _SPOKEN = re.compile(rb'"content"\s*:\s*"[^"]')
 
 
 class GatheringClient(httpx.AsyncClient):
-    """Streams of events are gathered; everything else is httpx's. It serves all callers, so it keeps no cookies."""
+    """Streams of events are gathered; everything else is httpx's. It serves all callers, so it keeps no cookies.
 
-    def __init__(self, verify: ssl.SSLContext | str | bool = True) -> None:  # noqa: FBT001, FBT002  As httpx has it.
+    ``is_openai``: the server's answers are in OpenAI's format, whatever their headers say.
+    """
+
+    def __init__(
+        self,
+        verify: ssl.SSLContext | str | bool = True,  # noqa: FBT001, FBT002  As httpx has it.
+        *,
+        timeout: httpx.Timeout | float | None = None,
+        headers: Mapping[str, str] | None = None,
+        is_openai: bool = True,
+    ) -> None:
         super().__init__(
             verify=verify,
-            follow_redirects=True,
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS),
+            follow_redirects=False,
+            timeout=timeout if timeout is not None else httpx.Timeout(5.0),
+            headers=headers,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         self._pace = Pace()
+        self._is_openai = is_openai
+
+    def _init_transport(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        verify: ssl.SSLContext | str | bool = True,  # noqa: FBT001, FBT002
+        **_: object,
+    ) -> CheckedTransport:
+        return CheckedTransport(verify)
+
+    def _init_proxy_transport(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        proxy: httpx.Proxy,
+        verify: ssl.SSLContext | str | bool = True,  # noqa: FBT001, FBT002
+        **_: object,
+    ) -> CheckedTransport:
+        return CheckedTransport(verify, proxy)
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:  # noqa: ANN401  httpx's own.
-        """As httpx sends."""
+        """As httpx sends, and no redirect whatever a caller asks."""
+        options["follow_redirects"] = False
         response = await super().send(request, stream=stream, **options)
-        if stream and response.is_success and "content-encoding" not in response.headers:
+        if stream and response.is_success and (self._is_openai or _is_events(response)):
             # Some servers say JSON and stream, others say that they stream and answer in one JSON.
             response.stream = Gathered(cast("httpx.AsyncByteStream", response.stream), self._pace)
         return response
+
+
+def _is_events(response: httpx.Response) -> bool:
+    return response.headers.get("content-type", "").lower().startswith("text/event-stream")
 
 
 class Pace:

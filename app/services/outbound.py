@@ -2,9 +2,13 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
+import httpx
+
+from app.config import AuthMode, Config
 from app.errors import InvalidInput
 
 MAX_URL_CHARS = 2000
@@ -15,13 +19,18 @@ _CARRIES_IPV4 = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
 _LOCAL_TRANSLATION = IPv6Network("64:ff9b:1::/48")
 
 
+def private_allowed(config: Config) -> bool:
+    """Whether callers may name private addresses for models: as the operator says, else without logins only."""
+    return config.auth is AuthMode.NONE if config.llm_private_base_urls is None else config.llm_private_base_urls
+
+
 async def check_base_url(base_url: str, *, private_allowed: bool) -> None:
     """Raise ``InvalidInput`` unless this is an http(s) address, without credentials, that callers may name.
 
     Where private addresses are not allowed, the host's every address must be public: a name that resolves to a
     loopback, link-local (cloud metadata), private, multicast, reserved or unspecified address is refused, and so is
-    one that does not resolve within 5 s. The name is resolved again when it is called, so an attacker's DNS server
-    may answer differently then: where that matters, outgoing traffic needs a filter outside this process as well.
+    one that does not resolve within 5 s. The name is resolved and checked again when it is called, and called at the
+    addresses that were checked.
     """
     host, port = _host_and_port(base_url)
     if not private_allowed:
@@ -33,7 +42,12 @@ async def public_addresses(host: str, port: int) -> list[IPv4Address | IPv6Addre
 
     Whoever connects to one of these addresses, rather than to the name, is safe from an answer that changes.
     """
-    addresses = await _addresses(host, port)
+    return check_public(host, await _addresses(host, port))
+
+
+def check_public(host: str, found: Sequence[str]) -> list[IPv4Address | IPv6Address]:
+    """The addresses that a resolver gave for a host. Raises ``InvalidInput`` unless every one of them is public."""
+    addresses = [ip_address(address.partition("%")[0]) for address in found]
     if not all(_is_public(address) for address in addresses):
         message = f"The address of {host[:100]} is private. This server calls public addresses only."
         raise InvalidInput(message)
@@ -48,21 +62,26 @@ def _host_and_port(base_url: str) -> tuple[str, int]:
         message = "A base URL has no spaces, control characters or letters outside ASCII."
         raise InvalidInput(message)
     try:
-        parts = urlsplit(base_url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
+        # The parser of the client that will call it decides; where another one sees another host, it is no plain URL.
+        url, parts = httpx.URL(base_url), urlsplit(base_url)
+        host, port = url.raw_host.decode("ascii"), url.port
+        is_plain = (parts.hostname or "") == host.lower() and parts.port in (port, 80, 443)
+    except (ValueError, httpx.InvalidURL) as error:
         message = "The base URL is malformed."
         raise InvalidInput(message) from error
     if parts.scheme not in ("http", "https") or not host:
         message = "A base URL starts with http:// or https:// and names a host."
         raise InvalidInput(message)
-    if "@" in parts.netloc or "\\" in base_url:
+    if url.userinfo or "@" in parts.netloc or "\\" in base_url:
         message = "A base URL holds no user name or password: the API key has its own setting."
+        raise InvalidInput(message)
+    if "#" in base_url or "%" in host or not is_plain:
+        message = "The base URL is malformed: it has no fragment, and its host no zone or escape."
         raise InvalidInput(message)
     return host, port or (443 if parts.scheme == "https" else 80)
 
 
-async def _addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
+async def _addresses(host: str, port: int) -> list[str]:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(RESOLVE_TIMEOUT_SECONDS):
@@ -71,7 +90,7 @@ async def _addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
     except (OSError, UnicodeError, TimeoutError) as error:
         message = f"The host {host[:100]} can't be resolved."
         raise InvalidInput(message) from error
-    return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found]
+    return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:

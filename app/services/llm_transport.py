@@ -1,0 +1,304 @@
+"""How every client of the LLM library reaches a model's server: to a checked address, never redirected, within bounds.
+
+Whatever a library builds for itself, past this transport, meets a guard at the socket while a call runs.
+"""
+
+import asyncio
+import socket
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address
+from typing import cast
+
+import httpcore
+import httpx
+
+from app.errors import InvalidInput
+from app.services.git.connection import CheckedBackend
+from app.services.outbound import check_public, public_addresses
+
+# One answer on the wire; events take some 250 bytes for each token, and models write some 100,000 tokens at most.
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+MAX_ANSWER_LINES = 500_000
+# One event: a whole file may be the argument of a call.
+MAX_LINE_BYTES = 4 * 1024 * 1024
+# Of an error's body the beginning is enough to say what is wrong.
+MAX_ERROR_BYTES = 64 * 1024
+MAX_CONNECTIONS = 1000
+MAX_IDLE_CONNECTIONS = 100
+IDLE_CONNECTION_SECONDS = 15.0
+_REDIRECTS = range(300, 400)
+_ERRORS = range(400, 600)
+_PAST_THE_TRANSPORT = "This provider is called in a way that this server can't check. It calls public addresses only."
+
+VerifyTypes = ssl.SSLContext | str | bool
+
+
+@dataclass(slots=True)
+class Scope:
+    """One call: what it may reach, until when on the monotonic clock, and why it was refused, if it was."""
+
+    private_allowed: bool
+    deadline: float
+    refusal: str | None = None
+
+
+class Refused(httpx.TransportError):
+    """Ends the call, whatever the library makes of it: the scope keeps the reason."""
+
+
+_scope: ContextVar[Scope | None] = ContextVar("llm_scope", default=None)
+# Whether the connection being made is one that this transport has checked.
+_is_checked: ContextVar[bool] = ContextVar("llm_is_checked", default=False)
+
+
+@contextmanager
+def within(scope: Scope) -> Generator[None]:
+    """Let what runs here, its tasks and its threads call models by this scope."""
+    token = _scope.set(scope)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+@cache
+def guard_sockets() -> None:
+    """From now on refuse connections that are made within a scope past the transport, where addresses matter."""
+    sys.addaudithook(_guard)
+
+
+def refused(reason: str) -> Refused:
+    """The error to raise; the first reason of a call stays."""
+    scope = _scope.get()
+    if scope is not None and scope.refusal is None:
+        scope.refusal = reason
+    return Refused(reason)
+
+
+class CheckedTransport(httpx.AsyncHTTPTransport):
+    """Resolves the host, connects to the very addresses that were checked, and follows no redirect.
+
+    ``proxy``: the operator's, who resolves the name again; the target is checked here before.
+    """
+
+    def __init__(self, verify: VerifyTypes = True, proxy: httpx.Proxy | None = None) -> None:  # noqa: FBT002  As httpx has it.
+        limits = httpx.Limits(
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+            keepalive_expiry=IDLE_CONNECTION_SECONDS,
+        )
+        super().__init__(verify=verify, limits=limits, proxy=proxy)
+        self._is_proxied = proxy is not None
+        if not self._is_proxied:
+            self._pool = httpcore.AsyncConnectionPool(
+                ssl_context=httpx.create_ssl_context(verify),
+                max_connections=MAX_CONNECTIONS,
+                max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+                keepalive_expiry=IDLE_CONNECTION_SECONDS,
+                network_backend=_Backend(),
+            )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As httpx has it."""
+        _prepare(request)
+        token = _is_checked.set(True)
+        try:
+            if self._is_proxied and not _private_allowed():
+                await _addresses(request.url.host, request.url.port or 443)
+            response = await super().handle_async_request(request)
+        finally:
+            _is_checked.reset(token)
+        try:
+            bound = _bound_of(response)
+        except Refused:
+            await response.aclose()
+            raise
+        response.stream = _BoundedStream(cast("httpx.AsyncByteStream", response.stream), bound)
+        return response
+
+
+class CheckedSyncTransport(httpx.HTTPTransport):
+    """The same for the library's calls in threads."""
+
+    def __init__(self, verify: VerifyTypes = True) -> None:  # noqa: FBT002  As httpx has it.
+        super().__init__(verify=verify)
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context(verify),
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+            keepalive_expiry=IDLE_CONNECTION_SECONDS,
+            network_backend=_SyncBackend(),
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """As httpx has it."""
+        _prepare(request)
+        token = _is_checked.set(True)
+        try:
+            response = super().handle_request(request)
+        finally:
+            _is_checked.reset(token)
+        try:
+            bound = _bound_of(response)
+        except Refused:
+            response.close()
+            raise
+        response.stream = _BoundedSyncStream(cast("httpx.SyncByteStream", response.stream), bound)
+        return response
+
+
+class _Backend(CheckedBackend):
+    """Asks the scope of the call at each connection, since one pool serves all."""
+
+    def __init__(self) -> None:
+        super().__init__(frozenset(), _addresses)
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        if _private_allowed():
+            return await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
+        return await super().connect_tcp(host, port, timeout, local_address, socket_options)
+
+
+class _SyncBackend(httpcore.SyncBackend):
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        target = host
+        if not _private_allowed():
+            try:
+                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError) as error:
+                raise httpcore.ConnectError(str(error)) from error
+            try:
+                target = str(check_public(host, [str(sockaddr[0]) for *_, sockaddr in found])[0])
+            except InvalidInput as error:
+                raise refused(error.message) from error
+        return super().connect_tcp(target, port, timeout, local_address, socket_options)
+
+
+class _Bound:
+    """Counts what comes of one answer."""
+
+    def __init__(self, *, is_error: bool, has_lines: bool) -> None:
+        self._is_error = is_error
+        self._has_lines = has_lines
+        self._bytes = 0
+        self._lines = 0
+        self._line_bytes = 0
+
+    def taken(self, data: bytes) -> bytes:
+        """What of ``data`` is passed on; less than all of it ends an error's body. Raises ``Refused``."""
+        scope = _scope.get()
+        if scope is not None and time.monotonic() > scope.deadline:
+            raise refused("The model did not answer in time.")
+        self._bytes += len(data)
+        if self._is_error:
+            return data[: max(0, len(data) + MAX_ERROR_BYTES - self._bytes)]
+        self._lines += data.count(b"\n")
+        end = data.rfind(b"\n")
+        longest = self._line_bytes + (data.find(b"\n") if end >= 0 else len(data))
+        self._line_bytes = self._line_bytes + len(data) if end < 0 else len(data) - end - 1
+        if self._bytes > MAX_ANSWER_BYTES:
+            raise refused(f"The model's answer is larger than {MAX_ANSWER_BYTES // 2**20} MiB.")
+        if self._lines > MAX_ANSWER_LINES:
+            raise refused(f"The model's answer has more than {MAX_ANSWER_LINES:,} lines.")
+        if self._has_lines and longest > MAX_LINE_BYTES:
+            raise refused(f"A line of the model's answer is longer than {MAX_LINE_BYTES // 2**20} MiB.")
+        return data
+
+
+class _BoundedStream(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream, bound: _Bound) -> None:
+        self._stream = stream
+        self._bound = bound
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for data in self._stream:
+            taken = self._bound.taken(data)
+            if taken:
+                yield taken
+            if len(taken) < len(data):
+                return
+            # A server that is faster than this loop must not keep the others from it.
+            await asyncio.sleep(0)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _BoundedSyncStream(httpx.SyncByteStream):
+    def __init__(self, stream: httpx.SyncByteStream, bound: _Bound) -> None:
+        self._stream = stream
+        self._bound = bound
+
+    def __iter__(self) -> Iterator[bytes]:
+        for data in self._stream:
+            taken = self._bound.taken(data)
+            if taken:
+                yield taken
+            if len(taken) < len(data):
+                return
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _prepare(request: httpx.Request) -> None:
+    # A compressed answer may be a thousand times as large as what came, before anything can look at it.
+    request.headers["accept-encoding"] = "identity"
+
+
+def _bound_of(response: httpx.Response) -> _Bound:
+    scope = _scope.get()
+    if scope is not None:
+        # What was refused before was a question of the library's own, such as for a model's size: it went on without.
+        scope.refusal = None
+    if response.status_code in _REDIRECTS:
+        raise refused("The model's server redirects to another address, where this server does not follow.")
+    if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise refused("The model's server answers compressed, although it was asked not to.")
+    is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
+    return _Bound(is_error=response.status_code in _ERRORS, has_lines=is_stream)
+
+
+def _private_allowed() -> bool:
+    scope = _scope.get()
+    return scope is not None and scope.private_allowed
+
+
+async def _addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
+    try:
+        return await public_addresses(host, port)
+    except InvalidInput as error:
+        if isinstance(error.__cause__, OSError | UnicodeError | TimeoutError):
+            raise
+        raise refused(error.message) from error
+
+
+def _guard(event: str, arguments: tuple[object, ...]) -> None:
+    if event != "socket.connect":
+        return
+    scope = _scope.get()
+    if scope is None or scope.private_allowed or _is_checked.get():
+        return
+    if cast("socket.socket", arguments[0]).family in (socket.AF_INET, socket.AF_INET6):
+        raise refused(_PAST_THE_TRANSPORT)

@@ -1,0 +1,261 @@
+"""Model servers that are strangers: where calls may go, and how much may come back."""
+
+import asyncio
+import gzip
+import importlib
+import math
+import re
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from typing import cast
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from app.config import Config
+from app.errors import ErrorCode, LLMFailure
+from app.services.chat import ChatMessage, Completion, Model, Role
+from app.services.llm import LiteLLM
+from app.services.llm_faults import MAX_MESSAGE_CHARS
+from app.services.llm_transport import (
+    MAX_ANSWER_BYTES,
+    MAX_ANSWER_LINES,
+    MAX_LINE_BYTES,
+    CheckedTransport,
+    Refused,
+    Scope,
+    within,
+)
+from tests.scripted_llm import Reply, ScriptedLLM, deltas, raw
+
+HELLO = (ChatMessage(Role.USER, "Hello"),)
+# Each has its own client in the library.
+HANDLERS = ("openai", "deepseek", "groq", "openrouter", "mistral", "hosted_vllm", "anthropic", "ollama_chat")
+_connected: list[tuple[object, ...]] = []
+_is_listening = [False]
+
+
+def _listen(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "socket.connect" and _is_listening[0] and isinstance(arguments[1], tuple):
+        _connected.append(cast("tuple[object, ...]", arguments[1]))
+
+
+@cache
+def _begin_to_listen() -> None:
+    sys.addaudithook(_listen)
+
+
+@pytest.fixture
+def connected(confined: LiteLLM) -> Iterator[list[tuple[object, ...]]]:
+    """Each address that this process connects to, behind the guard: what that refuses is not among them."""
+    assert confined.is_ready("openai/gpt-4o")
+    _begin_to_listen()
+    _connected.clear()
+    _is_listening[0] = True
+    yield _connected
+    _is_listening[0] = False
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedLLM]:
+    with ScriptedLLM() as scripted:
+        yield scripted
+
+
+async def service(*, private: bool) -> LiteLLM:
+    config = Config(_env_file=None, llm_private_base_urls=private, llm_timeout_seconds=5.0)  # pyright: ignore[reportCallIssue]
+    llm = LiteLLM(config, retry_pause_seconds=0.001)
+    await llm.ready("openai/gpt-4o")
+    return llm
+
+
+@pytest.fixture
+async def llm() -> AsyncIterator[LiteLLM]:
+    found = await service(private=True)
+    yield found
+    await found.close()
+
+
+@pytest.fixture
+async def confined() -> AsyncIterator[LiteLLM]:
+    found = await service(private=False)
+    yield found
+    await found.close()
+
+
+async def answer_of(llm: LiteLLM, name: str, url: str | None) -> Completion:
+    return await llm.complete(Model(name, SecretStr("sk-of-the-caller"), url), HELLO)
+
+
+async def failure_of(llm: LiteLLM, name: str, url: str | None) -> LLMFailure:
+    with pytest.raises(LLMFailure) as caught:
+        await answer_of(llm, name, url)
+    return caught.value
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("provider", HANDLERS)
+async def test_no_redirect_is_followed(llm: LiteLLM, server: ScriptedLLM, provider: str, status: int) -> None:
+    with ScriptedLLM() as secret:
+        server.script(*[Reply(status=status, body={}, headers={"location": f"{secret.url}/chat/completions"})] * 3)
+        failure = await failure_of(llm, f"{provider}/model", server.url)
+        assert (len(server.requests), len(secret.requests)) == (1, 0)
+    assert failure.message == "The model's server redirects to another address, where this server does not follow."
+    assert failure.code is ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
+
+
+@pytest.mark.parametrize("provider", HANDLERS)
+async def test_no_handler_calls_a_private_address(confined: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    failure = await failure_of(confined, f"{provider}/model", server.url)
+    # Some of the library's clients ask the local server for a model's size first.
+    assert re.fullmatch(
+        r"The address of (127\.0\.0\.1|localhost) is private\. This server calls public addresses only\.",
+        failure.message,
+    )
+    assert len(server.requests) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["ollama", "ollama_chat", "llamafile", "lemonade", "docker_model_runner", "langgraph", "langflow"]
+)
+async def test_local_providers_are_refused_by_their_address(
+    confined: LiteLLM, connected: Sequence[tuple[object, ...]], name: str
+) -> None:
+    failure = await failure_of(confined, f"{name}/model", None)
+    assert "private" in failure.message or "can't check" in failure.message
+    assert [address for address in connected if str(address[0]).startswith(("127.", "::1"))] == []
+
+
+def resolve_to_loopback(host: str | bytes | None, port: int | str | None, *_: object, **__: object) -> list[object]:
+    """A name server that tells this server's own address for every name."""
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", int(port or 443)))]
+
+
+@pytest.mark.parametrize("has_url", [True, False])
+async def test_no_provider_that_the_library_knows_connects_anywhere_unchecked(
+    confined: LiteLLM,
+    server: ScriptedLLM,
+    connected: list[tuple[object, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    has_url: bool,
+) -> None:
+    # All names are private now, so no connection at all is right.
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_to_loopback)
+    providers = sorted({str(getattr(each, "value", each)) for each in importlib.import_module("litellm").provider_list})
+    few = asyncio.Semaphore(16)
+
+    async def answers(provider: str) -> bool:
+        async with few:
+            with suppress(LLMFailure):
+                await answer_of(confined, f"{provider}/model", server.url if has_url else None)
+                return True
+            return False
+
+    answered = await asyncio.gather(*(answers(provider) for provider in providers))
+
+    assert len(providers) > 100
+    assert [provider for provider, has_answered in zip(providers, answered, strict=True) if has_answered] == []
+    assert connected == []
+    assert len(server.requests) == 0
+
+
+async def test_a_refused_question_of_the_library_costs_no_answer_from_elsewhere(
+    server: ScriptedLLM,
+) -> None:
+    # Given a call whose first question went to a private address that was refused, then a response that came.
+    scope = Scope(private_allowed=False, deadline=math.inf)
+    with within(scope):
+        async with httpx.AsyncClient(transport=CheckedTransport()) as client:
+            with pytest.raises(Refused):
+                await client.get(server.url)
+            assert scope.refusal is not None
+            scope.private_allowed = True
+            assert (await client.get(server.url)).status_code > 0
+    assert scope.refusal is None
+
+
+async def test_the_address_that_was_checked_is_the_one_that_is_called(
+    confined: LiteLLM, server: ScriptedLLM, monkeypatch: pytest.MonkeyPatch, connected: list[tuple[object, ...]]
+) -> None:
+    answers = ["203.0.113.7", "127.0.0.1"]
+
+    def change(host: str, port: int, *_: object, **__: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers.pop(0) if len(answers) > 1 else answers[0], port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", change)
+    port = urlsplit(server.url).port
+    failure = await failure_of(confined, "openai/model", f"http://changes.example:{port}/v1")
+    assert failure.message == "The address of changes.example is private. This server calls public addresses only."
+    assert ("127.0.0.1", port) not in connected
+    assert len(server.requests) == 0
+
+
+EVENT = (
+    b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":%s}]}\n\n'
+)
+SAID = EVENT % b'{"content":"Hello"}'
+END = b"\n\n"
+THOUGHT = EVENT % (b'{"reasoning_content":"' + b"x" * 1_000_000 + b'"}')
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "groq"])
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            SAID + (b": " + b"x" * 1_000_000 + END) * 40,
+            f"The model's answer is larger than {MAX_ANSWER_BYTES // 2**20} MiB.",
+        ),
+        (SAID + THOUGHT * 40, "The model's answer is too long."),
+        (SAID + b"\n" * 600_000, f"The model's answer has more than {MAX_ANSWER_LINES:,} lines."),
+        (
+            SAID + b"data: " + b"x" * 5_000_000,
+            f"A line of the model's answer is longer than {MAX_LINE_BYTES // 2**20} MiB.",
+        ),
+    ],
+    ids=["bytes", "reasoning", "lines", "line"],
+)
+async def test_an_answer_without_end_ends_with_a_reason(
+    llm: LiteLLM, server: ScriptedLLM, provider: str, body: bytes, reason: str
+) -> None:
+    server.script(*[raw(body)] * 3)
+    failure = await failure_of(llm, f"{provider}/model", server.url)
+    assert failure.message == reason
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "anthropic"])
+async def test_a_compressed_answer_is_refused(llm: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    bomb = raw(gzip.compress(b"\n" * 50_000_000))
+    server.script(*[replace(bomb, headers={**bomb.headers, "content-encoding": "gzip"})] * 3)
+    failure = await failure_of(llm, f"{provider}/model", server.url)
+    assert failure.message == "The model's server answers compressed, although it was asked not to."
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "anthropic"])
+async def test_of_an_errors_body_the_beginning_is_read(llm: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    server.script(*[replace(raw(b"w" * 40_000_000, "text/plain"), status=400)] * 3)
+    began = time.process_time()
+    failure = await failure_of(llm, f"{provider}/model", server.url)
+    assert len(failure.message) <= MAX_MESSAGE_CHARS
+    assert failure.message.startswith("The model's provider rejected the request.")
+    assert time.process_time() - began < 5.0
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "groq", "openrouter", "mistral", "hosted_vllm"])
+async def test_a_fractional_count_of_tokens_costs_no_answer(llm: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    usage = {"prompt_tokens": 11.5, "completion_tokens": "7", "total_tokens": 18.5}
+    server.script(deltas({"content": "Good "}, {"content": "morning"}, usage=usage))
+    answer = await answer_of(llm, f"{provider}/model", server.url)
+    assert answer.text == "Good morning"
+    # This one's client in the library asks for no counts.
+    expected = (8, 2) if provider == "mistral" else (11, 7)
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == expected
