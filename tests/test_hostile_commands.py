@@ -224,6 +224,19 @@ def python(*lines: str) -> str:
         pytest.param("exec 3<>/dev/tcp/192.0.2.1/80", "unreachable", id="the network outside"),
         pytest.param("exec 3<>/dev/tcp/169.254.169.254/80", "unreachable", id="the metadata address"),
         pytest.param(python("import socket", "socket.getaddrinfo('example.com', 80)"), "gaierror", id="names"),
+        pytest.param("cat /proc/keys", "denied", id="the list of keys"),
+        pytest.param(
+            python(
+                "import ctypes, platform",
+                "keyctl = {'x86_64': 250}.get(platform.machine(), 219)",
+                "libc = ctypes.CDLL(None, use_errno=True)",
+                # The id of the session's keyring, which is made where there is none.
+                "found = libc.syscall(keyctl, 0, -3, 1)",
+                "raise OSError(ctypes.get_errno(), found)",
+            ),
+            "Errno 38",
+            id="the keyring of the server",
+        ),
         pytest.param("ls /run/docker.sock /var/run /home /root /work", "No such file", id="other places"),
         pytest.param(
             "rm -rf .parley && ln -s <data> .parley; seq 100000; false", "exit code 1", id="a link for the server"

@@ -157,3 +157,65 @@ async def test_both_go_on_when_their_connections_are_cut(
             ("AGENT", "Once"),
         ]
         assert (await steps.get(here, conversation["id"]))["status"] == "RUNNING"
+
+
+def workspaces(tmp_path: Path, conversation_id: str) -> list[bool]:
+    """Whether each instance has the conversation's workspace."""
+    return [(tmp_path / name / "workspaces" / conversation_id).is_dir() for name in ("one", "other")]
+
+
+async def until_removed(tmp_path: Path, conversation_id: str, seconds: float) -> None:
+    """Return once no instance has the workspace."""
+    async with asyncio.timeout(seconds):
+        while any(workspaces(tmp_path, conversation_id)):  # noqa: ASYNC110  The file system has no event for it.
+            await asyncio.sleep(0.05)
+
+
+async def used_on_both(here: Client, there: Client, tmp_path: Path) -> str:
+    """A conversation whose runs have been on either instance."""
+    conversation_id: str = (await steps.create(here, "Hello"))["id"]
+    await asyncio.wait_for(steps.until_waiting(here, conversation_id), 60)
+    await here.execute(documents.STOP, input={"id": conversation_id})
+    await there.execute(documents.START, input={"id": conversation_id})
+    await asyncio.wait_for(steps.until_waiting(there, conversation_id), 60)
+    assert workspaces(tmp_path, conversation_id) == [True, True]
+    for name in ("one", "other"):
+        (tmp_path / name / "workspaces" / conversation_id / "file.txt").write_text("left")
+    return conversation_id
+
+
+async def test_a_deletion_at_one_removes_the_workspace_at_the_other(
+    instances: tuple[ServerProcess, ServerProcess], llm: ScriptedLLM, tmp_path: Path
+) -> None:
+    async with caller(instances[0]) as here, caller(instances[1]) as there:
+        await steps.save_settings(here, llm)
+        deleted = await used_on_both(here, there, tmp_path)
+        kept = await used_on_both(here, there, tmp_path)
+        # What a clone left that was killed.
+        partial = tmp_path / "other" / "workspaces" / f"{deleted}.partial"
+        partial.mkdir()
+        await here.execute(documents.DELETE, input={"id": deleted})
+        # Long before the round of half a minute.
+        await until_removed(tmp_path, deleted, 10)
+        assert not partial.exists()
+        assert workspaces(tmp_path, kept) == [True, True]
+
+
+async def test_an_instance_that_was_down_removes_the_workspace_when_it_comes_back(
+    instances: tuple[ServerProcess, ServerProcess], llm: ScriptedLLM, tmp_path: Path
+) -> None:
+    async with caller(instances[0]) as here:
+        await steps.save_settings(here, llm)
+        async with caller(instances[1]) as there:
+            deleted = await used_on_both(here, there, tmp_path)
+            kept = await used_on_both(here, there, tmp_path)
+        await instances[1].end(signal.SIGKILL)
+        await here.execute(documents.DELETE, input={"id": deleted})
+        # The one that is there goes round meanwhile, also after a start.
+        await instances[0].end(signal.SIGTERM)
+        await instances[0].start()
+        await asyncio.sleep(2)
+        assert workspaces(tmp_path, deleted) == [False, True]
+        await instances[1].start()
+        await until_removed(tmp_path, deleted, 10)
+        assert workspaces(tmp_path, kept) == [True, True]

@@ -2,9 +2,14 @@
 
 import asyncio
 import contextlib
+import ctypes
+import gc
+import logging
 import os
+import platform
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -15,6 +20,7 @@ from app.services.sandbox.base import SandboxUnavailable
 from app.services.sandbox.bubblewrap import BubblewrapSandbox
 from app.services.sandbox.identity import FIRST_UID, sandbox_uid
 from app.services.sandbox.output import MAX_OUTPUT_BYTES
+from app.services.sandbox.seccomp import refuse_keys
 from tests.sandboxes import LIMITS, MEBIBYTE, Place, needs_sandbox, processes_with, until_gone, until_there
 
 pytestmark = needs_sandbox
@@ -320,3 +326,76 @@ def test_an_ordinary_user_needs_no_right_to_run_a_sandbox(tmp_path_factory: pyte
         assert (workspace / "a").stat().st_uid == 54321
     finally:
         subprocess.run(["rm", "-rf", str(workspace)], check=True)
+
+
+# The numbers of add_key, request_key and keyctl.
+KEY_CALLS = {"x86_64": (248, 249, 250), "aarch64": (217, 218, 219), "riscv64": (217, 218, 219)}
+ASK_FOR_A_KEY = """\
+import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*arguments):
+    found = libc.syscall(*arguments)
+    return errno.errorcode[ctypes.get_errno()] if found < 0 else "found"
+add_key, request_key, keyctl = {calls}
+search, session = 10, -3
+print(
+    call(keyctl, search, session, b"user", b"{name}", 0),
+    call(request_key, b"user", b"{name}", None, 0),
+    call(add_key, b"user", b"{name}-2", b"x", 1, session),
+    call(keyctl, 1, None),
+)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in KEY_CALLS, reason="no filter is known for this machine")
+async def test_no_command_reaches_a_key_of_its_server_or_of_another_command(place: Place) -> None:
+    calls = KEY_CALLS[platform.machine()]
+    name = f"parley-test-{uuid4()}"
+    libc = ctypes.CDLL(None, use_errno=True)
+    key = libc.syscall(calls[0], b"user", name.encode(), b"secret", 6, -3)
+    assert key > 0
+    try:
+        program = ASK_FOR_A_KEY.format(calls=calls, name=name)
+        # A process outside gets the key from its parent's keyring.
+        outside = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=subprocess.PIPE)
+        answer, _ = await outside.communicate()
+        assert answer == b"found found found found\n"
+        for _ in range(2):
+            found = await place.run(f"python3 - <<'END'\n{program}END")
+            assert found.output == "ENOSYS ENOSYS ENOSYS ENOSYS\n"
+        found = await place.run("cat /proc/keys /proc/key-users 2>&1; grep Seccomp: /proc/self/status")
+        assert name not in found.output
+        assert found.output.splitlines() == [
+            "cat: /proc/keys: Permission denied",
+            "cat: /proc/key-users: Permission denied",
+            "Seccomp:\t2",
+        ]
+    finally:
+        # KEYCTL_UNLINK
+        libc.syscall(calls[2], 9, key, -3)
+
+
+async def test_the_filter_covers_every_numbering_that_the_machine_runs(place: Place) -> None:
+    # x86-64 runs programs of x32, whose numbers have bit 30 set, as well.
+    calls = KEY_CALLS.get(platform.machine(), ())
+    program = f"import ctypes; print([ctypes.CDLL(None).syscall(n | 1 << 30, 1, None) for n in {list(calls)}])"
+    found = await place.run(f"python3 -c '{program}'")
+    assert found.output == f"{[-1] * len(calls)}\n"
+    lengths = [len(refuse_keys(machine) or b"") for machine in ("x86_64", "aarch64", "riscv64", "m68k")]
+    assert lengths == [8 * 18, 8 * 18, 8 * 10, 0]
+
+
+async def test_a_loop_that_kills_its_own_processes_is_no_noise(
+    place: Place, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    loop = "for i in $(seq 60); do for j in $(seq 20); do sleep 9 & done; kill -9 $(jobs -p); wait; done 2>/dev/null"
+    for command in (f"{loop}; echo over", f"{loop}; sleep 9 & kill -9 -1; sleep 9"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = await place.run(command)
+            gc.collect()
+        assert (found.exit_code, found.limit) in {(0, None), (137, None)}
+    assert [record.getMessage() for record in caplog.records] == []
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")

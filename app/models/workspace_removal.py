@@ -9,7 +9,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 
 class WorkspaceRemoval(SQLModel, table=True):
-    """A deleted conversation's workspace. The record goes once the workspace is gone."""
+    """A deleted conversation's workspace, which may be in the data directory of any instance.
+
+    No instance knows the others' directories, so on PostgreSQL the record stays after one of them has removed its part.
+    ``attempts`` counts failures of all instances. ``next_attempt_at`` is when it is, or was, tried again after the last
+    one: the record's age is counted from there, so one that still fails somewhere stays.
+    """
 
     conversation_id: UUID = Field(primary_key=True)
     attempts: int = Field(default=0)
@@ -30,13 +35,10 @@ class WorkspaceRemovalRepository:
         """The record, if the workspace still has to be removed."""
         return await self._session.get(WorkspaceRemoval, conversation_id)
 
-    async def due(self, now: datetime, limit: int) -> Sequence[WorkspaceRemoval]:
-        """Up to ``limit`` removals whose time has come."""
-        statement = (
-            select(WorkspaceRemoval)
-            .where(col(WorkspaceRemoval.next_attempt_at) <= now)
-            .order_by(col(WorkspaceRemoval.next_attempt_at))
-            .limit(limit)
+    async def among(self, conversation_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Those of the conversations whose workspaces have to be removed wherever they are."""
+        statement = select(WorkspaceRemoval.conversation_id).where(
+            col(WorkspaceRemoval.conversation_id).in_(conversation_ids)
         )
         return (await self._session.exec(statement)).all()
 
@@ -45,3 +47,7 @@ class WorkspaceRemovalRepository:
         await self._session.exec(
             delete(WorkspaceRemoval).where(col(WorkspaceRemoval.conversation_id) == conversation_id)
         )
+
+    async def delete_before(self, moment: datetime) -> None:
+        """Forget the records of that age, whichever instance has not come back since."""
+        await self._session.exec(delete(WorkspaceRemoval).where(col(WorkspaceRemoval.next_attempt_at) < moment))

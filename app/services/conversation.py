@@ -43,7 +43,15 @@ from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.status import change_status, record_deletion
 from app.services.title import TitleService, checked_title, default_title, truncated_title
-from app.services.wakeups import Wakeups, deltas_topic, events_topic, run_topic, status_topic, tool_output_topic
+from app.services.wakeups import (
+    Wakeups,
+    deltas_topic,
+    events_topic,
+    removals_topic,
+    run_topic,
+    status_topic,
+    tool_output_topic,
+)
 from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)
@@ -292,6 +300,8 @@ class ConversationService:
         self._wakeups.publish(tool_output_topic(conversation_id))
         if removal := self._background.start("remove workspace", self._workspace.remove(conversation_id)):
             await asyncio.wait({removal}, timeout=REMOVAL_WAIT_SECONDS)
+        # The files may be in another instance's data directory.
+        self._wakeups.publish(removals_topic())
 
     async def _store(
         self,

@@ -5,6 +5,7 @@ And the index of titles, which follows them.
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -20,7 +21,15 @@ from app.services.agent.engine import RunEngine
 from app.services.capacity import stop
 from app.services.clock import Clock
 from app.services.idempotency import Idempotency
-from app.services.wakeups import Wakeups, deltas_topic, events_topic, run_topic, status_topic, tool_output_topic
+from app.services.wakeups import (
+    Wakeups,
+    deltas_topic,
+    events_topic,
+    removals_topic,
+    run_topic,
+    status_topic,
+    tool_output_topic,
+)
 from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)
@@ -28,11 +37,13 @@ log = structlog.get_logger(__name__)
 MAX_INTERVAL_SECONDS = 30.0
 BATCH = 200
 STATUS_CHANGE_LIFETIME = timedelta(hours=1)
+# Deletions that come in this time are looked at together.
+REMOVALS_PAUSE_SECONDS = 1.0
 RECONCILE_AFTER = timedelta(seconds=30)
 
 
 class Housekeeping:
-    """One task that goes round; every chore is also a method, so that it can be done at a chosen moment."""
+    """Tasks that go round; every chore is also a method, so that it can be done at a chosen moment."""
 
     def __init__(
         self,
@@ -51,19 +62,23 @@ class Housekeeping:
         self._workspace = workspace
         self._idempotency = Idempotency(database, clock)
         self._idle = timedelta(seconds=idle_close_seconds) if idle_close_seconds is not None else None
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Take up what the last process left, then go round."""
         await self.reconcile(at_start=True)
-        self._task = asyncio.create_task(self._go_round(), name="housekeeping")
+        self._tasks = [
+            asyncio.create_task(self._go_round(), name="housekeeping"),
+            asyncio.create_task(self._remove_workspaces(), name="removals"),
+        ]
 
     async def close(self) -> None:
         """Stop going round."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+                await task
 
     async def reconcile(self, *, at_start: bool = False) -> None:
         """Submit every active run to the engine.
@@ -145,20 +160,27 @@ class Housekeeping:
             interval = min(interval, max(self._idle.total_seconds() / 4, 0.1))
         while True:
             await asyncio.sleep(interval)
-            for chore in (
-                self.reconcile,
-                self.close_idle,
-                self._workspace.retry_removals,
-                self.forget,
-                self.index_titles,
-            ):
-                try:
-                    await chore()
-                except Exception as error:  # A chore that fails must not keep the others from being done.
-                    if is_outage(error):
-                        log.warning("housekeeping.database_unreachable", chore=chore.__name__)
-                    else:
-                        log.exception("housekeeping.failed", chore=chore.__name__)
+            for chore in (self.reconcile, self.close_idle, self.forget, self.index_titles):
+                await _try(chore)
+
+    async def _remove_workspaces(self) -> None:
+        with self._wakeups.listen(removals_topic()) as listener:
+            while True:
+                await _try(self._workspace.retry_removals)
+                await asyncio.sleep(REMOVALS_PAUSE_SECONDS)
+                await listener.wait(MAX_INTERVAL_SECONDS)
+
+
+async def _try(chore: Callable[[], Awaitable[None]]) -> None:
+    """Do a chore. One that fails must not keep the others from being done."""
+    try:
+        await chore()
+    except Exception as error:  # Whatever it is, the next round tries again.
+        name = getattr(chore, "__name__", "chore")
+        if is_outage(error):
+            log.warning("housekeeping.database_unreachable", chore=name)
+        else:
+            log.exception("housekeeping.failed", chore=name)
 
 
 def _is_at_work(conversation: Conversation) -> bool:

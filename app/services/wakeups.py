@@ -40,6 +40,11 @@ def run_topic(conversation_id: UUID) -> str:
     return f"run:{conversation_id}"
 
 
+def removals_topic() -> str:
+    """Workspaces that have to be removed wherever they are."""
+    return "removals"
+
+
 class Listener:
     """What one subscriber has not taken yet: whether it was woken, and messages, of which it holds a bounded number."""
 

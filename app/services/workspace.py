@@ -1,8 +1,14 @@
-"""Workspaces: one directory per conversation, and its removal, which is tried again until it succeeds."""
+"""Workspaces: one directory per conversation, and its removal, which is tried again until it succeeds.
+
+Instances on one PostgreSQL have data directories of their own. A deletion is recorded in the database, and each of them
+compares the directories that it has with the records: at its start, when it is woken, and in each of its rounds.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -24,7 +30,11 @@ log = structlog.get_logger(__name__)
 
 FIRST_RETRY = timedelta(seconds=5)
 LAST_RETRY = timedelta(hours=1)
-REMOVALS_PER_ROUND = 100
+# Workspaces that are looked up in one statement.
+REMOVALS_AT_ONCE = 500
+# An instance that comes back later keeps the workspaces that were deleted before.
+REMOVAL_LIFETIME = timedelta(days=90)
+PARTIAL = ".partial"
 
 Tell = Callable[[str], Awaitable[None]]
 """Takes each stage of preparing a workspace, in a sentence, as it begins."""
@@ -36,6 +46,14 @@ class CloneSources(Protocol):
     async def clone_source(self, owner_id: str, repository_id: UUID) -> CloneSource:
         """What git needs to clone one of the owner's repositories. Raises ``NotFound`` and ``AppError``."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A removal that failed here, and how often in a row."""
+
+    attempts: int
+    next_attempt_at: datetime
 
 
 class WorkspaceService:
@@ -57,6 +75,8 @@ class WorkspaceService:
         self._cloner = cloner
         self._sources = sources
         self._shell = shell
+        self._failures: dict[UUID, _Failure] = {}
+        self._removing: set[UUID] = set()
 
     def path(self, conversation_id: UUID) -> Path:
         """Where the conversation's workspace is, or would be."""
@@ -81,7 +101,10 @@ class WorkspaceService:
         await self._remove_quietly(self.path(conversation_id))
 
     async def remove(self, conversation_id: UUID) -> bool:
-        """Carry out a recorded removal. False when it failed: the record then names a later time."""
+        """Carry out a recorded removal. False when it failed, to be tried again later, or is already under way."""
+        if conversation_id in self._removing:
+            return False
+        self._removing.add(conversation_id)
         path = self.path(conversation_id)
         try:
             await asyncio.to_thread(remove_tree, path)
@@ -90,17 +113,33 @@ class WorkspaceService:
             log.warning("workspace.removal_failed", conversation_id=str(conversation_id), error=type(error).__name__)
             await self._put_off(conversation_id)
             return False
-        async with self._database.write() as session:
-            await WorkspaceRemovalRepository(session).delete(conversation_id)
+        finally:
+            self._removing.discard(conversation_id)
+        self._failures.pop(conversation_id, None)
+        if self._database.is_sqlite:
+            # Nobody else uses the database, so there is no other data directory either.
+            async with self._database.write() as session:
+                await WorkspaceRemovalRepository(session).delete(conversation_id)
         return True
 
     async def retry_removals(self, *, at_once: bool = False) -> None:
-        """Carry out the removals whose time has come (``at_once``: all of them)."""
-        moment = self._clock() + (LAST_RETRY if at_once else timedelta())
-        async with self._database.read() as session:
-            due = await WorkspaceRemovalRepository(session).due(moment, REMOVALS_PER_ROUND)
-        for removal in due:
-            await self.remove(removal.conversation_id)
+        """Remove what is here of deleted conversations, whichever instance deleted them.
+
+        What failed is left alone until its time has come (``at_once``: not even that).
+        """
+        try:
+            here = await asyncio.to_thread(_conversations_in, self._root)
+        except FileNotFoundError:
+            here = []
+        for start in range(0, len(here), REMOVALS_AT_ONCE):
+            async with self._database.read() as session:
+                removals = await WorkspaceRemovalRepository(session).among(here[start : start + REMOVALS_AT_ONCE])
+            for conversation_id in removals:
+                failure = self._failures.get(conversation_id)
+                if at_once or failure is None or failure.next_attempt_at <= self._clock():
+                    await self.remove(conversation_id)
+        async with self._database.write() as session:
+            await WorkspaceRemovalRepository(session).delete_before(self._clock() - REMOVAL_LIFETIME)
 
     async def _clone(self, conversation: Conversation, repository_id: UUID, path: Path, tell: Tell) -> None:
         async with self._database.read() as session:
@@ -137,13 +176,25 @@ class WorkspaceService:
             log.warning("workspace.not_discarded", conversation_id=path.name, error=type(error).__name__)
 
     async def _put_off(self, conversation_id: UUID) -> None:
+        failure = self._failures.get(conversation_id)
+        attempts = failure.attempts + 1 if failure is not None else 1
+        pause = min(FIRST_RETRY * 2 ** min(attempts - 1, 20), LAST_RETRY)
+        failure = self._failures[conversation_id] = _Failure(attempts, self._clock() + pause)
         async with self._database.write() as session:
             removal = await WorkspaceRemovalRepository(session).get(conversation_id)
             if removal is not None:
                 removal.attempts += 1
-                pause = min(FIRST_RETRY * 2 ** min(removal.attempts - 1, 20), LAST_RETRY)
-                removal.next_attempt_at = self._clock() + pause
+                removal.next_attempt_at = failure.next_attempt_at
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial")
+    return path.with_name(path.name + PARTIAL)
+
+
+def _conversations_in(root: Path) -> list[UUID]:
+    """The conversations that have a workspace there, or a part of one."""
+    found: set[UUID] = set()
+    for path in root.iterdir():
+        with suppress(ValueError):
+            found.add(UUID(path.name.removesuffix(PARTIAL)))
+    return list(found)

@@ -20,6 +20,7 @@ from app.services.sandbox.base import CommandResult, Limits, OnOutput, SandboxUn
 from app.services.sandbox.identity import sandbox_uid
 from app.services.sandbox.output import Output
 from app.services.sandbox.process import run_to_end
+from app.services.sandbox.seccomp import refuse_keys
 from app.services.sandbox.watchdog import Watchdog
 from app.services.workspace_tree import hand_over
 
@@ -43,6 +44,8 @@ MARK = "parley-sandbox-"
 # What programs need of /etc. The rest stays away: it can hold passwords, as package managers' settings do.
 ETC = ("alternatives", "ca-certificates", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types")
 ETC_PATTERNS = ("java-*", "ssl/certs", "ssl/openssl.cnf")
+# What they tell of the kernel's keys, among them those of the server.
+KEYS = ("/proc/keys", "/proc/key-users")
 ETC_FILES = {
     "/etc/passwd": f"agent:x:{script.UID}:{script.UID}:Agent:{script.ENVIRONMENT['HOME']}:/bin/bash\n",
     "/etc/group": f"agent:x:{script.UID}:\n",
@@ -117,11 +120,11 @@ class BubblewrapSandbox:
         await asyncio.to_thread(_give, workspace, uid)
         output = Output()
         watchdog = await asyncio.to_thread(Watchdog, workspace, limits)
-        with _pipes(ETC_FILES) as files, _Lifeline() as lifeline:
+        with _pipes(ETC_FILES) as files, _filter() as filters, _Lifeline() as lifeline:
             name = f"{MARK}{uuid4()}"
             guard = ["/bin/bash", "-c", GUARD, name, str(lifeline.reading)]
             inside = [*guard, *script.program(directory, command, limits)]
-            arguments = [*_outside(programs, workspace, uid), *_inside(workspace, uid, files, limits), *inside]
+            arguments = [*_outside(programs, workspace, uid), *_inside(workspace, uid, files, filters, limits), *inside]
             try:
                 ended = await run_to_end(
                     arguments,
@@ -129,7 +132,7 @@ class BubblewrapSandbox:
                     wall_seconds=limits.wall_seconds,
                     look=watchdog.look,
                     environment={},
-                    pass_fds=[*files, lifeline.reading],
+                    pass_fds=[*files, *filters, lifeline.reading],
                     on_output=on_output,
                     before_kill=lifeline.cut,
                 )
@@ -199,7 +202,9 @@ def _outside(programs: dict[str, str], workspace: Path, uid: int | None) -> list
     return [*first, *own_mounts, programs["sh"], "-c", bind, "sh", str(workspace), *own_user, programs["bwrap"]]
 
 
-def _inside(workspace: Path, uid: int | None, files: dict[int, str], limits: Limits) -> list[str]:
+def _inside(
+    workspace: Path, uid: int | None, files: dict[int, str], filters: Sequence[int], limits: Limits
+) -> list[str]:
     """What bubblewrap is told: the system's programs to read, the workspace to write, and nothing else."""
     bound = TMP if uid is not None else str(workspace)
     return [
@@ -209,6 +214,8 @@ def _inside(workspace: Path, uid: int | None, files: dict[int, str], limits: Lim
         *_system(),
         *(part for fd, path in files.items() for part in ("--perms", "0444", "--file", str(fd), path)),
         *("--proc", "/proc", "--dev", "/dev"),
+        *(part for path in KEYS if Path(path).exists() for part in ("--ro-bind", "/dev/null", path)),
+        *(part for fd in filters for part in ("--seccomp", str(fd))),
         *("--size", str(limits.memory_bytes // 4), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108
         *("--size", str(limits.memory_bytes // 2), "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108
         *("--bind", bound, script.WORKSPACE, "--remount-ro", "/", "--chdir", script.WORKSPACE),
@@ -276,6 +283,23 @@ def _pipes(contents: dict[str, str]) -> Generator[dict[int, str]]:
         yield opened
     finally:
         _close(list(opened))
+
+
+@contextmanager
+def _filter() -> Generator[list[int]]:
+    """The descriptor that bubblewrap reads the filter of system calls from; none where there is no filter."""
+    program = refuse_keys()
+    if program is None:
+        yield []
+        return
+    reading, writing = os.pipe()
+    try:
+        # It is far smaller than a pipe.
+        os.write(writing, program)
+        os.close(writing)
+        yield [reading]
+    finally:
+        os.close(reading)
 
 
 def _close(descriptors: Sequence[int]) -> None:
