@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -27,12 +27,14 @@ SECONDS = 40
 SECRET = "not-for-anybodys-eyes"
 
 
-def run(directory: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A command, with these settings alone."""
+def run(
+    directory: Path, *arguments: str, within: Sequence[str] = (), **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """A command, with these settings alone, within another one where that is given."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
     environment |= {"PARLEY_DATA_DIR": str(directory / "data"), "PYTHONPATH": str(ROOT), **settings}
     return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
+        [*within, sys.executable, "-m", "app", *arguments],
         # A directory without `.env`.
         cwd=directory,
         env=environment,
@@ -256,6 +258,38 @@ def test_an_engine_file_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "data" / "parley-engine.db").mkdir(parents=True)
     line = complaint(run(tmp_path, "serve", "--port", "0"))
     assert line == "parley: the engine's database can't be used: unable to open database file"
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    ("settings", "code", "line"),
+    [
+        (
+            {},
+            2,
+            (
+                "parley: {data}/secret.key can't be made or read (Read-only file system). "
+                "Set PARLEY_SECRET_KEY, or another PARLEY_DATA_DIR.\n"
+            ),
+        ),
+        (
+            {"PARLEY_SECRET_KEY": "a-secret-key-of-more-than-32-characters"},
+            1,
+            "parley: the database can't be reached: [Errno 30] Read-only file system: '{data}/parley.db.lock'\n",
+        ),
+    ],
+    ids=["key", "database"],
+)
+def test_a_data_directory_that_can_not_be_written_is_told_in_a_line(
+    tmp_path: Path, settings: dict[str, str], code: int, line: str
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    # Whoever runs the tests may be root, whom no mode of a directory stops.
+    mounted = ["bwrap", "--dev-bind", "/", "/", "--ro-bind", str(data), str(data)]
+    done = run(tmp_path, "serve", "--port", "0", within=mounted, **settings)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", line.format(data=data))
+    assert list(data.iterdir()) == []
 
 
 def test_a_database_where_the_engine_may_make_no_schema_is_told_in_a_line(tmp_path: Path, postgres_url: str) -> None:

@@ -173,3 +173,25 @@ async def test_a_database_without_room_raises_what_it_is_and_can_be_used_afterwa
         assert rows == ["kept", "new"]
     finally:
         await database.close()
+
+
+async def test_a_database_that_can_not_be_written_is_told_likewise(tmp_path: Path) -> None:
+    database = Database(make_url(f"sqlite+aiosqlite:///{tmp_path / 'read-only.db'}"))
+    try:
+        async with database.write() as session:
+            connection = await session.connection()
+            await connection.execute(sql("CREATE TABLE note (text TEXT)"))
+        # SQLite answers as on a file system that became read-only.
+        async with database.writer.connect() as connection:
+            await connection.execute(sql("PRAGMA query_only = ON"))
+        with pytest.raises(StorageFull) as caught:
+            await insert(database, "'lost'")
+        assert is_outage(caught.value)
+        # A new connection may write.
+        await database.writer.dispose()
+        await insert(database, "'kept'")
+        async with database.reader.connect() as connection:
+            rows = (await connection.execute(sql("SELECT text FROM note"))).scalars().all()
+        assert rows == ["kept"]
+    finally:
+        await database.close()
