@@ -62,6 +62,16 @@ async def send(client: Client, conversation_id: str, text: str, **fields: object
     return cast("JSON", (await client.execute(documents.SEND, input=given))["sendMessage"])
 
 
+async def send_and_read(client: Client, conversation_id: str, text: str, **fields: object) -> None:
+    """Send a message, and return once somebody who watches has read something of the answer.
+
+    What the model streamed in one piece is all in the server's hands by then; what watchers see can lag behind it.
+    """
+    async with client.subscribe(documents.WATCH_DELTAS, id=conversation_id) as watching:
+        await send(client, conversation_id, text, **fields)
+        assert (await watching.next())["messageDeltas"]["text"]
+
+
 async def events(client: Client, conversation_id: str, **arguments: object) -> list[JSON]:
     """Events of the log, the last 100 unless the arguments say otherwise."""
     data = await client.execute(documents.EVENTS, id=conversation_id, **(arguments or {"last": 100}))

@@ -28,9 +28,9 @@ def kinds(payload: JSON) -> list[str]:
 async def test_a_stop_in_mid_answer_is_effective_at_once_and_final(client: Client, llm: ScriptedLLM) -> None:
     await steps.save_settings(client, llm)
     gate = Gate()
-    llm.script(hold(gate, "begin", "ning", after=["end"]))
-    conversation = await steps.create(client, "Hello")
-    await gate.reached()
+    llm.script(hold(gate, "beginning", after=["end"]))
+    conversation = await steps.create(client)
+    await steps.send_and_read(client, conversation["id"], "Hello")
     stopped = (await act(client, documents.STOP, id=conversation["id"]))["conversation"]
     assert (stopped["status"], stopped["agentState"], stopped["statusReason"]) == ("STOPPED", None, None)
     log = await steps.events(client, conversation["id"])

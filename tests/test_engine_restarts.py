@@ -54,13 +54,12 @@ async def test_a_shutdown_is_quiet_and_the_run_goes_on_at_the_next_start(
 ) -> None:
     # DBOS does not pass its records on.
     logging.getLogger("dbos").addHandler(caplog.handler)
-    gate = Gate()
-    llm.script(hold(gate, "Half of "))
+    llm.script(hold(Gate(), "Half of "))
     async with caller(tmp_path, database_url, name="ada") as (_, client):
         await steps.save_settings(client, llm)
-        conversation = await steps.create(client, "Hello")
+        conversation = await steps.create(client)
+        await steps.send_and_read(client, conversation["id"], "Hello")
         await steps.send(client, conversation["id"], "And then?")
-        await gate.reached()
         before = asyncio.all_tasks()
     assert asyncio.all_tasks() <= before
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []

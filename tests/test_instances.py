@@ -94,10 +94,8 @@ async def test_a_stop_at_one_cancels_the_run_at_the_other(
     async with caller(instances[0]) as here, caller(instances[1]) as there:
         await steps.save_settings(here, llm)
         llm.script(hold(Gate(), "This is "))
-        conversation = await steps.create(here, "Hello")
-        async with asyncio.timeout(60):
-            while not llm.requests:  # noqa: ASYNC110  Requests come in another thread.
-                await asyncio.sleep(0.01)
+        conversation = await steps.create(here)
+        await steps.send_and_read(here, conversation["id"], "Hello")
         stopped = await there.execute(documents.STOP, input={"id": conversation["id"]})
         assert stopped["stopConversation"]["conversation"]["status"] == "STOPPED"
         await llm.requests[0].client_left()

@@ -9,6 +9,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from app.services.llm_chunks import StreamRepair
 from app.services.llm_gathering import LEAST_SECONDS, LOOKS_PER_SECOND, Gathered, GatheringClient, Pace, joined
 from app.services.llm_transport import Scope, within
 from tests.scripted_llm import ScriptedLLM, text
@@ -18,7 +19,8 @@ DONE = b"data: [DONE]\n\n"
 
 def chunk(finish_reason: str | None = None, model: str = "m", **delta: object) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-    return f"data: {json.dumps({'id': '1', 'model': model, 'choices': [choice]})}\n\n".encode()
+    head = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": model}
+    return f"data: {json.dumps({**head, 'choices': [choice]})}\n\n".encode()
 
 
 def deltas(data: bytes) -> list[dict[str, object]]:
@@ -69,7 +71,9 @@ class HeldPace(Pace):
 
 
 def test_the_text_of_neighbouring_chunks_becomes_one() -> None:
-    found, has_text = joined(chunk(content="Good ") + chunk(content="mor") + chunk(content="ning \\ \n\n ☃"))
+    found, has_text = joined(
+        chunk(content="Good ") + chunk(content="mor") + chunk(content="ning \\ \n\n ☃"), StreamRepair()
+    )
     assert has_text
     assert deltas(found) == [{"content": "Good morning \\ \n\n ☃"}]
 
@@ -85,16 +89,15 @@ def test_the_text_of_neighbouring_chunks_becomes_one() -> None:
         chunk(role="assistant", content=""),
         b'data: {"choices": [], "usage": {"prompt_tokens": 1}}\n\n',
         b'data: {"choices": [{"index": 0, "delta": {"content": "c"}}], "usage": {"prompt_tokens": 1}}\n\n',
-        b'data: {"choices": [{"index": 1, "delta": {"content": "c"}, "finish_reason": null}], "id": "1"}\n\n',
         b'data: {"choices": []}\n\n',
         b'event: content\ndata: {"text": "c"}\n\n',
-        b'data: "\\ud83d"\n\n',
         b": still here\n\n",
-        DONE,
     ],
 )
 def test_whatever_is_not_the_same_kind_of_text_stays_in_its_place(between: bytes) -> None:
-    found, _ = joined(chunk(content="a") + chunk(content="b") + between + chunk(content="d") + chunk(content="e"))
+    found, _ = joined(
+        chunk(content="a") + chunk(content="b") + between + chunk(content="d") + chunk(content="e"), StreamRepair()
+    )
     first, middle, last, rest = found.split(b"\n\n")
     assert deltas(first + b"\n\n" + last + b"\n\n") == [{"content": "ab"}, {"content": "de"}]
     assert _parsed(middle) == _parsed(between.removesuffix(b"\n\n"))
@@ -103,23 +106,33 @@ def test_whatever_is_not_the_same_kind_of_text_stays_in_its_place(between: bytes
 
 def _parsed(event: bytes) -> object:
     said = event.removeprefix(b"data: ")
-    return json.loads(said) if said.startswith(b'{"') else said
+    if not said.startswith(b'{"'):
+        return said
+    chunk = json.loads(said)
+    return chunk["choices"], chunk.get("usage")
+
+
+def test_words_of_a_gateway_and_other_answers_are_left_out() -> None:
+    other = b'data: {"choices": [{"index": 1, "delta": {"content": "c"}, "finish_reason": null}]}\n\n'
+    noise = b'data: ping\n\ndata: "x"\n\ndata: 5\n\ndata:\n\n'
+    found, _ = joined(chunk(content="a") + noise + other + chunk("stop", content="b") + DONE, StreamRepair())
+
+    *events, end = [event for event in found.split(b"\n\n") if event]
+    said = [choice["delta"]["content"] for event in events for choice in json.loads(event[6:])["choices"]]
+    assert (said, end) == (["a", "b"], DONE.strip())
 
 
 def test_the_role_and_the_time_do_not_keep_chunks_apart() -> None:
-    found, _ = joined(
-        b'data: {"created":1,"obfuscation":"x","choices":[{"delta":{"role":"assistant","content":"a"}}]}\n\n'
-        b'data: {"created":2,"obfuscation":"yz","choices":[{"delta":{"role":"assistant","content":"b"}}]}\n\n'
-    )
-    assert (
-        found == b'data: {"created":1,"obfuscation":"x","choices":[{"delta":{"role":"assistant","content":"ab"}}]}\n\n'
-    )
+    first, second = chunk(role="assistant", content="a"), chunk(role="assistant", content="b")
+    second = second.replace(b'"created": 1', b'"created": 2, "obfuscation": "yz"')
+    found, _ = joined(first + second, StreamRepair())
+    assert deltas(found) == [{"role": "assistant", "content": "ab"}]
 
 
 def test_an_event_that_is_not_whole_is_left_as_it_is() -> None:
     whole, part = chunk(content="a"), chunk(content="b")[:-9]
-    assert joined(whole + part)[0].endswith(part)
-    assert joined(part) == (part, False)
+    assert joined(whole + part, StreamRepair())[0].endswith(part)
+    assert joined(part, StreamRepair()) == (part, False)
 
 
 async def test_the_first_text_goes_through_at_once_and_what_comes_meanwhile_is_gathered() -> None:

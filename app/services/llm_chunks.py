@@ -6,10 +6,13 @@ a stream was asked for. litellm fails on some of these and silently drops others
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import orjson
+
+from app.services.llm_native import native_events, repaired_native
 
 JSON: TypeAlias = dict[str, Any]
 END = b"\n\n"
@@ -18,7 +21,14 @@ DONE = b"[DONE]"
 MAX_COUNT = 2**53 - 1
 # A part's text stands under the name of its type.
 _TEXT_PARTS = ("text", "output_text", "refusal")
+_HEAD = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
+# Fields that are text wherever they are.
+_TEXT_FIELDS = ("id", "object", "model", "system_fingerprint", "service_tier")
+# Fields of a delta that nobody reads here, and whose form litellm insists on.
+_UNREAD = ("images", "audio", "annotations")
 _FINISH_REASONS = {
+    # OpenRouter ends an answer so that its provider broke off.
+    "error": None,
     **{name: name for name in ("stop", "length", "tool_calls", "content_filter", "function_call")},
     "max_tokens": "length",
     "max_output_tokens": "length",
@@ -29,76 +39,116 @@ _FINISH_REASONS = {
 }
 
 
-def repaired(block: bytes) -> tuple[bytes, JSON | None]:
-    """One event of a stream, without the blank line behind it, as (the event to pass on, its chunk).
+@dataclass(slots=True)
+class StreamRepair:
+    """Repairs the events of one stream. ``is_openai``: they are in OpenAI's format for certain."""
 
-    The chunk is ``None``, and the event as it came, where it holds no chunk of OpenAI's. An event that needs no repair
-    passes byte by byte.
+    is_openai: bool = True
+    # One answer was asked for. Where a server gives several, the first one that came is read.
+    _choice: int | None = None
+
+    def repaired(self, block: bytes) -> tuple[bytes, JSON | None]:
+        """One event, without the blank line behind it, as (the event to pass on, its chunk).
+
+        The chunk is ``None``, and the event as it came, where it holds no chunk of OpenAI's. An event that needs no
+        repair passes byte by byte; one that says nothing to anybody is empty.
+        """
+        if block.startswith(DATA) and b"\n" not in block:
+            return self._repaired_line(block)
+        lines = [line for line in block.split(b"\n") if line.startswith(DATA)]
+        if len(lines) == 1:
+            output, chunk = self._repaired_line(lines[0])
+            return (block, chunk) if output is lines[0] else (output, chunk)
+        # Some servers end their events with one line feed, where the format asks for two.
+        if lines and all(_is_whole(line) for line in lines):
+            return END.join(event for event, _ in map(self._repaired_line, lines) if event), None
+        return block, None
+
+    def _repaired_line(self, line: bytes) -> tuple[bytes, JSON | None]:
+        data = line[len(DATA) :]
+        if data.strip() == DONE:
+            return line, None
+        parsed = _parsed(data)
+        if not isinstance(parsed, dict):
+            # Some gateways send words of their own, such as a ping.
+            is_noise = self.is_openai and not data.lstrip().startswith((b"{", b"["))
+            return b"" if is_noise else line, None
+        chunk = cast("JSON", parsed)
+        # What an error says is of no format.
+        if chunk.get("error"):
+            return line, None
+        if "choices" not in chunk:
+            events = repaired_native(chunk)
+            return line if events is None else END.join(DATA + b" " + encoded(each) for each in events), None
+        is_changed = self.repair(chunk)
+        return (DATA + b" " + encoded(chunk) if is_changed else line), chunk
+
+    def repair(self, chunk: JSON) -> bool:
+        """Repair a chunk in place; tells whether anything had to be changed."""
+        is_changed = _repair_head(chunk)
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            chunk["choices"] = []
+            return True
+        given = [cast("JSON", choice) for choice in cast("list[object]", choices) if isinstance(choice, dict)]
+        first = self._first(given)
+        if len(first) != len(cast("list[object]", choices)):
+            chunk["choices"] = first
+            is_changed = True
+        for choice in first:
+            is_changed = _repair_choice(choice) or is_changed
+        return is_changed
+
+    def _first(self, choices: Sequence[JSON]) -> list[JSON]:
+        wanted = (self._choice or 0, None)
+        first = [choice for choice in choices if choice.get("index") in wanted][:1]
+        if not first and self._choice is None:
+            first = list(choices[:1])
+        if first and self._choice is None:
+            index = first[0].get("index")
+            self._choice = index if type(index) is int else None
+        return first
+
+
+def whole_answer(body: bytes, *, is_openai: bool = True) -> bytes:
+    """A JSON answer to a request for a stream, as the events of a stream; empty where it is none.
+
+    Several chunks, in a list or each on a line of its own, are the stream without its form.
     """
-    if block.startswith(DATA) and b"\n" not in block:
-        return _repaired_line(block)
-    lines = [line for line in block.split(b"\n") if line.startswith(DATA)]
-    if len(lines) == 1:
-        output, chunk = _repaired_line(lines[0])
-        return (block, chunk) if output is lines[0] else (output, chunk)
-    # Some servers end their events with one line feed, where the format asks for two.
-    if lines and all(_is_whole(line) for line in lines):
-        return END.join(_repaired_line(line)[0] for line in lines), None
-    return block, None
-
-
-def whole_answer(body: bytes) -> bytes:
-    """A JSON answer to a request for a stream, as the events of a stream; empty where it is none."""
     answer = _parsed(body)
-    if not isinstance(answer, dict):
+    found = cast("list[object]", answer) if isinstance(answer, list) else [answer]
+    if answer is None:
+        found = [_parsed(line) for line in body.split(b"\n") if line.strip()]
+    chunks = [cast("JSON", chunk) for chunk in found if isinstance(chunk, dict)]
+    if not chunks or len(chunks) != len(found):
         return b""
-    chunk = cast("JSON", answer)
-    if chunk.get("error"):
-        return DATA + b" " + encoded(chunk) + END
-    if not isinstance(chunk.get("choices"), list):
-        return b""
-    repair(chunk)
-    usage = chunk.pop("usage", None)
-    events = [encoded(chunk)]
-    if usage:
-        events.append(encoded({**chunk, "choices": [], "usage": usage}))
-    return b"".join(DATA + b" " + event + END for event in (*events, DONE))
+    stream = StreamRepair(is_openai)
+    events: list[bytes] = []
+    for chunk in chunks:
+        if chunk.get("error"):
+            return DATA + b" " + encoded(chunk) + END
+        if not is_openai and "choices" not in chunk:
+            native = [each for event in native_events(chunk) for each in repaired_native(event) or [event]]
+            events += [DATA + b" " + encoded(event) for event in native]
+            continue
+        if not isinstance(chunk.get("choices"), list):
+            return b""
+        stream.repair(chunk)
+        for choice in chunk["choices"] if len(chunks) == 1 else ():
+            choice["finish_reason"] = choice.get("finish_reason") or "stop"
+        usage = chunk.pop("usage", None)
+        events.append(DATA + b" " + encoded(chunk))
+        if usage:
+            events.append(DATA + b" " + encoded({**chunk, "choices": [], "usage": usage}))
+    return END.join((*events, DATA + b" " + DONE)) + END
 
 
-def encoded(chunk: Mapping[str, object]) -> bytes:
-    """A chunk as JSON. Halves of surrogate pairs stay as they are, escaped."""
+def encoded(chunk: object) -> bytes:
+    """A chunk, or a part of one, as JSON. Halves of surrogate pairs stay as they are, escaped."""
     try:
         return orjson.dumps(chunk)
     except TypeError:
         return json.dumps(chunk).encode()
-
-
-def repair(chunk: JSON) -> bool:
-    """Repair a chunk in place; tells whether anything had to be changed."""
-    is_changed = False
-    if type(chunk.get("created", 0)) is not int:
-        chunk["created"] = checked_count(chunk["created"]) or 0
-        is_changed = True
-    if chunk.get("object") == "chat.completion":
-        chunk["object"] = "chat.completion.chunk"
-        is_changed = True
-    usage = chunk.get("usage")
-    if usage is not None and (not isinstance(usage, dict) or _repair_usage(cast("JSON", usage))):
-        chunk["usage"] = usage if isinstance(usage, dict) else None
-        is_changed = True
-    choices = chunk.get("choices")
-    if not isinstance(choices, list):
-        chunk["choices"] = []
-        return True
-    given = [cast("JSON", choice) for choice in cast("list[object]", choices) if isinstance(choice, dict)]
-    # One answer was asked for.
-    first = [choice for choice in given if choice.get("index") in (0, None)][:1] or given[:1]
-    if len(first) != len(cast("list[object]", choices)):
-        chunk["choices"] = first
-        is_changed = True
-    for choice in first:
-        is_changed = _repair_choice(choice) or is_changed
-    return is_changed
 
 
 def checked_count(value: object) -> int | None:
@@ -120,20 +170,6 @@ def checked_count(value: object) -> int | None:
 _MAX_DIGITS = 40
 
 
-def _repaired_line(line: bytes) -> tuple[bytes, JSON | None]:
-    data = line[len(DATA) :]
-    if data.strip() == DONE:
-        return line, None
-    parsed = _parsed(data)
-    if not isinstance(parsed, dict):
-        return line, None
-    chunk = cast("JSON", parsed)
-    # Anthropic's events, and what an error says, are of other formats.
-    if "choices" not in chunk or chunk.get("error"):
-        return line, None
-    return (DATA + b" " + encoded(chunk) if repair(chunk) else line), chunk
-
-
 def _is_whole(line: bytes) -> bool:
     data = line[len(DATA) :].strip()
     return data == DONE or isinstance(_parsed(data), dict)
@@ -150,19 +186,61 @@ def _parsed(data: bytes) -> object:
             return None
 
 
+def _repair_head(chunk: JSON) -> bool:
+    """Repair what stands beside the choices; litellm's handlers of some providers insist on four fields."""
+    is_changed = not chunk.keys() >= _HEAD.keys()
+    if is_changed:
+        for name, value in _HEAD.items():
+            chunk.setdefault(name, value)
+    for name in _TEXT_FIELDS:
+        value = chunk.get(name)
+        if value is not None and not isinstance(value, str):
+            chunk[name] = str(value) if isinstance(value, int) else None
+            is_changed = True
+    if type(chunk.get("created", 0)) is not int:
+        chunk["created"] = checked_count(chunk["created"]) or 0
+        is_changed = True
+    if chunk.get("object") == "chat.completion":
+        chunk["object"] = "chat.completion.chunk"
+        is_changed = True
+    usage = chunk.get("usage")
+    if usage is not None and (not isinstance(usage, dict) or _repair_usage(cast("JSON", usage))):
+        chunk["usage"] = usage if isinstance(usage, dict) else None
+        is_changed = True
+    return is_changed
+
+
 def _repair_usage(usage: JSON) -> bool:
     is_changed = False
     for name, value in list(usage.items()):
-        if isinstance(value, dict):
-            is_changed = _repair_usage(cast("JSON", value)) or is_changed
-        elif name.endswith("tokens") and value is not None and (type(value) is not int or not 0 <= value <= MAX_COUNT):
-            usage[name] = checked_count(value)
-            is_changed = True
+        if name.endswith("_details"):
+            if isinstance(value, dict):
+                is_changed = _repair_counts(cast("JSON", value)) or is_changed
+            elif value is not None:
+                usage[name] = None
+                is_changed = True
+    is_changed = _repair_counts(usage) or is_changed
     if "completion_tokens" in usage or "prompt_tokens" in usage:
         for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
             if usage.get(name, 0) is None:
                 usage[name] = 0
                 is_changed = True
+    return is_changed
+
+
+def _repair_counts(counts: JSON) -> bool:
+    """Numbers of tokens become numbers; what is neither a number nor known is left out."""
+    is_changed = False
+    for name, value in list(counts.items()):
+        if value is None or (name.endswith("_details") and isinstance(value, dict)):
+            continue
+        if name.endswith("tokens"):
+            if type(value) is not int or not 0 <= value <= MAX_COUNT:
+                counts[name] = checked_count(value)
+                is_changed = True
+        elif not isinstance(value, int | float):
+            del counts[name]
+            is_changed = True
     return is_changed
 
 
@@ -180,7 +258,32 @@ def _repair_choice(choice: JSON) -> bool:
         choice["delta"] = delta = cast("JSON", message if isinstance(message, dict) else {})
         _number_calls(delta)
         is_changed = True
+    if isinstance(choice.get("text"), str) and not cast("JSON", delta).get("content"):
+        # The older form, for completions of a text.
+        cast("JSON", delta)["content"] = choice.pop("text")
+        is_changed = True
+    if choice.pop("logprobs", None) is not None:
+        is_changed = True
     return _repair_delta(cast("JSON", delta)) or is_changed
+
+
+def _leave_out_odd(delta: JSON) -> bool:
+    """Leave out what nobody reads, and fields in a form that says nothing."""
+    odd = [name for name in _UNREAD if delta.get(name) is not None]
+    if delta.get("role") is not None and not isinstance(delta["role"], str):
+        odd.append("role")
+    fields = delta.get("provider_specific_fields")
+    if fields is not None and not isinstance(fields, dict):
+        odd.append("provider_specific_fields")
+    for name in ("thinking_blocks", "reasoning_details"):
+        value = delta.get(name)
+        if isinstance(value, dict):
+            delta[name] = [value]
+        elif value is not None and not isinstance(value, list):
+            odd.append(name)
+    for name in odd:
+        del delta[name]
+    return bool(odd)
 
 
 def _number_calls(message: JSON) -> None:
@@ -192,7 +295,7 @@ def _number_calls(message: JSON) -> None:
 
 
 def _repair_delta(delta: JSON) -> bool:
-    is_changed = False
+    is_changed = _leave_out_odd(delta)
     content = delta.get("content")
     if content is not None and not isinstance(content, str):
         text, reasoning = _text_of(content)
@@ -266,7 +369,7 @@ def _repair_call(call: JSON) -> bool:
         is_changed = True
     arguments = parts.get("arguments")
     if not isinstance(arguments, str):
-        parts["arguments"] = encoded(cast("JSON", arguments)).decode() if isinstance(arguments, dict) else ""
+        parts["arguments"] = encoded(cast("object", arguments)).decode() if isinstance(arguments, dict | list) else ""
         is_changed = True
     return is_changed
 
@@ -277,6 +380,8 @@ def _text_of(content: object) -> tuple[str, str]:
     for part in _parts(content):
         if isinstance(part, str):
             text += part
+        elif isinstance(part, int | float):
+            text += encoded(part).decode()
         elif isinstance(part, dict):
             fields = cast("JSON", part)
             thought = fields.get("thinking") or fields.get("reasoning")

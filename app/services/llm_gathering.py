@@ -15,7 +15,8 @@ from typing import Any, cast
 
 import httpx
 
-from app.services.llm_chunks import DATA, END, JSON, encoded, repaired, whole_answer
+from app.services.llm_chunks import DATA, END, JSON, StreamRepair, encoded, whole_answer
+from app.services.llm_native import is_streamed
 from app.services.llm_transport import CheckedTransport
 
 # Between two looks at one stream.
@@ -77,13 +78,17 @@ class GatheringClient(httpx.AsyncClient):
         """As httpx sends, and no redirect whatever a caller asks."""
         options["follow_redirects"] = False
         response = await super().send(request, stream=stream, **options)
-        if stream and response.is_success and (self._is_openai or _is_events(response)):
-            # Some servers say JSON and stream, others say that they stream and answer in one JSON.
-            response.stream = Gathered(cast("httpx.AsyncByteStream", response.stream), self._pace)
+        is_openai = self._is_openai or request.url.path.endswith("/chat/completions")
+        # Some servers say JSON and stream, others say that they stream and answer in one JSON.
+        if stream and response.is_success and (is_openai or _is_events(response)):
+            body = cast("httpx.AsyncByteStream", response.stream)
+            response.stream = Gathered(body, self._pace, StreamRepair(is_openai))
         return response
 
 
 def _is_events(response: httpx.Response) -> bool:
+    if is_streamed(response.request.url.path):
+        return True
     return response.headers.get("content-type", "").lower().startswith("text/event-stream")
 
 
@@ -111,9 +116,10 @@ class Pace:
 class Gathered(httpx.AsyncByteStream):
     """A stream whose events are joined as far as they are text."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, pace: Pace) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream, pace: Pace, repair: StreamRepair | None = None) -> None:
         self._stream = stream
         self._pace = pace
+        self._repair = repair or StreamRepair()
         self._received = bytearray()
         # A carriage return ends what was received, and a line feed may follow that belongs to it.
         self._is_returned = False
@@ -134,17 +140,18 @@ class Gathered(httpx.AsyncByteStream):
             if reading.done():
                 break
             self._urgent.clear()
-            events, has_text = joined(self._take())
+            events, has_text = joined(self._take(), self._repair)
             if events:
                 yield events
             if has_text:
                 await self._pace.pause(self._urgent)
         if self._is_document:
-            yield whole_answer(bytes(self._received)) or bytes(self._received)
+            received = bytes(self._received)
+            yield whole_answer(received, is_openai=self._repair.is_openai) or received
         else:
-            events, _ = joined(self._take())
+            events, _ = joined(self._take(), self._repair)
             # The last event may lack the blank line behind it.
-            rest, chunk = repaired(bytes(self._received))
+            rest, chunk = self._repair.repaired(bytes(self._received))
             yield events + rest + (END if chunk is not None else b"")
         # Raises what it ended with.
         await reading
@@ -189,7 +196,7 @@ class Gathered(httpx.AsyncByteStream):
         if self._is_document is None:
             beginning = self._received[:_BEGINNING].lstrip(b"\xef\xbb\xbf \t\n")
             if beginning or len(self._received) >= _BEGINNING:
-                self._is_document = beginning.startswith(b"{")
+                self._is_document = beginning.startswith((b"{", b"["))
                 if not self._is_document and self._received.startswith(b"\xef\xbb\xbf"):
                     del self._received[:3]
 
@@ -205,7 +212,7 @@ class Gathered(httpx.AsyncByteStream):
         return taken
 
 
-def joined(data: bytes) -> tuple[bytes, bool]:
+def joined(data: bytes, repair: StreamRepair) -> tuple[bytes, bool]:
     """The same events, repaired, the text of neighbours in one; and whether there is text.
 
     ``data`` may end within an event.
@@ -215,7 +222,7 @@ def joined(data: bytes) -> tuple[bytes, bool]:
     chunk: JSON | None = None
     has_text = False
     for block in blocks:
-        event, parsed = repaired(block)
+        event, parsed = repair.repaired(block)
         text_chunk = parsed if parsed is not None and _is_text(parsed) else None
         has_text = has_text or text_chunk is not None
         if chunk is not None and text_chunk is not None and _is_alike(chunk, text_chunk):

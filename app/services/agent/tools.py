@@ -22,6 +22,7 @@ from app.services.workspace_files import WorkspacePathError
 log = structlog.get_logger(__name__)
 
 MAX_ARGUMENTS_LENGTH = 200_000
+MAX_VALUES = 8
 MAX_FAULTS = 5
 MAX_FAULT_LENGTH = 300
 
@@ -135,17 +136,45 @@ def parse_arguments(text: str) -> dict[str, Any]:
     """
     if len(text) <= MAX_ARGUMENTS_LENGTH:
         with suppress(ValueError, RecursionError):
-            value: object = json.loads(text.strip() or "{}", parse_int=_integer, parse_constant=str)
-            if isinstance(value, dict):
-                return cast("dict[str, Any]", storable_json(cast("JSONValue", value)))
+            found = _object(text)
+            if found is not None:
+                return cast("dict[str, Any]", storable_json(cast("JSONValue", found)))
     return {"unparsed": storable(text[:MAX_ARGUMENTS_LENGTH])}
 
 
 def is_whole(text: str) -> bool:
     """Whether a call's arguments are a whole JSON object."""
     with suppress(ValueError, RecursionError):
-        return isinstance(json.loads(text, parse_int=_integer), dict)
+        return bool(text.strip()) and _object(text) is not None
     return False
+
+
+def _object(text: str) -> dict[str, object] | None:
+    """The object that a text holds; ``None`` where it holds another value, or several. Raises ValueError for no JSON.
+
+    Gateways send an empty object ahead of the arguments, send all of them twice, send them as a string within JSON, and
+    send ``null`` or an empty list for none. Models write line breaks into strings as they are.
+    """
+    found = _values(text)
+    if len(found) == 1 and isinstance(found[0], str):
+        found = _values(found[0])
+    said = [value for value in found if value not in _NOTHING]
+    if not said:
+        return {}
+    is_one = isinstance(said[0], dict) and all(value == said[0] for value in said)
+    return cast("dict[str, object]", said[0]) if is_one else None
+
+
+def _values(text: str) -> list[object]:
+    """The JSON values that follow one another in a text."""
+    found: list[object] = []
+    while rest := text.strip():
+        if len(found) == MAX_VALUES:
+            raise ValueError
+        value, end = _DECODER.raw_decode(rest)
+        found.append(value)
+        text = rest[end:]
+    return found
 
 
 def resolved_name(said: str, names: Collection[str]) -> str:
@@ -161,6 +190,8 @@ def _integer(digits: str) -> int | str | float:
 
 
 _MARKER = re.compile(r"<\|")
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=str, strict=False)
+_NOTHING: tuple[object, ...] = ({}, [], None)
 
 
 def _faults(error: ValidationError) -> str:
