@@ -11,7 +11,6 @@ from app.main import Parley
 from app.models.conversation import (
     AgentState,
     Conversation,
-    ConversationRepository,
     ConversationStatus,
     ConversationTrigger,
     Problem,
@@ -20,11 +19,11 @@ from app.models.conversation import (
 from app.models.event import EventBody, EventSource, MessageBody, NewEvent, ToolCallBody, ToolResultBody, Usage
 from app.models.git_repository import GitRepository, GitRepositoryRepository
 from app.models.owner import OwnerRepository
-from app.services.agent.run_log import append_with_usage, begin_run
+from app.services.agent.run_log import append_with_usage
 from app.services.auth import LOCAL_CALLER_ID
 from app.services.clock import utc_now
+from app.services.lifecycle import moves
 from app.services.settings import DEFAULT_LLM_MODEL, UpdateSettings
-from app.services.status import change_status
 
 USER, AGENT, ENVIRONMENT = EventSource.USER, EventSource.AGENT, EventSource.ENVIRONMENT
 USAGE = Usage(DEFAULT_LLM_MODEL, 120, 60, 0.0)
@@ -99,28 +98,18 @@ async def _add(house: Parley, scene: Scene, age: timedelta, repository_id: UUID)
         branch_name="main" if scene.has_repository else None,
         created_at=moment,
         updated_at=moment,
-        last_run=1,
     )
     async with house.database.write() as session:
         await OwnerRepository(session).lock(LOCAL_CALLER_ID)
-        ConversationRepository(session).add(conversation)
-        await change_status(session, conversation, moment, status=ConversationStatus.STARTING)
-        begin_run(conversation, 1)
+        await moves.create(session, conversation, moment, message=None)
         for number, (source, body) in enumerate(scene.events, start=1):
             usage = USAGE if source is AGENT else None
             moment += timedelta(seconds=4 * number)
             append_with_usage(session, conversation, 1, [NewEvent(source, body, usage)], moment)
-        await change_status(
-            session,
-            conversation,
-            moment,
-            status=scene.status,
-            agent_state=scene.state,
-            logged_state=AgentState.ERROR if scene.status is ConversationStatus.ERROR else None,
-            problem=scene.problem,
-        )
-        if not scene.waits_for_confirmation:
-            conversation.active_run = None
+        if scene.waits_for_confirmation:
+            await moves.work(session, conversation, moment, AgentState.RUNNING)
+        else:
+            await moves.settle(session, conversation, moment, scene.status, scene.state, scene.problem)
     return conversation.id
 
 

@@ -39,7 +39,7 @@ from app.schema.node import conversation_id, conversation_key
 from app.schema.scalar import invalid
 from app.schema.user_error import not_found, of_error
 from app.services.conversation import SendMessage
-from app.services.creation import CreateConversation
+from app.services.lifecycle.creation import CreateConversation
 
 Info = strawberry.Info[Context, None]
 DEFAULT_FIRST = 20

@@ -10,10 +10,9 @@ from uuid import UUID, uuid4
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import InvalidState, NotFound
+from app.errors import NotFound
 from app.models.conversation import (
     LIVE_STATUSES,
-    AgentState,
     Conversation,
     ConversationRepository,
     ConversationStatus,
@@ -22,7 +21,7 @@ from app.models.conversation import (
 from app.models.conversation_record import BRIEF_COLUMNS, ConversationRecords
 from app.models.conversation_search import ConversationFilter, ConversationQuery, ConversationSearch
 from app.models.database import Database
-from app.models.event import Event, EventRepository, EventSource, MessageBody, NewEvent
+from app.models.event import Event, EventRepository, MessageBody
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
 from app.models.record import Record, Row
@@ -30,26 +29,21 @@ from app.models.replay import Replay, ReplayRepository
 from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
 from app.services import trajectory
 from app.services.agent.engine import RunEngine
-from app.services.agent.run_log import begin_run
 from app.services.background import BackgroundTasks
-from app.services.capacity import make_room, stop
 from app.services.clock import Clock
-from app.services.creation import CreateConversation, check_creation
-from app.services.event import append
 from app.services.idempotency import Idempotency, Key
+from app.services.lifecycle import moves
+from app.services.lifecycle.capacity import make_room
+from app.services.lifecycle.creation import CreateConversation, check_creation
 from app.services.message import Message
 from app.services.redaction import Redactor
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
-from app.services.status import change_status, record_deletion
 from app.services.title import TitleService, checked_title, default_title, truncated_title
 from app.services.wakeups import (
     Wakeups,
     deltas_topic,
-    events_topic,
     removals_topic,
-    run_topic,
-    status_topic,
     tool_output_topic,
 )
 from app.services.workspace import WorkspaceService
@@ -202,7 +196,7 @@ class ConversationService:
             await self._store(session, conversation, message, replay, now)
             await self._idempotency.remember(session, key, conversation.id, None)
         log.info("conversation.created", conversation_id=str(conversation_id))
-        self._tell(conversation, *stopped)
+        moves.announce(self._wakeups, conversation, *stopped)
         await self._submit(conversation)
         if message is not None:
             self._name(conversation)
@@ -229,7 +223,7 @@ class ConversationService:
                 return await _sent(session, owner_id, earlier)
             stopped, event = await self._append_message(session, conversation, command.message, now)
             await self._idempotency.remember(session, key, conversation.id, event.sequence)
-        self._tell(conversation, *stopped)
+        moves.announce(self._wakeups, conversation, *stopped)
         await self._submit(conversation)
         self._name(conversation)
         return conversation, event
@@ -244,13 +238,10 @@ class ConversationService:
         now = self._clock()
         async with self._database.write() as session:
             conversation = await self._lock(session, owner_id, conversation_id)
-            if conversation.status not in {ConversationStatus.STOPPED, ConversationStatus.ERROR}:
-                text = f"Only a stopped or failed conversation can be started; this one is {conversation.status}."
-                raise InvalidState(text, status=conversation.status)
+            moves.check_start(conversation)
             stopped = await make_room(session, owner_id, self._max_concurrent, now, besides=conversation_id)
-            _hand_out_run(conversation)
-            await change_status(session, conversation, now, status=ConversationStatus.STARTING)
-        self._tell(conversation, *stopped)
+            await moves.start(session, conversation, now)
+        moves.announce(self._wakeups, conversation, *stopped)
         await self._submit(conversation)
         return conversation
 
@@ -259,12 +250,9 @@ class ConversationService:
         now = self._clock()
         async with self._database.write() as session:
             conversation = await self._lock(session, owner_id, conversation_id)
-            if conversation.status not in LIVE_STATUSES:
-                message = f"Only a starting or running conversation can be stopped; this one is {conversation.status}."
-                raise InvalidState(message, status=conversation.status)
-            await stop(session, conversation, now, None)
+            await moves.stop(session, conversation, now)
         log.info("conversation.stopped", conversation_id=str(conversation_id))
-        self._tell(conversation)
+        moves.announce(self._wakeups, conversation)
         return conversation
 
     async def rename(self, owner_id: str, conversation_id: UUID, title: str | None) -> Record:
@@ -290,12 +278,11 @@ class ConversationService:
         now = self._clock()
         async with self._database.write() as session:
             conversation = await self._lock(session, owner_id, conversation_id)
-            await record_deletion(session, conversation, now)
+            await moves.remove(session, conversation, now)
             pending = WorkspaceRemoval(conversation_id=conversation_id, next_attempt_at=now)
             WorkspaceRemovalRepository(session).add(pending)
-            await ConversationRepository(session).delete(conversation_id)
         log.info("conversation.deleted", conversation_id=str(conversation_id))
-        self._tell(conversation)
+        moves.announce(self._wakeups, conversation)
         self._wakeups.publish(deltas_topic(conversation_id))
         self._wakeups.publish(tool_output_topic(conversation_id))
         if removal := self._background.start("remove workspace", self._workspace.remove(conversation_id)):
@@ -311,41 +298,21 @@ class ConversationService:
         replay: list[dict[str, Any]] | None,
         now: datetime,
     ) -> None:
-        ConversationRepository(session).add(conversation)
-        await session.flush()
-        conversation.last_run = trajectory.last_run(replay) if replay is not None else 1
-        begin_run(conversation, conversation.last_run)
-        if message is not None:
-            body = MessageBody(message.text, message.image_urls)
-            append(session, conversation, conversation.last_run, [NewEvent(EventSource.USER, body)], now)
+        body = MessageBody(message.text, message.image_urls) if message is not None else None
+        run = trajectory.last_run(replay) if replay is not None else 1
+        await moves.create(session, conversation, now, message=body, run=run)
         if replay is not None:
             ReplayRepository(session).add(Replay(conversation_id=conversation.id, events=replay))
-        await change_status(session, conversation, now, status=ConversationStatus.STARTING)
 
     async def _append_message(
         self, session: AsyncSession, conversation: Conversation, message: Message, now: datetime
     ) -> tuple[list[Conversation], Event]:
-        if conversation.status == ConversationStatus.ARCHIVED:
-            raise InvalidState("An archived conversation takes no messages.", status=conversation.status)
         stopped: list[Conversation] = []
-        is_live = conversation.status in LIVE_STATUSES
-        if not is_live:
+        if conversation.status not in (*LIVE_STATUSES, ConversationStatus.ARCHIVED):
             stopped = await make_room(
                 session, conversation.owner_id, self._max_concurrent, now, besides=conversation.id
             )
-        is_queued = is_live and conversation.active_run is not None
-        if is_queued:
-            conversation.last_run += 1
-        else:
-            _hand_out_run(conversation)
-        said = NewEvent(EventSource.USER, MessageBody(message.text, message.image_urls))
-        [event] = append(session, conversation, conversation.last_run, [said], now)
-        if not is_live:
-            await change_status(session, conversation, now, status=ConversationStatus.STARTING)
-        elif not is_queued:
-            await change_status(
-                session, conversation, now, status=ConversationStatus.RUNNING, agent_state=AgentState.RUNNING
-            )
+        event = await moves.receive(session, conversation, now, MessageBody(message.text, message.image_urls))
         return stopped, event
 
     async def _submit(self, conversation: Conversation) -> None:
@@ -356,12 +323,6 @@ class ConversationService:
         """Have a title made in the background, where there is only the default one."""
         if conversation.title_is_auto_generated and conversation.title_revision == 0:
             self._background.start("name conversation", self._title.name(conversation))
-
-    def _tell(self, *conversations: Conversation) -> None:
-        for conversation in conversations:
-            self._wakeups.publish(status_topic(conversation.owner_id))
-            self._wakeups.publish(events_topic(conversation.id))
-            self._wakeups.publish(run_topic(conversation.id))
 
     def _visible(self, wanted: ConversationFilter) -> ConversationFilter:
         return wanted if self._max_age is None else replace(wanted, visible_after=self._clock() - self._max_age)
@@ -401,8 +362,3 @@ async def _sent(session: AsyncSession, owner_id: str, earlier: IdempotencyKey) -
 
 def _not_found(path: tuple[str, ...]) -> NotFound:
     return NotFound("The conversation does not exist.", path=path)
-
-
-def _hand_out_run(conversation: Conversation) -> None:
-    conversation.last_run += 1
-    begin_run(conversation, conversation.last_run)

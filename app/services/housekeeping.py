@@ -16,17 +16,15 @@ from app.models import title_grams
 from app.models.conversation import AgentState, Conversation, ConversationRepository, Problem
 from app.models.database import Database, is_outage
 from app.models.status_change import StatusChangeRepository
-from app.services import status
 from app.services.agent.engine import RunEngine
-from app.services.capacity import stop
 from app.services.clock import Clock
 from app.services.idempotency import Idempotency
+from app.services.lifecycle import moves
 from app.services.wakeups import (
     Wakeups,
     deltas_topic,
     events_topic,
     removals_topic,
-    run_topic,
     status_topic,
     tool_output_topic,
 )
@@ -133,22 +131,20 @@ class Housekeeping:
         for conversation in waiting:
             if self._is_watched(conversation):
                 async with self._database.write() as session:
-                    found = await status.lock(session, conversation)
+                    found = await moves.lock(session, conversation)
                     if found is not None and found.waiting_since is not None:
                         found.waiting_since = self._clock()
 
     async def _close(self, conversation: Conversation) -> None:
         async with self._database.write() as session:
-            found = await status.lock(session, conversation)
+            found = await moves.lock(session, conversation)
             if found is None or self._idle is None or found.waiting_since is None or _is_at_work(found):
                 return
             if found.waiting_since >= self._clock() - self._idle:
                 return
             reason = f"Stopped after waiting {self._idle.total_seconds():.0f} s for input."
-            await stop(session, found, self._clock(), Problem(ErrorCode.IDLE_TIMEOUT, reason))
-        self._wakeups.publish(status_topic(conversation.owner_id))
-        self._wakeups.publish(events_topic(conversation.id))
-        self._wakeups.publish(run_topic(conversation.id))
+            await moves.stop(session, found, self._clock(), Problem(ErrorCode.IDLE_TIMEOUT, reason))
+        moves.announce(self._wakeups, conversation)
 
     async def _revive(self, conversation: Conversation, run: int) -> None:
         if not await self._engine.is_alive(conversation.id, run):

@@ -6,15 +6,15 @@ from uuid import UUID
 import structlog
 
 from app.errors import InvalidInput, InvalidState, NotFound
-from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus
+from app.models.conversation import AgentState, Conversation, ConversationRepository
 from app.models.database import Database
 from app.models.event import EventKind, EventRepository
 from app.models.owner import OwnerRepository
 from app.models.tool_call import ToolCallRepository
 from app.services.clock import Clock
+from app.services.lifecycle import moves
 from app.services.message import check_storable
-from app.services.status import change_status
-from app.services.wakeups import Wakeups, events_topic, run_topic, status_topic
+from app.services.wakeups import Wakeups
 
 REASON_MAX_LENGTH = 2000
 
@@ -64,10 +64,7 @@ class ToolCallService:
             if not is_asked or call is None or call.approved is not None or call.begun_at is not None:
                 raise InvalidState("The tool call does not wait for an answer.", status=conversation.status)
             call.approved, call.reason, call.decided_at = command.approved, reason, now
-            await change_status(
-                session, conversation, now, status=ConversationStatus.RUNNING, agent_state=AgentState.RUNNING
-            )
+            await moves.work(session, conversation, now, AgentState.RUNNING)
         log.info("tool_call.decided", conversation_id=str(conversation.id), approved=command.approved)
-        for topic in (status_topic(owner_id), events_topic(conversation.id), run_topic(conversation.id)):
-            self._wakeups.publish(topic)
+        moves.announce(self._wakeups, conversation)
         return conversation

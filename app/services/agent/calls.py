@@ -1,13 +1,13 @@
 """Carries out tool calls: asked for, begun, and answered, each at most once."""
 
-from app.models.conversation import AgentState, Conversation, ConversationStatus
+from app.models.conversation import AgentState, Conversation
 from app.models.database import Database
 from app.models.event import EventSource, NewEvent, ToolCallBody, ToolResultBody
 from app.models.tool_call import ToolCall, ToolCallRepository
-from app.services import status
 from app.services.agent.run_log import RunEnded, RunLog
 from app.services.agent.tool_stream import ToolStream
 from app.services.agent.tools import Toolbox, ToolContext, ToolOutput
+from app.services.lifecycle import moves
 from app.services.message import storable
 from app.services.outage import until_answered
 from app.services.redaction import Redactor
@@ -78,13 +78,7 @@ class CallRunner:
         async with run_log.writing() as (session, conversation):
             call = ToolCall(conversation_id=conversation.id, sequence=sequence)
             ToolCallRepository(session).add(call)
-            await status.change_status(
-                session,
-                conversation,
-                run_log.now(),
-                status=ConversationStatus.RUNNING,
-                agent_state=AgentState.AWAITING_USER_CONFIRMATION,
-            )
+            await moves.work(session, conversation, run_log.now(), AgentState.AWAITING_USER_CONFIRMATION)
         return call
 
     async def _decision(self, run_log: RunLog, sequence: int) -> ToolCall:

@@ -40,6 +40,7 @@ from app.services.agent.stuck import stuck
 from app.services.agent.tools import Toolbox, is_whole, parse_arguments
 from app.services.chat import LLM, ChatMessage, Completion, Ending, Model
 from app.services.clock import Clock
+from app.services.lifecycle import moves
 from app.services.message import storable, storable_json
 from app.services.redaction import JSONValue, Redactor
 from app.services.settings import SettingsService
@@ -107,8 +108,7 @@ class AgentLoop:
         """Begin an attempt at the run; its number. ``None`` when the run is over, or has ended the server too often."""
         try:
             async with self.log_of(conversation_id, run).writing() as (_, conversation):
-                conversation.run_attempts += 1
-                attempt = conversation.run_attempts
+                attempt = moves.begin_attempt(conversation)
                 waits = conversation.agent_state == AgentState.AWAITING_USER_CONFIRMATION
             # A server may be restarted any number of times while a call waits for its user.
             if attempt <= MAX_ATTEMPTS or waits:

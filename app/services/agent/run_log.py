@@ -7,15 +7,14 @@ from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus, Problem
+from app.models.conversation import AgentState, Conversation, ConversationRepository, Problem
 from app.models.conversation_state import ConversationStates
 from app.models.database import Database
 from app.models.event import Event, EventRepository, NewEvent, Usage
-from app.models.replay import ReplayRepository
-from app.services import status
 from app.services.agent.history import MAX_EVENTS, is_answered
 from app.services.clock import Clock
 from app.services.event import append
+from app.services.lifecycle import moves
 from app.services.outage import until_answered
 from app.services.wakeups import Wakeups, events_topic, status_topic
 
@@ -76,7 +75,7 @@ class RunLog:
         """A transaction with the conversation locked; its readers are told after the commit. Raises RunEnded."""
         async with self._database.write() as session:
             found = await ConversationRepository(session).get_for_run(self.conversation_id)
-            conversation = await status.lock(session, found) if found is not None else None
+            conversation = await moves.lock(session, found) if found is not None else None
             if conversation is None or not self._is_active(conversation):
                 raise RunEnded
             owner_id, status_sequence = conversation.owner_id, conversation.status_sequence
@@ -112,7 +111,7 @@ class RunLog:
         """Append what was under way when the run was stopped, unless another attempt has answered it or will."""
         async with self._database.write() as session:
             found = await ConversationRepository(session).get_for_run(self.conversation_id)
-            conversation = await status.lock(session, found) if found is not None else None
+            conversation = await moves.lock(session, found) if found is not None else None
             if conversation is None or (conversation.active_run == self.run and not self._is_active(conversation)):
                 return
             if is_answered(await EventRepository(session).of_run(self.conversation_id, self.run)):
@@ -125,15 +124,7 @@ class RunLog:
     ) -> None:
         """Write the agent's state. Raises RunEnded."""
         async with self.writing() as (session, conversation):
-            await status.change_status(
-                session,
-                conversation,
-                self.now(),
-                status=ConversationStatus.RUNNING,
-                agent_state=agent_state,
-                problem=problem,
-                is_logged=is_logged,
-            )
+            await moves.work(session, conversation, self.now(), agent_state, problem, is_logged=is_logged)
 
     async def finish(
         self, events: Sequence[NewEvent] = (), problem: Problem | None = None, used: Usage | None = None
@@ -162,39 +153,14 @@ class RunLog:
         is_logged: bool = True,
     ) -> None:
         """``finish`` inside a transaction that is open already. ``is_logged``: whether the state becomes an event."""
-        if problem is not None:
-            # The next user message goes on, with the whole budget again.
-            conversation.budget_from_usd = conversation.cost_usd
-        if conversation.last_run > self.run:
-            begin_run(conversation, self.run + 1)
-            return
-        await status.change_status(
-            session,
-            conversation,
-            self.now(),
-            status=ConversationStatus.RUNNING,
-            agent_state=AgentState.PAUSED if problem else AgentState.AWAITING_USER_INPUT,
-            problem=problem,
-            is_logged=is_logged,
-        )
-        conversation.active_run = None
+        await moves.end_run(session, conversation, self.now(), self.run, problem, is_logged=is_logged)
 
     async def fail(self, problem: Problem) -> None:
         """End the run in ERROR; again after an outage, as ``finish`` does. Raises RunEnded."""
 
         async def write() -> None:
             async with self.writing() as (session, conversation):
-                await status.change_status(
-                    session,
-                    conversation,
-                    self.now(),
-                    status=ConversationStatus.ERROR,
-                    logged_state=AgentState.ERROR,
-                    problem=problem,
-                )
-                conversation.active_run = None
-                # Or the next message would run into the same fault again.
-                await ReplayRepository(session).discard(conversation.id)
+                await moves.fail(session, conversation, self.now(), problem)
 
         await until_answered(write)
 
@@ -203,12 +169,6 @@ class RunLog:
 
     def _is_mine(self, active_run: int | None, attempts: int) -> bool:
         return active_run == self.run and (self.attempt is None or attempts == self.attempt)
-
-
-def begin_run(conversation: Conversation, run: int) -> None:
-    """Make a run of a locked conversation the active one."""
-    conversation.active_run = run
-    conversation.run_attempts = 0
 
 
 def append_with_usage(

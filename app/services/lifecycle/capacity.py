@@ -8,28 +8,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.errors import ErrorCode, TooManyRunning
 from app.models.conversation import (
     WAITING_STATES,
-    AgentState,
     Conversation,
     ConversationRepository,
-    ConversationStatus,
     Problem,
 )
-from app.models.replay import ReplayRepository
-from app.services.status import change_status
-
-
-async def stop(session: AsyncSession, conversation: Conversation, now: datetime, problem: Problem | None) -> None:
-    """Stop a locked conversation: from this commit on its run appends nothing, and its replay is over."""
-    await change_status(
-        session,
-        conversation,
-        now,
-        status=ConversationStatus.STOPPED,
-        logged_state=AgentState.PAUSED,
-        problem=problem,
-    )
-    conversation.active_run = None
-    await ReplayRepository(session).discard(conversation.id)
+from app.services.lifecycle import moves
 
 
 async def make_room(
@@ -53,6 +36,6 @@ async def make_room(
         conversation = await repository.lock(owner_id, candidate.id)
         if conversation is not None:
             reason = Problem(ErrorCode.MADE_ROOM, "Stopped while waiting for input, to make room for another one.")
-            await stop(session, conversation, now, reason)
+            await moves.stop(session, conversation, now, reason)
             stopped.append(conversation)
     return stopped

@@ -1,0 +1,258 @@
+"""The state machine of conversations and their runs: the only place that assigns a status, an agent's state and a run.
+
+::
+
+                         receive, start                         begin_attempt (any number of times)
+    STOPPED, ERROR ───────────────────────► STARTING ◄──── create
+        ▲      ▲                               │
+        │      │ fail                     work │
+        │      ├───────────────────────────────┤
+        │      │                               ▼
+        │      └─────────────────────────── RUNNING: LOADING, RUNNING, RATE_LIMITED, AWAITING_USER_CONFIRMATION
+        │ stop                              │     ▲
+        │                           end_run │     │ receive
+        │                                   ▼     │
+        └────────────────────────────────── RUNNING: AWAITING_USER_INPUT, PAUSED
+
+A run is what one user message causes. ``receive`` hands out a run where none is active, and queues one behind the
+active one elsewhere: ``end_run`` then makes the next one active instead of waiting. ``ARCHIVED`` conversations take
+``remove`` alone.
+
+Every move is made on a locked conversation, inside a transaction; ``announce`` follows its commit.
+"""
+
+from datetime import datetime
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.errors import InvalidState
+from app.models.conversation import (
+    IDLE_STATES,
+    LIVE_STATUSES,
+    AgentState,
+    Conversation,
+    ConversationRepository,
+    ConversationStatus,
+    Problem,
+)
+from app.models.event import Event, EventSource, MessageBody, NewEvent, StateChangeBody
+from app.models.owner import OwnerRepository
+from app.models.replay import ReplayRepository
+from app.models.status_change import StatusChange, StatusChangeRepository
+from app.services.event import append
+from app.services.message import storable
+from app.services.wakeups import Wakeups, events_topic, run_topic, status_topic
+
+REASON_MAX_LENGTH = 1000
+_STARTABLE = (ConversationStatus.STOPPED, ConversationStatus.ERROR)
+
+
+async def lock(session: AsyncSession, conversation: Conversation) -> Conversation | None:
+    """The conversation as it is now, unchanged by others until the transaction ends; ``None`` once deleted."""
+    await OwnerRepository(session).lock(conversation.owner_id)
+    return await ConversationRepository(session).lock(conversation.owner_id, conversation.id)
+
+
+def announce(wakeups: Wakeups, *conversations: Conversation) -> None:
+    """Wake whoever follows a conversation's status and events, and its run, which may no longer be the active one."""
+    for conversation in conversations:
+        wakeups.publish(status_topic(conversation.owner_id))
+        wakeups.publish(events_topic(conversation.id))
+        wakeups.publish(run_topic(conversation.id))
+
+
+async def create(
+    session: AsyncSession, conversation: Conversation, now: datetime, *, message: MessageBody | None, run: int = 1
+) -> None:
+    """Store a new conversation with its first message. ``run`` is the first that is worked on."""
+    ConversationRepository(session).add(conversation)
+    await session.flush()
+    conversation.last_run = run
+    begin_run(conversation, run)
+    if message is not None:
+        append(session, conversation, run, [NewEvent(EventSource.USER, message)], now)
+    await _change_status(session, conversation, now, ConversationStatus.STARTING)
+
+
+async def receive(session: AsyncSession, conversation: Conversation, now: datetime, message: MessageBody) -> Event:
+    """Append a user message, and hand out the run that answers it. Raises InvalidState."""
+    if conversation.status == ConversationStatus.ARCHIVED:
+        raise InvalidState("An archived conversation takes no messages.", status=conversation.status)
+    is_live = conversation.status in LIVE_STATUSES
+    is_queued = is_live and conversation.active_run is not None
+    conversation.last_run += 1
+    if not is_queued:
+        begin_run(conversation, conversation.last_run)
+    [event] = append(session, conversation, conversation.last_run, [NewEvent(EventSource.USER, message)], now)
+    if not is_live:
+        await _change_status(session, conversation, now, ConversationStatus.STARTING)
+    elif not is_queued:
+        await _change_status(session, conversation, now, ConversationStatus.RUNNING, AgentState.RUNNING)
+    return event
+
+
+def check_start(conversation: Conversation) -> None:
+    """Raise InvalidState unless the conversation can be started."""
+    if conversation.status not in _STARTABLE:
+        message = f"Only a stopped or failed conversation can be started; this one is {conversation.status}."
+        raise InvalidState(message, status=conversation.status)
+
+
+async def start(session: AsyncSession, conversation: Conversation, now: datetime) -> None:
+    """Hand out a run without a message, after which the agent waits for one. Raises InvalidState."""
+    check_start(conversation)
+    conversation.last_run += 1
+    begin_run(conversation, conversation.last_run)
+    await _change_status(session, conversation, now, ConversationStatus.STARTING)
+
+
+async def stop(
+    session: AsyncSession, conversation: Conversation, now: datetime, problem: Problem | None = None
+) -> None:
+    """Stop: from this commit on its run appends nothing, and its replay is over. Raises InvalidState."""
+    if conversation.status not in LIVE_STATUSES:
+        message = f"Only a starting or running conversation can be stopped; this one is {conversation.status}."
+        raise InvalidState(message, status=conversation.status)
+    await settle(session, conversation, now, ConversationStatus.STOPPED, None, problem)
+    await ReplayRepository(session).discard(conversation.id)
+
+
+def begin_run(conversation: Conversation, run: int) -> None:
+    """Make a run the active one."""
+    conversation.active_run = run
+    conversation.run_attempts = 0
+
+
+def begin_attempt(conversation: Conversation) -> int:
+    """Count another attempt at the active run, which ends the one before it; its number."""
+    conversation.run_attempts += 1
+    return conversation.run_attempts
+
+
+async def work(
+    session: AsyncSession,
+    conversation: Conversation,
+    now: datetime,
+    agent_state: AgentState,
+    problem: Problem | None = None,
+    *,
+    is_logged: bool = True,
+) -> None:
+    """Say what the agent does while its run is active. ``is_logged``: whether the state becomes an event."""
+    await _change_status(
+        session, conversation, now, ConversationStatus.RUNNING, agent_state, problem=problem, is_logged=is_logged
+    )
+
+
+async def end_run(
+    session: AsyncSession,
+    conversation: Conversation,
+    now: datetime,
+    run: int,
+    problem: Problem | None = None,
+    *,
+    is_logged: bool = True,
+) -> None:
+    """Make the next queued run the active one; where there is none wait for input, with a problem paused.
+
+    ``is_logged``: whether the state becomes an event.
+    """
+    if problem is not None:
+        # The next user message goes on, with the whole budget again.
+        conversation.budget_from_usd = conversation.cost_usd
+    if conversation.last_run > run:
+        begin_run(conversation, run + 1)
+        return
+    state = AgentState.PAUSED if problem else AgentState.AWAITING_USER_INPUT
+    await settle(session, conversation, now, ConversationStatus.RUNNING, state, problem, is_logged=is_logged)
+
+
+async def fail(session: AsyncSession, conversation: Conversation, now: datetime, problem: Problem) -> None:
+    """End the run in ERROR, with what is queued behind it and what is left of a replay."""
+    await settle(session, conversation, now, ConversationStatus.ERROR, None, problem)
+    # Or the next message would run into the same fault again.
+    await ReplayRepository(session).discard(conversation.id)
+
+
+async def settle(
+    session: AsyncSession,
+    conversation: Conversation,
+    now: datetime,
+    status: ConversationStatus,
+    agent_state: AgentState | None,
+    problem: Problem | None = None,
+    *,
+    is_logged: bool = True,
+) -> None:
+    """End the active run in a state. The other moves are made of it; by itself it serves demonstrations."""
+    await _change_status(session, conversation, now, status, agent_state, problem=problem, is_logged=is_logged)
+    conversation.active_run = None
+
+
+async def remove(session: AsyncSession, conversation: Conversation, now: datetime) -> None:
+    """Delete the row, with all that hangs on it, and tell subscribers that the conversation is gone."""
+    sequence = await OwnerRepository(session).next_status_sequence(conversation.owner_id)
+    StatusChangeRepository(session).add(
+        StatusChange(
+            owner_id=conversation.owner_id,
+            sequence=sequence,
+            conversation_id=conversation.id,
+            is_deletion=True,
+            previous_status=conversation.status,
+            status=conversation.status,
+            occurred_at=now,
+        )
+    )
+    await ConversationRepository(session).delete(conversation.id)
+
+
+# The state that the log tells where the conversation has none.
+_LOGGED_STATES = {ConversationStatus.STOPPED: AgentState.PAUSED, ConversationStatus.ERROR: AgentState.ERROR}
+
+
+async def _change_status(
+    session: AsyncSession,
+    conversation: Conversation,
+    now: datetime,
+    status: ConversationStatus,
+    agent_state: AgentState | None = None,
+    *,
+    problem: Problem | None = None,
+    is_logged: bool = True,
+) -> None:
+    """Write a new status, a row that tells subscribers of it, and an event of the log where the state is another.
+
+    Nothing happens when nothing changes.
+    """
+    code = problem.code.name if problem else None
+    message = storable(problem.message)[:REASON_MAX_LENGTH] if problem else None
+    before = (conversation.status, conversation.agent_state, conversation.reason_code, conversation.reason_message)
+    if before == (status, agent_state, code, message) and conversation.status_sequence:
+        return
+    sequence = await OwnerRepository(session).next_status_sequence(conversation.owner_id)
+    is_new = conversation.status_sequence == 0
+    previous_status, previous_state = None if is_new else conversation.status, conversation.agent_state
+    conversation.status = status
+    conversation.agent_state = agent_state
+    conversation.reason_code = code
+    conversation.reason_message = message
+    conversation.status_sequence = sequence
+    conversation.touch(now)
+    conversation.waiting_since = now if agent_state in IDLE_STATES else None
+    StatusChangeRepository(session).add(
+        StatusChange(
+            owner_id=conversation.owner_id,
+            sequence=sequence,
+            conversation_id=conversation.id,
+            previous_status=previous_status,
+            status=status,
+            agent_state=agent_state,
+            reason_code=code,
+            reason_message=message,
+            occurred_at=now,
+        )
+    )
+    state = agent_state or _LOGGED_STATES.get(status)
+    if is_logged and state is not None and (state != previous_state or problem is not None):
+        event = NewEvent(EventSource.ENVIRONMENT, StateChangeBody(state, problem))
+        append(session, conversation, conversation.active_run or conversation.last_run, [event], now)
