@@ -161,7 +161,7 @@ async def test_nothing_is_left_of_one_that_ends_before_it_began(tmp_path: Path) 
     )
     async with asyncio.timeout(SECONDS):
         # Python tries out with a file of its own whether it may write there.
-        while not any(path.is_dir() for path in tmp_path.iterdir()):  # noqa: ASYNC110  Another process makes it.
+        while not any(name.startswith("parley-demo-") for name in left(tmp_path)):  # noqa: ASYNC110  Another process makes it.
             await asyncio.sleep(0.005)
         process.send_signal(signal.SIGTERM)
         await process.wait()
