@@ -31,6 +31,7 @@ from app.services.git.base import GitProvider
 from app.services.git.clone import GitCloner
 from app.services.git.providers import providers
 from app.services.housekeeping import Housekeeping
+from app.services.lifecycle.title import TitleService
 from app.services.llm import LiteLLM
 from app.services.lock_file import LockFile
 from app.services.outbound import private_allowed
@@ -40,7 +41,6 @@ from app.services.sandbox.shell import Shell, build_sandbox, command_limits
 from app.services.secrets import open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
 from app.services.status_feed import StatusFeed
-from app.services.title import TitleService
 from app.services.tool_call import ToolCallService
 from app.services.wakeups import LocalWakeups, Wakeups
 from app.services.wakeups_postgres import PostgresWakeups

@@ -35,11 +35,11 @@ from app.services.idempotency import Idempotency, Key
 from app.services.lifecycle import moves
 from app.services.lifecycle.capacity import make_room
 from app.services.lifecycle.creation import CreateConversation, check_creation
+from app.services.lifecycle.title import TitleService, checked_title, default_title, truncated_title
 from app.services.message import Message
 from app.services.redaction import Redactor
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
-from app.services.title import TitleService, checked_title, default_title, truncated_title
 from app.services.wakeups import (
     Wakeups,
     deltas_topic,

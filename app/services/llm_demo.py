@@ -14,7 +14,7 @@ NAME = "demo/assistant"
 PIECE_PAUSE_SECONDS = 0.015
 MAX_QUOTE_CHARS = 200
 MAX_TITLE_WORDS = 6
-MAX_TITLE_TOKENS = 200
+MAX_TITLE_TOKENS = 1024
 _TRIVIA = frozenset(
     {"a", "an", "and", "are", "can", "could", "do", "for", "from", "how", "i", "in", "is", "it", "me", "my", "of", "on"}
     | {"please", "show", "tell", "the", "to", "us", "we", "what", "with", "you"}

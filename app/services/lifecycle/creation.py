@@ -7,9 +7,9 @@ from uuid import UUID
 from app.errors import InvalidInput
 from app.models.conversation import ConversationTrigger
 from app.services import trajectory
+from app.services.lifecycle.title import checked_title
 from app.services.message import Message
 from app.services.repository import RepositoryChoice
-from app.services.title import checked_title
 
 PLACEHOLDER = "{conversation_id}"
 

@@ -1,6 +1,5 @@
 """Titles: given by a user, or made from the first user message by LLM, else by truncation, else the default."""
 
-import re
 from datetime import datetime
 from uuid import UUID
 
@@ -12,7 +11,8 @@ from app.models.database import Database
 from app.models.event import EventRepository, MessageBody, decode_body
 from app.services.chat import LLM, ChatMessage, Role
 from app.services.clock import Clock
-from app.services.message import check_storable
+from app.services.lifecycle.title_text import of_answer, shortened, visible
+from app.services.message import check_storable, storable
 from app.services.redaction import Redactor
 from app.services.settings import SettingsService
 
@@ -21,7 +21,8 @@ log = structlog.get_logger(__name__)
 INPUT_MAX_LENGTH = 1000
 GENERATED_MAX_LENGTH = 50
 TRUNCATED_LENGTH = 30
-MAX_TOKENS = 30
+# A model that reasons can't be told not to in a way that all providers know, and needs room for it.
+MAX_TOKENS = 1024
 MESSAGES_READ = 20
 
 PROMPT = (
@@ -37,17 +38,16 @@ def default_title(conversation_id: UUID) -> str:
 
 def truncated_title(text: str) -> str:
     """A message's first 30 characters, on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= TRUNCATED_LENGTH else line[:TRUNCATED_LENGTH] + "..."
+    return shortened(visible(text), TRUNCATED_LENGTH, TRUNCATED_LENGTH)
 
 
 def checked_title(title: str | None) -> str | None:
-    """A title as a user gave it, stripped; ``None`` for a blank one. Raises InvalidInput."""
-    stripped = (title or "").strip()
+    """A title as a user gave it, without what is not seen; ``None`` for a blank one. Raises InvalidInput."""
+    check_storable(title or "", "title")
+    stripped = visible(title or "")
     if len(stripped) > TITLE_MAX_LENGTH:
         message = f"A title has at most {TITLE_MAX_LENGTH} characters; this one has {len(stripped)}."
         raise InvalidInput(message, path=("title",))
-    check_storable(stripped, "title")
     return stripped or None
 
 
@@ -103,7 +103,7 @@ class TitleService:
             events = await EventRepository(session).user_messages(conversation_id, MESSAGES_READ)
         for event in events:
             body = decode_body(event)
-            if isinstance(body, MessageBody) and body.text.strip():
+            if isinstance(body, MessageBody) and visible(body.text[:INPUT_MAX_LENGTH]):
                 return body.text.strip()
         return None
 
@@ -119,19 +119,7 @@ class TitleService:
         except (LLMFailure, AppError) as error:
             log.info("title.not_generated", reason=error.code.name)
             return None
-        return _clean(Redactor(await self._settings.secrets(owner_id)).text(answer.text))
-
-
-def _clean(answer: str) -> str | None:
-    """One line without quotes around it, of at most 50 characters; ``None`` where nothing of it can be seen."""
-    line = " ".join(_CONTROL.sub("", " ".join(answer.split())).split())
-    while len(line) > 1 and (line[0], line[-1]) in _QUOTES:
-        line = line[1:-1].strip()
-    if len(line) > GENERATED_MAX_LENGTH:
-        line = line[: GENERATED_MAX_LENGTH - 3] + "..."
-    return line if any(character.isprintable() for character in line) else None
-
-
-# They would steer the terminal that shows the title.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_QUOTES = {('"', '"'), ("'", "'"), ("`", "`"), ("“", "”"), ("‘", "’"), ("«", "»"), ("„", "“")}
+        # Before and behind: what a model writes between the letters of a secret is taken off with the rest.
+        redactor = Redactor(await self._settings.secrets(owner_id))
+        title = redactor.text(of_answer(redactor.text(storable(answer.text))))
+        return shortened(title, GENERATED_MAX_LENGTH, GENERATED_MAX_LENGTH - len("...")) or None
