@@ -5,17 +5,17 @@ a stream was asked for. litellm fails on some of these and silently drops others
 """
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import orjson
 
+from app.services.llm_counts import MAX_DIGITS, checked_count, repair_foreign_usage, repair_usage
+
 JSON: TypeAlias = dict[str, Any]
 END = b"\n\n"
 DATA = b"data:"
 DONE = b"[DONE]"
-MAX_COUNT = 2**53 - 1
 # A part's text stands under the name of its type.
 _TEXT_PARTS = ("text", "output_text", "refusal")
 _FINISH_REASONS = {
@@ -40,7 +40,10 @@ def repaired(block: bytes) -> tuple[bytes, JSON | None]:
     lines = [line for line in block.split(b"\n") if line.startswith(DATA)]
     if len(lines) == 1:
         output, chunk = _repaired_line(lines[0])
-        return (block, chunk) if output is lines[0] else (output, chunk)
+        if output is lines[0]:
+            return block, chunk
+        # The name of an event of another format stands in a line of its own.
+        return (output if chunk is not None else block.replace(lines[0], output, 1)), chunk
     # Some servers end their events with one line feed, where the format asks for two.
     if lines and all(_is_whole(line) for line in lines):
         return END.join(_repaired_line(line)[0] for line in lines), None
@@ -83,7 +86,7 @@ def repair(chunk: JSON) -> bool:
         chunk["object"] = "chat.completion.chunk"
         is_changed = True
     usage = chunk.get("usage")
-    if usage is not None and (not isinstance(usage, dict) or _repair_usage(cast("JSON", usage))):
+    if usage is not None and (not isinstance(usage, dict) or repair_usage(cast("JSON", usage))):
         chunk["usage"] = usage if isinstance(usage, dict) else None
         is_changed = True
     choices = chunk.get("choices")
@@ -101,25 +104,6 @@ def repair(chunk: JSON) -> bool:
     return is_changed
 
 
-def checked_count(value: object) -> int | None:
-    """A number of tokens as a provider gave it, within 0 and 2**53 - 1; ``None`` where it is no number."""
-    if isinstance(value, str) and len(value) <= _MAX_DIGITS:
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or (isinstance(value, float) and math.isnan(value))
-    ):
-        return None
-    return int(min(max(value, 0), MAX_COUNT))
-
-
-_MAX_DIGITS = 40
-
-
 def _repaired_line(line: bytes) -> tuple[bytes, JSON | None]:
     data = line[len(DATA) :]
     if data.strip() == DONE:
@@ -128,9 +112,11 @@ def _repaired_line(line: bytes) -> tuple[bytes, JSON | None]:
     if not isinstance(parsed, dict):
         return line, None
     chunk = cast("JSON", parsed)
-    # Anthropic's events, and what an error says, are of other formats.
-    if "choices" not in chunk or chunk.get("error"):
+    if chunk.get("error"):
         return line, None
+    # Anthropic's and Google's events are of other formats.
+    if "choices" not in chunk:
+        return (DATA + b" " + encoded(chunk) if repair_foreign_usage(chunk) else line), None
     return (DATA + b" " + encoded(chunk) if repair(chunk) else line), chunk
 
 
@@ -143,27 +129,16 @@ def _parsed(data: bytes) -> object:
     try:
         return orjson.loads(data)
     except ValueError:
-        # It refuses halves of surrogate pairs, which some models write.
+        # It refuses halves of surrogate pairs, which some models write, and NaN and Infinity, which some servers count.
         try:
-            return json.loads(data) if b"\\u" in data else None
+            return json.loads(data, parse_int=_whole_number) if data.lstrip().startswith(b"{") else None
         except (ValueError, RecursionError):
             return None
 
 
-def _repair_usage(usage: JSON) -> bool:
-    is_changed = False
-    for name, value in list(usage.items()):
-        if isinstance(value, dict):
-            is_changed = _repair_usage(cast("JSON", value)) or is_changed
-        elif name.endswith("tokens") and value is not None and (type(value) is not int or not 0 <= value <= MAX_COUNT):
-            usage[name] = checked_count(value)
-            is_changed = True
-    if "completion_tokens" in usage or "prompt_tokens" in usage:
-        for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-            if usage.get(name, 0) is None:
-                usage[name] = 0
-                is_changed = True
-    return is_changed
+def _whole_number(digits: str) -> int | float:
+    # Python refuses to read more than some thousands.
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
 def _repair_choice(choice: JSON) -> bool:

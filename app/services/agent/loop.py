@@ -16,7 +16,14 @@ import structlog
 from app.config import Config
 from app.errors import AppError, ErrorCode, LLMFailure, StorageFull
 from app.logs import new_reference_id
-from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus, Problem
+from app.models.conversation import (
+    MAX_TOKENS,
+    AgentState,
+    Conversation,
+    ConversationRepository,
+    ConversationStatus,
+    Problem,
+)
 from app.models.database import Database, is_outage
 from app.models.event import (
     Event,
@@ -35,7 +42,7 @@ from app.services.agent.condensation import Condenser
 from app.services.agent.history import is_answered, unanswered_calls
 from app.services.agent.instructions import InstructionService
 from app.services.agent.replay import ReplayPlayer
-from app.services.agent.run_log import MAX_TOKENS, RunEnded, RunLog
+from app.services.agent.run_log import RunEnded, RunLog
 from app.services.agent.stuck import stuck
 from app.services.agent.tools import Toolbox, is_whole, parse_arguments
 from app.services.chat import LLM, ChatMessage, Completion, Ending, Model
@@ -310,7 +317,7 @@ _INTERNAL = ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
 
 
 def _used(model: Model, used: chat.Usage) -> Usage:
-    prompt, answered = (min(count, MAX_TOKENS) for count in (used.prompt_tokens, used.completion_tokens))
+    prompt, answered = (min(max(count, 0), MAX_TOKENS) for count in (used.prompt_tokens, used.completion_tokens))
     return Usage(model.name, prompt, answered, used.cost_usd)
 
 

@@ -7,7 +7,14 @@ from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus, Problem
+from app.models.conversation import (
+    MAX_TOKENS,
+    AgentState,
+    Conversation,
+    ConversationRepository,
+    ConversationStatus,
+    Problem,
+)
 from app.models.conversation_state import ConversationStates
 from app.models.database import Database
 from app.models.event import Event, EventRepository, NewEvent, Usage
@@ -18,9 +25,6 @@ from app.services.clock import Clock
 from app.services.event import append
 from app.services.outage import until_answered
 from app.services.wakeups import Wakeups, events_topic, status_topic
-
-MAX_TOKENS = 2**31 - 1
-"""What the columns and GraphQL's Int hold, in one event and in all; larger counts stay there."""
 
 
 class RunEnded(Exception):
