@@ -9,7 +9,7 @@ import pytest
 
 from tests import documents, steps
 from tests.client import Client
-from tests.scripted_llm import Body, Reply, ScriptedLLM, deltas, raw
+from tests.scripted_llm import Body, Call, Reply, ScriptedLLM, cut, deltas, raw, text, tools
 
 JSON = dict[str, Any]
 LARGEST = 2**53 - 1
@@ -150,7 +150,7 @@ async def test_counts_that_no_provider_gave_are_counted_here(client: Client, llm
     await steps.send(client, conversation["id"], "Again")
     await settled(client, conversation["id"])
 
-    assert [text for source, text in await steps.said(client, conversation["id"]) if source == "AGENT"] == ["Hello"] * 2
+    assert [said for source, said in await steps.said(client, conversation["id"]) if source == "AGENT"] == ["Hello"] * 2
     assert first["promptTokens"] > 10
     assert first["completionTokens"] == 1
     assert (await readable(client, conversation["id"]))["completionTokens"] == 2
@@ -204,3 +204,92 @@ async def test_counts_in_anthropics_format_cost_no_answer(
     assert usage["costUsd"] >= 0
     if expected is not None:
         assert (usage["promptTokens"], usage["completionTokens"]) == expected
+
+
+async def paused(client: Client, conversation_id: str) -> JSON:
+    """The conversation, once it is seen that it says that its limit can't hold."""
+    found = await steps.until(client, conversation_id, agentState="PAUSED")
+    assert found["statusReason"]["code"] == "LIMIT_REACHED"
+    assert found["statusReason"]["message"].startswith(
+        "The price of openai/scripted is not known, so the limit of 0.5000"
+    )
+    assert "maxBudgetUsd" in found["statusReason"]["message"]
+    assert found["usage"]["costUsd"] is None
+    return found
+
+
+async def test_a_budget_that_cannot_hold_is_told_behind_each_answer(client: Client, llm: ScriptedLLM) -> None:
+    await steps.save_settings(client, llm, maxBudgetUsd=0.5)
+    conversation = await steps.create(client, "One")
+    await paused(client, conversation["id"])
+    assert (await steps.said(client, conversation["id"]))[-1] == ("AGENT", "answer to One")
+    await steps.send(client, conversation["id"], "Two")
+    await steps.until_said(client, conversation["id"], "AGENT", "answer to Two")
+    await paused(client, conversation["id"])
+    assert len(llm.requests) == 2
+    await steps.save_settings(client, maxBudgetUsd=None, llmModel="openai/scripted")
+    await steps.send(client, conversation["id"], "Three")
+    found = await settled(client, conversation["id"])
+    assert (found["statusReason"], found["usage"]["costUsd"]) == (None, None)
+
+
+async def test_a_budget_that_cannot_hold_allows_one_call_for_each_message(client: Client, llm: ScriptedLLM) -> None:
+    await steps.save_settings(client, llm, maxBudgetUsd=0.5)
+    llm.script(tools(Call("one", "{}")), tools(Call("two", "{}"), said=["I go on"]), text("Done"))
+    conversation = await steps.create(client, "Work")
+    await paused(client, conversation["id"])
+    assert len(llm.requests) == 1
+    assert [event["__typename"] for event in await steps.events(client, conversation["id"])][-3:] == [
+        "ToolCallEvent",
+        "ToolResultEvent",
+        "StateChangeEvent",
+    ]
+    await steps.send(client, conversation["id"], "Go on")
+    await steps.until(client, conversation["id"], usage={"promptTokens": 22, "completionTokens": 14, "costUsd": None})
+    await paused(client, conversation["id"])
+    await steps.send(client, conversation["id"], "Go on")
+    await steps.until_said(client, conversation["id"], "AGENT", "Done")
+    await paused(client, conversation["id"])
+    assert len(llm.requests) == 3
+    assert llm.faults == []
+
+
+async def test_a_budget_holds_again_with_a_model_of_known_price(client: Client, llm: ScriptedLLM) -> None:
+    await steps.save_settings(client, llm, maxBudgetUsd=0.5)
+    conversation = await steps.create(client, "One")
+    await paused(client, conversation["id"])
+    await steps.save_settings(client, llm, llmModel="openai/gpt-4o")
+    await steps.send(client, conversation["id"], "Two")
+    found = await settled(client, conversation["id"])
+    # What the first answer cost nobody will ever know.
+    assert (found["statusReason"], found["usage"]["costUsd"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "reply", "cost"),
+    [
+        ("openai/gpt-4o", answer(1_000_000, 100_000), 3.5),
+        ("openai/gpt-4o", answer(1_000_000, 0, prompt_tokens_details={"cached_tokens": 1_000_000}), 1.25),
+        # No more can come out of a cache than was sent.
+        ("openai/gpt-4o", answer(1000, 0, prompt_tokens_details={"cached_tokens": 10**9}), 0.00125),
+        ("openai/gpt-4o", answer(1000, 0, prompt_tokens_details={"cached_tokens": -(10**9)}), 0.0025),
+        ("openai/gpt-4o", cut("a" * 40), None),
+        ("featherless_ai/featherless-ai/Qwerky-72B", answer(1000, 1000), None),
+        ("fireworks_ai/whatever", answer(1000, 1000), None),
+        ("together_ai/none/such", answer(1000, 1000), None),
+    ],
+)
+async def test_costs_are_those_of_a_price_list_or_unknown(
+    client: Client, llm: ScriptedLLM, model: str, reply: Reply, cost: float | None
+) -> None:
+    await steps.save_settings(client, llm, llmModel=model)
+    llm.script(reply)
+    conversation = await steps.create(client, "Hi")
+    await steps.until_said(client, conversation["id"], "AGENT", "Hello" if not reply.is_cut else "a" * 40)
+    usage = (await steps.get(client, conversation["id"]))["usage"]
+    if reply.is_cut:
+        assert 0 < usage["costUsd"] < 0.01
+    elif cost is None:
+        assert usage["costUsd"] is None
+    else:
+        assert usage["costUsd"] == pytest.approx(cost)

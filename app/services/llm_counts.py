@@ -13,6 +13,7 @@ MAX_COUNT = 2**53 - 1
 MAX_DIGITS = 40
 _COUNTS = ("tokens", "TokenCount", "tokenCount")
 _USAGES = ("usage", "usageMetadata")
+_DETAILS = "_details"
 _TOTALS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
@@ -39,8 +40,11 @@ def repair_usage(usage: JSON) -> bool:
     for name in totals:
         # It computes with those that are there.
         usage.setdefault(name, 0)
-    for name in [name for name in usage if name.endswith("_details")]:
-        if not isinstance(usage[name], dict | None):
+    for name in [name for name in usage if name.endswith(_DETAILS)]:
+        details = usage[name]
+        if isinstance(details, dict):
+            is_changed = _cap(cast("JSON", details), usage.get(name.removesuffix(_DETAILS))) or is_changed
+        elif details is not None:
             del usage[name]
             is_changed = True
     if "cost" in usage and not _is_price(usage["cost"]):
@@ -88,6 +92,14 @@ def _repair_counts(usage: JSON) -> bool:
                 if isinstance(part, dict):
                     is_changed = _repair_counts(cast("JSON", part)) or is_changed
     return is_changed
+
+
+def _cap(details: JSON, total: int | None) -> bool:
+    """Keep the parts of a total within it, or prices would be those of more tokens than there were."""
+    exceeding = [name for name, count in details.items() if name.endswith(_COUNTS) and count > (total or 0)]
+    for name in exceeding:
+        details[name] = total or 0
+    return bool(exceeding)
 
 
 def _is_price(value: object) -> bool:
