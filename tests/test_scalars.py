@@ -1,6 +1,7 @@
 """Scalars: what they take, what they give, and what they refuse."""
 
 import json
+import math
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, cast
 
@@ -140,3 +141,15 @@ TEXTS = st.lists(st.integers(0, 0x10FFFF).map(chr), max_size=20).map("".join)
 def test_json_stays_what_it_is(value: object) -> None:
     assert parsed("JSON", value) == value
     assert json.dumps(shown("JSON", value)) == json.dumps(value)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**31, 2**53 - 1, 2**63 - 1, -(2**63)])
+def test_a_long_is_a_whole_number_of_64_bits(number: int) -> None:
+    assert (parsed("Long", number), shown("Long", number)) == (number, number)
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 1.0, math.inf, math.nan, "1", True, None, [], {}])
+def test_another_long_is_refused(value: object) -> None:
+    for use in (parsed, shown):
+        with pytest.raises(GraphQLError, match="A Long is a whole number"):
+            use("Long", value)

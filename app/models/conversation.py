@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import cast
 from uuid import UUID, uuid4
 
-from sqlalchemy import Index, String, update
+from sqlalchemy import BigInteger, Index, Integer, String, update
 from sqlmodel import Field, SQLModel, UTCDateTime, col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -14,6 +15,11 @@ from app.errors import ErrorCode
 
 TITLE_MAX_LENGTH = 200
 
+MAX_TOKENS = 2**53 - 1
+"""Counts of tokens, of one event and of all, stay here: it is the largest that every client reads exactly."""
+
+# SQLite's INTEGER has 64 bits, and changing the type of a column there copies the table.
+TOKENS = cast("type[BigInteger]", BigInteger().with_variant(Integer, "sqlite"))
 # PostgreSQL would compare by the database's locale, which cursors must not depend on.
 _FOLDED = String(TITLE_MAX_LENGTH * 3).with_variant(String(TITLE_MAX_LENGTH * 3, collation="C"), "postgresql")
 
@@ -108,8 +114,8 @@ class Conversation(SQLModel, table=True):
     repository_id: UUID | None = Field(default=None, foreign_key="gitrepository.id")
     branch_name: str | None = Field(default=None, max_length=255)
     llm_model: str | None = Field(default=None, max_length=200)
-    prompt_tokens: int = Field(default=0)
-    completion_tokens: int = Field(default=0)
+    prompt_tokens: int = Field(default=0, sa_type=TOKENS)
+    completion_tokens: int = Field(default=0, sa_type=TOKENS)
     cost_usd: float = Field(default=0.0)
     is_cost_known: bool = Field(default=True)
     budget_from_usd: float = Field(default=0.0)

@@ -16,7 +16,7 @@ from sqlmodel import Field, SQLModel, UTCDateTime, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import ErrorCode
-from app.models.conversation import AgentState, Conversation, Problem
+from app.models.conversation import TOKENS, AgentState, Conversation, Problem
 from app.models.record import Record, Row
 
 
@@ -57,8 +57,8 @@ class Event(SQLModel, table=True):
     source: str = Field(max_length=40)
     body: dict[str, Any] = Field(sa_type=JSON)
     llm_model: str | None = Field(default=None, max_length=200)
-    prompt_tokens: int | None = Field(default=None)
-    completion_tokens: int | None = Field(default=None)
+    prompt_tokens: int | None = Field(default=None, sa_type=TOKENS)
+    completion_tokens: int | None = Field(default=None, sa_type=TOKENS)
     cost_usd: float | None = Field(default=None)
     created_at: datetime = Field(sa_type=UTCDateTime)
 

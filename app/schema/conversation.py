@@ -19,7 +19,7 @@ from app.schema.event_record import RecordEventConnection
 from app.schema.node import Node, conversation_id, repository_key
 from app.schema.problem import Problem
 from app.schema.repository import Repository, RepositoryRef
-from app.schema.scalar import JSON, URI, invalid, is_storable
+from app.schema.scalar import JSON, URI, Long, invalid, is_storable
 from app.schema.user_error import (
     CreateConversationError,
     DeleteConversationError,
@@ -40,8 +40,8 @@ TITLE_CONTAINS_MAX_LENGTH = 200
 class TokenUsage:
     """Usage."""
 
-    prompt_tokens: int = strawberry.field(description="Tokens that were sent.")
-    completion_tokens: int = strawberry.field(description="Tokens that were answered.")
+    prompt_tokens: Long = strawberry.field(description="Tokens that were sent, at most 2**53 - 1.")
+    completion_tokens: Long = strawberry.field(description="Tokens that were answered, at most 2**53 - 1.")
     cost_usd: float | None = strawberry.field(description="US dollars; null when the model's price is unknown.")
 
 
@@ -357,8 +357,8 @@ def convert(row: models.Conversation | Record) -> Conversation:
         created_at=row.created_at,
         updated_at=row.updated_at,
         usage=TokenUsage(
-            prompt_tokens=row.prompt_tokens,
-            completion_tokens=row.completion_tokens,
+            prompt_tokens=Long(row.prompt_tokens),
+            completion_tokens=Long(row.completion_tokens),
             cost_usd=row.cost_usd if row.is_cost_known else None,
         ),
     )

@@ -104,7 +104,8 @@ _describe(
         "failed, or the run did.",
         ErrorCode.STATUS_ERROR_LLM_CONTENT_POLICY_VIOLATION: "STATUS$ERROR_LLM_CONTENT_POLICY_VIOLATION: the LLM "
         "provider refused the content.",
-        ErrorCode.LIMIT_REACHED: "The agent reached `maxIterations` or `maxBudgetUsd`.",
+        ErrorCode.LIMIT_REACHED: "The agent reached `maxIterations` or `maxBudgetUsd`, or the model's price is not "
+        "known, so that `maxBudgetUsd` can't hold.",
         ErrorCode.WORKSPACE_ERROR: "The workspace could not be prepared: sandbox or clone failed.",
         ErrorCode.AGENT_STUCK: "The agent repeated the same call with the same result.",
         ErrorCode.IDLE_TIMEOUT: "Stopped after waiting for input too long.",

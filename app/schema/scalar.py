@@ -22,7 +22,11 @@ _DATE_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 
+# GraphQL's Int ends at 2**31 - 1.
+_LONGEST = 2**63 - 1
+
 JSON = NewType("JSON", object)
+Long = NewType("Long", int)
 URI = NewType("URI", str)
 
 
@@ -82,6 +86,12 @@ def _parse_uri(value: object) -> str:
     return value
 
 
+def _checked_long(value: object) -> int:
+    if type(value) is not int or not -_LONGEST - 1 <= value <= _LONGEST:
+        raise invalid("A Long is a whole number of at most 64 bits.")
+    return value
+
+
 def _parse_json(value: object) -> object:
     return value
 
@@ -100,6 +110,14 @@ SCALARS: dict[object, ScalarDefinition] = {
         specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
         serialize=lambda value: value,
         parse_value=_parse_json,
+    ),
+    Long: strawberry.scalar(
+        name="Long",
+        description="Whole number of 64 bits, written as a JSON number. What this server counts ends at 2**53 - 1, so "
+        "that clients whose numbers are doubles read it exactly.",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc8259#section-6",
+        serialize=_checked_long,
+        parse_value=_checked_long,
     ),
     SecretStr: strawberry.scalar(
         name="Secret",

@@ -29,7 +29,8 @@ class Settings(Node):
     llm_api_key_set: bool = strawberry.field(description="The key itself cannot be read.")
     max_iterations: int = strawberry.field(description="LLM calls that one user message may cause.")
     max_budget_usd: float | None = strawberry.field(
-        description="The agent pauses when a conversation has cost this much, in US dollars; null: no limit."
+        description="The agent pauses when a conversation has cost this much, in US dollars, and behind each call of a "
+        "model whose price is not known; null: no limit."
     )
     confirmation_mode: bool = strawberry.field(description="Tool calls wait for `respondToToolCall`.")
 
@@ -57,7 +58,9 @@ class UpdateSettingsInput:
         default=strawberry.UNSET, description="LLM calls that one user message may cause, 1 to 1000; default 100."
     )
     max_budget_usd: float | None = strawberry.field(
-        default=strawberry.UNSET, description="Cost at which the agent pauses, in US dollars; default: no limit."
+        default=strawberry.UNSET,
+        description="Cost at which the agent pauses, in US dollars; default: no limit. With a model whose price is not "
+        "known no limit can hold, so the agent pauses behind each call and says so.",
     )
     confirmation_mode: bool | None = strawberry.field(
         default=strawberry.UNSET, description="Whether tool calls wait for `respondToToolCall`; default false."

@@ -21,9 +21,10 @@ from app.config import Config
 from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services import llm_demo
 from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
-from app.services.llm_assembly import Answer, Tokens, take
+from app.services.llm_assembly import Answer, take
 from app.services.llm_faults import CallFailed, Fault, fault, fault_of
 from app.services.llm_gathering import GatheringClient
+from app.services.llm_prices import cost_usd
 from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
 from app.services.llm_transport import CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
 from app.services.llm_wire import NO_KEY, JoinedChunks, Stream, ending_of, request_of
@@ -152,7 +153,7 @@ class LiteLLM(LLM):
             return Usage(prompt, answered, 0.0 if is_demo(model.name) else None)
         litellm = self._loading.result()
         return Usage(
-            prompt, answered, _cost(litellm, _route(litellm, model.name, model.base_url), prompt, answered, None)
+            prompt, answered, cost_usd(litellm, _route(litellm, model.name, model.base_url), prompt, answered, None)
         )
 
     def _begin(self) -> Future[ModuleType]:
@@ -384,17 +385,7 @@ async def _usage(litellm: ModuleType, target: Route, request: Mapping[str, objec
     answered = (tokens.completion_tokens if tokens else None) or 0
     if not prompt and not answered:
         prompt, answered = await asyncio.to_thread(_counted, litellm, request, "".join(answer.text))
-    return Usage(prompt, answered, _cost(litellm, target, prompt, answered, tokens))
-
-
-def _cost(litellm: ModuleType, target: Route, prompt: int, answered: int, tokens: Tokens | None) -> float | None:
-    try:
-        costs = litellm.cost_per_token(
-            model=target.name, prompt_tokens=prompt, completion_tokens=answered, usage_object=tokens
-        )
-        return float(sum(costs))
-    except Exception:  # noqa: BLE001  it raises several kinds where it has no price, and an answer is worth more
-        return None
+    return Usage(prompt, answered, cost_usd(litellm, target, prompt, answered, tokens))
 
 
 def _counted(litellm: ModuleType, request: Mapping[str, object], text: str) -> tuple[int, int]:

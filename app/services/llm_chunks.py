@@ -5,20 +5,19 @@ a stream was asked for. litellm fails on some of these and silently drops others
 """
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import orjson
 
+from app.services.llm_counts import MAX_DIGITS, checked_count, repair_foreign_usage, repair_usage
 from app.services.llm_native import native_events, repaired_native
 
 JSON: TypeAlias = dict[str, Any]
 END = b"\n\n"
 DATA = b"data:"
 DONE = b"[DONE]"
-MAX_COUNT = 2**53 - 1
 # A part's text stands under the name of its type.
 _TEXT_PARTS = ("text", "output_text", "refusal")
 _HEAD = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
@@ -58,7 +57,10 @@ class StreamRepair:
         lines = [line for line in block.split(b"\n") if line.startswith(DATA)]
         if len(lines) == 1:
             output, chunk = self._repaired_line(lines[0])
-            return (block, chunk) if output is lines[0] else (output, chunk)
+            if output is lines[0]:
+                return block, chunk
+            # The name of an event of another format stands in a line of its own.
+            return (output if chunk is not None or not output else block.replace(lines[0], output, 1)), chunk
         # Some servers end their events with one line feed, where the format asks for two.
         if lines and all(_is_whole(line) for line in lines):
             return END.join(event for event, _ in map(self._repaired_line, lines) if event), None
@@ -78,8 +80,9 @@ class StreamRepair:
         if chunk.get("error"):
             return line, None
         if "choices" not in chunk:
-            events = repaired_native(chunk)
-            return line if events is None else END.join(DATA + b" " + encoded(each) for each in events), None
+            is_changed = repair_foreign_usage(chunk)
+            events = repaired_native(chunk) or ([chunk] if is_changed else [])
+            return END.join(DATA + b" " + encoded(each) for each in events) or line, None
         is_changed = self.repair(chunk)
         return (DATA + b" " + encoded(chunk) if is_changed else line), chunk
 
@@ -128,6 +131,7 @@ def whole_answer(body: bytes, *, is_openai: bool = True) -> bytes:
         if chunk.get("error"):
             return DATA + b" " + encoded(chunk) + END
         if not is_openai and "choices" not in chunk:
+            repair_foreign_usage(chunk)
             native = [each for event in native_events(chunk) for each in repaired_native(event) or [event]]
             events += [DATA + b" " + encoded(event) for event in native]
             continue
@@ -151,25 +155,6 @@ def encoded(chunk: object) -> bytes:
         return json.dumps(chunk).encode()
 
 
-def checked_count(value: object) -> int | None:
-    """A number of tokens as a provider gave it, within 0 and 2**53 - 1; ``None`` where it is no number."""
-    if isinstance(value, str) and len(value) <= _MAX_DIGITS:
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or (isinstance(value, float) and math.isnan(value))
-    ):
-        return None
-    return int(min(max(value, 0), MAX_COUNT))
-
-
-_MAX_DIGITS = 40
-
-
 def _is_whole(line: bytes) -> bool:
     data = line[len(DATA) :].strip()
     return data == DONE or isinstance(_parsed(data), dict)
@@ -179,11 +164,16 @@ def _parsed(data: bytes) -> object:
     try:
         return orjson.loads(data)
     except ValueError:
-        # It refuses halves of surrogate pairs, which some models write.
+        # It refuses halves of surrogate pairs, which some models write, and NaN and Infinity, which some servers count.
         try:
-            return json.loads(data) if b"\\u" in data else None
+            return json.loads(data, parse_int=_whole_number) if data.lstrip().startswith(b"{") else None
         except (ValueError, RecursionError):
             return None
+
+
+def _whole_number(digits: str) -> int | float:
+    # Python refuses to read more than some thousands.
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
 def _repair_head(chunk: JSON) -> bool:
@@ -204,43 +194,9 @@ def _repair_head(chunk: JSON) -> bool:
         chunk["object"] = "chat.completion.chunk"
         is_changed = True
     usage = chunk.get("usage")
-    if usage is not None and (not isinstance(usage, dict) or _repair_usage(cast("JSON", usage))):
+    if usage is not None and (not isinstance(usage, dict) or repair_usage(cast("JSON", usage))):
         chunk["usage"] = usage if isinstance(usage, dict) else None
         is_changed = True
-    return is_changed
-
-
-def _repair_usage(usage: JSON) -> bool:
-    is_changed = False
-    for name, value in list(usage.items()):
-        if name.endswith("_details"):
-            if isinstance(value, dict):
-                is_changed = _repair_counts(cast("JSON", value)) or is_changed
-            elif value is not None:
-                usage[name] = None
-                is_changed = True
-    is_changed = _repair_counts(usage) or is_changed
-    if "completion_tokens" in usage or "prompt_tokens" in usage:
-        for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-            if usage.get(name, 0) is None:
-                usage[name] = 0
-                is_changed = True
-    return is_changed
-
-
-def _repair_counts(counts: JSON) -> bool:
-    """Numbers of tokens become numbers; what is neither a number nor known is left out."""
-    is_changed = False
-    for name, value in list(counts.items()):
-        if value is None or (name.endswith("_details") and isinstance(value, dict)):
-            continue
-        if name.endswith("tokens"):
-            if type(value) is not int or not 0 <= value <= MAX_COUNT:
-                counts[name] = checked_count(value)
-                is_changed = True
-        elif not isinstance(value, int | float):
-            del counts[name]
-            is_changed = True
     return is_changed
 
 

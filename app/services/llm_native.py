@@ -13,12 +13,8 @@ def is_streamed(path: str) -> bool:
 
 def repaired_native(event: JSON) -> list[JSON] | None:
     """The events to read instead of this one; ``None`` where it needs no repair."""
-    kind = event.get("type")
-    if kind == "content_block_start":
+    if event.get("type") == "content_block_start":
         return _with_arguments(event)
-    if kind == "message_delta" and not isinstance(event.get("usage", {}), dict):
-        # litellm takes what is there for a count.
-        return [{name: value for name, value in event.items() if name != "usage"}]
     if isinstance(event.get("candidates"), list):
         return [event] if _repair_candidates(cast("list[object]", event["candidates"])) else None
     return None

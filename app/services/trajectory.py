@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 from pydantic.alias_generators import to_camel
 
 from app.errors import ErrorCode, InvalidInput
-from app.models.conversation import AgentState, Conversation, Problem
+from app.models.conversation import MAX_TOKENS, AgentState, Conversation, Problem
 from app.models.event import (
     Event,
     EventBody,
@@ -36,8 +36,8 @@ class _Part(BaseModel):
 
 class _Usage(_Part):
     llm_model: Annotated[str, Field(max_length=200)]
-    prompt_tokens: Annotated[int, Field(ge=0, lt=2**31)]
-    completion_tokens: Annotated[int, Field(ge=0, lt=2**31)]
+    prompt_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)]
+    completion_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)]
     cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 

@@ -14,7 +14,7 @@ const config: CodegenConfig = {
         useTypeImports: true,
         importExtension: ".ts",
         strictScalars: true,
-        scalars: { DateTime: "string", JSON: "unknown", Secret: "string", URI: "string" },
+        scalars: { DateTime: "string", JSON: "unknown", Long: "number", Secret: "string", URI: "string" },
       },
     },
   },

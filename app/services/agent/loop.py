@@ -16,7 +16,14 @@ import structlog
 from app.config import Config
 from app.errors import AppError, ErrorCode, LLMFailure, StorageFull
 from app.logs import new_reference_id
-from app.models.conversation import AgentState, Conversation, ConversationRepository, ConversationStatus, Problem
+from app.models.conversation import (
+    MAX_TOKENS,
+    AgentState,
+    Conversation,
+    ConversationRepository,
+    ConversationStatus,
+    Problem,
+)
 from app.models.database import Database, is_outage
 from app.models.event import (
     Event,
@@ -35,7 +42,7 @@ from app.services.agent.condensation import Condenser
 from app.services.agent.history import is_answered, unanswered_calls
 from app.services.agent.instructions import InstructionService
 from app.services.agent.replay import ReplayPlayer
-from app.services.agent.run_log import MAX_TOKENS, RunEnded, RunLog
+from app.services.agent.run_log import RunEnded, RunLog
 from app.services.agent.stuck import stuck
 from app.services.agent.tools import Toolbox, is_whole, parse_arguments
 from app.services.chat import LLM, ChatMessage, Completion, Ending, Model
@@ -163,7 +170,7 @@ class AgentLoop:
         if problem is not None:
             return await self._finish(run_log, problem=problem)
         instructions = await self._instructions.get(conversation, settings.max_iterations)
-        return await self._ask(run_log, conversation, model, instructions)
+        return await self._ask(run_log, conversation, model, instructions, settings.max_budget_usd)
 
     async def _prepare(self, run_log: RunLog, conversation: Conversation, events: Sequence[Event]) -> Outcome:
         said = {body.text for event in events if isinstance(body := decode_body(event), MessageBody)}
@@ -197,7 +204,9 @@ class AgentLoop:
             raise
         return Outcome.CONTINUE
 
-    async def _ask(self, run_log: RunLog, conversation: Conversation, model: Model, instructions: str) -> Outcome:
+    async def _ask(
+        self, run_log: RunLog, conversation: Conversation, model: Model, instructions: str, budget_usd: float | None
+    ) -> Outcome:
         is_ready = self._llm.is_ready(model.name)
         if not is_ready:
             await run_log.set_state(AgentState.LOADING)
@@ -212,7 +221,7 @@ class AgentLoop:
             first = completion.usage
             completion = await self._complete(run_log, model, instructions, history, redactor)
             completion = replace(completion, usage=first + completion.usage)
-        return await self._record(run_log, model, completion, redactor)
+        return await self._record(run_log, model, completion, redactor, budget_usd)
 
     async def _complete(
         self, run_log: RunLog, model: Model, instructions: str, history: Sequence[ChatMessage], redactor: Redactor
@@ -271,10 +280,14 @@ class AgentLoop:
         await asyncio.sleep(pause)
         await run_log.set_state(AgentState.RUNNING)
 
-    async def _record(self, run_log: RunLog, model: Model, completion: Completion, redactor: Redactor) -> Outcome:
+    async def _record(
+        self, run_log: RunLog, model: Model, completion: Completion, redactor: Redactor, budget_usd: float | None
+    ) -> Outcome:
         usage = _used(model, completion.usage)
         text = redactor.text(storable(completion.text))
         problem = _shortcoming(completion)
+        if problem is None and budget_usd is not None and usage.cost_usd is None:
+            problem = _unpriced(model.name, budget_usd)
         if not completion.tool_calls:
             is_partial = completion.ending is not Ending.WHOLE
             answer = (
@@ -310,7 +323,7 @@ _INTERNAL = ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
 
 
 def _used(model: Model, used: chat.Usage) -> Usage:
-    prompt, answered = (min(count, MAX_TOKENS) for count in (used.prompt_tokens, used.completion_tokens))
+    prompt, answered = (min(max(count, 0), MAX_TOKENS) for count in (used.prompt_tokens, used.completion_tokens))
     return Usage(model.name, prompt, answered, used.cost_usd)
 
 
@@ -345,4 +358,16 @@ def _limit_reached(conversation: Conversation, events: Sequence[Event], settings
     if budget is not None and spent >= budget:
         message = f"The conversation has cost {spent:.4f} USD, and the limit is {budget:.4f} USD (maxBudgetUsd)."
         return Problem(ErrorCode.LIMIT_REACHED, message)
+    unpriced = [event.llm_model for event in events if event.llm_model is not None and event.cost_usd is None]
+    if budget is not None and unpriced:
+        return _unpriced(unpriced[-1], budget)
     return None
+
+
+def _unpriced(llm_model: str, budget_usd: float) -> Problem:
+    """The answer is kept, but nobody knows what the next one would add to the costs."""
+    message = (
+        f"The price of {llm_model} is not known, so the limit of {budget_usd:.4f} USD can't hold (maxBudgetUsd). "
+        "The agent pauses behind each call of the LLM. Without the limit, or with a model of known price, it goes on."
+    )
+    return Problem(ErrorCode.LIMIT_REACHED, message)

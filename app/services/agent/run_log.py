@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.models.conversation import AgentState, Conversation, ConversationRepository, Problem
+from app.models.conversation import MAX_TOKENS, AgentState, Conversation, ConversationRepository, Problem
 from app.models.conversation_state import ConversationStates
 from app.models.database import Database
 from app.models.event import Event, EventRepository, NewEvent, Usage
@@ -17,9 +17,6 @@ from app.services.event import append
 from app.services.lifecycle import moves
 from app.services.outage import until_answered
 from app.services.wakeups import Wakeups, events_topic, status_topic
-
-MAX_TOKENS = 2**31 - 1
-"""What the columns and GraphQL's Int hold, in one event and in all; larger counts stay there."""
 
 
 class RunEnded(Exception):

@@ -6,7 +6,7 @@ import type { introspection } from "./graphql-env.d.ts";
 export const graphql = initGraphQLTada<{
   introspection: introspection;
   disableMasking: true;
-  scalars: { DateTime: string; JSON: unknown; Secret: string; URI: string };
+  scalars: { DateTime: string; JSON: unknown; Long: number; Secret: string; URI: string };
 }>();
 
 export type { FragmentOf, ResultOf, VariablesOf } from "gql.tada";

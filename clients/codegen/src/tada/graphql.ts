@@ -6,5 +6,5 @@ import type { introspection } from "./schema.d.ts";
 
 export const graphql = initGraphQLTada<{
   introspection: introspection;
-  scalars: { DateTime: string; JSON: unknown; Secret: string; URI: string };
+  scalars: { DateTime: string; JSON: unknown; Long: number; Secret: string; URI: string };
 }>();

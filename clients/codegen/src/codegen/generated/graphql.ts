@@ -109,7 +109,7 @@ export type ErrorCode =
   | 'INVALID_INPUT'
   /** The conversation's status does not allow this action. */
   | 'INVALID_STATE'
-  /** The agent reached `maxIterations` or `maxBudgetUsd`. */
+  /** The agent reached `maxIterations` or `maxBudgetUsd`, or the model's price is not known, so that `maxBudgetUsd` can't hold. */
   | 'LIMIT_REACHED'
   /** Stopped while waiting for input, to make room for another of the caller's conversations. */
   | 'MADE_ROOM'

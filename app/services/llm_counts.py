@@ -1,0 +1,110 @@
+"""Counts of tokens as servers really send them, turned into what litellm adds up without failing.
+
+They come as strings, fractions, negative, as NaN, and larger than any column; under names that end in ``tokens``, or in
+Google's format in ``TokenCount``. litellm checks some of them and computes with all, so that one odd count would end
+an answer that is complete.
+"""
+
+import math
+from typing import Any, TypeAlias, cast
+
+JSON: TypeAlias = dict[str, Any]
+MAX_COUNT = 2**53 - 1
+MAX_DIGITS = 40
+_COUNTS = ("tokens", "TokenCount", "tokenCount")
+_USAGES = ("usage", "usageMetadata")
+_DETAILS = "_details"
+_MAX_DEPTH = 5
+_TOTALS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
+def checked_count(value: object) -> int | None:
+    """A number of tokens as a provider gave it, within 0 and 2**53 - 1; ``None`` where it is no number."""
+    if isinstance(value, str) and len(value) <= MAX_DIGITS:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or (isinstance(value, float) and math.isnan(value))
+    ):
+        return None
+    return int(min(max(value, 0), MAX_COUNT))
+
+
+def repair_usage(usage: JSON) -> bool:
+    """Repair the usage of an answer in OpenAI's format in place; tells whether anything had to be changed."""
+    totals = [name for name in _TOTALS if name in usage]
+    is_changed = _repair_counts(usage)
+    for name in totals:
+        # It computes with those that are there.
+        usage.setdefault(name, 0)
+    for name in [name for name in usage if name.endswith(_DETAILS)]:
+        details = usage[name]
+        if isinstance(details, dict):
+            is_changed = _cap(cast("JSON", details), usage.get(name.removesuffix(_DETAILS))) or is_changed
+        elif details is not None:
+            del usage[name]
+            is_changed = True
+    if "cost" in usage and not _is_price(usage["cost"]):
+        del usage["cost"]
+        is_changed = True
+    return is_changed
+
+
+def repair_foreign_usage(event: JSON) -> bool:
+    """Repair an event of Anthropic's or Google's format in place; tells whether anything had to be changed."""
+    is_changed = False
+    for holder in (event, event.get("message"), event.get("response")):
+        if not isinstance(holder, dict):
+            continue
+        fields = cast("JSON", holder)
+        for name in _USAGES:
+            if name not in fields:
+                continue
+            usage = fields[name]
+            if isinstance(usage, dict):
+                is_changed = _repair_counts(cast("JSON", usage)) or is_changed
+            else:
+                fields[name] = {}
+                is_changed = True
+    return is_changed
+
+
+def _repair_counts(usage: JSON, depth: int = 0) -> bool:
+    """Make each count one, and leave out those that are no numbers; and what is nested deeper than counts ever are."""
+    is_changed = False
+    if depth > _MAX_DEPTH:
+        is_changed = bool(usage)
+        usage.clear()
+    for name, value in list(usage.items()):
+        if name.endswith(_COUNTS):
+            if type(value) is int and 0 <= value <= MAX_COUNT:
+                continue
+            count = checked_count(value)
+            if count is None:
+                del usage[name]
+            else:
+                usage[name] = count
+            is_changed = True
+        elif isinstance(value, dict):
+            is_changed = _repair_counts(cast("JSON", value), depth + 1) or is_changed
+        elif isinstance(value, list):
+            for part in cast("list[object]", value):
+                if isinstance(part, dict):
+                    is_changed = _repair_counts(cast("JSON", part), depth + 1) or is_changed
+    return is_changed
+
+
+def _cap(details: JSON, total: int | None) -> bool:
+    """Keep the parts of a total within it, or prices would be those of more tokens than there were."""
+    exceeding = [name for name, count in details.items() if name.endswith(_COUNTS) and count > (total or 0)]
+    for name in exceeding:
+        details[name] = total or 0
+    return bool(exceeding)
+
+
+def _is_price(value: object) -> bool:
+    return value is None or (type(value) in (int, float) and math.isfinite(cast("float", value)))
