@@ -7,13 +7,19 @@ from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
-from app.errors import AppError
+from app.errors import AppError, ErrorCode
 from app.limits import DEFAULT_LIMITS, Limits, brackets, exceeded
 from app.logs import new_reference_id
 
 log = structlog.get_logger(__name__)
 
 TIMED_OUT = "REQUEST_TIMED_OUT"
+# The names that Apollo Server gave them, which client libraries know.
+PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+OPERATION_NOT_RESOLVED = "OPERATION_RESOLUTION_FAILURE"
+BAD_REQUEST = "BAD_REQUEST"
+WRONG_OPERATION_TYPE = "METHOD_NOT_ALLOWED"
 NO_DOCUMENT = "The request has no `query`, or it is blank."
 UNKNOWN_OPERATION = "The document has no operation of that name: name one of its operations in `operationName`."
 
@@ -48,9 +54,9 @@ def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
     if isinstance(original, AppError):
         return _rewritten(error, original.message, {"code": original.wire_code()})
     if isinstance(original, CannotGetOperationTypeError):
-        return _rewritten(error, UNKNOWN_OPERATION)
+        return _rewritten(error, UNKNOWN_OPERATION, {"code": OPERATION_NOT_RESOLVED})
     if isinstance(original, MissingQueryError):
-        return _rewritten(error, NO_DOCUMENT)
+        return _rewritten(error, NO_DOCUMENT, {"code": BAD_REQUEST})
     if isinstance(original, RequestTimedOut):
         return _rewritten(error, str(original), {"code": TIMED_OUT})
     if isinstance(original, GraphQLError | InvalidOperationTypeError | None) and not _is_internal(error):
@@ -62,7 +68,7 @@ def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
         message = _without_values(error)
         if not limits.introspection:
             message = _SUGGESTION.sub("", message)
-        return _rewritten(error, message, error.extensions)
+        return _rewritten(error, message, {"code": _code(error), **(error.extensions or {})})
     reference = new_reference_id()
     log.error("graphql.unexpected_error", reference=reference, path=error.path, exc_info=original or error)
     return _rewritten(error, "An unexpected error occurred.", {"code": "INTERNAL_ERROR", "reference": reference})
@@ -71,6 +77,16 @@ def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
 def _is_internal(error: GraphQLError) -> bool:
     """Whether a GraphQL error tells of a value that a resolver gave, rather than of one that the request did."""
     return bool(error.path) and "code" not in (error.extensions or {}) and not error.message.startswith("Argument ")
+
+
+def _code(error: GraphQLError) -> str:
+    """The code of a fault of the request that brought none of its own, as the faults of validation do."""
+    if isinstance(error, GraphQLSyntaxError):
+        return PARSE_FAILED
+    if isinstance(error.original_error, InvalidOperationTypeError):
+        return WRONG_OPERATION_TYPE
+    # What is left of a valid document are values: variables, and arguments that depend on them.
+    return ErrorCode.INVALID_INPUT.name
 
 
 def _without_values(error: GraphQLError) -> str:

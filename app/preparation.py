@@ -16,7 +16,7 @@ from app.execution.executor import CompiledExecutor
 from app.execution.operation import Operation
 from app.execution.sources import Unsupported
 from app.limits import Limits, Measure, pages
-from app.masking import RequestTimedOut
+from app.masking import OPERATION_NOT_RESOLVED, VALIDATION_FAILED, RequestTimedOut
 
 SEVERAL_OPERATIONS = "The document has several operations: name the one to run in `operationName`."
 # Measured: a parsed document takes about a hundred times its text.
@@ -102,7 +102,9 @@ class Measuring(SchemaExtension):
         context = self.execution_context
         document = context.graphql_document
         if _is_undecided(context):
-            context.pre_execution_errors = [GraphQLError(SEVERAL_OPERATIONS)]
+            context.pre_execution_errors = [
+                GraphQLError(SEVERAL_OPERATIONS, extensions={"code": OPERATION_NOT_RESOLVED})
+            ]
         elif document is not None:
             query = context.query or ""
             prepared = self._preparation.find(query) or self._preparation.add(query, document)
@@ -127,6 +129,9 @@ class Validation(SchemaExtension):
                 prepared.errors = self._preparation.validate(prepared, context.validation_rules)
             context.pre_execution_errors = list(prepared.errors)
         yield
+        # Strawberry validates itself where nothing was prepared.
+        for error in context.pre_execution_errors or ():
+            error.extensions = {"code": VALIDATION_FAILED, **(error.extensions or {})}
 
 
 class TimeLimit(SchemaExtension):

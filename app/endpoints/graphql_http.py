@@ -27,7 +27,7 @@ from app.endpoints.negotiation import JSON_TYPE, RESPONSE_TYPE, Acceptable
 from app.errors import Unauthenticated
 from app.graphql import Schema
 from app.json_bounds import JSONBounds
-from app.masking import NO_DOCUMENT, TIMED_OUT, UNKNOWN_OPERATION
+from app.masking import NO_DOCUMENT, OPERATION_NOT_RESOLVED, TIMED_OUT, UNKNOWN_OPERATION
 from app.services.auth import Authenticator, Caller
 
 NOT_STREAMED = (
@@ -161,7 +161,7 @@ class GraphQLEndpoint:
                 takes_fragments=True,
             )
         except CannotGetOperationTypeError:
-            raise Refused(400, UNKNOWN_OPERATION) from None
+            raise Refused(400, UNKNOWN_OPERATION, code=OPERATION_NOT_RESOLVED) from None
         except MissingQueryError:
             raise Refused(400, NO_DOCUMENT) from None
 

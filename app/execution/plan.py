@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from graphql import (
     DirectiveNode,
     ExecutableDefinitionNode,
+    GraphQLError,
     GraphQLIncludeDirective,
     GraphQLSkipDirective,
     OperationDefinitionNode,
@@ -156,7 +157,8 @@ class _Operation:
     def _add(self, key: tuple[object, ...], executor: "CompiledExecutor") -> Plan | None:
         try:
             plan = Plan(executor, self._variables or ())
-        except (Unsupported, RecursionError):
+        except (Unsupported, RecursionError, GraphQLError):
+            # An error is a directive's, given null where it takes none: graphql-core comes to it again and reports it.
             plan = None
         self._plans[key] = plan
         self.size_bytes += plan.size_bytes if plan is not None else 0
