@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import pytest
 from graphql import (
-    GraphQLArgument,
     GraphQLEnumType,
     GraphQLField,
     GraphQLInputObjectType,
@@ -107,9 +106,9 @@ def cases() -> list[tuple[str, str, str]]:
     ]
 
 
-def document(root: str, name: str, given: dict[str, GraphQLArgument], conversation_id: str) -> str:
+def document(root: str, name: str, given: dict[str, Any], conversation_id: str) -> str:
     """An operation that asks for one field with these arguments, each as a variable."""
-    declared = ", ".join(f"${argument}: {cast('Any', found).type}" for argument, found in given.items())
+    declared = ", ".join(f"${argument}: {of}" for argument, of in given.items())
     passed = ", ".join(f"{argument}: ${argument}" for argument in given)
     field = cast("GraphQLObjectType", SCHEMA.type_map[root]).fields[name]
     inner = f"{name}({passed}) {selection(field)}"
@@ -119,19 +118,19 @@ def document(root: str, name: str, given: dict[str, GraphQLArgument], conversati
 
 def variables(root: str, name: str, argument: str, conversation_id: str) -> Iterator[dict[str, object]]:
     """Each form of the argument, beside what else the field wants."""
-    arguments = cast("GraphQLObjectType", SCHEMA.type_map[root]).fields[name].args
-    required = {other: values(cast("Any", found).type)[0] for other, found in wanted(root, name, argument).items()}
-    for value in values(arguments[argument].type):
+    given = {other: values(of) for other, of in wanted(root, name, argument).items()}
+    required = {other: forms[0] for other, forms in given.items()}
+    for value in given[argument]:
         yield json.loads(json.dumps({**required, argument: value}).replace("$ID", conversation_id))
 
 
-def wanted(root: str, name: str, argument: str) -> dict[str, GraphQLArgument]:
-    """The argument, and those without which the field is not valid."""
-    arguments = cast("GraphQLObjectType", SCHEMA.type_map[root]).fields[name].args
+def wanted(root: str, name: str, argument: str) -> dict[str, Any]:
+    """The types of the argument, and those without which the field is not valid."""
+    arguments = cast("dict[str, Any]", cast("GraphQLObjectType", SCHEMA.type_map[root]).fields[name].args)
     return {
-        other: found
+        other: found.type
         for other, found in arguments.items()
-        if other == argument or isinstance(cast("Any", found).type, GraphQLNonNull)
+        if other == argument or str(found.type).endswith("!")
     }
 
 
