@@ -27,6 +27,7 @@ TABLES = {
     "condensation",
     "owner",
     "conversation",
+    "draft",
     "event",
     "gitbranch",
     "gitrepository",

@@ -14,6 +14,7 @@ from app.config import ConfigError
 from app.models import (
     condensation,
     conversation,
+    draft,
     event,
     git_repository,
     idempotency,
@@ -31,6 +32,7 @@ METADATA = SQLModel.metadata
 TABLES = (
     condensation,
     conversation,
+    draft,
     event,
     git_repository,
     idempotency,

@@ -42,8 +42,9 @@ class MessageEvent(Event, Node):
     text: str = strawberry.field(description="What was said; Markdown where an agent said it.")
     image_urls: list[URI] = strawberry.field(description="Images that belong to it.")
     is_partial: bool = strawberry.field(
-        description="Whether the rest of the answer never came: the agent was stopped, the stream broke off, or a "
-        "limit was reached. Where the provider told no counts of tokens, those of such an answer are estimated."
+        description="Whether the rest of the answer never came: the agent was stopped, the stream broke off, the "
+        "server ended, or a limit was reached. Where the provider told no counts of tokens, those of such an answer "
+        "are estimated."
     )
 
 

@@ -1,6 +1,7 @@
 """The pieces of an answer on their way to those who watch it being written."""
 
 import asyncio
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 from app.services.event import Delta
@@ -15,13 +16,17 @@ MAX_PIECE_LENGTH = 1000
 class AnswerStream:
     """Publishes one answer. The first piece goes out at once; later ones are gathered for up to 30 ms.
 
-    A secret that the caller gave is hidden, also when it comes in several pieces.
+    A secret that the caller gave is hidden, also when it comes in several pieces. ``on_published`` gets what people
+    read.
     """
 
-    def __init__(self, wakeups: Wakeups, conversation_id: UUID, redactor: Redactor) -> None:
+    def __init__(
+        self, wakeups: Wakeups, conversation_id: UUID, redactor: Redactor, on_published: Callable[[str], None]
+    ) -> None:
         self._wakeups = wakeups
         self._topic = deltas_topic(conversation_id)
         self._redacted = redactor.stream()
+        self._on_published = on_published
         self._answer_id = str(uuid4())
         self._pieces: list[str] = []
         self._half = ""
@@ -68,3 +73,5 @@ class AnswerStream:
         for start in range(0, len(pending), MAX_PIECE_LENGTH):
             piece = pending[start : start + MAX_PIECE_LENGTH]
             self._wakeups.publish(self._topic, Delta(self._answer_id, piece).encode())
+        if pending:
+            self._on_published(pending)

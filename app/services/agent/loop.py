@@ -39,6 +39,7 @@ from app.services import chat
 from app.services.agent.answer_stream import AnswerStream
 from app.services.agent.calls import CallRunner
 from app.services.agent.condensation import Condenser
+from app.services.agent.draft import AnswerDraft, recover
 from app.services.agent.history import is_answered, unanswered_calls
 from app.services.agent.instructions import InstructionService
 from app.services.agent.replay import ReplayPlayer
@@ -114,8 +115,11 @@ class AgentLoop:
     async def begin(self, conversation_id: UUID, run: int) -> int | None:
         """Begin an attempt at the run; its number. ``None`` when the run is over, or has ended the server too often."""
         try:
-            async with self.log_of(conversation_id, run).writing() as (_, conversation):
+            run_log = self.log_of(conversation_id, run)
+            async with run_log.writing() as (session, conversation):
                 attempt = moves.begin_attempt(conversation)
+                if attempt > 1:
+                    await recover(session, conversation, run_log)
                 waits = conversation.agent_state == AgentState.AWAITING_USER_CONFIRMATION
             # A server may be restarted any number of times while a call waits for its user.
             if attempt <= MAX_ATTEMPTS or waits:
@@ -230,9 +234,10 @@ class AgentLoop:
         tools = self._toolbox.specs
         is_shorter, attempt = False, 0
         while True:
-            stream = AnswerStream(self._wakeups, run_log.conversation_id, redactor)
+            stream, draft = self._stream(run_log, model, history, redactor)
             try:
                 completion = await self._llm.complete(model, history, tools=tools, on_text=stream.write)
+                await draft.end()
             except LLMFailure as failure:
                 if failure.too_long and not is_shorter and not stream.text:
                     stream.abandon()
@@ -246,22 +251,35 @@ class AgentLoop:
                     await self._wait_for_rate_limit(run_log, failure, attempt, redactor)
                     attempt += 1
                     continue
-                await self._keep(run_log, model, history, stream, redactor)
+                await self._keep(run_log, model, history, stream, draft, redactor)
                 raise LLMFailure(redactor.text(failure.message), code=failure.code) from None
             except asyncio.CancelledError:
                 # What people have read must not vanish when they stop the agent.
-                await asyncio.shield(self._keep(run_log, model, history, stream, redactor))
+                await asyncio.shield(self._keep(run_log, model, history, stream, draft, redactor))
                 raise
-            except BaseException:
-                stream.abandon()
+            except Exception:
+                await self._keep(run_log, model, history, stream, draft, redactor)
                 raise
             stream.close()
             return completion
 
+    def _stream(
+        self, run_log: RunLog, model: Model, history: Sequence[ChatMessage], redactor: Redactor
+    ) -> tuple[AnswerStream, AnswerDraft]:
+        draft = AnswerDraft(run_log, lambda text: _used(model, self._llm.estimate(model, history, text)))
+        return AnswerStream(self._wakeups, run_log.conversation_id, redactor, draft.add), draft
+
     async def _keep(
-        self, run_log: RunLog, model: Model, history: Sequence[ChatMessage], stream: AnswerStream, redactor: Redactor
+        self,
+        run_log: RunLog,
+        model: Model,
+        history: Sequence[ChatMessage],
+        stream: AnswerStream,
+        draft: AnswerDraft,
+        redactor: Redactor,
     ) -> None:
         """Keep what was streamed of an answer whose rest will never come."""
+        await draft.end()
         if not stream.text.strip():
             stream.abandon()
             return

@@ -10,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.models.conversation import MAX_TOKENS, AgentState, Conversation, ConversationRepository, Problem
 from app.models.conversation_state import ConversationStates
 from app.models.database import Database
+from app.models.draft import DraftRepository, Drafts
 from app.models.event import Event, EventRepository, NewEvent, Usage
 from app.services.agent.history import MAX_EVENTS, is_answered
 from app.services.clock import Clock
@@ -39,6 +40,7 @@ class RunLog:
         self.conversation_id = conversation_id
         self.run = run
         self.attempt = attempt
+        self._has_draft = False
 
     def now(self) -> datetime:
         """The time."""
@@ -100,6 +102,7 @@ class RunLog:
                         return
                 sequences.append(conversation.last_sequence + 1)
                 append_with_usage(session, conversation, self.run, events, now)
+                await self._discard_draft(session)
 
         if events:
             await until_answered(write)
@@ -114,7 +117,18 @@ class RunLog:
             if is_answered(await EventRepository(session).of_run(self.conversation_id, self.run)):
                 return
             append_with_usage(session, conversation, self.run, [event], self.now())
+            await self._discard_draft(session)
         self._wakeups.publish(events_topic(self.conversation_id))
+
+    async def keep_draft(self, number: int, text: str, used: Usage) -> None:
+        """Keep a piece of an answer that is being written, until the answer or what came of it is appended."""
+        if self.attempt is not None:
+            self._has_draft = True
+            await Drafts(self._database).add(self.conversation_id, self.run, self.attempt, number, text, used)
+
+    async def _discard_draft(self, session: AsyncSession) -> None:
+        if self._has_draft:
+            await DraftRepository(session).discard(self.conversation_id)
 
     async def set_state(
         self, agent_state: AgentState, problem: Problem | None = None, *, is_logged: bool = True
@@ -135,6 +149,7 @@ class RunLog:
         async def write() -> None:
             async with self.writing() as (session, conversation):
                 append_with_usage(session, conversation, self.run, events, self.now())
+                await self._discard_draft(session)
                 if used is not None:
                     add_usage(conversation, used.llm_model, used.prompt_tokens, used.completion_tokens, used.cost_usd)
                 await self.end(session, conversation, problem)

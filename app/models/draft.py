@@ -1,0 +1,98 @@
+"""What has come of answers that are being written, so that it outlives the server that asks for them."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Float, Integer, String, Uuid, bindparam, exists, insert, select
+from sqlalchemy.sql import ClauseElement
+from sqlmodel import Field, SQLModel, col, delete
+from sqlmodel import select as sqlmodel_select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.models.conversation import TOKENS, Conversation
+from app.models.database import Database
+from app.models.event import Usage
+
+
+class Draft(SQLModel, table=True):
+    """One piece of the answer that an attempt at a run waits for. The pieces follow one another by ``number``.
+
+    Tokens and costs are estimates for the answer up to and with this piece.
+    """
+
+    conversation_id: UUID = Field(primary_key=True, foreign_key="conversation.id", ondelete="CASCADE")
+    run: int = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    text: str
+    llm_model: str = Field(max_length=200)
+    prompt_tokens: int = Field(sa_type=TOKENS)
+    completion_tokens: int = Field(sa_type=TOKENS)
+    cost_usd: float | None = Field(default=None)
+
+
+class DraftRepository:
+    """Drafts in one session."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def of(self, conversation_id: UUID) -> Sequence[Draft]:
+        """All pieces of a conversation's drafts, in order."""
+        statement = (
+            sqlmodel_select(Draft)
+            .where(col(Draft.conversation_id) == conversation_id)
+            .order_by(col(Draft.run), col(Draft.attempt), col(Draft.number))
+        )
+        return (await self._session.exec(statement)).all()
+
+    async def discard(self, conversation_id: UUID) -> None:
+        """Delete the conversation's drafts."""
+        await self._session.exec(delete(Draft).where(col(Draft.conversation_id) == conversation_id))
+
+
+class Drafts:
+    """Adds pieces, each with one statement of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, conversation_id: UUID, run: int, attempt: int, number: int, text: str, used: Usage) -> None:
+        """Keep a piece, unless the attempt is no longer the one that may write."""
+        await self._database.direct.write(
+            self._database.compiled("add draft", _add),
+            {
+                "of_id": conversation_id,
+                "of_run": run,
+                "of_attempt": attempt,
+                "of_number": number,
+                "piece": text,
+                "model": used.llm_model,
+                "prompt": used.prompt_tokens,
+                "completion": used.completion_tokens,
+                "cost": used.cost_usd,
+            },
+        )
+
+
+def _add() -> ClauseElement:
+    run, attempt = bindparam("of_run", type_=Integer()), bindparam("of_attempt", type_=Integer())
+    conversation_id = bindparam("of_id", type_=Uuid())
+    is_active = exists().where(
+        col(Conversation.id) == conversation_id,
+        col(Conversation.active_run) == run,
+        col(Conversation.run_attempts) == attempt,
+    )
+    values = {
+        "conversation_id": conversation_id,
+        "run": run,
+        "attempt": attempt,
+        "number": bindparam("of_number", type_=Integer()),
+        "text": bindparam("piece", type_=String()),
+        "llm_model": bindparam("model", type_=String()),
+        "prompt_tokens": bindparam("prompt", type_=TOKENS),
+        "completion_tokens": bindparam("completion", type_=TOKENS),
+        "cost_usd": bindparam("cost", type_=Float()),
+    }
+    table = SQLModel.metadata.tables["draft"]
+    return insert(table).from_select(list(values), select(*values.values()).where(is_active))
