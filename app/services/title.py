@@ -1,6 +1,5 @@
 """Titles: given by a user, or made from the first user message by LLM, else by truncation, else the default."""
 
-import re
 from datetime import datetime
 from uuid import UUID
 
@@ -10,19 +9,21 @@ from app.errors import AppError, InvalidInput, LLMFailure
 from app.models.conversation import TITLE_MAX_LENGTH, Conversation, ConversationRepository
 from app.models.database import Database
 from app.models.event import EventRepository, MessageBody, decode_body
-from app.services.chat import LLM, ChatMessage, Role
+from app.services.chat import LLM, TITLE_TOKENS, ChatMessage, Role
 from app.services.clock import Clock
 from app.services.message import check_storable
 from app.services.redaction import Redactor
 from app.services.settings import SettingsService
+from app.services.title_text import beginning, of_answer, shortened, visible
 
 log = structlog.get_logger(__name__)
 
 INPUT_MAX_LENGTH = 1000
 GENERATED_MAX_LENGTH = 50
 TRUNCATED_LENGTH = 30
-MAX_TOKENS = 30
 MESSAGES_READ = 20
+# A title may come with as many characters that are not seen.
+GIVEN_MAX_CHARS = 10 * TITLE_MAX_LENGTH
 
 PROMPT = (
     "You give a conversation its title. Answer with the title alone: one line, at most 50 characters, no quotes, "
@@ -36,19 +37,23 @@ def default_title(conversation_id: UUID) -> str:
 
 
 def truncated_title(text: str) -> str:
-    """A message's first 30 characters, on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= TRUNCATED_LENGTH else line[:TRUNCATED_LENGTH] + "..."
+    """A message's first 30 characters that are seen, on one line; "" where there are none."""
+    return shortened(beginning(text, TRUNCATED_LENGTH), TRUNCATED_LENGTH, TRUNCATED_LENGTH)
 
 
 def checked_title(title: str | None) -> str | None:
-    """A title as a user gave it, stripped; ``None`` for a blank one. Raises InvalidInput."""
+    """A title as a user gave it, on one line and without what is not seen; ``None`` for a blank one.
+
+    Raises InvalidInput.
+    """
     stripped = (title or "").strip()
-    if len(stripped) > TITLE_MAX_LENGTH:
-        message = f"A title has at most {TITLE_MAX_LENGTH} characters; this one has {len(stripped)}."
-        raise InvalidInput(message, path=("title",))
     check_storable(stripped, "title")
-    return stripped or None
+    # What is far too long is not read character by character.
+    seen = visible(stripped) if len(stripped) <= GIVEN_MAX_CHARS else stripped
+    if len(seen) > TITLE_MAX_LENGTH:
+        message = f"A title has at most {TITLE_MAX_LENGTH} characters; this one has {len(seen)}."
+        raise InvalidInput(message, path=("title",))
+    return seen or None
 
 
 class TitleService:
@@ -103,7 +108,7 @@ class TitleService:
             events = await EventRepository(session).user_messages(conversation_id, MESSAGES_READ)
         for event in events:
             body = decode_body(event)
-            if isinstance(body, MessageBody) and body.text.strip():
+            if isinstance(body, MessageBody) and beginning(body.text, 0):
                 return body.text.strip()
         return None
 
@@ -114,24 +119,10 @@ class TitleService:
         try:
             _, model = await self._settings.model(owner_id)
             answer = await self._llm.complete(
-                model, messages, max_tokens=MAX_TOKENS, timeout_seconds=self._timeout_seconds
+                model, messages, max_tokens=TITLE_TOKENS, timeout_seconds=self._timeout_seconds
             )
         except (LLMFailure, AppError) as error:
             log.info("title.not_generated", reason=error.code.name)
             return None
-        return _clean(Redactor(await self._settings.secrets(owner_id)).text(answer.text))
-
-
-def _clean(answer: str) -> str | None:
-    """One line without quotes around it, of at most 50 characters; ``None`` where nothing of it can be seen."""
-    line = " ".join(_CONTROL.sub("", " ".join(answer.split())).split())
-    while len(line) > 1 and (line[0], line[-1]) in _QUOTES:
-        line = line[1:-1].strip()
-    if len(line) > GENERATED_MAX_LENGTH:
-        line = line[: GENERATED_MAX_LENGTH - 3] + "..."
-    return line if any(character.isprintable() for character in line) else None
-
-
-# They would steer the terminal that shows the title.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_QUOTES = {('"', '"'), ("'", "'"), ("`", "`"), ("“", "”"), ("‘", "’"), ("«", "»"), ("„", "“")}
+        redactor = Redactor(await self._settings.secrets(owner_id))
+        return of_answer(answer.text, GENERATED_MAX_LENGTH, redactor.text) or None
