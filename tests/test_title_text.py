@@ -15,7 +15,7 @@ from app.errors import InvalidInput
 from app.services import title_text
 from app.services.redaction import Redactor
 from app.services.title import checked_title, truncated_title
-from app.services.title_text import visible
+from app.services.visible_text import visible
 
 SECRET = "sk-live-0123456789"
 PIECES = [
@@ -172,6 +172,21 @@ AROUND = [
     'Here is the JSON:\n{{"title": "{}"}}',
     "&amp;lt;b&amp;gt;{}",
     "『{}』",
+    '"""{}"""',
+    "# Title\n{}",
+    "**Title**\n\n{}",
+    '"title": "{}"',
+    "'Title': '{}'",
+    "<svg/onload=alert(1)>{}",
+    "<custom-tag a='1'>{}</custom-tag>",
+    "<foo bar='1'>{}</foo>",
+    "<think/>{}",
+    "<reasoning_content>As a proxy does.</reasoning_content>{}",
+    "\\*\\*{}\\*\\*",
+    "<｜Assistant｜>{}<｜end▁of▁sentence｜>",
+    "analysisAs gpt-oss does without marks.assistantfinal{}",
+    "Thinking process:\n1. It is about animals.\n\n**Title:** {}",
+    "Final answer: {}",
 ]
 
 
@@ -214,6 +229,7 @@ def test_what_stands_around_a_title_may_stand_around_more(outer: str, inner: str
         "&#8203;",
         "\x00\x1b\ud800",
         "...",
+        "null",
         "?!",
         "<|channel|>analysis<|message|>Only this",
         "[1, 2]",
@@ -252,6 +268,8 @@ def test_an_answer_of_which_nothing_is_seen_is_no_title(answer: str) -> None:
         "Dogs' food",
         "The rock'n'roll '90s",
         "Title case rules",
+        "analysis of variance",
+        "Sort <T extends Comparable>",
         "What does <secret hidden> do",
         "What is a title: a question",
     ],

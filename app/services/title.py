@@ -14,7 +14,8 @@ from app.services.clock import Clock
 from app.services.message import check_storable
 from app.services.redaction import Redactor
 from app.services.settings import SettingsService
-from app.services.title_text import beginning, of_answer, shortened, visible
+from app.services.title_text import of_answer
+from app.services.visible_text import beginning, shortened, visible
 
 log = structlog.get_logger(__name__)
 

@@ -12,40 +12,15 @@ from collections import deque
 from collections.abc import Callable
 
 from app.services.redaction import JSONValue
+from app.services.visible_text import is_picture, on_one_line, seen, shortened
 
 ANSWER_CHARS = 16_000
 """What is read of an answer, at its beginning and at its end: behind long reasoning the title comes last."""
-LINE_CHARS = 500
-PIECE_CHARS = 1000
+LINE_CHARS = 300
+MAX_LINES = 30
 MAX_PASSES = 20
 
 Redact = Callable[[str], str]
-
-
-def visible(text: str) -> str:
-    """``text`` on one line, without what can't be seen or changes how the rest is shown; "" where nothing is left.
-
-    What joins or chooses the shape of characters stays where it does that: in emoji, and in words of Persian, Hindi and
-    their like. Ordinary spaces inside stay as they are.
-    """
-    if text.isascii() and text.isprintable():
-        return text.strip()
-    return _on_one_line(_seen(text))
-
-
-def beginning(text: str, max_length: int) -> str:
-    """The first characters of ``text`` that are seen, on one line: at least ``max_length`` + 1 where there are as many.
-
-    No more of the text is read than that takes.
-    """
-    seen = ""
-    for start in range(0, len(text), PIECE_CHARS):
-        seen += _LINE_BREAKS.sub(" ", _seen(text[start : start + PIECE_CHARS]))
-        line = " ".join(seen.split())
-        if len(line) > max_length:
-            return line
-        seen = line + " " if seen[-1:].isspace() and line else line
-    return seen.strip()
 
 
 def of_answer(answer: str, max_length: int, redact: Redact = str) -> str:
@@ -54,7 +29,7 @@ def of_answer(answer: str, max_length: int, redact: Redact = str) -> str:
     ``redact`` hides secrets. It is asked again after each step, since taking off can put the halves of one together.
     The result, taken for an answer, gives itself.
     """
-    title = redact(_seen(_ends(redact(answer))))
+    title = redact(seen(_ends(redact(answer))))
     for _ in range(MAX_PASSES):
         before = title
         title = redact(_pass(title))
@@ -65,21 +40,19 @@ def of_answer(answer: str, max_length: int, redact: Redact = str) -> str:
     return ""
 
 
-def shortened(text: str, max_length: int, kept: int) -> str:
-    """``text``, or its first ``kept`` characters and an ellipsis where it has more than ``max_length``."""
-    return text if len(text) <= max_length else visible(text[:kept]) + "..."
-
-
 def _pass(text: str) -> str:
     """Take one layer off each of the things that stand around a title."""
-    text = _without_reasoning(_unescaped(_seen(text)))
+    text = _without_reasoning(_unescaped(seen(text)))
     text = _without_tags(_without_fences(text).strip())
     held = _from_json(text)
     if held is not None:
         return held
-    lines = [_cut(line, LINE_CHARS) for line in _unquoted(text).splitlines() if line.strip()]
-    if _unquoted(text) != text:
+    unquoted = _unquoted(text)
+    lines = [_cut(line, LINE_CHARS) for line in unquoted.splitlines() if line.strip()][:MAX_LINES]
+    if unquoted != text:
         lines = [_cut(" ".join(lines), LINE_CHARS)]
+    if lines and _is_announcement(_of_line(lines[0])):
+        lines = [line for line in lines if _LABEL.match(_of_line(line, keeps_label=True))] or lines
     for number, line in enumerate(lines):
         is_last = number == len(lines) - 1
         title = _of_line(line)
@@ -88,8 +61,8 @@ def _pass(text: str) -> str:
     return ""
 
 
-def _of_line(line: str) -> str:
-    line = _on_one_line(line)
+def _of_line(line: str, *, keeps_label: bool = False) -> str:
+    line = on_one_line(line)
     marked = _MARKER.sub("", line)
     if marked != line and line.startswith("#"):
         # A heading may be closed by as many signs.
@@ -101,7 +74,9 @@ def _of_line(line: str) -> str:
         line = emphasis.sub(r"\2", line)
     line = _UNDERSCORED.sub(lambda match: match[2] if _is_emphasis(match, line) else match[0], line)
     line = _UNPAIRED.sub("", line)
-    line = _LABEL.sub("", line, count=1)
+    line = _ESCAPED.sub(r"\1", line)
+    if not keeps_label:
+        line = _LABEL.sub("", line, count=1)
     return " ".join(_unquoted(line.strip()).split())
 
 
@@ -111,15 +86,13 @@ def _is_emphasis(match: re.Match[str], line: str) -> bool:
 
 
 def _is_announcement(line: str) -> bool:
-    return line.endswith((":", "\uff1a")) or _ASSENT.fullmatch(line) is not None
+    return line.endswith((":", "\uff1a")) or _ANNOUNCEMENT.fullmatch(line) is not None
 
 
 def _says_something(title: str) -> bool:
-    return any(unicodedata.category(character)[0] in "LN" or _is_picture(character) for character in title)
-
-
-def _is_picture(character: str) -> bool:
-    return unicodedata.category(character) in ("So", "Co", "Cn")
+    return title not in _NOTHING and any(
+        unicodedata.category(character)[0] in "LN" or is_picture(character) for character in title
+    )
 
 
 def _cut(text: str, max_chars: int) -> str:
@@ -138,65 +111,6 @@ def _ends(text: str) -> str:
     return _cut(text, ANSWER_CHARS) + "\n" + (words[1] if len(words) > 1 else "")
 
 
-# ---- Characters
-
-
-def _seen(text: str) -> str:
-    """``text`` without characters that are never seen, its lines kept."""
-    if text.isascii() and text.isprintable():
-        return text
-    return _JOINING.sub(_joined, _NEVER_SEEN.sub(lambda match: match["flag"] or "", text))
-
-
-def _on_one_line(text: str) -> str:
-    return _LINE_BREAKS.sub(" ", text).strip(_BLANK)
-
-
-def _joined(run: re.Match[str]) -> str:
-    """What of a run of joiners and variation selectors has a meaning between its neighbours: one of each at most."""
-    text, start, end = run.string, run.start(), run.end()
-    before = text[start - 1] if start else " "
-    following = text[end] if end < len(text) else " "
-    if before in _BLANK or before.isspace():
-        return ""
-    selector = run[0][0] if run[0][0] not in _JOINERS and not before.isascii() else ""
-    if not selector and before in "0123456789#*" and following == "\u20e3":
-        selector = run[0][0] if run[0][0] == "\ufe0f" else ""
-    joiner = next((character for character in run[0] if character in _JOINERS), "")
-    in_word = _is_shaped(before) and (_is_shaped(following) or joiner == "\u200d")
-    in_emoji = joiner == "\u200d" and _is_emoji(before) and _is_emoji(following)
-    return selector + (joiner if in_word or in_emoji else "")
-
-
-def _is_shaped(character: str) -> bool:
-    """Whether the character belongs to a script in which joiners choose the shape of letters."""
-    return unicodedata.category(character)[0] in "LM" and _SHAPED.match(character) is not None
-
-
-def _is_emoji(character: str) -> bool:
-    return _is_picture(character) or "\U0001f3fb" <= character <= "\U0001f3ff" or character == "\u20e3"
-
-
-_BLANK = " \t\n\r\f\v\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
-_JOINERS = "\u200c\u200d"
-_LINE_BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+|[\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]")
-# Controls, halves of surrogate pairs, no characters at all, and what Unicode calls default ignorable or a format, but
-# not the Arabic and Egyptian signs of that category, which are seen. Tags stay in the flags of England and its like.
-_NEVER_SEEN = re.compile(
-    "(?P<flag>\U0001f3f4[\U000e0030-\U000e007a]{2,8}\U000e007f)"
-    "|[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
-    "\ud800-\udfff\ufdd0-\ufdef\ufff0-\ufffb\ufffe\uffff\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a"
-    "\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
-    + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0x10000, 0x110000, 0x10000))
-    + "]+"
-)
-_JOINING = re.compile("[\u180b-\u180d\u180f\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
-_SHAPED = re.compile(
-    "[\u0600-\u109f\u1700-\u18af\u1900-\u1cff\ua800-\uabff\ufb50-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff"
-    "\U0001e900-\U0001e95f]"
-)
-
-
 # ---- Reasoning
 
 
@@ -205,6 +119,9 @@ def _without_reasoning(text: str) -> str:
 
     An end without a beginning ends what was said before it; a beginning without an end takes the rest.
     """
+    if text.lstrip().startswith(("analysis", _FINAL)):
+        # The words of gpt-oss's channels, where a server lost the marks around them.
+        text = text.rpartition(_FINAL)[2]
     if not _REASONING.search(text):
         return text
     said: list[str] = []
@@ -226,9 +143,10 @@ def _without_reasoning(text: str) -> str:
     return "".join(said)
 
 
+_FINAL = "assistantfinal"
 _THOUGHTS = (
     r"(?:think|thinking|thinks|thought|thoughts|reason|reasoning|reflection|reflect|analysis|scratchpad|deliberation"
-    r"|rationale|internal_monologue|inner_monologue|monologue|chain_of_thought|cot)"
+    r"|rationale|internal_monologue|inner_monologue|monologue|chain_of_thought|cot)(?:[_-]\w{1,20})?"
 )
 _REASONING = re.compile(
     rf"(?P<close></\s?(?:\w{{1,20}}:)?{_THOUGHTS}\s?>|\[/(?:THINK|REASONING)\]|◁/think▷"
@@ -236,8 +154,7 @@ _REASONING = re.compile(
     rf"|(?P<open><(?:\w{{1,20}}:)?{_THOUGHTS}(?:\s[^<>]*)?>|\[(?:THINK|REASONING)\]|◁think▷"
     r"|<\|?(?:begin_of_thought|start_thinking|START_THINKING|think|thinking|thought)\|>)"
     r"|<\|?channel\|?>(?P<channel>\s{0,9}\w{1,20})(?:[^<>\n]{0,99}<\|constrain\|>\w{0,20})?(?:[^<>\n]{0,99}<\|message\|>)?"
-    r"|(?P<other><\|(?:message|start|end|return|call|constrain|im_start|im_end|eot_id|endoftext|end_of_text"
-    r"|begin_of_solution|end_of_solution|start_response|end_response)\|>(?:assistant\b)?)",
+    rf"|(?P<other><{_THOUGHTS}\s?/>|<\|[\w-]{{1,30}}\|>(?:assistant\b)?|<｜[^<>｜]{{1,40}}｜>)",
     re.IGNORECASE,
 )
 
@@ -250,14 +167,13 @@ def _unescaped(text: str) -> str:
 
 
 def _without_tags(text: str) -> str:
+    wrapped = _WRAPPED.match(text)
+    if wrapped is not None:
+        inner, close, rest = text[wrapped.end() :].rpartition(f"</{wrapped[1]}>")
+        text = inner if close and not rest else text
     text = _SCRIPT.sub(" ", text)
     text = _BREAK.sub("\n", text)
-    text = _TAG.sub("", text)
-    wrapped = _WRAPPED.match(text)
-    if wrapped is None:
-        return text
-    inner, close, _ = text[wrapped.end() :].rpartition(f"</{wrapped[1]}>")
-    return inner if close and text.endswith(close) else text
+    return _TAG.sub("", text)
 
 
 def _without_fences(text: str) -> str:
@@ -277,12 +193,15 @@ _NAMES = (
     "|samp|script|section|small|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|textarea|tfoot|th|thead"
     "|title|tr|u|ul|var|video"
 )
-_TAG = re.compile(rf"</?(?:{_NAMES})(?:\s[^<>]*|/)?>|<!--[^<>]{{0,2000}}-->|<![a-z][^<>]*>", re.IGNORECASE)
+_TAG = re.compile(
+    rf"</?(?:{_NAMES})(?:[\s/][^<>]*)?>|</?[a-z]\w*-[\w-]*(?:[\s/][^<>]*)?>|<[a-z]\w*\s+[\w-]+\s?=[^<>]*>|<!--[^<>]{{0,2000}}-->|<![a-z][^<>]*>",
+    re.IGNORECASE,
+)
 _BREAK = re.compile(
     r"<br\s?/?>|</(?:p|div|h[1-6]|li|tr|title|head|blockquote|pre|section|answer)\s?>|<hr\s?/?>", re.IGNORECASE
 )
 _SCRIPT = re.compile(r"<(script|style)\b[^<>]*>[^<]{0,2000}</\1\s?>", re.IGNORECASE)
-_WRAPPED = re.compile(r"<([A-Za-z][\w.-]{0,40})>")
+_WRAPPED = re.compile(r"<([A-Za-z][\w.-]{0,40})(?:\s[\w-]{1,40}\s?=[^<>]*)?>")
 _FENCE = re.compile(r"(?:`{3,}|~{3,})[\w+.-]*")
 _FENCED = re.compile(r"^(?:```|~~~)(?:json|text|markdown|md|plaintext|txt)?(?=[\s{\[])|(?:```|~~~)$", re.IGNORECASE)
 _MARKER = re.compile(r"^(?:#{1,6}(?=\s)|#{2,6}(?=\w)|>(?=\s|\w)|[-*+•‣◦](?=\s)|\d{1,3}[.)](?=\s)|\[[ xX]\](?=\s)|\s)+")
@@ -291,11 +210,11 @@ _LINK = re.compile(
 )
 _AUTOLINK = re.compile(r"<(https?://[^<>\s]*)>", re.IGNORECASE)
 _EMPHASIS = (
-    re.compile(r"(`{1,3})(?=[^\s`])(.*?)(?<=[^\s`])\1"),
-    re.compile(r"(\*{1,3})(?=[^\s*])(.*?)(?<=[^\s*])\1"),
-    re.compile(r"(~~)(?=[^\s~])(.*?)(?<=[^\s~])\1"),
+    re.compile(r"(?<!\\)(`{1,3})(?=[^\s`])(.*?)(?<=[^\s`\\])\1"),
+    re.compile(r"(?<!\\)(\*{1,3})(?=[^\s*])(.*?)(?<=[^\s*\\])\1"),
+    re.compile(r"(?<!\\)(~~)(?=[^\s~])(.*?)(?<=[^\s~\\])\1"),
 )
-_UNDERSCORED = re.compile(r"(?<![\w_])(_{1,3})(?=[^\s_])(.*?)(?<=[^\s_])\1(?![\w_])(?![.(]\w)")
+_UNDERSCORED = re.compile(r"(?<![\w\\])(_{1,3})(?=[^\s_])(.*?)(?<=[^\s_\\])\1(?![\w_])(?![.(]\w)")
 # What a limit on the answer's length cut off from its partner.
 _UNPAIRED = re.compile(r"^(?:\*{2,3}|~~|`{1,3})(?=[^\s*~`])|(?<=[^\s*~`])(?:\*{2,3}|~~|`{1,3})$")
 _KIND = r"(?:(?:conversation|chat|suggested|proposed|generated|final|short|concise|new|possible|the|a|my)\s){0,4}"
@@ -305,13 +224,20 @@ _TITLE = (
 )
 _LABEL = re.compile(
     rf"^(?:{_KIND}{_TITLE}\s?[:\uff1a]"
+    rf"|[\"']{_KIND}{_TITLE}[\"']\s?[:\uff1a]"
+    r"|final\sanswer\s?[:\uff1a]"
     rf"|{_KIND}{_TITLE}\s[-–—]\s"
     r"|(?:(?:sure|okay|ok|certainly|of course|absolutely)[!,.]?\s)?"
     r"(?:here(?:['’]s|\sis)|(?:the|a|my)\s(?:\w+\s){0,3}title)\b[^:\uff1a]{0,80}"
     r"(?:(?<=title)|(?<=title\sis)|(?<=\sbe)|(?<=conversation)|(?<=message)|(?<=chat)|(?<=characters))[:\uff1a])",
     re.IGNORECASE,
 )
-_ASSENT = re.compile(r"(?:sure|okay|ok|certainly|of course|absolutely)(?: thing)?[!.,]?", re.IGNORECASE)
+_ANNOUNCEMENT = re.compile(
+    rf"(?:sure|okay|ok|certainly|of course|absolutely)(?: thing)?[!.,]?|{_KIND}{_TITLE}", re.IGNORECASE
+)
+_ESCAPED = re.compile(r"\\([*_`#~\"'>\[\]])")
+# What programs say for a title that they have not.
+_NOTHING = ("null", "None", "undefined", "NaN")
 
 
 # ---- Quotes
@@ -347,7 +273,8 @@ def _is_pair(text: str, start: int, end: int) -> bool:
             continue
         if opening != closing:
             return text[position] == opening
-        return not (before.isalnum() or unicodedata.category(before) in ("Po", "Pe")) or after in (closing, opening)
+        is_closing = before.isalnum() or (unicodedata.category(before) in ("Po", "Pe") and before != closing)
+        return not is_closing or after == closing
     return True
 
 
