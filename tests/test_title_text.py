@@ -1,5 +1,7 @@
 """What is left of a model's answer as a title, whatever it wrote around it."""
 
+import json
+import sys
 import time
 import unicodedata
 from itertools import product
@@ -7,11 +9,65 @@ from itertools import product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from app.errors import InvalidInput
+from app.services.lifecycle import title_text
 from app.services.lifecycle.title import checked_title, truncated_title
-from app.services.lifecycle.title_text import of_answer, visible
+from app.services.redaction import Redactor
+from app.services.visible_text import visible
+
+SECRET = "sk-live-0123456789"
+PIECES = [
+    "<think>",
+    "</think>",
+    "<",
+    "</",
+    "<a ",
+    "<!",
+    "<!--",
+    "<script>",
+    "<foo>",
+    "[",
+    "![a](",
+    "[a](b ",
+    "**a",
+    "*",
+    "*a ",
+    "_a",
+    "`",
+    "```",
+    "~~",
+    '{"title":',
+    "{'title':'",
+    "[[",
+    '"',
+    "&lt;",
+    "&#1",
+    "Title:",
+    "the a ",
+    "# ",
+    "> ",
+    "\n",
+    "\n```",
+    "\u200d👩",
+    "\u200d",
+    "\u200b",
+    " ",
+    "a ",
+    "\u0301",
+    "<|channel|>",
+    "<|channel|>a<|",
+]
 
 PLAIN = "Cats and dogs"
+
+
+def of_answer(answer: str) -> str:
+    """The title in an answer, of any length a title may have."""
+    return title_text.of_answer(answer, 50)
+
+
 AROUND = [
     "{}",
     "<think>The user wants\na title.</think>{}",
@@ -90,6 +146,47 @@ AROUND = [
     "\u2066\u200f{}\u2069",
     "\ufeff\u200b{}\u2060",
     "\x1b{}\x07",
+    "\x00{}\ud800",
+    (
+        "<|channel|>analysis<|message|>One<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>"
+        '{{"title": "{}"}}<|return|>'
+    ),
+    "<|channel>thought\nAs Gemma does.<channel|>{}",
+    "<|START_THINKING|>As Cohere does.<|END_THINKING|><|START_RESPONSE|>{}<|END_RESPONSE|>",
+    "<seed:think>As Seed does.</seed:think>{}",
+    "<title>{}</title>",
+    "<foo>{}</foo>",
+    "Here is a title for the conversation: {}",
+    "The title is: **{}**",
+    "Sure!\n{}",
+    "**{}",
+    '"{}',
+    "# **{}** #",
+    "*Title:* {}",
+    "TITLE: {}",
+    "`Title: {}`",
+    "Title - {}",
+    "{{'title': '{}'}}",
+    '"{}"\n',
+    '{{"title": "\\u201c{}\\u201d", "n": 1',
+    'Here is the JSON:\n{{"title": "{}"}}',
+    "&amp;lt;b&amp;gt;{}",
+    "『{}』",
+    '"""{}"""',
+    "# Title\n{}",
+    "**Title**\n\n{}",
+    '"title": "{}"',
+    "'Title': '{}'",
+    "<svg/onload=alert(1)>{}",
+    "<custom-tag a='1'>{}</custom-tag>",
+    "<foo bar='1'>{}</foo>",
+    "<think/>{}",
+    "<reasoning_content>As a proxy does.</reasoning_content>{}",
+    "\\*\\*{}\\*\\*",
+    "<｜Assistant｜>{}<｜end▁of▁sentence｜>",
+    "analysisAs gpt-oss does without marks.assistantfinal{}",
+    "Thinking process:\n1. It is about animals.\n\n**Title:** {}",
+    "Final answer: {}",
 ]
 
 
@@ -131,8 +228,16 @@ def test_what_stands_around_a_title_may_stand_around_more(outer: str, inner: str
         "<p></p>",
         "&#8203;",
         "\x00\x1b\ud800",
+        "...",
+        "null",
+        "?!",
+        "<|channel|>analysis<|message|>Only this",
+        "[1, 2]",
+        "[" * 5000,
+        '{"a":' * 5000,
+        "<b><i></i></b>",
+        "```json\n{}\n```",
     ],
-    ids=ascii,
 )
 def test_an_answer_of_which_nothing_is_seen_is_no_title(answer: str) -> None:
     assert of_answer(answer) == ""
@@ -152,6 +257,20 @@ def test_an_answer_of_which_nothing_is_seen_is_no_title(answer: str) -> None:
         "With <secret hidden>",
         "Fix [1] and {x}",
         '"One" and "two"',
+        "“One” and “two”",
+        "List<String> and Vec<T>",
+        "C++ 🎉",
+        "می\u200cخواهم",
+        "क्\u200dष",
+        "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        "1\ufe0f\u20e3 first",
+        "❤\ufe0f\u200d🔥 fire",
+        "Dogs' food",
+        "The rock'n'roll '90s",
+        "Title case rules",
+        "analysis of variance",
+        "Sort <T extends Comparable>",
+        "What does <secret hidden> do",
         "What is a title: a question",
     ],
 )
@@ -180,38 +299,131 @@ def test_a_given_title_that_shows_nothing_is_blank(given: str | None) -> None:
     assert checked_title(given) is None
 
 
-def test_a_given_title_stays_as_it_was_given() -> None:
-    assert checked_title(" **Mine**\n <b>\u200d\u202e ") == "**Mine** <b>"
+@pytest.mark.parametrize(
+    ("given", "title"),
+    [
+        (" **Mine** <b>\u200d ", "**Mine** <b>"),
+        ("A\u202eB\u2066C", "ABC"),
+        ("One\r\ntwo\tthree", "One two three"),
+        ("\x1b[31mRed\x07", "[31mRed"),
+        ("In\u200bvis\u00adible", "Invisible"),
+        ("Two  spaces", "Two  spaces"),
+        ("...", "..."),
+        ("👩\u200d👧 ❤\ufe0f", "👩\u200d👧 ❤\ufe0f"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("\u200b" * 300 + "x" * 200, "x" * 200),
+        ("e\u0301", "e\u0301"),
+    ],
+)
+def test_a_given_title_is_one_line_of_what_is_seen(given: str, title: str) -> None:
+    assert checked_title(given) == title
 
 
-PIECES = [
-    *("<think>", "</think>", "<", "</", "<a ", "<!", "<script>", "[", "![a](", "**a", "*", "_a", "`", "~~", '"'),
-    *('{"title":', "[[", "&lt;", "Title:", "# ", "> ", "\n", "\n```", "\u200d👩", " ", "a ", "\u0301"),
-]
+@pytest.mark.parametrize("given", ["a\x00", "a\ud800", "x" * 201])
+def test_a_given_title_that_can_not_be_kept_is_refused(given: str) -> None:
+    with pytest.raises(InvalidInput):
+        checked_title(given)
 
 
-@pytest.mark.parametrize("piece", PIECES, ids=ascii)
-def test_an_answer_of_twice_the_length_takes_twice_the_time(piece: str) -> None:
-    def seconds(length: int) -> float:
-        text = piece * (length // len(piece))
-        took: list[float] = []
-        for _ in range(3):
-            started = time.process_time()
-            of_answer(text)
-            took.append(time.process_time() - started)
-        return min(took)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        SECRET,
+        "\u200b".join(SECRET),
+        "\u202e".join(SECRET),
+        f"{SECRET[:6]}<b>{SECRET[6:]}</b>",
+        f"{SECRET[:6]}**{SECRET[6:]}**",
+        f"{SECRET[:6]}<think>no</think>{SECRET[6:]}",
+        f"{SECRET[:6]}`{SECRET[6:]}`",
+        "".join(f"&#{ord(character)};" for character in SECRET),
+        "".join(f"&amp;#{ord(character)};" for character in SECRET),
+        f'{{"title": "{SECRET[:6]}\\u200b{SECRET[6:]}"}}',
+        json.dumps({"title": "".join(f"&#x{ord(character):x};" for character in SECRET)}),
+        f"[{SECRET[:6]}](https://example.com){SECRET[6:]}",
+        f"{SECRET[:6]}\x00{SECRET[6:]}",
+    ],
+)
+def test_a_secret_stays_hidden_however_it_was_cut_up(answer: str) -> None:
+    redactor = Redactor([SecretStr(SECRET)])
+    for around in ("{}", "**Title:** {}", '"{}"'):
+        title = title_text.of_answer(around.replace("{}", answer), 50, redactor.text)
+        assert SECRET[6:] not in title, title
+        assert SECRET[:6] not in title, title
 
-    # Less than that many seconds is noise.
-    assert seconds(400_000) < 3 * seconds(200_000) + 0.02
+
+def test_a_title_behind_long_reasoning_is_found() -> None:
+    assert of_answer("<think>" + "I think. " * 100_000 + f"</think>\n{PLAIN}") == PLAIN
+    assert of_answer(f"{PLAIN}\n" + "And more. " * 100_000) == PLAIN
+    assert of_answer("Cats " * 100_000) == ("Cats " * 100)[:47].strip() + "..."
+
+
+def test_a_message_is_read_as_far_as_its_beginning_goes() -> None:
+    assert truncated_title("\u200b" * 99_990 + "Hello") == "Hello"
+    assert truncated_title(" \u2800\n" * 30_000 + "One\n" * 100) == "One One One One One One One On..."
+    assert truncated_title("x" * 999 + "\u200b" + "y" * 10) == "x" * 30 + "..."
+
+
+def test_a_given_title_that_is_far_too_long_is_refused_before_it_is_read() -> None:
+    started = time.process_time()
+    with pytest.raises(InvalidInput):
+        checked_title("\u200d👩" * 1_000_000)
+    assert time.process_time() - started < 1.0
+    assert checked_title("\u200b" * 2000) is None
+
+
+def test_a_secret_is_not_shown_in_part_where_a_title_is_cut() -> None:
+    redactor = Redactor([SecretStr(SECRET)])
+    for before in range(20, 60):
+        title = title_text.of_answer("x" * before + " " + "\u200b".join(SECRET), 50, redactor.text)
+        assert SECRET[:3] not in title
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_an_answer_without_end_takes_no_longer_than_one_that_is_cut(piece: str) -> None:
+    def taken(chars: int) -> float:
+        started = time.process_time()
+        of_answer(piece * (chars // len(piece)))
+        truncated_title(piece * (chars // len(piece)))
+        return time.process_time() - started
+
+    taken(1000)
+    shorter, longer = (min(taken(chars) for _ in range(2)) for chars in (200_000, 400_000))
+    assert longer < 3 * shorter + 0.1
+
+
+HOSTILE = st.one_of(
+    st.lists(
+        st.sampled_from([*PIECES, "a", "Cats", " ", "\ufe0f", "\u202e", "\x07", "{", "}", ":", "](", ")", "&amp;"])
+    ).map("".join),
+    st.text(alphabet=st.characters(exclude_categories=())),
+)
+
+
+@given(HOSTILE)
+def test_a_title_is_seen_has_no_controls_and_gives_itself(answer: str) -> None:
+    for title in (of_answer(answer), truncated_title(answer)):
+        assert len(title) <= 50
+        assert title == visible(title)
+        assert not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in title)
+        assert title == "" or any(not character.isspace() for character in title)
+    assert of_answer(of_answer(answer)) == of_answer(answer)
+
+
+@given(HOSTILE)
+def test_what_is_visible_stays_visible(text: str) -> None:
+    assert visible(visible(text)) == visible(text)
+
+
+def test_no_character_that_is_never_seen_is_missed() -> None:
+    # Signs of Arabic, Syriac, Kaithi and Egyptian that Unicode files under formats, but that are drawn.
+    drawn = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}
+    missed = [
+        code
+        for code in range(sys.maxunicode + 1)
+        if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs") and code not in drawn and visible(chr(code))
+    ]
+    assert missed == []
 
 
 def test_what_is_visible_is_one_line() -> None:
-    assert visible("a\u2028b\x85c\u3000d\te\x00f") == "a b c d ef"
-
-
-@given(st.text(max_size=300) | st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
-def test_whatever_a_model_answers_the_title_is_a_line_that_can_be_seen(answer: str) -> None:
-    title = of_answer(answer)
-    assert title == visible(title) == of_answer(title)
-    assert title == "" or any(unicodedata.category(character)[0] in "LNS" for character in title)
-    assert not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in title)
+    assert visible("a\u2028b\x85c\u3000d\te\x00f") == "a b c\u3000d ef"

@@ -11,6 +11,9 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
+TITLE_TOKENS = 1024
+"""The room for a title. Reasoning models think in it before they answer, and 30 tokens end in the middle of that."""
+
 OnText = Callable[[str], Awaitable[None]]
 """Takes each piece of an answer's text, in order. The next piece is read when it returns, so it must not stall."""
 

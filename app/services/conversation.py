@@ -170,7 +170,8 @@ class ConversationService:
         if command.repository is not None:
             repository, branch_name = await self._repository.choose(owner_id, command.repository, command.branch_name)
         replayed_text = trajectory.first_user_text(replay or [])
-        generated = truncated_title(replayed_text) if replayed_text else default_title(conversation_id)
+        told = truncated_title(replayed_text or "")
+        generated = told or default_title(conversation_id)
         conversation = Conversation(
             id=conversation_id,
             owner_id=owner_id,
@@ -178,7 +179,7 @@ class ConversationService:
             title_folded=fold(title or generated),
             title_is_auto_generated=title is None,
             # Only the default title is waiting for a better one.
-            title_revision=1 if title or replayed_text else 0,
+            title_revision=1 if title or told else 0,
             status=ConversationStatus.STOPPED,
             trigger=command.trigger,
             repository_id=repository.id if repository is not None else None,

@@ -8,13 +8,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from app.services.chat import ChatMessage, Completion, OnText, Role, Usage
+from app.services.chat import TITLE_TOKENS, ChatMessage, Completion, OnText, Role, Usage
 
 NAME = "demo/assistant"
 PIECE_PAUSE_SECONDS = 0.015
 MAX_QUOTE_CHARS = 200
 MAX_TITLE_WORDS = 6
-MAX_TITLE_TOKENS = 1024
 _TRIVIA = frozenset(
     {"a", "an", "and", "are", "can", "could", "do", "for", "from", "how", "i", "in", "is", "it", "me", "my", "of", "on"}
     | {"please", "show", "tell", "the", "to", "us", "we", "what", "with", "you"}
@@ -97,12 +96,12 @@ async def complete(
 def answer(messages: Sequence[ChatMessage], *, max_tokens: int | None = None) -> str:
     """Answer the last user message, or name it in a few words where a title is asked for.
 
-    A title is asked for by a system message that speaks of a title in a call of at most 200 tokens. Every other answer
-    says that it comes from a demonstration model.
+    A title is asked for by a system message that speaks of a title in a call of at most ``TITLE_TOKENS``. Every other
+    answer says that it comes from a demonstration model.
     """
     last = next((message for message in reversed(messages) if message.role is Role.USER), ChatMessage(Role.USER))
     spoken_of = any(re.search(r"\btitle\b", told.text, re.IGNORECASE) for told in messages if told.role is Role.SYSTEM)
-    if spoken_of and max_tokens is not None and max_tokens <= MAX_TITLE_TOKENS:
+    if spoken_of and max_tokens is not None and max_tokens <= TITLE_TOKENS:
         return _title(last.text)
     return f"I am `{NAME}`, Parley's demonstration model: no language model is behind me.\n\n{_reply(last)}"
 

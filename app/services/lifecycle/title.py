@@ -9,21 +9,22 @@ from app.errors import AppError, InvalidInput, LLMFailure
 from app.models.conversation import TITLE_MAX_LENGTH, Conversation, ConversationRepository
 from app.models.database import Database
 from app.models.event import EventRepository, MessageBody, decode_body
-from app.services.chat import LLM, ChatMessage, Role
+from app.services.chat import LLM, TITLE_TOKENS, ChatMessage, Role
 from app.services.clock import Clock
-from app.services.lifecycle.title_text import of_answer, shortened, visible
-from app.services.message import check_storable, storable
+from app.services.lifecycle.title_text import of_answer
+from app.services.message import check_storable
 from app.services.redaction import Redactor
 from app.services.settings import SettingsService
+from app.services.visible_text import beginning, shortened, visible
 
 log = structlog.get_logger(__name__)
 
 INPUT_MAX_LENGTH = 1000
 GENERATED_MAX_LENGTH = 50
 TRUNCATED_LENGTH = 30
-# A model that reasons can't be told not to in a way that all providers know, and needs room for it.
-MAX_TOKENS = 1024
 MESSAGES_READ = 20
+# A title may come with as many characters that are not seen.
+GIVEN_MAX_CHARS = 10 * TITLE_MAX_LENGTH
 
 PROMPT = (
     "You give a conversation its title. Answer with the title alone: one line, at most 50 characters, no quotes, "
@@ -37,18 +38,23 @@ def default_title(conversation_id: UUID) -> str:
 
 
 def truncated_title(text: str) -> str:
-    """A message's first 30 characters, on one line."""
-    return shortened(visible(text), TRUNCATED_LENGTH, TRUNCATED_LENGTH)
+    """A message's first 30 characters that are seen, on one line; "" where there are none."""
+    return shortened(beginning(text, TRUNCATED_LENGTH), TRUNCATED_LENGTH, TRUNCATED_LENGTH)
 
 
 def checked_title(title: str | None) -> str | None:
-    """A title as a user gave it, without what is not seen; ``None`` for a blank one. Raises InvalidInput."""
-    check_storable(title or "", "title")
-    stripped = visible(title or "")
-    if len(stripped) > TITLE_MAX_LENGTH:
-        message = f"A title has at most {TITLE_MAX_LENGTH} characters; this one has {len(stripped)}."
+    """A title as a user gave it, on one line and without what is not seen; ``None`` for a blank one.
+
+    Raises InvalidInput.
+    """
+    stripped = (title or "").strip()
+    check_storable(stripped, "title")
+    # What is far too long is not read character by character.
+    seen = visible(stripped) if len(stripped) <= GIVEN_MAX_CHARS else stripped
+    if len(seen) > TITLE_MAX_LENGTH:
+        message = f"A title has at most {TITLE_MAX_LENGTH} characters; this one has {len(seen)}."
         raise InvalidInput(message, path=("title",))
-    return stripped or None
+    return seen or None
 
 
 class TitleService:
@@ -103,7 +109,7 @@ class TitleService:
             events = await EventRepository(session).user_messages(conversation_id, MESSAGES_READ)
         for event in events:
             body = decode_body(event)
-            if isinstance(body, MessageBody) and visible(body.text[:INPUT_MAX_LENGTH]):
+            if isinstance(body, MessageBody) and beginning(body.text, 0):
                 return body.text.strip()
         return None
 
@@ -114,12 +120,10 @@ class TitleService:
         try:
             _, model = await self._settings.model(owner_id)
             answer = await self._llm.complete(
-                model, messages, max_tokens=MAX_TOKENS, timeout_seconds=self._timeout_seconds
+                model, messages, max_tokens=TITLE_TOKENS, timeout_seconds=self._timeout_seconds
             )
         except (LLMFailure, AppError) as error:
             log.info("title.not_generated", reason=error.code.name)
             return None
-        # Before and behind: what a model writes between the letters of a secret is taken off with the rest.
         redactor = Redactor(await self._settings.secrets(owner_id))
-        title = redactor.text(of_answer(redactor.text(storable(answer.text))))
-        return shortened(title, GENERATED_MAX_LENGTH, GENERATED_MAX_LENGTH - len("...")) or None
+        return of_answer(answer.text, GENERATED_MAX_LENGTH, redactor.text) or None

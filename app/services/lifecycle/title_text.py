@@ -1,261 +1,330 @@
-"""What of a text can be a title: what is seen of it, on one line, and what a model wrote around it taken off.
+"""What is left of a text as a title: one line that people can see, without what models write around it.
 
-Models put titles into Markdown, quotes, HTML and JSON, call them ``Title:``, think aloud before them, and add a second
-line. All of it works in time that grows with the length of the text.
+Everything here takes time that grows with the text alone: long texts are cut before a regular expression meets them
+whose time could grow faster, and what a pass leaves is passed again until nothing changes, a bounded number of times.
 """
 
 import html
 import json
 import re
 import unicodedata
-from typing import cast
+from collections import deque
+from collections.abc import Callable
 
-MAX_ANSWER_CHARS = 4000
-"""Of an answer, behind the reasoning, no more is looked at."""
+from app.services.redaction import JSONValue
+from app.services.visible_text import is_picture, on_one_line, seen, shortened
 
-_MAX_LAYERS = 8
-_MAX_JSON_DEPTH = 5
-_ZWNJ, _ZWJ = "\u200c", "\u200d"
-# Letters without a shape.
-_FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u17b4\u17b5\u034f\U0001d159")
-_BLACK_FLAG = "\U0001f3f4"
-_TAGS = range(0xE0020, 0xE0080)
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-_MARKS = frozenset({"Mn", "Me", "Mc"})
-_SPACES = frozenset({"Zs", "Zl", "Zp"})
+ANSWER_CHARS = 16_000
+"""What is read of an answer, at its beginning and at its end: behind long reasoning the title comes last."""
+LINE_CHARS = 300
+MAX_LINES = 30
+MAX_PASSES = 20
+
+Redact = Callable[[str], str]
 
 
-def visible(text: str) -> str:
-    """What is seen of a text, on one line: without control characters, marks of direction, and what has no width.
+def of_answer(answer: str, max_length: int, redact: Redact = str) -> str:
+    """The title that a model's answer holds, at most ``max_length`` characters; "" where it holds none.
 
-    Joiners stay where they join: in emoji, and in words of Persian and of Indian languages.
+    ``redact`` hides secrets. It is asked again after each step, since taking off can put the halves of one together.
+    The result, taken for an answer, gives itself.
     """
-    kept: list[str] = []
-    is_flag = False
-    for index, character in enumerate(text):
-        kind = unicodedata.category(character)
-        if kind in _SPACES or character in "\t\n\v\f\r\x85\x1c\x1d\x1e" or character in _FILLERS:
-            kept.append(" ")
-        elif character in (_ZWNJ, _ZWJ):
-            if kept and kept[-1] not in (" ", _ZWNJ, _ZWJ) and _is_seen(text[index + 1 : index + 2]):
-                kept.append(character)
-        elif kind in _MARKS:
-            # It stands on what comes before it.
-            if kept and kept[-1] != " ":
-                kept.append(character)
-        elif kind not in _UNSEEN or (is_flag and ord(character) in _TAGS):
-            kept.append(character)
-        is_flag = character == _BLACK_FLAG or (is_flag and ord(character) in _TAGS)
-    return " ".join("".join(kept).split())
+    title = redact(seen(_ends(redact(answer))))
+    for _ in range(MAX_PASSES):
+        before = title
+        title = redact(_pass(title))
+        if title == before:
+            title = shortened(title, max_length, max_length - 3)
+            if title == before:
+                return title if _says_something(title) else ""
+    return ""
 
 
-def shortened(text: str, longest: int, kept: int) -> str:
-    """The text where it has at most ``longest`` characters, else its first ``kept`` ones and three dots."""
-    return text if len(text) <= longest else visible(text[:kept]) + "..."
+def _pass(text: str) -> str:
+    """Take one layer off each of the things that stand around a title."""
+    text = _without_reasoning(_unescaped(seen(text)))
+    text = _without_tags(_without_fences(text).strip())
+    held = _from_json(text)
+    if held is not None:
+        return held
+    unquoted = _unquoted(text)
+    lines = [_cut(line, LINE_CHARS) for line in unquoted.splitlines() if line.strip()][:MAX_LINES]
+    if unquoted != text:
+        lines = [_cut(" ".join(lines), LINE_CHARS)]
+    if lines and _is_announcement(_of_line(lines[0])):
+        lines = [line for line in lines if _LABEL.match(_of_line(line, keeps_label=True))] or lines
+    for number, line in enumerate(lines):
+        is_last = number == len(lines) - 1
+        title = _of_line(line)
+        if _says_something(title) and (is_last or not _is_announcement(title)):
+            return title
+    return ""
 
 
-def of_answer(answer: str) -> str:
-    """The title that a model's answer holds; empty where it holds none."""
-    text = _said(_without_reasoning(answer))[:MAX_ANSWER_CHARS]
-    for _ in range(_MAX_LAYERS):
-        before = text
-        text = _peeled(text)
-        if text == before:
-            break
-    return text if _has_word(text) else ""
+def _of_line(line: str, *, keeps_label: bool = False) -> str:
+    line = on_one_line(line)
+    marked = _MARKER.sub("", line)
+    if marked != line and line.startswith("#"):
+        # A heading may be closed by as many signs.
+        bare = marked.rstrip("#")
+        marked = bare.rstrip() if bare != bare.rstrip() else marked
+    line = _LINK.sub(r"\1", marked)
+    line = _AUTOLINK.sub(r"\1", line)
+    for emphasis in _EMPHASIS:
+        line = emphasis.sub(r"\2", line)
+    line = _UNDERSCORED.sub(lambda match: match[2] if _is_emphasis(match, line) else match[0], line)
+    line = _UNPAIRED.sub("", line)
+    line = _ESCAPED.sub(r"\1", line)
+    if not keeps_label:
+        line = _LABEL.sub("", line, count=1)
+    return " ".join(_unquoted(line.strip()).split())
 
 
-def _is_seen(character: str) -> bool:
-    return bool(character) and unicodedata.category(character) not in _UNSEEN | _SPACES | _MARKS
+def _is_emphasis(match: re.Match[str], line: str) -> bool:
+    """Underscores belong to names such as ``__init__`` as well."""
+    return match[0] == line or " " in match[2]
 
 
-def _has_word(text: str) -> bool:
-    """Whether there is more than punctuation."""
-    return any(unicodedata.category(character)[0] in "LNS" for character in text)
+def _is_announcement(line: str) -> bool:
+    return line.endswith((":", "\uff1a")) or _ANNOUNCEMENT.fullmatch(line) is not None
 
 
-# Reasoning: tags of any kind that open it and close it, as models write them that were not told to think aside.
-_REASONING = re.compile(
-    r"(?:<|&lt;|\[|◁)(/?)(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad|analysis)"
-    r"(?:\s[^<>\[\]◁▷]{0,100})?(?:>|&gt;|\]|▷)",
-    re.IGNORECASE,
-)
-_CHANNEL = re.compile(r"<\|channel\|>\s{0,5}([a-z]{1,20})[^<]{0,100}<\|message\|>", re.IGNORECASE)
-_MARKER = re.compile(r"<\|[a-z_]{1,30}\|>", re.IGNORECASE)
+def _says_something(title: str) -> bool:
+    return title not in _NOTHING and any(
+        unicodedata.category(character)[0] in "LN" or is_picture(character) for character in title
+    )
+
+
+def _cut(text: str, max_chars: int) -> str:
+    """The beginning of ``text``, without the word that would be cut: half a secret is known to nobody as one."""
+    if len(text) <= max_chars:
+        return text
+    cut = text[:max_chars]
+    words = cut.rsplit(maxsplit=1)
+    return words[0] if len(words) > 1 and not cut[-1].isspace() and not text[max_chars].isspace() else cut
+
+
+def _ends(text: str) -> str:
+    if len(text) <= 2 * ANSWER_CHARS:
+        return text
+    words = text[-ANSWER_CHARS:].split(maxsplit=1)
+    return _cut(text, ANSWER_CHARS) + "\n" + (words[1] if len(words) > 1 else "")
+
+
+# ---- Reasoning
 
 
 def _without_reasoning(text: str) -> str:
-    kept: list[str] = []
-    position, is_inside = 0, False
-    for tag in _REASONING.finditer(text):
-        if not tag[1]:
-            if not is_inside:
-                kept.append(text[position : tag.start()])
-            is_inside = True
-            continue
-        if not is_inside:
-            # Its beginning was part of the prompt.
-            kept.clear()
-        position, is_inside = tag.end(), False
-    if not is_inside:
-        kept.append(text[position:])
-    return "".join(kept)
+    """What is said outside of reasoning, wherever that begins and ends and however it is marked.
 
-
-def _said(text: str) -> str:
-    """The part for the user, of an answer in the channels of gpt-oss."""
-    channels = list(_CHANNEL.finditer(text))
-    if channels:
-        final = [channel for channel in channels if channel[1].lower() == "final"]
-        text = text[final[-1].end() :] if final else ""
-        end = _MARKER.search(text)
-        text = text[: end.start()] if end else text
-    return _MARKER.sub("", text)
-
-
-def _peeled(text: str) -> str:
-    """The text without one layer of what stands around it."""
-    text = text.strip().removeprefix("\ufeff")
-    within = _json_title(text)
-    if within is not None:
-        return within
-    return _line(_without_html(html.unescape(_unfenced(text))))
-
-
-_FENCE = re.compile(r"(?:```|~~~)[ \t]{0,5}[\w+-]{0,20}[ \t]{0,5}\n")
-
-
-def _unfenced(text: str) -> str:
-    begun = _FENCE.match(text)
-    if begun is None:
+    An end without a beginning ends what was said before it; a beginning without an end takes the rest.
+    """
+    if text.lstrip().startswith(("analysis", _FINAL)):
+        # The words of gpt-oss's channels, where a server lost the marks around them.
+        text = text.rpartition(_FINAL)[2]
+    if not _REASONING.search(text):
         return text
-    return text[begun.end() :].partition(text[:3])[0]
+    said: list[str] = []
+    position, is_inside = 0, False
+    for mark in _REASONING.finditer(text):
+        if not is_inside:
+            said.append(text[position : mark.start()])
+        position = mark.end()
+        if mark["close"] is not None:
+            if not is_inside and said:
+                said[-1] = ""
+            is_inside = False
+        elif mark["open"] is not None:
+            is_inside = True
+        elif mark["channel"] is not None:
+            is_inside = mark["channel"].strip().casefold() not in ("final", "response", "answer")
+    if not is_inside:
+        said.append(text[position:])
+    return "".join(said)
 
 
-_TITLE_FIELD = re.compile(r'"[^"]{0,30}title"\s{0,10}:\s{0,10}"((?:[^"\\]|\\.){0,1000})', re.IGNORECASE)
-
-
-def _json_title(text: str) -> str | None:
-    """The title in a JSON text, also one that breaks off; ``None`` for what is none."""
-    if not text.startswith(("{", "[", '"')):
-        return None
-    try:
-        value, end = json.JSONDecoder(strict=False).raw_decode(text)
-    except (ValueError, RecursionError):
-        field = _TITLE_FIELD.search(text) if text.startswith(("{", "[{")) else None
-        return field[1] if field else None
-    if text[end:].strip() or isinstance(value, str):
-        # Words in quotes, or in brackets, that go on.
-        return value if isinstance(value, str) and not text[end:].strip() else None
-    return _title_of(value, 0) or ""
-
-
-def _title_of(value: object, depth: int) -> str | None:
-    if depth > _MAX_JSON_DEPTH:
-        return None
-    match value:
-        case str():
-            return value
-        case list():
-            return next(filter(None, (_title_of(item, depth + 1) for item in cast("list[object]", value))), None)
-        case dict():
-            fields = cast("dict[str, object]", value)
-            named = [item for name, item in fields.items() if "title" in name.lower()]
-            return next(filter(None, (_title_of(item, depth + 1) for item in (named or fields.values()))), None)
-        case _:
-            return None
-
-
-_BLOCK = re.compile(
-    r"</?(?:br|p|div|h[1-6]|li|ul|ol|tr|table|blockquote|section|article)(?:\s[^<>]{0,300})?/?>", re.IGNORECASE
+_FINAL = "assistantfinal"
+_THOUGHTS = (
+    r"(?:think|thinking|thinks|thought|thoughts|reason|reasoning|reflection|reflect|analysis|scratchpad|deliberation"
+    r"|rationale|internal_monologue|inner_monologue|monologue|chain_of_thought|cot)(?:[_-]\w{1,20})?"
 )
-_UNSHOWN = re.compile(r"<(script|style|head)(?:\s[^<>]{0,300})?>.{0,2000}?</\1\s?>", re.IGNORECASE | re.DOTALL)
-_INLINE = re.compile(
-    r"<(?:!--[^<>]{0,1000}--|!doctype[^<>]{0,200}|/?(?:html|body|title|b|i|u|s|em|strong|small|mark|span|code|pre|font"
-    r"|a|sub|sup|center|answer|output|response|result|final)(?:\s[^<>]{0,300})?/?)>",
+_REASONING = re.compile(
+    rf"(?P<close></\s?(?:\w{{1,20}}:)?{_THOUGHTS}\s?>|\[/(?:THINK|REASONING)\]|◁/think▷"
+    r"|<\|?(?:end_of_thought|end_thinking|END_THINKING|/think|/thinking|/thought)\|?>|<channel\|>)"
+    rf"|(?P<open><(?:\w{{1,20}}:)?{_THOUGHTS}(?:\s[^<>]*)?>|\[(?:THINK|REASONING)\]|◁think▷"
+    r"|<\|?(?:begin_of_thought|start_thinking|START_THINKING|think|thinking|thought)\|>)"
+    r"|<\|?channel\|?>(?P<channel>\s{0,9}\w{1,20})(?:[^<>\n]{0,99}<\|constrain\|>\w{0,20})?(?:[^<>\n]{0,99}<\|message\|>)?"
+    rf"|(?P<other><{_THOUGHTS}\s?/>|<\|[\w-]{{1,30}}\|>(?:assistant\b)?|<｜[^<>｜]{{1,40}}｜>)",
     re.IGNORECASE,
 )
 
 
-def _without_html(text: str) -> str:
-    return _INLINE.sub("", _BLOCK.sub("\n", _UNSHOWN.sub("", text)))
+# ---- Markup
 
 
-_LINE_END = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
-_PREFACE = re.compile(
-    r"(?:(?:sure|okay|ok|certainly|of course|great|here|the|a|my|this|suggested|possible|proposed)\b"
-    r"[^:\n]{0,60}\btitle\b[^:\n]{0,40}|(?:conversation|chat|suggested)?\s?(?:title|titel|titre|título|titulo|titolo"
-    r"|заголовок|название|标题|題名|标题名|タイトル|제목))\s{0,3}[:：]\s{0,5}",
+def _unescaped(text: str) -> str:
+    return _ENTITY.sub(lambda entity: html.unescape(entity[0]), text) if "&" in text else text
+
+
+def _without_tags(text: str) -> str:
+    wrapped = _WRAPPED.match(text)
+    if wrapped is not None:
+        inner, close, rest = text[wrapped.end() :].rpartition(f"</{wrapped[1]}>")
+        text = inner if close and not rest else text
+    text = _SCRIPT.sub(" ", text)
+    text = _BREAK.sub("\n", text)
+    return _TAG.sub("", text)
+
+
+def _without_fences(text: str) -> str:
+    if not ("```" in text or "~~~" in text):
+        return text
+    text = "\n".join(line for line in text.splitlines() if not _FENCE.fullmatch(line.strip()))
+    return _FENCED.sub("", text.strip())
+
+
+# Longer numbers are no characters, and Python refuses to read them.
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+# Only names that HTML knows or that models put around an answer: `List<String>` and `<secret hidden>` are text.
+_NAMES = (
+    "a|abbr|address|answer|article|aside|audio|b|base|big|blockquote|body|button|center|cite|code|conversation_title"
+    "|dd|del|details|dfn|div|dl|dt|em|embed|figcaption|figure|final|final_answer|font|footer|form|h[1-6]|head|header"
+    "|hr|html|i|iframe|img|input|ins|kbd|label|li|link|main|mark|meta|nav|object|ol|output|p|pre|q|response|result|s"
+    "|samp|script|section|small|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|textarea|tfoot|th|thead"
+    "|title|tr|u|ul|var|video"
+)
+_TAG = re.compile(
+    rf"</?(?:{_NAMES})(?:[\s/][^<>]*)?>|</?[a-z]\w*-[\w-]*(?:[\s/][^<>]*)?>|<[a-z]\w*\s+[\w-]+\s?=[^<>]*>|<!--[^<>]{{0,2000}}-->|<![a-z][^<>]*>",
     re.IGNORECASE,
 )
-_LEADING = re.compile(r"(?:#{1,6}\s+|>\s{0,3}|[-*+•]\s+(?:\[[ xX]\]\s+)?|\d{1,2}[.)]\s+)")
-_LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\([^()]{0,1000}\)")
-_EMPHASIS = re.compile(r"(?<![\w*~`])(\*{1,3}|~~|`{1,3})(?=[^\s*~`])([^*~`]{0,500})(?<=[^\s*~`])\1(?![\w*~`])")
-_WHOLE_EMPHASIS = re.compile(r"(_{1,3})(?=[^\s_])(.{0,500})(?<=[^\s_])\1")
-_QUOTES = {
-    '"': '"',
-    "'": "'",
-    "`": "`",
-    "“": "”",
-    "‘": "’",
-    "«": "»",
-    "‹": "›",
-    "„": "“",
-    "‚": "‘",
-    "»": "«",
-    "”": "”",
-    "「": "」",
-    "『": "』",
-    "《": "》",
-    "〈": "〉",
-    "【": "】",
-    "＂": "＂",
-}
+_BREAK = re.compile(
+    r"<br\s?/?>|</(?:p|div|h[1-6]|li|tr|title|head|blockquote|pre|section|answer)\s?>|<hr\s?/?>", re.IGNORECASE
+)
+_SCRIPT = re.compile(r"<(script|style)\b[^<>]*>[^<]{0,2000}</\1\s?>", re.IGNORECASE)
+_WRAPPED = re.compile(r"<([A-Za-z][\w.-]{0,40})(?:\s[\w-]{1,40}\s?=[^<>]*)?>")
+_FENCE = re.compile(r"(?:`{3,}|~{3,})[\w+.-]*")
+_FENCED = re.compile(r"^(?:```|~~~)(?:json|text|markdown|md|plaintext|txt)?(?=[\s{\[])|(?:```|~~~)$", re.IGNORECASE)
+_MARKER = re.compile(r"^(?:#{1,6}(?=\s)|#{2,6}(?=\w)|>(?=\s|\w)|[-*+•‣◦](?=\s)|\d{1,3}[.)](?=\s)|\[[ xX]\](?=\s)|\s)+")
+_LINK = re.compile(
+    r"!?\[([^\[\]]*)\](?:\((?:<[^<>]*>|(?:[^()\s]|\([^()\s]*\))*)(?:\s{1,9}\"[^\"]*\")?\s?\)|\[[^\[\]]*\])"
+)
+_AUTOLINK = re.compile(r"<(https?://[^<>\s]*)>", re.IGNORECASE)
+_EMPHASIS = (
+    re.compile(r"(?<!\\)(`{1,3})(?=[^\s`])(.*?)(?<=[^\s`\\])\1"),
+    re.compile(r"(?<!\\)(\*{1,3})(?=[^\s*])(.*?)(?<=[^\s*\\])\1"),
+    re.compile(r"(?<!\\)(~~)(?=[^\s~])(.*?)(?<=[^\s~\\])\1"),
+)
+_UNDERSCORED = re.compile(r"(?<![\w\\])(_{1,3})(?=[^\s_])(.*?)(?<=[^\s_\\])\1(?![\w_])(?![.(]\w)")
+# What a limit on the answer's length cut off from its partner.
+_UNPAIRED = re.compile(r"^(?:\*{2,3}|~~|`{1,3})(?=[^\s*~`])|(?<=[^\s*~`])(?:\*{2,3}|~~|`{1,3})$")
+_KIND = r"(?:(?:conversation|chat|suggested|proposed|generated|final|short|concise|new|possible|the|a|my)\s){0,4}"
+_TITLE = (
+    r"(?:title|titel|titre|título|titulo|titolo|titul|tytuł|titlu|otsikko|başlık|заголовок|название|τίτλος|عنوان|शीर्षक"
+    r"|标题|標題|题目|タイトル|題名|제목)"
+)
+_LABEL = re.compile(
+    rf"^(?:{_KIND}{_TITLE}\s?[:\uff1a]"
+    rf"|[\"']{_KIND}{_TITLE}[\"']\s?[:\uff1a]"
+    r"|final\sanswer\s?[:\uff1a]"
+    rf"|{_KIND}{_TITLE}\s[-–—]\s"
+    r"|(?:(?:sure|okay|ok|certainly|of course|absolutely)[!,.]?\s)?"
+    r"(?:here(?:['’]s|\sis)|(?:the|a|my)\s(?:\w+\s){0,3}title)\b[^:\uff1a]{0,80}"
+    r"(?:(?<=title)|(?<=title\sis)|(?<=\sbe)|(?<=conversation)|(?<=message)|(?<=chat)|(?<=characters))[:\uff1a])",
+    re.IGNORECASE,
+)
+_ANNOUNCEMENT = re.compile(
+    rf"(?:sure|okay|ok|certainly|of course|absolutely)(?: thing)?[!.,]?|{_KIND}{_TITLE}", re.IGNORECASE
+)
+_ESCAPED = re.compile(r"\\([*_`#~\"'>\[\]])")
+# What programs say for a title that they have not.
+_NOTHING = ("null", "None", "undefined", "NaN")
 
 
-def _line(text: str) -> str:
-    """The first line that says something, without Markdown and quotes around it; all lines that stand in quotes."""
-    text = text.strip()
-    if _is_quoted(text):
-        text = visible(text)
-    return next(filter(_has_word, (_plain(visible(line)) for line in _LINE_END.split(text))), "")
+# ---- Quotes
 
 
-def _plain(line: str) -> str:
-    for _ in range(_MAX_LAYERS):
-        before = line
-        line = _LINK.sub(r"\1", line)
-        line = _EMPHASIS.sub(r"\2", line)
-        whole = _WHOLE_EMPHASIS.fullmatch(line)
-        line = whole[2] if whole else line
-        line = _LEADING.sub("", line, count=1) if _LEADING.match(line) else line
-        preface = _PREFACE.match(line)
-        line = line[preface.end() :] if preface else line
-        line = _unquoted(line).strip().lstrip("*~").rstrip("*~").strip()
-        if line == before:
+def _unquoted(text: str) -> str:
+    """``text`` without quotes around it, however many."""
+    start, end = 0, len(text)
+    while end - start > 1 and (text[start], text[end - 1]) in _QUOTES:
+        if not _is_pair(text, start, end):
             break
-    return line
+        start, end = start + 1, end - 1
+        while start < end and text[start].isspace():
+            start += 1
+        while start < end and text[end - 1].isspace():
+            end -= 1
+    left = text[start:end]
+    if left[:1] in _LONE_QUOTES and not any(quote in left[1:] for quote in _LONE_QUOTES):
+        return left[1:]
+    if left[-1:] in _LONE_QUOTES and not any(quote in left[:-1] for quote in _LONE_QUOTES) and left[-2:-1].isalpha():
+        return left[:-1]
+    return left
 
 
-def _unquoted(line: str) -> str:
-    """Without the quotes around all of it, and one that was opened or closed alone."""
-    if _is_quoted(line):
-        return line[1:-1]
-    for mark in '"“”«»':
-        if line.count(mark) == 1 and (line.startswith(mark) or line.endswith(mark)) and not _has_pair(line, mark):
-            return line.strip(mark)
-    return line
+def _is_pair(text: str, start: int, end: int) -> bool:
+    """Whether the quotes at both ends belong together, as they do not in ``"One" and "two"``."""
+    opening, closing = text[start], text[end - 1]
+    for position in range(start + 1, min(end - 1, start + LINE_CHARS)):
+        if text[position] not in (opening, closing):
+            continue
+        before, after = text[position - 1], text[position + 1]
+        if before.isalnum() and after.isalnum():
+            continue
+        if opening != closing:
+            return text[position] == opening
+        is_closing = before.isalnum() or (unicodedata.category(before) in ("Po", "Pe") and before != closing)
+        return not is_closing or after == closing
+    return True
 
 
-def _is_quoted(text: str) -> bool:
-    if len(text) < 2 or _QUOTES.get(text[0]) != text[-1]:  # noqa: PLR2004  One mark can't stand on both sides.
-        return False
-    return text[0] not in text[1:-1] and text[-1] not in text[1:-1]
+_LONE_QUOTES = tuple('"“”„«»')
+# Openings over closings, column by column.
+_QUOTES = frozenset(zip("\"'`“‘«„„‚‚”’»‹›「『《〈〝〝＂＇`´", "\"'`”’»“”‘’”’«›‹」』》〉〞〟＂＇'´", strict=True))
 
 
-def _has_pair(line: str, mark: str) -> bool:
-    return any(
-        opening in line and closing in line
-        for opening, closing in _QUOTES.items()
-        if mark in (opening, closing) and opening != closing
-    )
+# ---- JSON
+
+
+def _from_json(text: str) -> str | None:
+    """The title in an answer that is JSON, or that JSON as far as it came; None for what is no JSON."""
+    if text[:1] in ("{", "[", '"'):
+        try:
+            value: JSONValue = json.loads(text, strict=False)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return _title_in(value)
+    field = _FIELD.search(text)
+    if field is None:
+        return "" if _OBJECT.match(text) else None
+    try:
+        return str(json.loads(f'"{field[2]}"', strict=False))
+    except ValueError:
+        return field[2].replace('\\"', '"').replace("\\'", "'")
+
+
+def _title_in(value: JSONValue) -> str:
+    """The title by its key, else the first text that is no key."""
+    first = ""
+    waiting: deque[JSONValue] = deque([value])
+    while waiting:
+        current = waiting.popleft()
+        if isinstance(current, str):
+            first = first or current
+        elif isinstance(current, dict):
+            for key, item in current.items():
+                if isinstance(item, str) and _KEY.fullmatch(key.strip()):
+                    return item
+            waiting.extend(current.values())
+        elif isinstance(current, list):
+            waiting.extend(current)
+    return first
+
+
+_OBJECT = re.compile(r"\{\s{0,99}[\"']\w")
+_KEY = re.compile(r"(?:\w{1,20}[_ -]?)?title", re.IGNORECASE)
+_FIELD = re.compile(
+    r"^\s{0,99}[\[{][\s\[{]{0,99}[\"'](?:\w{1,20}[_ -]?)?title[\"']\s{0,9}:\s{0,9}([\"'])((?:\\.|(?!\1)[^\\\n])*)",
+    re.IGNORECASE | re.MULTILINE,
+)
