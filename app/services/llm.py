@@ -16,18 +16,22 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
+import structlog
 
 from app.config import Config
 from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services import llm_demo
 from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
 from app.services.llm_assembly import Answer, Tokens, take
-from app.services.llm_faults import CallFailed, Fault, fault, fault_of
+from app.services.llm_fault_words import sentence_of
+from app.services.llm_faults import CallFailed, Fault, fault, fault_of, message_of, place_of
 from app.services.llm_gathering import GatheringClient
 from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
 from app.services.llm_transport import CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
 from app.services.llm_wire import NO_KEY, JoinedChunks, Stream, ending_of, request_of
 from app.services.outbound import private_allowed
+
+log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3
 RETRY_PAUSE_SECONDS = 0.5
@@ -193,7 +197,7 @@ class LiteLLM(LLM):
             except (CallFailed, GeneratorExit):
                 raise
             except Exception as error:  # noqa: BLE001  litellm raises whatever its providers' code raises
-                raise CallFailed(_refusal(scope) or fault_of(error, secret=key)) from None
+                raise CallFailed(_refusal(scope) or _told(error, scope, key)) from None
             if (refusal := _refusal(scope)) is not None:
                 raise CallFailed(refusal)
             answer.ending = ending_of(stream, answer)
@@ -286,6 +290,15 @@ def _refusal(scope: Scope) -> Fault | None:
     if scope.refusal is None:
         return None
     return fault(scope.refusal, ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR)
+
+
+def _told(error: Exception, scope: Scope, key: str | None) -> Fault:
+    found = fault_of(error, secret=key, answered=scope.status)
+    if found.own is not None:
+        # Without the piece of an answer that some errors repeat.
+        text = message_of("", sentence_of(str(found.own)), secret=key)
+        log.error("llm.library_failed", kind=type(found.own).__name__, place=place_of(found.own), detail=text)
+    return found
 
 
 async def _rehearse(litellm: ModuleType) -> None:

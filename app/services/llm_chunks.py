@@ -16,6 +16,8 @@ END = b"\n\n"
 DATA = b"data:"
 DONE = b"[DONE]"
 MAX_COUNT = 2**53 - 1
+MAX_ERROR_BYTES = 16 * 1024
+MAX_ERROR_CHARS = 4_000
 # A part's text stands under the name of its type.
 _TEXT_PARTS = ("text", "output_text", "refusal")
 _FINISH_REASONS = {
@@ -54,7 +56,7 @@ def whole_answer(body: bytes) -> bytes:
         return b""
     chunk = cast("JSON", answer)
     if chunk.get("error"):
-        return DATA + b" " + encoded(chunk) + END
+        return _repaired_line(DATA + b" " + encoded(chunk))[0] + END
     if not isinstance(chunk.get("choices"), list):
         return b""
     repair(chunk)
@@ -129,9 +131,20 @@ def _repaired_line(line: bytes) -> tuple[bytes, JSON | None]:
         return line, None
     chunk = cast("JSON", parsed)
     # Anthropic's events, and what an error says, are of other formats.
+    if chunk.get("error") and len(line) > MAX_ERROR_BYTES:
+        return DATA + b" " + encoded({"error": _short_error(chunk["error"])}), None
     if "choices" not in chunk or chunk.get("error"):
         return line, None
     return (DATA + b" " + encoded(chunk) if repair(chunk) else line), chunk
+
+
+def _short_error(error: object) -> JSON:
+    """What tells the kind of an error, and its message's beginning: the library looks through it in square time."""
+    fields = cast("JSON", error) if isinstance(error, dict) else {"message": error}
+    message = fields.get("message")
+    text = message if isinstance(message, str) else encoded({"": message or fields})[4:].decode()
+    kinds = {name: value for name in ("type", "code", "status") if isinstance(value := fields.get(name), str | int)}
+    return {"message": text[:MAX_ERROR_CHARS], **{name: str(value)[:100] for name, value in kinds.items()}}
 
 
 def _is_whole(line: bytes) -> bool:
