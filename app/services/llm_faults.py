@@ -119,11 +119,15 @@ def _misread(chain: tuple[BaseException, ...], answered: int | None) -> BaseExce
         return None
     if any(getattr(link, "body", None) is not None for link in chain):
         return None
-    foreign = [link for link in chain if type(link).__module__.partition(".")[0] not in _LIBRARIES]
+    foreign = [link for link in chain if not _is_of_library(link)]
     if not foreign or not isinstance(foreign[0], (*_OWN, ValueError)):
         return None
     # What could not be parsed says more than what the library made of it.
     return next((link for link in foreign if isinstance(link, ValueError)), foreign[0])
+
+
+def _is_of_library(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in _LIBRARIES
 
 
 def _own_fault(error: BaseException, answered: int | None) -> Fault:
@@ -211,7 +215,8 @@ def _detail(chain: tuple[BaseException, ...]) -> str:
         sentence = sentence_of(getattr(error, "body", None))
         if sentence:
             return sentence
-    return sentence_of(str(chain[0]))
+    # The words of a program's own error, such as a type's, tell people nothing.
+    return sentence_of(str(chain[0])) if _is_of_library(chain[0]) else ""
 
 
 def _retry_after(chain: tuple[BaseException, ...], words: str) -> float | None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address
 from typing import cast
 
@@ -278,6 +279,9 @@ def _bound_of(response: httpx.Response) -> _Bound:
         # What was refused before was a question of the library's own, such as for a model's size: it went on without.
         scope.refusal = None
         scope.status = response.status_code
+    if response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+        # The library would call again without an argument, and answer None where that doesn't help either.
+        response.status_code = HTTPStatus.BAD_REQUEST
     if response.status_code in _REDIRECTS:
         raise refused("The model's server redirects to another address, where this server does not follow.")
     if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
