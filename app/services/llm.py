@@ -22,12 +22,13 @@ from app.config import Config
 from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services import llm_demo
 from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
-from app.services.llm_assembly import Answer, Tokens, take
+from app.services.llm_assembly import Answer, take
 from app.services.llm_fault_words import sentence_of
 from app.services.llm_faults import CallFailed, Fault, fault, fault_of, message_of, place_of
 from app.services.llm_gathering import GatheringClient
 from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
 from app.services.llm_transport import CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
+from app.services.llm_usage import cost_of, usage_of
 from app.services.llm_wire import NO_KEY, JoinedChunks, Stream, ending_of, request_of
 from app.services.outbound import private_allowed
 
@@ -146,7 +147,7 @@ class LiteLLM(LLM):
                 if is_last or not failed.fault.is_transient:
                     raise failed.fault.failure from None
             await asyncio.sleep(pause)
-        usage = await _usage(litellm, target, request, answer)
+        usage = await usage_of(litellm, target, request, answer)
         return Completion("".join(answer.text), tuple(answer.calls), usage, answer.ending, answer.provider_fields)
 
     def estimate(self, model: Model, messages: Sequence[ChatMessage], text: str) -> Usage:
@@ -156,7 +157,7 @@ class LiteLLM(LLM):
             return Usage(prompt, answered, 0.0 if is_demo(model.name) else None)
         litellm = self._loading.result()
         return Usage(
-            prompt, answered, _cost(litellm, _route(litellm, model.name, model.base_url), prompt, answered, None)
+            prompt, answered, cost_of(litellm, _route(litellm, model.name, model.base_url), prompt, answered, None)
         )
 
     def _begin(self) -> Future[ModuleType]:
@@ -311,7 +312,7 @@ async def _rehearse(litellm: ModuleType) -> None:
         answer = Answer()
         async for chunk in await litellm.acompletion(**request):
             take(chunk, answer)
-    await _usage(litellm, target, request, answer)
+    await usage_of(litellm, target, request, answer)
     _forget_clients(litellm)
 
 
@@ -389,30 +390,3 @@ def _authorize(litellm: ModuleType, model: Model) -> tuple[Route, str | None]:
         message = f"The provider {target.provider} needs an API key."
         raise LLMFailure(message, code=ErrorCode.STATUS_ERROR_LLM_AUTHENTICATION)
     return target, key
-
-
-async def _usage(litellm: ModuleType, target: Route, request: Mapping[str, object], answer: Answer) -> Usage:
-    tokens = answer.tokens
-    prompt = (tokens.prompt_tokens if tokens else None) or 0
-    answered = (tokens.completion_tokens if tokens else None) or 0
-    if not prompt and not answered:
-        prompt, answered = await asyncio.to_thread(_counted, litellm, request, "".join(answer.text))
-    return Usage(prompt, answered, _cost(litellm, target, prompt, answered, tokens))
-
-
-def _cost(litellm: ModuleType, target: Route, prompt: int, answered: int, tokens: Tokens | None) -> float | None:
-    try:
-        costs = litellm.cost_per_token(
-            model=target.name, prompt_tokens=prompt, completion_tokens=answered, usage_object=tokens
-        )
-        return float(sum(costs))
-    except Exception:  # noqa: BLE001  it raises several kinds where it has no price, and an answer is worth more
-        return None
-
-
-def _counted(litellm: ModuleType, request: Mapping[str, object], text: str) -> tuple[int, int]:
-    try:
-        prompt = litellm.token_counter(model=request["model"], messages=request["messages"])
-        return int(prompt), int(litellm.token_counter(model=request["model"], text=text))
-    except Exception:  # noqa: BLE001  a tokenizer's fault must not cost the answer
-        return 0, 0
