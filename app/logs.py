@@ -78,7 +78,8 @@ _SECRET_TEXT = (
     ),
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (re.compile(r"(://)[^/\s@]{1,500}@"), rf"\1{HIDDEN}@"),
-    (re.compile(r"\bey[\w-]{8,}\.ey[\w-]{8,}\.[\w-]*"), HIDDEN),
+    # From the word's beginning on: a search for "ey" within it takes the square of a long word's length.
+    (re.compile(r"(?<![\w-])[\w-]{10,}+\.ey[\w-]{8,}+\.[\w-]*"), HIDDEN),
     (re.compile(r"\b(?:sk|gh[opsur]|github_pat|glpat|xox[abprs])[-_][\w-]{12,}"), HIDDEN),
 )
 # Line breaks and escape sequences in foreign text could pass for lines of the log, or steer the terminal that shows it.

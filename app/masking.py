@@ -23,17 +23,18 @@ WRONG_OPERATION_TYPE = "METHOD_NOT_ALLOWED"
 NO_DOCUMENT = "The request has no `query`, or it is blank."
 UNKNOWN_OPERATION = "The document has no operation of that name: name one of its operations in `operationName`."
 
-# How graphql-core's messages repeat a value that it refuses. It may be an API key, or an object that holds one.
+# How graphql-core's messages repeat a value that it refuses. It may be an API key, or an object that holds one. A value
+# may be megabytes that repeat what a pattern begins with: none looks twice at what an earlier beginning has passed.
 _VALUES = (
     (re.compile(r", but encountered error '.*", re.DOTALL), "."),
-    (re.compile(r"(,|\.( Did you mean [^?]*\?)?) [Ff]ound: .*", re.DOTALL), r".\2"),
-    (re.compile(r"(cannot represent [\w -]*value): .*", re.DOTALL), r"\1."),
-    (re.compile(r"Value '.*' does not exist in", re.DOTALL), "The value does not exist in"),
+    (re.compile(r"(,|\.( Did you mean (?:(?! Did you mean )[^?])*+\?)?) [Ff]ound: .*", re.DOTALL), r".\2"),
+    (re.compile(r"(cannot represent (?:(?!cannot represent )[\w -])*value): .*", re.DOTALL), r"\1."),
     (re.compile(r"(unknown field) '(?![_A-Za-z][_0-9A-Za-z]{0,39}'[.,]).*", re.DOTALL), r"\1."),
 )
+_VALUE_START, _VALUE_END = "Value '", "' does not exist in"
 _TOO_DEEP = "nested too deeply"
 _TOO_MANY_TOKENS = re.compile(r"more than [0-9]+ tokens")
-_SUGGESTION = re.compile(r" Did you mean [^?]*\?")
+_SUGGESTION = re.compile(r" Did you mean (?:(?! Did you mean )[^?])*+\?")
 _SYNTAX_VALUE = re.compile(r"\b(Name|Int|Float|String|BlockString|Comment) (\".*\"|'.*')", re.DOTALL)
 
 
@@ -95,7 +96,8 @@ def _without_values(error: GraphQLError) -> str:
     message = error.message
     for pattern, replacement in _VALUES:
         message = pattern.sub(replacement, message)
-    return message
+    start, end = message.find(_VALUE_START), message.rfind(_VALUE_END)
+    return f"{message[:start]}The value{message[end + 1 :]}" if 0 <= start < end else message
 
 
 def _rewritten(error: GraphQLError, message: str, extensions: dict[str, object] | None = None) -> GraphQLError:

@@ -16,19 +16,23 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
+import structlog
 
 from app.config import Config
 from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services import llm_demo
 from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
 from app.services.llm_assembly import Answer, take
-from app.services.llm_faults import CallFailed, Fault, fault, fault_of
+from app.services.llm_fault_words import sentence_of
+from app.services.llm_faults import CallFailed, Fault, fault, fault_of, message_of, place_of
 from app.services.llm_gathering import GatheringClient
-from app.services.llm_prices import cost_usd
 from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
 from app.services.llm_transport import CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
+from app.services.llm_usage import cost_usd, usage_of
 from app.services.llm_wire import NO_KEY, JoinedChunks, Stream, ending_of, request_of
 from app.services.outbound import private_allowed
+
+log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3
 RETRY_PAUSE_SECONDS = 0.5
@@ -143,7 +147,7 @@ class LiteLLM(LLM):
                 if is_last or not failed.fault.is_transient:
                     raise failed.fault.failure from None
             await asyncio.sleep(pause)
-        usage = await _usage(litellm, target, request, answer)
+        usage = await usage_of(litellm, target, request, answer)
         return Completion("".join(answer.text), tuple(answer.calls), usage, answer.ending, answer.provider_fields)
 
     def estimate(self, model: Model, messages: Sequence[ChatMessage], text: str) -> Usage:
@@ -194,7 +198,7 @@ class LiteLLM(LLM):
             except (CallFailed, GeneratorExit):
                 raise
             except Exception as error:  # noqa: BLE001  litellm raises whatever its providers' code raises
-                raise CallFailed(_refusal(scope) or fault_of(error, secret=key)) from None
+                raise CallFailed(_refusal(scope) or _told(error, scope, key)) from None
             if (refusal := _refusal(scope)) is not None:
                 raise CallFailed(refusal)
             answer.ending = ending_of(stream, answer)
@@ -289,6 +293,15 @@ def _refusal(scope: Scope) -> Fault | None:
     return fault(scope.refusal, ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR)
 
 
+def _told(error: Exception, scope: Scope, key: str | None) -> Fault:
+    found = fault_of(error, secret=key, answered=scope.status)
+    if found.own is not None:
+        # Without the piece of an answer that some errors repeat.
+        text = message_of("", sentence_of(str(found.own)), secret=key)
+        log.error("llm.library_failed", kind=type(found.own).__name__, place=place_of(found.own), detail=text)
+    return found
+
+
 async def _rehearse(litellm: ModuleType) -> None:
     """Call a model whose server is a function in here, so that all is imported that a call takes."""
     greeting = (ChatMessage(Role.USER, "Hello"),)
@@ -299,7 +312,7 @@ async def _rehearse(litellm: ModuleType) -> None:
         answer = Answer()
         async for chunk in await litellm.acompletion(**request):
             take(chunk, answer)
-    await _usage(litellm, target, request, answer)
+    await usage_of(litellm, target, request, answer)
     _forget_clients(litellm)
 
 
@@ -377,20 +390,3 @@ def _authorize(litellm: ModuleType, model: Model) -> tuple[Route, str | None]:
         message = f"The provider {target.provider} needs an API key."
         raise LLMFailure(message, code=ErrorCode.STATUS_ERROR_LLM_AUTHENTICATION)
     return target, key
-
-
-async def _usage(litellm: ModuleType, target: Route, request: Mapping[str, object], answer: Answer) -> Usage:
-    tokens = answer.tokens
-    prompt = (tokens.prompt_tokens if tokens else None) or 0
-    answered = (tokens.completion_tokens if tokens else None) or 0
-    if not prompt and not answered:
-        prompt, answered = await asyncio.to_thread(_counted, litellm, request, "".join(answer.text))
-    return Usage(prompt, answered, cost_usd(litellm, target, prompt, answered, tokens))
-
-
-def _counted(litellm: ModuleType, request: Mapping[str, object], text: str) -> tuple[int, int]:
-    try:
-        prompt = litellm.token_counter(model=request["model"], messages=request["messages"])
-        return int(prompt), int(litellm.token_counter(model=request["model"], text=text))
-    except Exception:  # noqa: BLE001  a tokenizer's fault must not cost the answer
-        return 0, 0

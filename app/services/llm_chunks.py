@@ -18,6 +18,8 @@ JSON: TypeAlias = dict[str, Any]
 END = b"\n\n"
 DATA = b"data:"
 DONE = b"[DONE]"
+MAX_ERROR_BYTES = 16 * 1024
+MAX_ERROR_CHARS = 4_000
 # A part's text stands under the name of its type.
 _TEXT_PARTS = ("text", "output_text", "refusal")
 _HEAD = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
@@ -78,7 +80,8 @@ class StreamRepair:
         chunk = cast("JSON", parsed)
         # What an error says is of no format.
         if chunk.get("error"):
-            return line, None
+            is_long = len(line) > MAX_ERROR_BYTES
+            return DATA + b" " + encoded({"error": _short_error(chunk["error"])}) if is_long else line, None
         if "choices" not in chunk:
             is_changed = repair_foreign_usage(chunk)
             events = repaired_native(chunk) or ([chunk] if is_changed else [])
@@ -129,7 +132,7 @@ def whole_answer(body: bytes, *, is_openai: bool = True) -> bytes:
     events: list[bytes] = []
     for chunk in chunks:
         if chunk.get("error"):
-            return DATA + b" " + encoded(chunk) + END
+            return stream.repaired(DATA + b" " + encoded(chunk))[0] + END
         if not is_openai and "choices" not in chunk:
             repair_foreign_usage(chunk)
             native = [each for event in native_events(chunk) for each in repaired_native(event) or [event]]
@@ -153,6 +156,15 @@ def encoded(chunk: object) -> bytes:
         return orjson.dumps(chunk)
     except TypeError:
         return json.dumps(chunk).encode()
+
+
+def _short_error(error: object) -> JSON:
+    """What tells the kind of an error, and its message's beginning: the library looks through it in square time."""
+    fields = cast("JSON", error) if isinstance(error, dict) else {"message": error}
+    message = fields.get("message")
+    text = message if isinstance(message, str) else encoded({"": message or fields})[4:].decode()
+    kinds = {name: value for name in ("type", "code", "status") if isinstance(value := fields.get(name), str | int)}
+    return {"message": text[:MAX_ERROR_CHARS], **{name: str(value)[:100] for name, value in kinds.items()}}
 
 
 def _is_whole(line: bytes) -> bool:

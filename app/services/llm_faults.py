@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Final, cast
 
 from app.errors import ErrorCode, LLMFailure
+from app.services.llm_fault_words import sentence_of
 
 MAX_MESSAGE_CHARS = 500
 MAX_WORDS_CHARS = 20_000
@@ -35,7 +36,9 @@ _CREDIT_WORDS = (
 )
 # Gemini says this of its rate limits too, and then says when to try again.
 _QUOTA_WORDS = "exceeded your current quota"
-_RETRY_WORDS = re.compile(r"(?:retry in|try again in|retryDelay\W{1,6})\s*(\d+(?:\.\d+)?)\s*(ms|s)", re.IGNORECASE)
+_RETRY_WORDS = re.compile(
+    r"(?:retry in|try again in|retryDelay\W{1,6})\s{0,9}(\d{1,9}(?:\.\d{1,9})?)\s{0,9}(ms|s)", re.IGNORECASE
+)
 _POLICY_WORDS = ("content_policy_violation", "content_filter", "content management policy", "safety system")
 _LENGTH_WORDS = (
     "context_length_exceeded",
@@ -45,16 +48,20 @@ _LENGTH_WORDS = (
     "input is too long",
     "too many input tokens",
 )
-_LIBRARY_PREFIX = re.compile(r"^\s*(?:litellm\.)?\w*(?:Error|Exception)(?:\s+\w+Error)?\s*(?::|-)\s*")
-_LIBRARY_TAIL = re.compile(r"\s*(?:Traceback \(most recent|This looks like a bug in|Received Model Group).*", re.DOTALL)
+# What goes wrong within the library or here, whatever came from the server.
+_OWN = (LookupError, TypeError, AttributeError, NameError, AssertionError, ArithmeticError, ImportError, RuntimeError)
+_LIBRARIES = ("litellm", "openai", "app")
+_UNREAD = "The model's server answered in a way that can't be read."
+_FAILED_HERE = "This server failed at calling the model. Its log tells the reason."
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``is_transient``: the same call may succeed in a moment."""
+    """``is_transient``: the same call may succeed in a moment. ``own``: what went wrong here rather than there."""
 
     failure: LLMFailure
     is_transient: bool
+    own: BaseException | None = None
 
 
 class CallFailed(Exception):
@@ -70,26 +77,70 @@ def fault(message: str, code: ErrorCode, *, is_transient: bool = False) -> Fault
     return Fault(LLMFailure(message, code=code), is_transient=is_transient)
 
 
-def fault_of(error: BaseException, *, secret: str | None) -> Fault:
-    """Translate an error of the LLM library. ``secret`` is replaced wherever it turns up in the message."""
+def fault_of(error: BaseException, *, secret: str | None, answered: int | None = None) -> Fault:
+    """Translate an error of the LLM library. ``secret`` is replaced wherever it turns up in the message.
+
+    ``answered``: the status that the server itself gave, if it did; the library makes up statuses where none came.
+    """
     chain = tuple(_chain(error))
+    misread = _misread(chain, answered)
+    if misread is not None:
+        return _own_fault(misread, answered)
     status = next((found for link in chain if (found := _status(link)) is not None), None)
     kinds = frozenset(kind.__name__ for link in chain for kind in type(link).__mro__)
-    detail = _detail(chain)
     # The code of an error is often in its body alone.
-    bodies = " ".join(str(body) for link in chain if (body := getattr(link, "body", None)) is not None)
-    words = f"{detail} {error} {bodies}"[:MAX_WORDS_CHARS].casefold()
+    bodies = " ".join(_beginning(body) for link in chain if (body := getattr(link, "body", None)) is not None)
+    words = f"{bodies} {_beginning(error)}"[:MAX_WORDS_CHARS].casefold()
     retry_after = _retry_after(chain, words)
     code, lead, transient = _meaning(status, kinds, words, waits=retry_after is not None)
     limited = status == HTTPStatus.TOO_MANY_REQUESTS and code is ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE
     failure = LLMFailure(
-        message_of(lead, detail, secret=secret),
+        message_of(lead, _detail(chain), secret=secret),
         code=code,
         rate_limited=limited,
         retry_after_seconds=retry_after if limited else None,
         too_long=_is_client_error(status) and _is_too_long(kinds, words),
     )
     return Fault(failure, is_transient=transient)
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error was raised, as ``module:line``."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}"
+
+
+def _misread(chain: tuple[BaseException, ...], answered: int | None) -> BaseException | None:
+    """The error of a program beneath the library's own, which tells it as a failed connection or a server's."""
+    is_refused = answered is not None and answered >= HTTPStatus.BAD_REQUEST
+    if is_refused or _is_client_error(_status(chain[0])):
+        return None
+    if any(getattr(link, "body", None) is not None for link in chain):
+        return None
+    foreign = [link for link in chain if not _is_of_library(link)]
+    if not foreign or not isinstance(foreign[0], (*_OWN, ValueError)):
+        return None
+    # What could not be parsed says more than what the library made of it.
+    return next((link for link in foreign if isinstance(link, ValueError)), foreign[0])
+
+
+def _is_of_library(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in _LIBRARIES
+
+
+def _own_fault(error: BaseException, answered: int | None) -> Fault:
+    code = ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
+    if answered is not None and isinstance(error, ValueError):
+        # Such as a page of a proxy where JSON was asked for, which may be gone in a moment.
+        return Fault(LLMFailure(_UNREAD, code=code), is_transient=True, own=error)
+    return Fault(LLMFailure(_FAILED_HERE, code=code), is_transient=False, own=error)
+
+
+def _beginning(value: object) -> str:
+    """Its text, as far as it is looked at for words."""
+    return (value if isinstance(value, str) else str(value))[:MAX_WORDS_CHARS]
 
 
 def message_of(lead: str, detail: str, *, secret: str | None) -> str:
@@ -161,20 +212,11 @@ def _status(error: BaseException) -> int | None:
 
 def _detail(chain: tuple[BaseException, ...]) -> str:
     for error in chain:
-        body: object = getattr(error, "body", None)
-        for _ in range(2):
-            if isinstance(body, Mapping):
-                fields = cast("Mapping[str, object]", body)
-                body = fields.get("error", fields.get("message"))
-        if isinstance(body, str) and body.strip():
-            return body
-    text = _LIBRARY_TAIL.sub("", str(chain[0]))
-    for _ in range(4):
-        shorter = _LIBRARY_PREFIX.sub("", text, count=1)
-        if shorter == text:
-            break
-        text = shorter
-    return text
+        sentence = sentence_of(getattr(error, "body", None))
+        if sentence:
+            return sentence
+    # The words of a program's own error, such as a type's, tell people nothing.
+    return sentence_of(str(chain[0])) if _is_of_library(chain[0]) else ""
 
 
 def _retry_after(chain: tuple[BaseException, ...], words: str) -> float | None:

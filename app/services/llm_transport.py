@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address
 from typing import cast
 
@@ -28,8 +29,9 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 MAX_ANSWER_LINES = 500_000
 # One event: a whole file may be the argument of a call.
 MAX_LINE_BYTES = 4 * 1024 * 1024
-# Of an error's body the beginning is enough to say what is wrong.
-MAX_ERROR_BYTES = 64 * 1024
+# Of an error's body the beginning is enough to say what is wrong, and some patterns that the library looks for in it
+# take a time that grows with its square.
+MAX_ERROR_BYTES = 16 * 1024
 MAX_CONNECTIONS = 1000
 MAX_IDLE_CONNECTIONS = 100
 IDLE_CONNECTION_SECONDS = 15.0
@@ -42,11 +44,15 @@ VerifyTypes = ssl.SSLContext | str | bool
 
 @dataclass(slots=True)
 class Scope:
-    """One call: what it may reach, until when on the monotonic clock, and why it was refused, if it was."""
+    """One call: what it may reach, until when on the monotonic clock, and why it was refused, if it was.
+
+    ``status`` is what the server last answered with, itself.
+    """
 
     private_allowed: bool
     deadline: float
     refusal: str | None = None
+    status: int | None = None
 
 
 class Refused(httpx.TransportError):
@@ -272,6 +278,10 @@ def _bound_of(response: httpx.Response) -> _Bound:
     if scope is not None:
         # What was refused before was a question of the library's own, such as for a model's size: it went on without.
         scope.refusal = None
+        scope.status = response.status_code
+    if response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+        # The library would call again without an argument, and answer None where that doesn't help either.
+        response.status_code = HTTPStatus.BAD_REQUEST
     if response.status_code in _REDIRECTS:
         raise refused("The model's server redirects to another address, where this server does not follow.")
     if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):

@@ -36,13 +36,13 @@ MAX_REASON_CHARACTERS = 300
 
 # What git says, in the language that LC_ALL=C makes it speak, and what the caller is told.
 _REASONS = (
-    (re.compile(r"Remote branch .* not found"), "The repository has no branch named {branch}."),
+    (re.compile(r"Remote branch (?:(?!Remote branch ).)* not found"), "The repository has no branch named {branch}."),
     (
         re.compile(r"Authentication failed|could not read Username|returned error: 40[13]"),
         "The git host refused access to the repository: is a token stored, and may it read this repository?",
     ),
     (
-        re.compile(r"repository '.*' not found|returned error: 404", re.DOTALL),
+        re.compile(r"repository '(?:(?!repository ').)*' not found|returned error: 404", re.DOTALL),
         "The git host knows no such repository, or the token may not read it.",
     ),
     (re.compile(r"No space left on device|Disk quota exceeded"), "There is no space left for the repository."),
@@ -79,7 +79,7 @@ class GitCloner:
         finally:
             await _kill(process)
         if process.returncode:
-            raise WorkspaceFailure(_reason(errors, source, branch))
+            raise WorkspaceFailure(reason_of(errors, source, branch))
         if await asyncio.to_thread(_bytes_of, directory) > self._max_bytes:
             raise self._too_large()
 
@@ -213,7 +213,8 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     await asyncio.shield(process.wait())
 
 
-def _reason(errors: str, source: CloneSource, branch: str | None) -> str:
+def reason_of(errors: str, source: CloneSource, branch: str | None) -> str:
+    """What the caller is told of what git said, without the token."""
     for pattern, reason in _REASONS:
         if pattern.search(errors):
             return reason.format(branch=branch)

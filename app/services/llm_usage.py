@@ -1,12 +1,24 @@
-"""What calls cost."""
+"""What an answer used: the provider's counts, else the library's, and what they cost by its prices."""
 
+import asyncio
 import math
 from collections.abc import Mapping
 from types import ModuleType
 from typing import cast
 
-from app.services.llm_assembly import Tokens
+from app.services.chat import Usage
+from app.services.llm_assembly import Answer, Tokens
 from app.services.llm_providers import Route
+
+
+async def usage_of(litellm: ModuleType, target: Route, request: Mapping[str, object], answer: Answer) -> Usage:
+    """Counted here, in a thread, where the provider tells no counts."""
+    tokens = answer.tokens
+    prompt = (tokens.prompt_tokens if tokens else None) or 0
+    answered = (tokens.completion_tokens if tokens else None) or 0
+    if not prompt and not answered:
+        prompt, answered = await asyncio.to_thread(_counted, litellm, request, "".join(answer.text))
+    return Usage(prompt, answered, cost_usd(litellm, target, prompt, answered, tokens))
 
 
 def cost_usd(litellm: ModuleType, target: Route, prompt: int, answered: int, tokens: Tokens | None) -> float | None:
@@ -30,3 +42,11 @@ def _is_free(litellm: ModuleType, target: Route, tokens: int) -> bool:
     listed = cast("Mapping[str, Mapping[str, object]]", litellm.model_cost)
     entry = listed.get(target.name) or listed.get(target.name.partition("/")[2]) or {}
     return not tokens or any("cost" in name or "pricing" in name for name in entry)
+
+
+def _counted(litellm: ModuleType, request: Mapping[str, object], text: str) -> tuple[int, int]:
+    try:
+        prompt = litellm.token_counter(model=request["model"], messages=request["messages"])
+        return int(prompt), int(litellm.token_counter(model=request["model"], text=text))
+    except Exception:  # noqa: BLE001  a tokenizer's fault must not cost the answer
+        return 0, 0
