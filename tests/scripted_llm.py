@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self, cast
 
 Body = Mapping[str, object]
@@ -98,6 +98,11 @@ def deltas(
 def raw(body: bytes, content_type: str = "text/event-stream") -> Reply:
     """Send these bytes."""
     return Reply(raw=body, headers={"content-type": content_type, "content-length": str(len(body))})
+
+
+def drip(body: bytes, pause_seconds: float, content_type: str = "text/event-stream") -> Reply:
+    """Send these bytes one by one."""
+    return replace(raw(body, content_type), pause_seconds=pause_seconds)
 
 
 def fragment(index: object, call_id: object, name: object, arguments: object, **more: object) -> Body:
@@ -349,8 +354,12 @@ async def _answer(writer: asyncio.StreamWriter, request: Request, reply: Reply) 
         await writer.drain()
         return
     if reply.raw is not None:
-        writer.write(_head(reply.status, reply.headers) + reply.raw)
-        await writer.drain()
+        size = 1 if reply.pause_seconds else max(1, len(reply.raw))
+        writer.write(_head(reply.status, reply.headers))
+        for start in range(0, len(reply.raw), size):
+            writer.write(reply.raw[start : start + size])
+            await writer.drain()
+            await asyncio.sleep(reply.pause_seconds)
         return
     writer.write(_head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked", **reply.headers}))
     async for event in _events(request, reply):

@@ -8,7 +8,7 @@ import pytest
 
 from tests import documents, steps
 from tests.client import Client
-from tests.scripted_llm import Call, Gate, Reply, ScriptedLLM, cut, deltas, hold, text, tools
+from tests.scripted_llm import Call, Gate, Reply, ScriptedLLM, cut, deltas, hold, raw, text, tools
 from tests.scripted_llm import fragment as T  # noqa: N812  Tables of fragments read better with a short name.
 
 JSON = dict[str, Any]
@@ -191,6 +191,17 @@ async def test_what_was_streamed_before_a_stop_is_kept(client: Client, llm: Scri
 async def test_what_was_streamed_before_the_connection_broke_is_kept(client: Client, llm: ScriptedLLM) -> None:
     await steps.save_settings(client, llm)
     llm.script(cut("I had ", "said this"))
+    conversation = await steps.create(client, "Hello")
+    await steps.until(client, conversation["id"], status="ERROR")
+
+    assert await messages(client, conversation["id"]) == [("I had said this", True)]
+
+
+async def test_what_was_streamed_before_a_bound_was_reached_is_kept(client: Client, llm: ScriptedLLM) -> None:
+    await steps.save_settings(client, llm)
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    event = json.dumps({**chunk, "choices": [{"index": 0, "delta": {"content": "I had said this"}}]})
+    llm.script(raw(f"data: {event}\n\n".encode() + b"\n" * 600_000))
     conversation = await steps.create(client, "Hello")
     await steps.until(client, conversation["id"], status="ERROR")
 

@@ -28,12 +28,14 @@ from app.services.llm_transport import (
     MAX_ANSWER_BYTES,
     MAX_ANSWER_LINES,
     MAX_LINE_BYTES,
+    CheckedSyncTransport,
     CheckedTransport,
     Refused,
     Scope,
+    guard_sockets,
     within,
 )
-from tests.scripted_llm import Reply, ScriptedLLM, deltas, raw
+from tests.scripted_llm import Reply, ScriptedLLM, deltas, drip, fragment, raw
 
 HELLO = (ChatMessage(Role.USER, "Hello"),)
 # Each has its own client in the library.
@@ -44,7 +46,11 @@ _is_listening = [False]
 
 def _listen(event: str, arguments: tuple[object, ...]) -> None:
     if event == "socket.connect" and _is_listening[0] and isinstance(arguments[1], tuple):
-        _connected.append(cast("tuple[object, ...]", arguments[1]))
+        address = cast("tuple[object, ...]", arguments[1])
+        _connected.append(address)
+        if not str(address[0]).startswith(("127.", "::1")):
+            # What a test calls stays on this machine.
+            raise ConnectionRefusedError
 
 
 @cache
@@ -181,20 +187,71 @@ async def test_a_refused_question_of_the_library_costs_no_answer_from_elsewhere(
     assert scope.refusal is None
 
 
+PUBLIC = "93.184.216.34"
+
+
+class Rebinding:
+    """A name server that tells a name's public address at the first look-up, and loopback from then on."""
+
+    def __init__(self) -> None:
+        self.looked_up = 0
+
+    def __call__(self, host: str | bytes | None, port: int | str | None, *_: object, **__: object) -> list[object]:
+        is_asked = host == "changes.example"
+        self.looked_up += is_asked
+        address = PUBLIC if host == PUBLIC or (is_asked and self.looked_up == 1) else "127.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, int(port or 443)))]
+
+
+@pytest.mark.parametrize("provider", HANDLERS)
 async def test_the_address_that_was_checked_is_the_one_that_is_called(
-    confined: LiteLLM, server: ScriptedLLM, monkeypatch: pytest.MonkeyPatch, connected: list[tuple[object, ...]]
+    confined: LiteLLM,
+    server: ScriptedLLM,
+    monkeypatch: pytest.MonkeyPatch,
+    connected: list[tuple[object, ...]],
+    provider: str,
 ) -> None:
-    answers = ["203.0.113.7", "127.0.0.1"]
-
-    def change(host: str, port: int, *_: object, **__: object) -> list[object]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers.pop(0) if len(answers) > 1 else answers[0], port))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", change)
+    names = Rebinding()
+    monkeypatch.setattr(socket, "getaddrinfo", names)
     port = urlsplit(server.url).port
-    failure = await failure_of(confined, "openai/model", f"http://changes.example:{port}/v1")
-    assert failure.message == "The address of changes.example is private. This server calls public addresses only."
-    assert ("127.0.0.1", port) not in connected
+
+    failure = await failure_of(confined, f"{provider}/model", f"http://changes.example:{port}/v1")
+
+    # The first attempt reached the address that was public; the second one found the name to be private.
+    assert connected == [(PUBLIC, port)]
+    assert names.looked_up == 2
+    assert re.fullmatch(
+        r"The address of (changes\.example|localhost) is private\. This server calls public addresses only\.",
+        failure.message,
+    )
     assert len(server.requests) == 0
+
+
+def test_calls_in_threads_go_to_the_address_that_was_checked(
+    server: ScriptedLLM, monkeypatch: pytest.MonkeyPatch, connected: list[tuple[object, ...]]
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", Rebinding())
+    port = urlsplit(server.url).port
+
+    with (
+        within(Scope(private_allowed=False, deadline=math.inf)),
+        httpx.Client(transport=CheckedSyncTransport()) as client,
+        pytest.raises(httpx.ConnectError),
+    ):
+        client.get(f"http://changes.example:{port}/v1")
+
+    assert connected == [(PUBLIC, port)]
+
+
+def test_a_client_past_the_transport_gets_from_a_model_to_no_other_private_place(server: ScriptedLLM) -> None:
+    guard_sockets()
+    scope = Scope(private_allowed=True, deadline=math.inf)
+    # As a client of a provider's own does that follows a redirect, where private addresses are allowed.
+    with ScriptedLLM() as secret, within(scope), socket.socket() as first, socket.socket() as second:
+        first.connect(("127.0.0.1", urlsplit(server.url).port))
+        with pytest.raises(Refused):
+            second.connect(("127.0.0.1", urlsplit(secret.url).port))
+    assert scope.refusal == "The model's server redirects to another address, where this server does not follow."
 
 
 EVENT = (
@@ -259,3 +316,51 @@ async def test_a_fractional_count_of_tokens_costs_no_answer(llm: LiteLLM, server
     # This one's client in the library asks for no counts.
     expected = (8, 2) if provider == "mistral" else (11, 7)
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == expected
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "anthropic", "ollama_chat"])
+@pytest.mark.parametrize(("idle", "total"), [(0.2, 30.0), (30.0, 0.2)])
+async def test_a_byte_now_and_then_is_no_progress(
+    server: ScriptedLLM, provider: str, status: int, idle: float, total: float
+) -> None:
+    config = Config(
+        _env_file=None,  # pyright: ignore[reportCallIssue]
+        llm_private_base_urls=True,
+        llm_timeout_seconds=idle,
+        llm_answer_timeout_seconds=total,
+    )
+    llm = LiteLLM(config, retry_pause_seconds=0.001)
+    await llm.ready("openai/gpt-4o")
+    server.script(replace(drip(b":" * 10_000, 0.02), status=status))
+
+    failure = await failure_of(llm, f"{provider}/model", server.url)
+
+    assert failure.message == "The model did not answer in time."
+    assert failure.code is ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE
+    await server.requests[0].client_left()
+    await llm.close()
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "groq"])
+async def test_a_tools_name_without_end_is_cut(llm: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    server.script(deltas(fragment(0, "c1", "n", "{}"), *[fragment(0, "c1", "x" * 100_000, "-")] * 50))
+    answer = await answer_of(llm, f"{provider}/model", server.url)
+    assert [(call.name[:2], len(call.name)) for call in answer.tool_calls] == [("nx", 1000)]
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "anthropic", "ollama_chat"])
+@pytest.mark.parametrize("max_tokens", [None, 30])
+async def test_a_whole_answer_without_end_ends_with_a_reason(
+    llm: LiteLLM, server: ScriptedLLM, provider: str, max_tokens: int | None
+) -> None:
+    # A title has the same way to the model as an answer, with a few tokens.
+    body = b'{"choices": [{"message": {"content": "' + b"x" * (MAX_ANSWER_BYTES + 1) + b'"}}]}'
+    server.script(*[raw(body, "application/json")] * 3)
+    with pytest.raises(LLMFailure) as caught:
+        await llm.complete(
+            Model(f"{provider}/model", SecretStr("sk-of-the-caller"), server.url), HELLO, max_tokens=max_tokens
+        )
+    assert re.fullmatch(
+        r"The model's (answer is (larger than 32 MiB|too long)|server .*)\.( The .*)?", caught.value.message
+    )

@@ -27,7 +27,7 @@ from app.services.llm_fault_words import sentence_of
 from app.services.llm_faults import CallFailed, Fault, fault, fault_of, message_of, place_of
 from app.services.llm_gathering import GatheringClient
 from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
-from app.services.llm_transport import CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
+from app.services.llm_transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
 from app.services.llm_usage import cost_usd, usage_of
 from app.services.llm_wire import NO_KEY, JoinedChunks, Stream, ending_of, request_of
 from app.services.outbound import private_allowed
@@ -193,7 +193,7 @@ class LiteLLM(LLM):
                     if piece:
                         yield piece
             except TimeoutError:
-                late = fault("The model did not answer in time.", ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE)
+                late = fault(LATE, ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE)
                 raise CallFailed(late) from None
             except (CallFailed, GeneratorExit):
                 raise
@@ -205,6 +205,7 @@ class LiteLLM(LLM):
         finally:
             if stream is not None:
                 await stream.aclose()
+            await scope.close()
 
     def _limit(self, deadline: float) -> asyncio.Timeout:
         return asyncio.timeout_at(min(asyncio.get_running_loop().time() + self._idle_seconds, deadline))
@@ -290,7 +291,12 @@ def _certificates() -> VerifyTypes:
 def _refusal(scope: Scope) -> Fault | None:
     if scope.refusal is None:
         return None
-    return fault(scope.refusal, ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR)
+    is_late = scope.refusal == LATE
+    unavailable, failed = (
+        ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE,
+        ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR,
+    )
+    return fault(scope.refusal, unavailable if is_late else failed)
 
 
 def _told(error: Exception, scope: Scope, key: str | None) -> Fault:

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address
@@ -39,6 +39,9 @@ _REDIRECTS = range(300, 400)
 _ERRORS = range(400, 600)
 _PAST_THE_TRANSPORT = "This provider is called in a way that this server can't check. It calls public addresses only."
 
+LATE = "The model did not answer in time."
+_REDIRECTED = "The model's server redirects to another address, where this server does not follow."
+
 VerifyTypes = ssl.SSLContext | str | bool
 
 
@@ -53,6 +56,14 @@ class Scope:
     deadline: float
     refusal: str | None = None
     status: int | None = None
+    first_port: int | None = None
+    """That of the first connection past the transport, where such connections are allowed."""
+    responses: list[httpx.Response] = field(default_factory=list[httpx.Response])
+
+    async def close(self) -> None:
+        """Close what the library left open of an answer that was given up, so that its server can stop."""
+        for response in self.responses:
+            await response.aclose()
 
 
 class Refused(httpx.TransportError):
@@ -127,6 +138,9 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
             await response.aclose()
             raise
         response.stream = _BoundedStream(cast("httpx.AsyncByteStream", response.stream), bound)
+        scope = _scope.get()
+        if scope is not None:
+            scope.responses.append(response)
         return response
 
 
@@ -215,7 +229,7 @@ class _Bound:
         """What of ``data`` is passed on; less than all of it ends an error's body. Raises ``Refused``."""
         scope = _scope.get()
         if scope is not None and time.monotonic() > scope.deadline:
-            raise refused("The model did not answer in time.")
+            raise refused(LATE)
         self._bytes += len(data)
         if self._is_error:
             return data[: max(0, len(data) + MAX_ERROR_BYTES - self._bytes)]
@@ -283,7 +297,7 @@ def _bound_of(response: httpx.Response) -> _Bound:
         # The library would call again without an argument, and answer None where that doesn't help either.
         response.status_code = HTTPStatus.BAD_REQUEST
     if response.status_code in _REDIRECTS:
-        raise refused("The model's server redirects to another address, where this server does not follow.")
+        raise refused(_REDIRECTED)
     if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise refused("The model's server answers compressed, although it was asked not to.")
     is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
@@ -308,7 +322,22 @@ def _guard(event: str, arguments: tuple[object, ...]) -> None:
     if event != "socket.connect":
         return
     scope = _scope.get()
-    if scope is None or scope.private_allowed or _is_checked.get():
+    connecting = cast("socket.socket", arguments[0])
+    if scope is None or _is_checked.get() or connecting.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    if cast("socket.socket", arguments[0]).family in (socket.AF_INET, socket.AF_INET6):
+    if not scope.private_allowed:
         raise refused(_PAST_THE_TRANSPORT)
+    if connecting.type != socket.SOCK_STREAM:
+        return
+    # Of such a client nothing is seen but where it connects, and a private place behind another one is a redirect.
+    host, port, *_ = cast("tuple[str, int]", arguments[1])
+    scope.first_port = scope.first_port or port
+    if port != scope.first_port and not _is_public(host):
+        raise refused(_REDIRECTED)
+
+
+def _is_public(address: str) -> bool:
+    try:
+        return bool(check_public(address, [address]))
+    except (InvalidInput, ValueError):
+        return False
