@@ -34,11 +34,15 @@ _REPRESENTATION = re.compile(
     r"""\b[A-Za-z]\w{1,80}\(\w{1,40}=|\bb'|\bb"|[{\[]{1,4}\s{0,4}["']|[{\[]\s{0,4}[{\[]|^["{\[]"""
 )
 _QUOTED = re.compile(
-    rf"""["'](?:{"|".join(_MESSAGE_NAMES)})["']\s{{0,9}}:\s{{0,9}}(?:"((?:[^"\\]|\\.)*+)|'((?:[^'\\]|\\.)*+))""",
+    rf"""["'](?:{"|".join((*_MESSAGE_NAMES, "error"))})["']\s{{0,9}}:\s{{0,9}}(?:"((?:[^"\\]|\\.)*+)|'((?:[^'\\]|\\.)*+))""",
     re.DOTALL,
 )
-_VALIDATION = re.compile(r"\d{1,6} validation errors? for ")
+# What a library says of an answer that it could not read, with nothing of the server's in it.
+_OWN_WORDS = re.compile(r"\d{1,6} validation errors? for |'?\w{1,80}'?, Got unexpected response from ")
 _MARKUP = ("<html", "<!doctype", "<head", "<body", "<?xml", "</")
+_WORD = re.compile(r"[^\W_]{2}")
+# What stands for no value in JSON and in Python.
+_NOTHING = ("null", "none", "true", "false")
 _ESCAPED = re.compile(r"\\x[0-9a-f]{2}", re.IGNORECASE)
 # Of a text with more than one in so many characters that nobody can read, nothing is worth showing.
 _UNREADABLE_SHARE = 20
@@ -90,7 +94,7 @@ def _inner(text: str) -> str:
     ends = [end for mark in _MARKS if (end := text.find(mark)) >= 0]
     if ends:
         return text[: min(ends)].rstrip(" \n\t:-,([{'\"")
-    if _VALIDATION.match(text):
+    if _OWN_WORDS.match(text):
         return ""
     folded = text.casefold()
     if any(tag in folded for tag in _MARKUP):
@@ -146,4 +150,5 @@ def _readable(text: str) -> str:
     if lost * _UNREADABLE_SHARE > len(text):
         return ""
     sentence = " ".join(kept.split())
-    return sentence if any(character.isalnum() for character in sentence) else ""
+    is_said = _WORD.search(sentence) and sentence.casefold().strip("'\".") not in _NOTHING
+    return sentence if is_said else ""

@@ -115,7 +115,8 @@ def place_of(error: BaseException) -> str:
 def _misread(chain: tuple[BaseException, ...], answered: int | None) -> BaseException | None:
     """The error of a program beneath the library's own, which tells it as a failed connection or a server's."""
     is_refused = answered is not None and answered >= HTTPStatus.BAD_REQUEST
-    if is_refused or _is_client_error(_status(chain[0])):
+    # The library makes up a status for answers that it can't read.
+    if is_refused or (answered is None and _is_client_error(_status(chain[0]))):
         return None
     if any(getattr(link, "body", None) is not None for link in chain):
         return None
