@@ -22,7 +22,6 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetails
 
 from app.execution.abstract import AbstractCompletion
-from app.execution.fragment import Fragments
 from app.execution.leaf import leaf_expression
 from app.execution.resolving import Resolution
 from app.execution.shape import Access, Shape, Variant, shaped_classes
@@ -158,22 +157,6 @@ class Body:
         self._write(f"{INDENT}raise Unusual")
         return result
 
-    def _items(self, kind: GraphQLOutputType, source: str, place: Place) -> str:
-        """A list whose items are kept as fragments, unless resolvers are called below."""
-        generator = self._generator
-        if place.path is not None:
-            return self.value(kind, f"{source}.sources()", place)
-        complete = generator.list_completion(kind, place)
-        fragments = generator.constant(Fragments(complete, generator.executor.plans.fragments))
-        plainly = generator.constant(complete)
-        items, result = generator.name("v"), generator.name("o")
-        self._write(f"{items} = {source}")
-        self._write(
-            f"{result} = {fragments}.of({items}, run) if run.takes_fragments "
-            f"else {plainly}({items}.sources(), run, None)"
-        )
-        return result
-
     def _abstract(self, kind: GraphQLAbstractType, source: str, place: Place, missing: str) -> str:
         generator = self._generator
         if place.shape is not None and place.shape.variants:
@@ -214,10 +197,7 @@ class Body:
             if access is not None:
                 below = self._place_below(kind, place, response_name, selected, definition, access)
                 source = access.expression.replace("{s}", variable)
-                if access.are_items:
-                    value = self._items(definition.type, source, below)
-                else:
-                    value = source if access.is_leaf else self.value(definition.type, source, below)
+                value = source if access.is_leaf else self.value(definition.type, source, below)
                 waiting.append(f"{response_name!r}: {value}")
                 continue
             result = self._fill(result, waiting)

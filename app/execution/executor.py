@@ -30,8 +30,6 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
     answers: dict[Path, Answer]
     pending: list[Pending]
     is_unusual: bool
-    takes_fragments: bool = False
-    """Whether parts of the result may be ``orjson.Fragment``, since it is only encoded."""
     # Of one that ``Operation`` made, which coerced them without noting where each comes from.
     raw_variables: Mapping[str, Any] | None = None
     field_resolver = staticmethod(default_field_resolver)
@@ -192,9 +190,6 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
             self.settle_in_background(awaitables)
 
 
-def compiled_executor(max_bytes: int, fragments_bytes: int = 0) -> type[CompiledExecutor]:
-    """The execution context class for one schema, whose plans take at most about so many bytes.
-
-    ``fragments_bytes``: what parts of answers may take that are kept for those who take fragments.
-    """
-    return type("CompiledExecutor", (CompiledExecutor,), {"plans": Plans(max_bytes, fragments_bytes)})
+def compiled_executor(max_bytes: int) -> type[CompiledExecutor]:
+    """The execution context class for one schema, whose plans take at most about so many bytes."""
+    return type("CompiledExecutor", (CompiledExecutor,), {"plans": Plans(max_bytes)})

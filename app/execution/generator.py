@@ -66,10 +66,6 @@ class Generator:
         """The function for an object whose type was told from its value."""
         return self._function(lambda body: body.object(kind, "s", Place(details, kind, "path")))
 
-    def list_completion(self, kind: GraphQLOutputType, place: Place) -> Completion:
-        """The function for a list below which no resolver is called."""
-        return self._function(lambda body: body.value(kind, "s", place))
-
     def subfields(self, kind: GraphQLObjectType, details: list[FieldDetails]) -> GroupedFieldSet:
         """The fields that are selected of an object."""
         executor = self.executor

@@ -1,7 +1,7 @@
 """Conversations: created, found, talked to, started, stopped, renamed and deleted, for their owner."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +25,7 @@ from app.models.database import Database
 from app.models.event import Event, EventRepository, EventSource, MessageBody, NewEvent
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
-from app.models.record import Record, Row
+from app.models.record import Record
 from app.models.replay import Replay, ReplayRepository
 from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
 from app.services import trajectory
@@ -71,12 +71,11 @@ class SendMessage:
 
 @dataclass(frozen=True, slots=True)
 class ConversationPage:
-    """Rows in the order asked for, as the driver gave them; ``rows_of`` takes them apart, ``kind`` makes records."""
+    """Rows in the order asked for, as the driver gave them; ``kind`` makes records of them."""
 
-    keys: Sequence[Row]
+    rows: Sequence[Sequence[Any]]
     has_next_page: bool
     kind: type[Record]
-    rows_of: Callable[[Sequence[Row]], Sequence[Row]]
 
 
 class ConversationService:
@@ -134,10 +133,9 @@ class ConversationService:
         if self._max_age is not None:
             query = replace(query, filter=self._visible(query.filter))
         is_brief = columns is not None and columns <= BRIEF_COLUMNS
-        found = await self._records.search(owner_id, query, is_brief=is_brief)
+        rows = await self._records.search(owner_id, query, is_brief=is_brief)
         kind = self._records.brief_kind if is_brief else self._records.kind
-        rows_of = self._records.rows(is_brief=is_brief)
-        return ConversationPage(found[: query.first], len(found) > query.first, kind, rows_of)
+        return ConversationPage(rows[: query.first], len(rows) > query.first, kind)
 
     async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
         """How many conversations all pages together have."""
