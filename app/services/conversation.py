@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import InvalidState, NotFound
+from app.errors import InvalidState, conversation_not_found
 from app.models.conversation import (
     LIVE_STATUSES,
     AgentState,
@@ -277,7 +277,7 @@ class ConversationService:
         else:
             renamed = await self._records.rename(owner_id, conversation_id, wanted, self._clock())
         if renamed is None:
-            raise _not_found(("id",))
+            raise conversation_not_found("id")
         return renamed
 
     async def delete(self, owner_id: str, conversation_id: UUID) -> None:
@@ -367,7 +367,7 @@ class ConversationService:
     async def _must_get(self, owner_id: str, conversation_id: UUID, path: tuple[str, ...] = ("id",)) -> Conversation:
         conversation = await self.get(owner_id, conversation_id)
         if conversation is None:
-            raise _not_found(path)
+            raise conversation_not_found(*path)
         return conversation
 
     async def _lock(
@@ -376,14 +376,14 @@ class ConversationService:
         await OwnerRepository(session).lock(owner_id)
         conversation = await ConversationRepository(session).lock(owner_id, conversation_id)
         if conversation is None:
-            raise _not_found(path)
+            raise conversation_not_found(*path)
         return conversation
 
 
 async def _created(session: AsyncSession, owner_id: str, earlier: IdempotencyKey) -> Conversation:
     conversation = await ConversationRepository(session).get(owner_id, earlier.conversation_id)
     if conversation is None:
-        raise _not_found(("idempotencyKey",))
+        raise conversation_not_found("idempotencyKey")
     return conversation
 
 
@@ -393,12 +393,8 @@ async def _sent(session: AsyncSession, owner_id: str, earlier: IdempotencyKey) -
     key = (earlier.conversation_id, earlier.event_sequence or 0)
     [event] = await EventRepository(session).get_many(owner_id, [key])
     if conversation is None or event is None:
-        raise _not_found(("conversationId",))
+        raise conversation_not_found("conversationId")
     return conversation, event
-
-
-def _not_found(path: tuple[str, ...]) -> NotFound:
-    return NotFound("The conversation does not exist.", path=path)
 
 
 def _hand_out_run(conversation: Conversation) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import InvalidInput, NotFound, SlowSubscriber
+from app.errors import InvalidInput, SlowSubscriber, conversation_not_found
 from app.models.conversation import Conversation
 from app.models.conversation_state import ConversationStates
 from app.models.database import Database
@@ -168,7 +168,7 @@ class EventService:
                     return
                 raise _too_slow()
             if is_gone:
-                raise _not_found()
+                raise conversation_not_found("conversationId")
             if progress.level(None):
                 return
             progress.position = 0
@@ -193,7 +193,7 @@ class EventService:
     async def _first_position(self, owner_id: str, conversation_id: UUID, after: int | None) -> int:
         last = await self._last_sequence(owner_id, conversation_id)
         if last is None:
-            raise _not_found()
+            raise conversation_not_found("conversationId")
         if after is None:
             return last
         if after > last:
@@ -207,10 +207,6 @@ class EventService:
 
     async def _last_sequence(self, owner_id: str, conversation_id: UUID) -> int | None:
         return await until_answered(lambda: self._states.last_sequence(owner_id, conversation_id), MAX_OUTAGE_SECONDS)
-
-
-def _not_found() -> NotFound:
-    return NotFound("The conversation does not exist.", path=("conversationId",))
 
 
 def _too_slow() -> SlowSubscriber:
