@@ -16,7 +16,7 @@ from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.execution.plan import Plans
-from app.execution.resolving import Answer, Pending, settle
+from app.execution.resolving import Pending, Resolved, settle
 
 
 class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -27,7 +27,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
 
     plans: ClassVar[Plans]
 
-    answers: dict[Path, Answer]
+    answers: dict[Path, Resolved]
     pending: list[Pending]
     is_unusual: bool
     # Of one that ``Operation`` made, which coerced them without noting where each comes from.
@@ -163,7 +163,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def _interpret(self, serially: bool | None) -> AwaitableOrValue[ExecutionResult]:  # noqa: FBT001  As above.
         """Have graphql-core execute."""
-        self.answers |= {found.path: Answer(found.awaitable) for found in self.pending}
+        self.answers |= {found.path: Resolved(found.awaitable) for found in self.pending}
         self.pending = []
         if self.raw_variables is not None:
             self._complete()
