@@ -195,3 +195,8 @@ class LLMFailure(AppError):
         self.rate_limited = rate_limited
         self.retry_after_seconds = retry_after_seconds
         self.too_long = too_long
+
+
+def conversation_not_found(*path: str) -> NotFound:
+    """For a conversation that is absent, or another caller's: nobody is told which."""
+    return NotFound("The conversation does not exist.", path=path)

@@ -45,8 +45,6 @@ from app.schema.tool_call import RespondToToolCallPayload
 # What is kept of documents that came before, and of the code that was made for their operations.
 PREPARED_BYTES = 32 * 1024 * 1024
 PLANS_BYTES = 32 * 1024 * 1024
-# And of parts of answers, as JSON.
-FRAGMENTS_BYTES = 32 * 1024 * 1024
 
 
 @strawberry.type(description="What can be read.")
@@ -154,7 +152,7 @@ class Schema(strawberry.Schema):
     def __init__(self, limits: Limits, timeout_seconds: float, *, is_compiled: bool) -> None:
         self._limits = limits
         self._deadlines = Deadlines(timeout_seconds)
-        executor_class = compiled_executor(PLANS_BYTES, FRAGMENTS_BYTES) if is_compiled else None
+        executor_class = compiled_executor(PLANS_BYTES) if is_compiled else None
         super().__init__(  # pyright: ignore[reportUnknownMemberType]  Strawberry leaves some of its types open.
             query=Query,
             mutation=Mutation,
@@ -181,13 +179,8 @@ class Schema(strawberry.Schema):
         operation_name: str | None = None,
         allowed_operation_types: Iterable[OperationType] | None = None,
         operation_extensions: dict[str, Any] | None = None,
-        *,
-        takes_fragments: bool = False,
     ) -> ExecutionResult:
-        """Execute a query or a mutation. What was validated before takes a short way to the same result.
-
-        ``takes_fragments``: whether parts of it may be ``orjson.Fragment``, since it is only encoded.
-        """
+        """Execute a query or a mutation. What was validated before takes a short way to the same result."""
         prepared = self._preparation.find(query) if query else None
         operation = self._preparation.operation(prepared, operation_name) if prepared is not None else None
         if (
@@ -196,7 +189,7 @@ class Schema(strawberry.Schema):
             and (allowed_operation_types is None or operation.kind in allowed_operation_types)
             and not prepared.measure.errors(self._limits, variable_values or {})
         ):
-            executor = operation.executor(variable_values, context_value, root_value, takes_fragments=takes_fragments)
+            executor = operation.executor(variable_values, context_value, root_value)
             if not isinstance(executor, list):
                 return await self._run(executor)
         return await super().execute(

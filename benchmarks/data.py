@@ -4,7 +4,7 @@ import asyncio
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import islice
@@ -29,10 +29,12 @@ from app.models.event import (
     encode_body,
     kind_of,
 )
+from benchmarks.operations import Subject
 
 OWNER = "bench"
-LOGS = 200
-LOG_LENGTH = 200
+LOGS = 2000
+LOG_LENGTH = 100
+PAGE = 20
 REPOSITORIES = 97
 BATCH = 5000
 DIRECTORY = Path(__file__).parent / ".data"
@@ -80,17 +82,25 @@ def copy_of(path: Path, target: Path) -> Path:
     return target
 
 
-def ids(path: Path, *, with_events: bool, limit: int = 500) -> list[str]:
-    """Some conversations' ids, far from each other."""
+def subjects(path: Path, *, have_events: bool) -> list[Subject]:
+    """The conversations that are asked about, in that order."""
     connection = sqlite3.connect(path)
-    statement = (
-        "SELECT DISTINCT conversation_id FROM event LIMIT ?"
-        if with_events
-        else "SELECT id FROM conversation WHERE rowid % 199 = 0 LIMIT ?"
-    )
-    found = [str(UUID(row[0])) for row in connection.execute(statement, (limit,))]
+    rows = connection.execute(statement(have_events=have_events)).fetchall()
     connection.close()
-    return found
+    return shuffled(Subject.of(UUID(key), datetime.fromisoformat(moment).replace(tzinfo=UTC)) for key, moment in rows)
+
+
+def statement(*, have_events: bool) -> str:
+    """What gives id and time of the conversations, but for the oldest: behind each of the others is a whole page."""
+    condition = "WHERE last_sequence > 0" if have_events else ""
+    return f"SELECT id, created_at FROM conversation {condition} ORDER BY created_at LIMIT 10000000 OFFSET {PAGE}"  # noqa: S608  Of constants.
+
+
+def shuffled(found: Iterable[Subject]) -> list[Subject]:
+    """The same order in each run and for each server, in which neighbours are far from each other."""
+    subjects = list(found)
+    random.Random(11).shuffle(subjects)
+    return subjects
 
 
 async def fill(url: str, conversations: int) -> None:

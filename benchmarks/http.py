@@ -16,13 +16,16 @@ from typing import Any
 
 from benchmarks import data, report
 from benchmarks.load import Cores, send
-from benchmarks.operations import OPERATIONS, Operation
+from benchmarks.operations import OPERATIONS, Operation, Subject
 from benchmarks.servers import PARLEY, PARLEY_TEXT, PEERS, RAW, Running, Server, on, running
 
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
 SECONDS = float(os.environ.get("SECONDS", "1"))
 CONNECTIONS = int(os.environ.get("CONNECTIONS", "32"))
 CONVERSATIONS = int(os.environ.get("CONVERSATIONS", "100000"))
+# More than any server answers.
+MOST_PER_SECOND = 50_000
+CHECKED = 3
 CHOSEN = {name.strip() for name in os.environ.get("SERVERS", "").split(",") if name.strip()}
 
 
@@ -44,15 +47,19 @@ def measure(name: str) -> list[report.Line]:
     operation = OPERATIONS[name]
     chosen = [found for found in available((PARLEY, PARLEY_TEXT, RAW, *PEERS)) if name in found.operations]
     file = data.sqlite_file(CONVERSATIONS)
-    ids = data.ids(file, with_events=operation.ids == "with events")
+    subjects = data.subjects(file, have_events=operation.has_events)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
         databases = [str(data.copy_of(file, directory / f"{number}.db")) for number in range(len(chosen))]
-        return measure_on(chosen, databases, operation, ids, directory)
+        return measure_on(chosen, databases, operation, subjects, directory)
 
 
 def measure_on(
-    servers: Sequence[Server], databases: Sequence[str], operation: Operation, ids: Sequence[str], directory: Path
+    servers: Sequence[Server],
+    databases: Sequence[str],
+    operation: Operation,
+    subjects: Sequence[Subject],
+    directory: Path,
 ) -> list[report.Line]:
     """Measure servers, each with its database, on some conversations. ``directory`` is theirs."""
     cores = Cores.of_machine()
@@ -61,11 +68,12 @@ def measure_on(
             stack.enter_context(running(server, database, directory / str(number), cores))
             for number, (server, database) in enumerate(zip(servers, databases, strict=True))
         ]
-        check_same(started, operation, [ids[0], ids[-1]])
+        check_same(started, operation, subjects)
         stack.enter_context(on(cores.load))
-        for found in started:
-            _load(found, operation, ids)
-        rounds = [_round(started, operation, ids) for _ in range(ROUNDS)]
+        asked = [_Asked(found, operation, subjects) for found in started]
+        for one in asked:
+            one.load()
+        rounds = [_round(asked) for _ in range(ROUNDS)]
     return [_line(server.name, rounds) for server in servers]
 
 
@@ -82,10 +90,14 @@ def available(servers: Sequence[Server]) -> list[Server]:
     return found
 
 
-def check_same(started: Sequence[Running], operation: Operation, ids: Sequence[str]) -> None:
-    """All answer the same, but for the time of a change, and again when they are asked again. Raises RuntimeError."""
-    for number in range(2 * len(operation.variables(ids))):
-        answers = [(found.server.name, _answer(found, operation, ids, number)) for found in started]
+def check_same(started: Sequence[Running], operation: Operation, subjects: Sequence[Subject]) -> None:
+    """All answer the same, but for the time of a change, and again when they are asked again. Raises RuntimeError.
+
+    Some of the last conversations are asked about, whose turn in what is measured comes last.
+    """
+    numbers = range(max(0, len(subjects) - CHECKED), len(subjects))
+    for number in [*numbers, *(len(subjects) + number for number in numbers)]:
+        answers = [(found.server.name, _answer(found, operation, subjects, number)) for found in started]
         for name, answer in answers:
             if answer != answers[0][1]:
                 raise RuntimeError(
@@ -93,27 +105,43 @@ def check_same(started: Sequence[Running], operation: Operation, ids: Sequence[s
                 )
 
 
-def _answer(found: Running, operation: Operation, ids: Sequence[str], number: int) -> Any:
-    requests = found.server.requests(operation, ids)
-    answer = found.ask(requests[number % len(requests)])
+def _answer(found: Running, operation: Operation, subjects: Sequence[Subject], number: int) -> Any:
+    answer = found.ask(found.server.request(operation, subjects, number))
     if found.server.is_rest:
-        return {"data": {"conversation" if operation.ids else "conversations": answer}}
+        return {"data": {"conversations" if operation.name == "Page" else "conversation": answer}}
     if operation.name == "Rename":
         answer["data"]["renameConversation"]["conversation"].pop("updatedAt")
     return answer
 
 
-def _round(started: Sequence[Running], operation: Operation, ids: Sequence[str]) -> Round:
-    order = random.sample(started, len(started))
-    return {found.server.name: _load(found, operation, ids) for found in order}
+class _Asked:
+    """A server, and how far it has come in the sequence, which is the same for all of them."""
+
+    def __init__(self, server: Running, operation: Operation, subjects: Sequence[Subject]) -> None:
+        self.name = server.server.name
+        self._server = server
+        self._operation = operation
+        self._subjects = subjects
+        self._answered = 0
+        self._prepared = int(MOST_PER_SECOND * SECONDS)
+
+    def load(self) -> Measurement:
+        """Ask for some seconds, from where it was left."""
+        server, running, headers = self._server.server, self._server, self._server.headers()
+        numbers = range(self._answered, self._answered + self._prepared)
+        requests = [server.request(self._operation, self._subjects, number).encode(headers) for number in numbers]
+        before = running.cpu_seconds()
+        sent = send(running.port, requests, connections=1 if server.is_slow else CONNECTIONS, seconds=SECONDS)
+        count = len(sent.milliseconds)
+        cpu = (running.cpu_seconds() - before) / count * 1e6
+        self._answered += count
+        # Never all of them are needed, and making more would take as long as what is measured.
+        self._prepared = 4 * count + CONNECTIONS
+        return Measurement(sent.rate, cpu, sent.percentile(0.5), sent.percentile(0.99))
 
 
-def _load(found: Running, operation: Operation, ids: Sequence[str]) -> Measurement:
-    requests = [request.encode(found.headers()) for request in found.server.requests(operation, ids)]
-    before = found.cpu_seconds()
-    sent = send(found.port, requests, connections=1 if found.server.is_slow else CONNECTIONS, seconds=SECONDS)
-    cpu = (found.cpu_seconds() - before) / len(sent.milliseconds) * 1e6
-    return Measurement(sent.rate, cpu, sent.percentile(0.5), sent.percentile(0.99))
+def _round(asked: Sequence[_Asked]) -> Round:
+    return {one.name: one.load() for one in random.sample(asked, len(asked))}
 
 
 def _line(name: str, rounds: Sequence[Round]) -> report.Line:

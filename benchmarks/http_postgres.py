@@ -9,6 +9,7 @@ import asyncio
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC
 from pathlib import Path
 
 import psycopg
@@ -16,7 +17,7 @@ import psycopg
 from benchmarks import data, report
 from benchmarks.http import CONVERSATIONS, available, measure_on
 from benchmarks.load import Cores
-from benchmarks.operations import OPERATIONS
+from benchmarks.operations import OPERATIONS, Subject
 from benchmarks.postgres import PostgresServer
 from benchmarks.servers import PARLEY, PARLEY_TEXT, RAW, on
 
@@ -26,11 +27,6 @@ SETTINGS = {
     # Its work would fall to the round of one server or another.
     "autovacuum": "off",
 }
-WITH_EVENTS = "SELECT DISTINCT conversation_id FROM event ORDER BY conversation_id LIMIT %s"
-FAR_APART = (
-    "SELECT id FROM (SELECT id, row_number() OVER (ORDER BY created_at) AS number FROM conversation) AS numbered "
-    "WHERE number %% 19 = 0 LIMIT %s"
-)
 
 
 class Filled:
@@ -43,11 +39,11 @@ class Filled:
         with psycopg.connect(self._filled, autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE)")
 
-    def ids(self, *, with_events: bool, limit: int = 5000) -> list[str]:
-        """Some conversations' ids, far from each other; so many that none is written to several times a second."""
-        statement = WITH_EVENTS if with_events else FAR_APART
+    def subjects(self, *, have_events: bool) -> list[Subject]:
+        """The conversations that are asked about, in that order: the one on SQLite."""
         with psycopg.connect(self._filled) as connection:
-            return [str(row[0]) for row in connection.execute(statement, (limit,))]
+            rows = connection.execute(data.statement(have_events=have_events).encode()).fetchall()
+        return data.shuffled(Subject.of(key, moment.astimezone(UTC)) for key, moment in rows)
 
     @contextmanager
     def copies(self, count: int) -> Generator[list[str]]:
@@ -74,8 +70,8 @@ def measure(name: str, database: Filled) -> list[report.Line]:
     """Measure one operation; the lines of its table."""
     operation = OPERATIONS[name]
     servers = available((PARLEY, PARLEY_TEXT, RAW))
-    ids = database.ids(with_events=operation.ids == "with events")
+    subjects = database.subjects(have_events=operation.has_events)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
         databases = stack.enter_context(database.copies(len(servers)))
-        return measure_on(servers, databases, operation, ids, directory)
+        return measure_on(servers, databases, operation, subjects, directory)

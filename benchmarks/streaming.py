@@ -11,6 +11,7 @@ without, in turn. Each has a subscriber. The runs begin before it is measured, a
 
 import asyncio
 import importlib
+import itertools
 import json
 import os
 import statistics
@@ -31,7 +32,7 @@ import jwt
 from benchmarks import data
 from benchmarks.answers import Answer, answers, ask
 from benchmarks.load import Cores, Sent, send
-from benchmarks.operations import OPERATIONS
+from benchmarks.operations import OPERATIONS, Subject
 from benchmarks.servers import PARLEY, SECRET, Running, Server, on, running
 
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
@@ -94,13 +95,14 @@ def main() -> None:
     cores = Cores.of_machine()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
-        database = data.copy_of(data.sqlite_file(CONVERSATIONS), directory / "parley.db")
+        file = data.sqlite_file(CONVERSATIONS)
+        database = data.copy_of(file, directory / "parley.db")
         parley = stack.enter_context(running(_server(), str(database), directory / "parley", cores))
         stack.enter_context(on(cores.load))
         llm = stack.enter_context(_process("benchmarks.paced_llm"))
         asyncio.run(_first_pieces(parley, _line(llm)))
         _yield_to_load(llm)
-        _pages(parley)
+        _pages(parley, data.subjects(file, have_events=False))
 
 
 def _server() -> Server:
@@ -233,10 +235,14 @@ def _percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def _pages(parley: Running) -> None:
-    requests = [request.encode(parley.headers()) for request in parley.server.requests(OPERATIONS["q1"], [])]
+def _pages(parley: Running, subjects: Sequence[Subject]) -> None:
+    numbers = itertools.count()
 
     def measure() -> Sent:
+        found = [
+            parley.server.request(OPERATIONS["q1"], subjects, next(numbers)) for _ in range(int(RATE * SECONDS) + 1)
+        ]
+        requests = [request.encode(parley.headers()) for request in found]
         return send(parley.port, requests, connections=CONNECTIONS, seconds=SECONDS, rate=RATE)
 
     # They go on for a second longer than it is measured.

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Any
 
-import orjson
 import strawberry
 from graphql import (
     ArgumentNode,
@@ -44,15 +43,12 @@ from hypothesis_graphql import from_schema
 from strawberry.extensions import ParserCache, ValidationCache
 
 from app.execution.executor import CompiledExecutor, compiled_executor
-from app.execution.fragment import plain
 from tests.faulty_schema import FAULTS, Faults, Mutation, Person, Query, QuietSchema, Subscription, Tool
 
 RATES = (0.0, 0.005, 0.05, 0.3)
 REPETITIONS = 3
 AT_ONCE = 3
 PLANS_BYTES = 4 * 1024 * 1024
-# So few that they are forgotten again and again.
-FRAGMENTS_BYTES = 120_000
 # Operations that one process compares before its result is told, and differences that are shown.
 BATCH = 500
 SHOWN = 5
@@ -70,7 +66,6 @@ class Counted(CompiledExecutor):
     """Counts what was compiled and what was left to graphql-core."""
 
     tally: Tally
-    takes_fragments = property(lambda _self: FAULTS.get().takes_fragments)
 
     def _interpret(self, serially: bool | None) -> Any:
         self.tally.counts["left to graphql-core" if self.answers else "not compiled"] += 1
@@ -79,7 +74,7 @@ class Counted(CompiledExecutor):
 
 def schemas(tally: Tally) -> tuple[strawberry.Schema, strawberry.Schema]:
     """The one that graphql-core executes, and the one that is compiled."""
-    base = compiled_executor(PLANS_BYTES, FRAGMENTS_BYTES)
+    base = compiled_executor(PLANS_BYTES)
     compiled = type("Compiled", (Counted,), {"plans": base.plans, "tally": tally})
     parts: dict[str, Any] = {
         "query": Query,
@@ -170,11 +165,7 @@ async def execute(schema: strawberry.Schema, text: str, variables: dict[str, Any
 
 def _plain(result: Any) -> tuple[str, list[str]]:
     errors = sorted(json.dumps(error.formatted, sort_keys=True, default=str) for error in result.errors or ())
-    return json.dumps(result.data, default=_known), errors
-
-
-def _known(value: object) -> object:
-    return plain(value) if isinstance(value, orjson.Fragment) else str(value)
+    return json.dumps(result.data, default=str), errors
 
 
 def differ(expected: list[Any], found: list[Any]) -> bool:
@@ -208,8 +199,8 @@ async def compare(
     text, variables, seed_, rate = case
     interpreted, compiled = pair
     expected: list[Any] = []
-    for number in range(REPETITIONS):
-        expected_faults, found_faults = Faults(seed_, rate), Faults(seed_, rate, takes_fragments=number > 0)
+    for _ in range(REPETITIONS):
+        expected_faults, found_faults = Faults(seed_, rate), Faults(seed_, rate)
         expected = await execute(interpreted, text, variables, expected_faults)
         found = await execute(compiled, text, variables, found_faults)
         tally.counts["executions"] += 1
@@ -227,9 +218,7 @@ async def compare(
                 tally.differences.append(
                     f"{case!r}\n  other calls: {sorted(set(expected_faults.calls) ^ set(found_faults.calls))} {twice}"
                 )
-    together = [
-        execute(compiled, text, variables, Faults(seed_, rate, takes_fragments=number > 0)) for number in range(AT_ONCE)
-    ]
+    together = [execute(compiled, text, variables, Faults(seed_, rate)) for _ in range(AT_ONCE)]
     for found in await asyncio.gather(*(asyncio.create_task(one) for one in together)):
         if differ(expected, found):
             tally.differences.append(f"{case!r} at once\n  graphql-core: {expected!r}\n  compiled:     {found!r}")

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from app.errors import GitProviderAuthentication, GitProviderUnavailable, InvalidInput
 from app.models.provider_account import ProviderType
 from app.services.git.base import (
-    Access,
+    GitAccess,
     RemoteBranch,
     RemoteEdge,
     RemotePage,
@@ -46,24 +46,24 @@ class FakeGitProvider:
     is_down: bool = False
     retry_at: datetime | None = None
     calls: list[str] = field(default_factory=list[str])
-    accesses: list[Access] = field(default_factory=list[Access])
+    accesses: list[GitAccess] = field(default_factory=list[GitAccess])
 
-    def host(self, access: Access) -> str:
+    def host(self, access: GitAccess) -> str:
         return access.host or PUBLIC_HOST
 
-    def git_login(self, access: Access) -> tuple[str, SecretStr] | None:
+    def git_login(self, access: GitAccess) -> tuple[str, SecretStr] | None:
         return ("x-access-token", access.token) if access.token is not None else None
 
     async def check_host(self, host: str) -> None:
         if host != OTHER_HOST:
             raise InvalidInput(f"This server does not call {host}.")
 
-    async def login(self, access: Access) -> str:
+    async def login(self, access: GitAccess) -> str:
         self._call("login", access)
         return self.owner
 
     async def repositories(
-        self, access: Access, *, query: str | None, sort: RepositorySort, first: int, after: str | None
+        self, access: GitAccess, *, query: str | None, sort: RepositorySort, first: int, after: str | None
     ) -> RemotePage[RemoteRepository]:
         self._call("repositories", access)
         found = [self._shown(seen) for seen in self.found if (query or "") in seen.name_with_owner]
@@ -71,19 +71,19 @@ class FakeGitProvider:
             found.sort(key=lambda seen: seen.name_with_owner)
         return _page(found, first, after)
 
-    async def repository(self, access: Access, name_with_owner: str) -> RemoteRepository | None:
+    async def repository(self, access: GitAccess, name_with_owner: str) -> RemoteRepository | None:
         self._call("repository", access)
         if "/" not in name_with_owner:
             raise InvalidInput("A repository's name is owner/name.")
         return next((self._shown(seen) for seen in self.found if seen.name_with_owner == name_with_owner), None)
 
     async def branches(
-        self, access: Access, name_with_owner: str, *, query: str | None, first: int, after: str | None
+        self, access: GitAccess, name_with_owner: str, *, query: str | None, first: int, after: str | None
     ) -> RemotePage[RemoteBranch]:
         self._call("branches", access)
         return _page([self._branch(name) for name in self.names if (query or "") in name], first, after)
 
-    async def branch(self, access: Access, name_with_owner: str, name: str) -> RemoteBranch | None:
+    async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
         self._call("branch", access)
         return self._branch(name) if name in self.names else None
 
@@ -96,7 +96,7 @@ class FakeGitProvider:
     def _branch(self, name: str) -> RemoteBranch:
         return RemoteBranch(name, f"{len(name):040x}", is_protected=name == "main")
 
-    def _call(self, name: str, access: Access) -> None:
+    def _call(self, name: str, access: GitAccess) -> None:
         self.calls.append(name)
         self.accesses.append(access)
         if self.is_down:

@@ -10,7 +10,7 @@ one operation meet the same faults.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ import strawberry
 from graphql import GraphQLError
 from strawberry.types import ExecutionContext
 
-from app.execution.shape import Access, Items, Shape
+from app.execution.shape import Access, Shape
 
 
 @dataclass
@@ -31,7 +31,6 @@ class Faults:
 
     seed: int = 0
     rate: float = 0.0
-    takes_fragments: bool = False
     calls: list[str] = field(default_factory=list[str])
     coroutines: list[Coroutine[Any, Any, object]] = field(default_factory=list[Coroutine[Any, Any, object]])
 
@@ -157,45 +156,6 @@ class ToolRow(Tool):
 
 
 @strawberry.type
-class Shelf:
-    tools: list[Tool]
-    others: list[Tool | None] | None
-
-
-def _shelved(keys: Sequence[Any]) -> list[Any]:
-    return [(f"s:{key[0]}", key[1], None, datetime(2026, 3, 4, tzinfo=UTC)) for key in keys]
-
-
-_SHELVED = Shape(
-    {
-        "id": Access("{s}[0]", is_leaf=True),
-        "name": Access("{s}[1]", is_leaf=True),
-        "price": Access("{s}[2]"),
-        "made_at": Access("stamp({s}[3])", is_leaf=True),
-    },
-    {"stamp": ToolRow.__graphql_shape__.names["stamp"], "tool_row": lambda found: ToolRow(*found)},
-    "tool_row({s})",
-)
-
-
-class ShelfRow(Shelf):
-    """A shelf whose tools are kept as fragments."""
-
-    __graphql_shape__ = Shape(
-        {
-            "tools": Access("{s}.items", shape=_SHELVED, are_items=True),
-            "others": Access("{s}.items", shape=_SHELVED, are_items=True),
-        }
-    )
-
-    def __init__(self, keys: Sequence[tuple[int, str]]) -> None:
-        self.items = Items(keys, _shelved)
-
-    tools = property(lambda self: [ToolRow(*found) for found in self.items.sources()])
-    others = tools
-
-
-@strawberry.type
 class Person(Named):
     name: str | None
     colour: Colour
@@ -206,7 +166,6 @@ class Person(Named):
     tools: list[Tool]
     best: Tool | None
     rows: list[Tool] | None
-    shelf: Shelf
 
     @strawberry.field
     def things(self, count: int = 2, wanted: Wanted | None = None) -> list["Thing | None"]:
@@ -262,7 +221,6 @@ def person(depth: int, place: str) -> Person:
         tools=_attribute(f"{place}.tools", [tool(f"{place}.tool{n}") for n in range(min(max(depth, 0), 2))]),
         best=_attribute(f"{place}.best", tool(f"{place}.best") if depth > 0 else None),
         rows=_attribute(f"{place}.rows", (row(place), row(place + "2"))),
-        shelf=_attribute(f"{place}.shelf", ShelfRow([(number, "saw") for number in range(_digest(place) % 4)])),
     )
 
 

@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 import psutil
 import pytest
 
-from app.services.sandbox.base import CommandResult, Limits, OnOutput, Sandbox, SandboxUnavailable
+from app.services.sandbox.base import CommandLimits, CommandResult, OnOutput, Sandbox, SandboxUnavailable
 from app.services.sandbox.bubblewrap import BubblewrapSandbox
 
 MEBIBYTE = 2**20
-LIMITS = Limits(
+LIMITS = CommandLimits(
     wall_seconds=20,
     cpu_seconds=20,
     memory_bytes=256 * MEBIBYTE,
@@ -38,7 +38,7 @@ needs_sandbox = pytest.mark.skipif(ABSENCE is not None, reason=f"no sandbox: {AB
 class Place:
     """A workspace and the sandbox it is used in."""
 
-    def __init__(self, sandbox: Sandbox, path: Path, limits: Limits = LIMITS) -> None:
+    def __init__(self, sandbox: Sandbox, path: Path, limits: CommandLimits = LIMITS) -> None:
         self.sandbox = sandbox
         self.path = path
         self.limits = limits
@@ -46,7 +46,7 @@ class Place:
         self.directory = "/workspace"
 
     async def run(
-        self, command: str, *, limits: Limits | None = None, on_output: OnOutput | None = None
+        self, command: str, *, limits: CommandLimits | None = None, on_output: OnOutput | None = None
     ) -> CommandResult:
         """Run a command where the last one left off."""
         found = await self.sandbox.run(

@@ -101,13 +101,34 @@ def test_the_raw_limit_answers_what_parley_answers(tmp_path: Path, monkeypatch: 
             copy = data.copy_of(file, tmp_path / f"{number}.copy")
             started.append(stack.enter_context(running(server, str(copy), tmp_path / str(number), Cores())))
         for operation in OPERATIONS.values():
-            ids = data.ids(file, with_events=operation.ids == "with events", limit=3)
-            assert ids
-            check_same(started, operation, ids)
+            check_same(started, operation, data.subjects(file, have_events=operation.has_events))
+
+
+def test_each_request_asks_for_another_page_or_conversation_in_an_order_that_is_fixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "DIRECTORY", tmp_path)
+    file = data.sqlite_file(300)
+    for operation in OPERATIONS.values():
+        subjects = data.subjects(file, have_events=operation.has_events)
+        assert subjects == data.subjects(file, have_events=operation.has_events)
+        # Behind the oldest there is no page.
+        assert len(subjects) == 280
+        turns = 49 if operation.has_events else 1
+        assert len({operation.body(subjects, number) for number in range(280 * turns)}) == 280 * turns
+        for server in (PARLEY, RAW):
+            assert server.request(operation, subjects, 281) != server.request(operation, subjects, 280)
+    subjects = data.subjects(file, have_events=False)
+    assert OPERATIONS["q1"].body(subjects, 280) == OPERATIONS["q1"].body(subjects, 0)
+    # A title that is there already would be written without an effect.
+    assert OPERATIONS["m1"].body(subjects, 280) != OPERATIONS["m1"].body(subjects, 0)
 
 
 @pytest.mark.timeout(120)
-def test_on_postgresql_the_raw_limit_answers_what_parley_answers(tmp_path: Path) -> None:
+def test_on_postgresql_the_raw_limit_answers_what_parley_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "DIRECTORY", tmp_path)
     with ExitStack() as stack:
         database = stack.enter_context(filled(300))
         urls = stack.enter_context(database.copies(2))
@@ -116,9 +137,9 @@ def test_on_postgresql_the_raw_limit_answers_what_parley_answers(tmp_path: Path)
             for number, (server, url) in enumerate(zip((PARLEY, RAW), urls, strict=True))
         ]
         for operation in OPERATIONS.values():
-            ids = database.ids(with_events=operation.ids == "with events", limit=3)
-            assert ids
-            check_same(started, operation, ids)
+            subjects = database.subjects(have_events=operation.has_events)
+            assert subjects == data.subjects(data.sqlite_file(300), have_events=operation.has_events)
+            check_same(started, operation, subjects)
 
 
 @pytest.mark.timeout(120)

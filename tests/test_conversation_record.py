@@ -111,10 +111,10 @@ async def test_records_and_entities_are_shown_alike(
     columns = columns_for(frozenset(selected.replace("{", "").replace("}", "").split()), order)
     is_brief = columns is not None and columns <= BRIEF_COLUMNS
     assert is_brief == (selected == BRIEF and field is not ConversationOrderField.TITLE)
-    found = await records.search(OWNER, query, is_brief=is_brief)
-    assert len(found) == 4
+    rows = await records.search(OWNER, query, is_brief=is_brief)
+    assert len(rows) == 4
     kind = records.brief_kind if is_brief else records.kind
-    page = RecordConnection.of(ConversationPage(found[:3], True, kind, records.rows(is_brief=is_brief)), query)
+    page = RecordConnection.of(ConversationPage(rows[:3], has_next_page=True, kind=kind), query)
     plain = schema.ConversationConnection(
         wanted=query.filter, edges=edges, nodes=[edge.node for edge in edges], page_info=page.page_info
     )

@@ -12,9 +12,10 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, inse
 from sqlalchemy.dialects.sqlite import aiosqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql import ClauseElement
 
 from app.models import direct
-from app.models.database import Database
+from app.models.database import MAX_STATEMENTS, Database
 from app.models.direct import SQLiteAccess
 from app.models.statement import Statement
 
@@ -173,3 +174,27 @@ async def test_a_read_that_goes_wrong_spoils_none_of_its_turn(database: Database
     assert isinstance(found[2], DBAPIError)
     assert found[3] == [(100_000,)]
     assert found[:2] == found[4:] == [["A"], ["A"]]
+
+
+async def test_a_statement_in_use_outlives_any_number_of_rarer_ones(database: Database) -> None:
+    built: list[object] = []
+
+    def compiled(name: object) -> Statement:
+        def build() -> ClauseElement:
+            built.append(name)
+            return select(THINGS.c.name)
+
+        return database.compiled(name, build)
+
+    hot = compiled("hot")
+    for number in range(2 * MAX_STATEMENTS):
+        compiled(number)
+        assert compiled("hot") is hot
+    assert built == ["hot", *range(2 * MAX_STATEMENTS)]
+    # Those that came last are still there, with the hot one; what came before them is built again.
+    for number in range(MAX_STATEMENTS + 1, 2 * MAX_STATEMENTS):
+        compiled(number)
+    assert len(built) == 2 * MAX_STATEMENTS + 1
+    compiled(MAX_STATEMENTS)
+    assert built[-1] == MAX_STATEMENTS
+    assert len(built) == 2 * MAX_STATEMENTS + 2

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
+import strawberry
 from graphql import GraphQLError, GraphQLScalarType, parse_value
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -17,7 +18,7 @@ from app import errors
 from app.errors import AppError, ErrorCode
 from app.graphql import build_schema
 from app.masking import mask
-from app.schema.user_error import of_error
+from app.schema.user_error import UserError, of_error, with_user_errors
 from tests import documents, steps
 from tests.client import Client, RequestFailed
 from tests.server import RunningServer
@@ -319,3 +320,30 @@ async def test_no_text_is_an_unexpected_error(client: Client, odd: str) -> None:
         codes = [error.get("extensions", {}).get("code") for error in answer.body.get("errors", [])]
         assert answer.status == 200
         assert set(codes) <= {"INVALID_INPUT"}, (document, answer.body)
+
+
+@strawberry.type
+class AttemptPayload:
+    done: str | None = None
+    user_errors: list[UserError] = strawberry.field(default_factory=list)
+
+
+@with_user_errors
+async def attempt(failure: Exception | None) -> AttemptPayload:
+    """Do it."""
+    if failure is not None:
+        raise failure
+    return AttemptPayload(done="yes")
+
+
+async def test_a_mutation_answers_expected_failures_with_its_payload_and_raises_all_others() -> None:
+    assert (attempt.__name__, attempt.__doc__) == ("attempt", "Do it.")
+    assert await attempt(None) == AttemptPayload(done="yes")
+    refused = await attempt(errors.NotFound("m", path=("id",)))
+    assert (type(refused), refused.done) == (AttemptPayload, None)
+    [shown] = refused.user_errors
+    assert (type(shown).__name__, shown.message, shown.path) == ("NotFoundError", "m", ["id"])
+    for failure in (errors.Unauthenticated("m"), errors.StorageFull(), errors.WorkspaceFailure("m"), ValueError("m")):
+        with pytest.raises(type(failure)) as raised:
+            await attempt(failure)
+        assert raised.value is failure

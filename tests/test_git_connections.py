@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from app.config import load_config
 from app.errors import GitProviderUnavailable, InvalidInput
 from app.models.provider_account import ProviderType
-from app.services.git.base import Access
+from app.services.git.base import GitAccess
 from app.services.git.providers import providers
 
 
@@ -20,7 +20,7 @@ async def test_a_private_host_is_refused_and_never_called(kind: ProviderType, na
     with pytest.raises(InvalidInput):
         await provider.check_host(name)
     with pytest.raises(InvalidInput):
-        await provider.login(Access(name, SecretStr("good")))
+        await provider.login(GitAccess(name, SecretStr("good")))
     await provider.close()
 
 
@@ -36,7 +36,7 @@ async def test_a_name_that_turns_private_after_its_check_is_not_called() -> None
     provider = providers(load_config(env_file=None), resolve=resolve)[ProviderType.GITLAB]
     await provider.check_host("git.example.com")
     with pytest.raises(InvalidInput):
-        await provider.login(Access("git.example.com", SecretStr("good")))
+        await provider.login(GitAccess("git.example.com", SecretStr("good")))
     assert answers == []
     await provider.close()
 
@@ -59,7 +59,7 @@ async def test_the_checked_address_is_called_and_tls_asks_for_the_name() -> None
     port = server.sockets[0].getsockname()[1]
     provider = providers(load_config(env_file=None), resolve=resolve, sleep=no_sleep)[ProviderType.GITLAB]
     with pytest.raises(GitProviderUnavailable):
-        await provider.login(Access(f"git.invalid:{port}", SecretStr("good")))
+        await provider.login(GitAccess(f"git.invalid:{port}", SecretStr("good")))
     assert len(hellos) == 3
     # 0x16 begins a TLS handshake; nothing, the token least of all, was sent in the clear.
     assert all(hello[0] == 0x16 and b"git.invalid" in hello and b"good" not in hello for hello in hellos)
@@ -86,7 +86,7 @@ async def test_a_host_that_never_answers_is_given_up() -> None:
     config = load_config(env_file=None, git_private_hosts=f"http://{host}", git_timeout_seconds=0.2)
     provider = providers(config, sleep=no_sleep)[ProviderType.GITHUB]
     with pytest.raises(GitProviderUnavailable, match="in time"):
-        await provider.login(Access(host, SecretStr("good")))
+        await provider.login(GitAccess(host, SecretStr("good")))
     assert calls == 3
     done.set()
     await provider.close()

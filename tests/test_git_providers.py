@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from app.config import load_config
 from app.errors import GitProviderAuthentication, GitProviderUnavailable, InvalidInput
 from app.models.provider_account import ProviderType
-from app.services.git.base import Access, GitProvider, RemoteBranch, RemoteRepository, RepositorySort
+from app.services.git.base import GitAccess, GitProvider, RemoteBranch, RemoteRepository, RepositorySort
 from app.services.git.providers import providers
 from tests.git_hosts import Fault, GitHost, git_host, sha_of
 
@@ -28,8 +28,8 @@ class Side:
     host: GitHost
     slept: list[float] = field(default_factory=list[float])
 
-    def access(self, token: str | None = "good") -> Access:
-        return Access(self.host.host, None if token is None else SecretStr(token))
+    def access(self, token: str | None = "good") -> GitAccess:
+        return GitAccess(self.host.host, None if token is None else SecretStr(token))
 
 
 async def never(host: str, port: int) -> list[IPv4Address | IPv6Address]:
@@ -251,7 +251,7 @@ async def test_a_host_that_is_down_is_an_outage(side: Side) -> None:
     config = load_config(env_file=None, git_private_hosts=f"http://{gone}")
     provider = providers(config)[side.host.provider]
     with pytest.raises(GitProviderUnavailable):
-        await provider.login(Access(gone, SecretStr("good")))
+        await provider.login(GitAccess(gone, SecretStr("good")))
     await provider.close()
 
 

@@ -163,8 +163,7 @@ async def _check(
         assert [row.id for row in page] == behind[:21], (wanted, order)
         assert await search.count("ada", wanted) == len(expected), wanted
     records = ConversationRecords(database)
-    found = await records.search("ada", ConversationQuery(20, after, wanted, order), is_brief=True)
-    rows = records.rows(is_brief=True)(found)
+    rows = await records.search("ada", ConversationQuery(20, after, wanted, order), is_brief=True)
     assert [UUID(str(row[0])) for row in rows] == behind[:21], (wanted, order)
 
 

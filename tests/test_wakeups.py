@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from sqlalchemy.engine import make_url
 
-from app.services.event import Delta
+from app.services.event import AnswerDelta
 from app.services.wakeups import MAX_PENDING_MESSAGES, Listener, LocalWakeups, Wakeups
 from app.services.wakeups_postgres import PostgresWakeups
 from tests.postgres import PostgresServer
@@ -94,11 +94,11 @@ async def test_messages_come_in_order_and_once(pair: tuple[Wakeups, Wakeups]) ->
 @pytest.mark.parametrize("character", ["a", "ß", "語", "🙂", '"', "\\", "\n", "\x01", "\x7f", "\u2028"])
 async def test_the_longest_piece_of_an_answer_arrives_as_it_is(pair: tuple[Wakeups, Wakeups], character: str) -> None:
     here, there = pair
-    piece = Delta("00000000-0000-0000-0000-000000000000", character * PIECE_LENGTH)
+    piece = AnswerDelta("00000000-0000-0000-0000-000000000000", character * PIECE_LENGTH)
     with there.listen("deltas:00000000-0000-0000-0000-000000000000") as listener:
         here.publish("deltas:00000000-0000-0000-0000-000000000000", piece.encode())
         [message] = await taken(listener, 1)
-    assert Delta.decode(message) == piece
+    assert AnswerDelta.decode(message) == piece
 
 
 async def test_a_full_listener_keeps_what_it_has_and_is_marked(pair: tuple[Wakeups, Wakeups]) -> None:

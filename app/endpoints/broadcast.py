@@ -32,7 +32,7 @@ WRITTEN_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class SharedOperation:
     """What is executed, and for whom: equal ones have equal results. ``variables`` is JSON, with its names in order."""
 
     caller_id: str
@@ -41,7 +41,9 @@ class Operation:
     variables: str
 
     @classmethod
-    def of(cls, caller: Caller, query: str, name: str | None, variables: Mapping[str, object] | None) -> "Operation":
+    def of(
+        cls, caller: Caller, query: str, name: str | None, variables: Mapping[str, object] | None
+    ) -> "SharedOperation":
         """The standard library's JSON tells apart what orjson writes alike: NaN and null."""
         return cls(caller.id, query, name, json.dumps(variables or {}, sort_keys=True))
 
@@ -111,7 +113,7 @@ class Broadcasts:
     def __init__(self, schema: Schema, services: Services) -> None:
         self._schema = schema
         self._services = services
-        self._broadcasts: dict[Operation, _Broadcast] = {}
+        self._broadcasts: dict[SharedOperation, _Broadcast] = {}
 
     async def follow(
         self, subscriber: Subscriber, caller: Caller, query: str, name: str | None, variables: dict[str, Any] | None
@@ -129,12 +131,12 @@ class Broadcasts:
             if not progress.is_live:
                 return
             subscriber.position = progress.position
-            broadcast = self._broadcast(Operation.of(caller, query, name, variables), caller, progress.position)
+            broadcast = self._broadcast(SharedOperation.of(caller, query, name, variables), caller, progress.position)
             has_ended = await broadcast.follow(subscriber)
             # Whoever is left by a broadcast that ended, or failed, meets the end or the failure itself.
             progress = Progress(subscriber.position, ends_when_live=not has_ended)
 
-    def _broadcast(self, operation: Operation, caller: Caller, position: int | None) -> "_Broadcast":
+    def _broadcast(self, operation: SharedOperation, caller: Caller, position: int | None) -> "_Broadcast":
         broadcast = self._broadcasts.get(operation)
         if broadcast is None:
             context = Context(self._services, caller, Progress(position))
@@ -147,7 +149,7 @@ class _Broadcast:
     """One execution, and those who follow it."""
 
     def __init__(
-        self, schema: Schema, context: Context, operation: Operation, on_end: Callable[[Operation], object]
+        self, schema: Schema, context: Context, operation: SharedOperation, on_end: Callable[[SharedOperation], object]
     ) -> None:
         self._schema = schema
         self._context = context

@@ -4,12 +4,10 @@ import json
 
 import orjson
 
-from app.execution.fragment import plain
-
 
 def encode(body: object) -> bytes:
     """JSON. The standard library steps in for what orjson refuses: integers over 64 bits and halves of surrogates."""
     try:
         return orjson.dumps(body)
     except TypeError:
-        return json.dumps(body, default=plain).encode()
+        return json.dumps(body).encode()

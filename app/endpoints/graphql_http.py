@@ -158,7 +158,6 @@ class GraphQLEndpoint:
                 context_value=Context(self._services, caller),
                 operation_name=parameters.operation_name,
                 allowed_operation_types=_BY_GET if is_get(scope) else _BY_POST,
-                takes_fragments=True,
             )
         except CannotGetOperationTypeError:
             raise Refused(400, UNKNOWN_OPERATION, code=OPERATION_NOT_RESOLVED) from None

@@ -18,7 +18,7 @@ POLICY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class StaticPage:
     """A page, at each of its addresses, and the assets that vite built for it."""
 
     addresses: tuple[str, ...]
@@ -47,8 +47,8 @@ class _Assets(StaticFiles):
         return response
 
 
-PLAYGROUND = Page(("/",), "/playground/assets", STATIC / "playground")
-WEB = Page(("/app", "/app/"), "/app/assets", STATIC / "web")
+PLAYGROUND = StaticPage(("/",), "/playground/assets", STATIC / "playground")
+WEB = StaticPage(("/app", "/app/"), "/app/assets", STATIC / "web")
 
 
 def routes() -> list[BaseRoute]:

@@ -6,6 +6,6 @@ Errors, their paths and where nulls end up are therefore graphql-core's own. The
 
 ``executor``: the entry, an execution context class for a Strawberry schema. ``operation``: operations that were
 validated before, ready to execute. ``plan``: what is generated for one. ``generator``, ``body``, ``leaf``,
-``arguments``: how. ``shape``: how a source other than an instance of a Strawberry type is read. ``fragment``: parts of
-answers that are kept as JSON. ``cache``: caches bounded by bytes.
+``arguments``: how. ``shape``: how a source other than an instance of a Strawberry type is read. ``cache``: caches
+bounded by bytes.
 """

@@ -22,7 +22,6 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetails
 
 from app.execution.abstract import AbstractCompletion
-from app.execution.fragment import Fragments
 from app.execution.leaf import leaf_expression
 from app.execution.resolving import Resolution
 from app.execution.shape import Access, Shape, Variant, shaped_classes
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 INDENT = "    "
 
 
-class Place:
+class ValuePlace:
     """Where a value stands: the field that gives it, how it is read, the variable that holds its path where needed."""
 
     __slots__ = ("details", "parent", "path", "shape")
@@ -47,9 +46,9 @@ class Place:
         self.path = path
         self.shape = shape
 
-    def at(self, path: str | None) -> "Place":
+    def at(self, path: str | None) -> "ValuePlace":
         """The same, for an item of a list."""
-        return Place(self.details, self.parent, path, self.shape)
+        return ValuePlace(self.details, self.parent, path, self.shape)
 
 
 class Body:
@@ -63,7 +62,7 @@ class Body:
         self._depth = 1
         self.lines: list[str] = []
 
-    def value(self, kind: GraphQLOutputType, source: str, place: Place) -> str:
+    def value(self, kind: GraphQLOutputType, source: str, place: ValuePlace) -> str:
         """A value of any type, which the expression ``source`` reads."""
         generator = self._generator
         is_nullable = not isinstance(kind, GraphQLNonNull)
@@ -82,7 +81,7 @@ class Body:
         assert isinstance(kind, GraphQLObjectType)  # noqa: S101  There is no other kind.
         return self._nullable_object(kind, source, place, missing)
 
-    def object(self, kind: GraphQLObjectType, variable: str, place: Place) -> str:
+    def object(self, kind: GraphQLObjectType, variable: str, place: ValuePlace) -> str:
         """An object that is not null."""
         if place.shape is not None:
             self._generator.include(place.shape)
@@ -102,7 +101,7 @@ class Body:
             self._write(f"{result} = {self._instance(kind, variable, place)}")
         return result
 
-    def _instance(self, kind: GraphQLObjectType, variable: str, place: Place) -> str:
+    def _instance(self, kind: GraphQLObjectType, variable: str, place: ValuePlace) -> str:
         """An object that is read by its attributes, once it is seen to be what the type takes."""
         checked = Checked(kind, self._generator.outdate)
         condition = checked.condition(variable, self._generator.constant(checked))
@@ -114,7 +113,7 @@ class Body:
         self.lines.insert(start, f"{INDENT * self._depth}({condition}) or {check}")
         return expression
 
-    def _nullable_object(self, kind: GraphQLObjectType, source: str, place: Place, missing: str) -> str:
+    def _nullable_object(self, kind: GraphQLObjectType, source: str, place: ValuePlace, missing: str) -> str:
         value, result = self._generator.name("v"), self._generator.name("o")
         start = len(self.lines)
         with self._indented():
@@ -130,7 +129,7 @@ class Body:
         self._write(f"{INDENT}{result} = {expression}")
         return result
 
-    def _list(self, kind: GraphQLOutputType, source: str, place: Place, missing: str) -> str:
+    def _list(self, kind: GraphQLOutputType, source: str, place: ValuePlace, missing: str) -> str:
         name = self._generator.name
         value, result, item, number, path = name("v"), name("l"), name("x"), name("i"), name("p")
         start = len(self.lines)
@@ -158,23 +157,7 @@ class Body:
         self._write(f"{INDENT}raise Unusual")
         return result
 
-    def _items(self, kind: GraphQLOutputType, source: str, place: Place) -> str:
-        """A list whose items are kept as fragments, unless resolvers are called below."""
-        generator = self._generator
-        if place.path is not None:
-            return self.value(kind, f"{source}.sources()", place)
-        complete = generator.list_completion(kind, place)
-        fragments = generator.constant(Fragments(complete, generator.executor.plans.fragments))
-        plainly = generator.constant(complete)
-        items, result = generator.name("v"), generator.name("o")
-        self._write(f"{items} = {source}")
-        self._write(
-            f"{result} = {fragments}.of({items}, run) if run.takes_fragments "
-            f"else {plainly}({items}.sources(), run, None)"
-        )
-        return result
-
-    def _abstract(self, kind: GraphQLAbstractType, source: str, place: Place, missing: str) -> str:
+    def _abstract(self, kind: GraphQLAbstractType, source: str, place: ValuePlace, missing: str) -> str:
         generator = self._generator
         if place.shape is not None and place.shape.variants:
             return self._variants(place.shape.variants, source, place, missing)
@@ -186,7 +169,7 @@ class Body:
         )
         return result
 
-    def _variants(self, variants: Sequence[Variant], source: str, place: Place, missing: str) -> str:
+    def _variants(self, variants: Sequence[Variant], source: str, place: ValuePlace, missing: str) -> str:
         value, result = self._generator.name("v"), self._generator.name("o")
         self._write(f"if ({value} := {source}) is None:")
         self._write(f"{INDENT}{result} = {missing}")
@@ -194,13 +177,13 @@ class Body:
             self._write(f"elif {variant.condition.replace('{s}', value)}:")
             kind = self._generator.object_type(variant.type_name)
             with self._indented():
-                expression = self.object(kind, value, Place(place.details, kind, place.path, variant.shape))
+                expression = self.object(kind, value, ValuePlace(place.details, kind, place.path, variant.shape))
                 self._write(f"{result} = {expression}")
         self._write("else:")
         self._write(f"{INDENT}raise Unusual")
         return result
 
-    def _fields(self, kind: GraphQLObjectType, variable: str, place: Place, shape: Shape | None) -> str:
+    def _fields(self, kind: GraphQLObjectType, variable: str, place: ValuePlace, shape: Shape | None) -> str:
         generator = self._generator
         result, waiting = "", list[str]()
         for response_name, selected in generator.subfields(kind, place.details).items():
@@ -214,10 +197,7 @@ class Body:
             if access is not None:
                 below = self._place_below(kind, place, response_name, selected, definition, access)
                 source = access.expression.replace("{s}", variable)
-                if access.are_items:
-                    value = self._items(definition.type, source, below)
-                else:
-                    value = source if access.is_leaf else self.value(definition.type, source, below)
+                value = source if access.is_leaf else self.value(definition.type, source, below)
                 waiting.append(f"{response_name!r}: {value}")
                 continue
             result = self._fill(result, waiting)
@@ -241,17 +221,17 @@ class Body:
     def _place_below(
         self,
         kind: GraphQLObjectType,
-        place: Place,
+        place: ValuePlace,
         response_name: str,
         selected: list[FieldDetails],
         definition: GraphQLField,
         access: Access,
-    ) -> Place:
+    ) -> ValuePlace:
         path = None
         if not access.is_leaf and self._generator.needs_path(definition.type, selected, access.shape):
             path = self._generator.name("p")
             self._write(f"{path} = Path({place.path}, {response_name!r}, {kind.name!r})")
-        return Place(selected, kind, path, access.shape)
+        return ValuePlace(selected, kind, path, access.shape)
 
     def _write(self, line: str) -> None:
         self.lines.append(INDENT * self._depth + line)

@@ -16,7 +16,7 @@ from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.execution.plan import Plans
-from app.execution.resolving import Answer, Pending, settle
+from app.execution.resolving import Pending, Resolved, settle
 
 
 class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -27,11 +27,9 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
 
     plans: ClassVar[Plans]
 
-    answers: dict[Path, Answer]
+    answers: dict[Path, Resolved]
     pending: list[Pending]
     is_unusual: bool
-    takes_fragments: bool = False
-    """Whether parts of the result may be ``orjson.Fragment``, since it is only encoded."""
     # Of one that ``Operation`` made, which coerced them without noting where each comes from.
     raw_variables: Mapping[str, Any] | None = None
     field_resolver = staticmethod(default_field_resolver)
@@ -165,7 +163,7 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def _interpret(self, serially: bool | None) -> AwaitableOrValue[ExecutionResult]:  # noqa: FBT001  As above.
         """Have graphql-core execute."""
-        self.answers |= {found.path: Answer(found.awaitable) for found in self.pending}
+        self.answers |= {found.path: Resolved(found.awaitable) for found in self.pending}
         self.pending = []
         if self.raw_variables is not None:
             self._complete()
@@ -192,9 +190,6 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
             self.settle_in_background(awaitables)
 
 
-def compiled_executor(max_bytes: int, fragments_bytes: int = 0) -> type[CompiledExecutor]:
-    """The execution context class for one schema, whose plans take at most about so many bytes.
-
-    ``fragments_bytes``: what parts of answers may take that are kept for those who take fragments.
-    """
-    return type("CompiledExecutor", (CompiledExecutor,), {"plans": Plans(max_bytes, fragments_bytes)})
+def compiled_executor(max_bytes: int) -> type[CompiledExecutor]:
+    """The execution context class for one schema, whose plans take at most about so many bytes."""
+    return type("CompiledExecutor", (CompiledExecutor,), {"plans": Plans(max_bytes)})

@@ -30,7 +30,7 @@ from graphql.execution.collect_fields import FieldDetails, GroupedFieldSet, coll
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
 
-from app.execution.body import INDENT, Body, Place, access_of, is_typename
+from app.execution.body import INDENT, Body, ValuePlace, access_of, is_typename
 from app.execution.leaf import Unusual, unusual
 from app.execution.shape import Shape
 from app.execution.sources import Unsupported
@@ -60,15 +60,11 @@ class Generator:
     def completion(self, kind: GraphQLOutputType, details: list[FieldDetails], parent: GraphQLObjectType) -> Completion:
         """The function for what the resolver of a field of ``parent`` gives."""
         path = "path" if self.needs_path(kind, details) else None
-        return self._function(lambda body: body.value(kind, "s", Place(details, parent, path)))
+        return self._function(lambda body: body.value(kind, "s", ValuePlace(details, parent, path)))
 
     def object_completion(self, kind: GraphQLObjectType, details: list[FieldDetails]) -> Completion:
         """The function for an object whose type was told from its value."""
-        return self._function(lambda body: body.object(kind, "s", Place(details, kind, "path")))
-
-    def list_completion(self, kind: GraphQLOutputType, place: Place) -> Completion:
-        """The function for a list below which no resolver is called."""
-        return self._function(lambda body: body.value(kind, "s", place))
+        return self._function(lambda body: body.object(kind, "s", ValuePlace(details, kind, "path")))
 
     def subfields(self, kind: GraphQLObjectType, details: list[FieldDetails]) -> GroupedFieldSet:
         """The fields that are selected of an object."""

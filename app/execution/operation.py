@@ -60,12 +60,7 @@ class Operation:
         self._class = type("CompiledExecutor", (executor_class,), parts)
 
     def executor(
-        self,
-        variables: Mapping[str, Any] | None,
-        context_value: object,
-        root_value: object,
-        *,
-        takes_fragments: bool = False,
+        self, variables: Mapping[str, Any] | None, context_value: object, root_value: object
     ) -> CompiledExecutor | list[GraphQLError]:
         """What executes it once; errors where the variables are not what they are declared to be."""
         given = variables or {}
@@ -82,5 +77,4 @@ class Operation:
         executor.raw_variables = given
         executor.context_value = context_value
         executor.root_value = root_value
-        executor.takes_fragments = takes_fragments
         return executor

@@ -21,7 +21,6 @@ from graphql.execution.collect_fields import collect_fields
 
 from app.execution.body import is_typename
 from app.execution.cache import ByteCache
-from app.execution.fragment import Budget
 from app.execution.generator import Generator
 from app.execution.resolving import Resolution, settle
 from app.execution.sources import Unsupported
@@ -106,9 +105,8 @@ class Plan:
 class Plans:
     """The plans of operations, by their node in the document, bounded by bytes."""
 
-    def __init__(self, max_bytes: int, fragments_bytes: int = 0) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self.kept: ByteCache[int, _Operation] = ByteCache(max_bytes)
-        self.fragments = Budget(fragments_bytes)
 
     def find(self, executor: "CompiledExecutor") -> Plan | None:
         """The plan for an operation; ``None`` for one that graphql-core is to execute."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Answer:
+class Resolved:
     """What a resolver gave: a value or an exception. A value that was not awaited may be an awaitable."""
 
     value: Any = None
@@ -82,13 +82,13 @@ class Resolution:
         try:
             value = self._call(source, run.context_value, make_info, arguments)
         except Exception as error:  # noqa: BLE001  Resolvers raise anything; graphql-core reports it.
-            run.answers[place] = Answer(error=error)
+            run.answers[place] = Resolved(error=error)
             raise Unusual from None
         if run.is_awaitable(value):
             response[self.response_name] = None
             run.pending.append(Pending(self, value, response, place))
             return
-        run.answers[place] = Answer(value)
+        run.answers[place] = Resolved(value)
         response[self.response_name] = self._completion(value, run, place)
 
     async def run_alone(self, run: "CompiledExecutor") -> dict[str, Any]:
@@ -99,9 +99,9 @@ class Resolution:
         try:
             value = await self._call(run.root_value, run.context_value, make_info, arguments)
         except Exception as error:  # noqa: BLE001  As below.
-            run.answers[place] = Answer(error=error, was_awaited=True)
+            run.answers[place] = Resolved(error=error, was_awaited=True)
             raise Unusual from None
-        run.answers[place] = Answer(value, was_awaited=True)
+        run.answers[place] = Resolved(value, was_awaited=True)
         response = {self.response_name: self._completion(value, run, place)}
         if run.pending:
             await settle(run)
@@ -109,7 +109,7 @@ class Resolution:
 
     def settle(self, run: "CompiledExecutor", pending: Pending, value: Any) -> None:  # noqa: ANN401  Resolvers give anything.
         """Complete what was awaited; fields below may be pending then."""
-        run.answers[pending.path] = Answer(value, was_awaited=True)
+        run.answers[pending.path] = Resolved(value, was_awaited=True)
         if run.is_unusual:
             return
         try:
@@ -141,7 +141,7 @@ async def _await(run: "CompiledExecutor", pending: Pending) -> None:
     try:
         value = await pending.awaitable
     except Exception as error:  # noqa: BLE001  Resolvers raise anything; graphql-core reports it.
-        run.answers[pending.path] = Answer(error=error, was_awaited=True)
+        run.answers[pending.path] = Resolved(error=error, was_awaited=True)
         run.is_unusual = True
     else:
         pending.resolution.settle(run, pending, value)

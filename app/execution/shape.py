@@ -4,25 +4,10 @@ A class that stands in for a Strawberry type is a subclass of it and offers ever
 reads it so; ``__graphql_shape__`` tells a quicker way to the same values.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 SHAPE_ATTRIBUTE = "__graphql_shape__"
-
-
-class Items(NamedTuple):
-    """A list. ``make`` makes sources of some ``keys``, on which with ``make`` itself all depends that is shown of them.
-
-    Keys that are equal are shown alike, so 1, 1.0 and True must not stand for different things in them.
-    """
-
-    keys: Sequence[Hashable]
-    make: Callable[[Sequence[Any]], Sequence[Any]]
-
-    def sources(self) -> Sequence[Any]:
-        """All of them."""
-        return self.make(self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +16,12 @@ class Access:
 
     ``expression`` is Python, in which ``{s}`` is replaced by the source. ``is_leaf``: it gives the JSON value, and
     ``None`` only where the field may be null. ``shape``: how the object that it gives, or each one in the list, is
-    read; ``None``: as instances of the field's type. ``are_items``: it gives ``Items``, whose sources have the shape.
+    read; ``None``: as instances of the field's type.
     """
 
     expression: str
     is_leaf: bool = False
     shape: "Shape | None" = None
-    are_items: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

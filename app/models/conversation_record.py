@@ -1,12 +1,11 @@
 """Conversations as records: what is read most, by statements that are compiled once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
-from sqlalchemy import Column, bindparam, case, func, update
+from sqlalchemy import Column, bindparam, case, update
 from sqlalchemy.sql import ClauseElement
 from sqlmodel import SQLModel, UTCDateTime, col, select
 
@@ -57,7 +56,6 @@ class ConversationRecords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._is_packed = database.is_sqlite
         self.kind = record_class(_WHOLE, database.reader.dialect)
         self.brief_kind = record_class(_BRIEF, database.reader.dialect, _WHOLE[len(_BRIEF) :])
 
@@ -74,28 +72,14 @@ class ConversationRecords:
         return kind(rows[0]) if rows else None
 
     async def search(self, owner_id: str, query: ConversationQuery, *, is_brief: bool) -> Sequence[Row]:
-        """Up to ``first + 1`` rows, which ``rows`` takes apart: the one more tells that there is a next page."""
+        """Up to ``first + 1`` rows as the driver gave them: the one more tells that there is a next page."""
         if query.filter.is_impossible:
             return []
         name = ("conversations", is_brief, *query.shape)
+        columns = _BRIEF if is_brief else _WHOLE
         dialect = self._database.reader.dialect.name
-        statement = self._database.compiled(
-            name, lambda: query.statement(self._selected(is_brief=is_brief), owner_id, dialect)
-        )
+        statement = self._database.compiled(name, lambda: query.statement(select(*columns), owner_id, dialect))
         return await self._database.direct.read(statement, query.parameters(owner_id))
-
-    def rows(self, *, is_brief: bool) -> Callable[[Sequence[Row]], Sequence[Row]]:
-        """What turns what ``search`` gives into rows of a kind's columns. It is the same each time."""
-        return _unpacked if self._is_packed and is_brief else _as_they_are
-
-    def _selected(self, *, is_brief: bool) -> Any:  # noqa: ANN401  A selection of these columns.
-        """SQLite gives one text for a row, which is quicker read, and recognised, than ten values.
-
-        It would round the numbers that a whole row has.
-        """
-        if not is_brief:
-            return select(*_WHOLE)
-        return select(func.json_array(*_BRIEF)) if self._is_packed else select(*_BRIEF)
 
     async def rename(self, owner_id: str, conversation_id: UUID, title: str, now: datetime) -> Record | None:
         """Write a title that a user gave; the conversation then, or ``None``."""
@@ -111,14 +95,6 @@ class ConversationRecords:
             },
         )
         return self.kind(rows[0]) if rows else None
-
-
-def _as_they_are(rows: Sequence[Row]) -> Sequence[Row]:
-    return rows
-
-
-def _unpacked(rows: Sequence[Row]) -> Sequence[Row]:
-    return orjson.loads(f"[{','.join([row[0] for row in rows])}]")
 
 
 def _rename() -> ClauseElement:

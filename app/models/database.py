@@ -145,12 +145,17 @@ class Database:
                 yield session
 
     def compiled(self, name: object, build: Callable[[], ClauseElement]) -> Statement:
-        """The statement of that name, which ``build`` makes the first time; it has named parameters."""
+        """The statement of that name, which ``build`` makes the first time; it has named parameters.
+
+        An LRU cache: clients choose the shapes, and a statement that is in use outlives any number of rarer ones.
+        """
         statement = self._statements.get(name)
-        if statement is None:
-            statement = self._statements[name] = Statement(build(), self.reader.dialect)
-            if len(self._statements) > MAX_STATEMENTS:
-                self._statements.popitem(last=False)
+        if statement is not None:
+            self._statements.move_to_end(name)
+            return statement
+        statement = self._statements[name] = Statement(build(), self.reader.dialect)
+        if len(self._statements) > MAX_STATEMENTS:
+            self._statements.popitem(last=False)
         return statement
 
     @asynccontextmanager

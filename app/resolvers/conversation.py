@@ -7,7 +7,6 @@ from typing import Annotated
 import strawberry
 
 from app.context import Context
-from app.errors import AppError
 from app.execution.selection import selected_names
 from app.models import conversation_search
 from app.schema import event
@@ -35,9 +34,9 @@ from app.schema.conversation import (
     status_change,
 )
 from app.schema.conversation_record import RecordConnection, RecordConversation, columns_for
-from app.schema.node import conversation_id, conversation_key
+from app.schema.node import conversation_id, conversation_key, existing_conversation_key
 from app.schema.scalar import invalid
-from app.schema.user_error import not_found, of_error
+from app.schema.user_error import with_user_errors
 from app.services.conversation import SendMessage
 from app.services.lifecycle.creation import CreateConversation
 
@@ -80,6 +79,7 @@ async def search(
     return RecordConnection.of(page, query)
 
 
+@with_user_errors
 async def create(
     info: Info,
     input: Annotated[CreateConversationInput, strawberry.argument(description="What it begins with.")],  # noqa: A002  The contract's name.
@@ -94,10 +94,7 @@ async def create(
         replay=input.replay,
         idempotency_key=input.idempotency_key,
     )
-    try:
-        row = await info.context.services.conversation.create(info.context.owner_id, command)
-    except AppError as error:
-        return CreateConversationPayload(user_errors=[of_error(error)])
+    row = await info.context.services.conversation.create(info.context.owner_id, command)
     conversation = convert(row)
     cursor = conversation_cursor(row, conversation_search.ConversationOrder())
     return CreateConversationPayload(
@@ -105,74 +102,54 @@ async def create(
     )
 
 
+@with_user_errors
 async def rename(
     info: Info,
     input: Annotated[RenameConversationInput, strawberry.argument(description="Which, and its title.")],  # noqa: A002  The contract's name.
 ) -> RenameConversationPayload:
-    key = conversation_key(input.id)
-    if key is None:
-        return RenameConversationPayload(user_errors=[not_found("id")])
-    try:
-        row = await info.context.services.conversation.rename(info.context.owner_id, key, input.title)
-    except AppError as error:
-        return RenameConversationPayload(user_errors=[of_error(error)])
+    key = existing_conversation_key(input.id, "id")
+    row = await info.context.services.conversation.rename(info.context.owner_id, key, input.title)
     return RenameConversationPayload(conversation=RecordConversation.of(row))
 
 
+@with_user_errors
 async def delete(
     info: Info,
     input: Annotated[DeleteConversationInput, strawberry.argument(description="Which.")],  # noqa: A002  The contract's name.
 ) -> DeleteConversationPayload:
-    key = conversation_key(input.id)
-    if key is None:
-        return DeleteConversationPayload(user_errors=[not_found("id")])
-    try:
-        await info.context.services.conversation.delete(info.context.owner_id, key)
-    except AppError as error:
-        return DeleteConversationPayload(user_errors=[of_error(error)])
+    key = existing_conversation_key(input.id, "id")
+    await info.context.services.conversation.delete(info.context.owner_id, key)
     return DeleteConversationPayload(deleted_conversation_id=conversation_id(key))
 
 
+@with_user_errors
 async def start(
     info: Info,
     input: Annotated[StartConversationInput, strawberry.argument(description="Which.")],  # noqa: A002  The contract's name.
 ) -> StartConversationPayload:
-    key = conversation_key(input.id)
-    if key is None:
-        return StartConversationPayload(user_errors=[not_found("id")])
-    try:
-        row = await info.context.services.conversation.start(info.context.owner_id, key)
-    except AppError as error:
-        return StartConversationPayload(user_errors=[of_error(error)])
+    key = existing_conversation_key(input.id, "id")
+    row = await info.context.services.conversation.start(info.context.owner_id, key)
     return StartConversationPayload(conversation=convert(row))
 
 
+@with_user_errors
 async def stop(
     info: Info,
     input: Annotated[StopConversationInput, strawberry.argument(description="Which.")],  # noqa: A002  The contract's name.
 ) -> StopConversationPayload:
-    key = conversation_key(input.id)
-    if key is None:
-        return StopConversationPayload(user_errors=[not_found("id")])
-    try:
-        row = await info.context.services.conversation.stop(info.context.owner_id, key)
-    except AppError as error:
-        return StopConversationPayload(user_errors=[of_error(error)])
+    key = existing_conversation_key(input.id, "id")
+    row = await info.context.services.conversation.stop(info.context.owner_id, key)
     return StopConversationPayload(conversation=convert(row))
 
 
+@with_user_errors
 async def send_message(
     info: Info,
     input: Annotated[SendMessageInput, strawberry.argument(description="To which, and what.")],  # noqa: A002  The contract's name.
 ) -> SendMessagePayload:
-    key = conversation_key(input.conversation_id)
-    if key is None:
-        return SendMessagePayload(user_errors=[not_found("conversationId")])
+    key = existing_conversation_key(input.conversation_id, "conversationId")
     command = SendMessage(key, input.message.to_message(), input.idempotency_key)
-    try:
-        row, said = await info.context.services.conversation.send_message(info.context.owner_id, command)
-    except AppError as error:
-        return SendMessagePayload(user_errors=[of_error(error)])
+    row, said = await info.context.services.conversation.send_message(info.context.owner_id, command)
     return SendMessagePayload(event_edge=event.edge(said), conversation=convert(row))
 
 

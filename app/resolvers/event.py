@@ -7,11 +7,10 @@ from typing import Annotated
 import strawberry
 
 from app.context import Context
-from app.errors import NotFound
 from app.schema import event
 from app.schema.connection import parse_event_cursor
 from app.schema.event import EventEdge, MessageDelta, ToolOutputDelta
-from app.schema.node import conversation_key, event_id
+from app.schema.node import event_id, existing_conversation_key
 
 Info = strawberry.Info[Context, None]
 ConversationId = Annotated[strawberry.ID, strawberry.argument(description="The conversation.")]
@@ -27,9 +26,7 @@ async def follow(
         ),
     ] = None,
 ) -> AsyncGenerator[EventEdge]:
-    key = conversation_key(conversation_id)
-    if key is None:
-        raise _not_found()
+    key = existing_conversation_key(conversation_id, "conversationId")
     sequence = parse_event_cursor(after) if after is not None else None
     context = info.context
     async with aclosing(context.services.event.follow(context.owner_id, key, sequence, context.progress)) as rows:
@@ -38,9 +35,7 @@ async def follow(
 
 
 async def deltas(info: Info, conversation_id: ConversationId) -> AsyncGenerator[MessageDelta]:
-    key = conversation_key(conversation_id)
-    if key is None:
-        raise _not_found()
+    key = existing_conversation_key(conversation_id, "conversationId")
     context = info.context
     async with aclosing(context.services.event.deltas(context.owner_id, key, context.progress)) as pieces:
         async for piece in pieces:
@@ -48,14 +43,8 @@ async def deltas(info: Info, conversation_id: ConversationId) -> AsyncGenerator[
 
 
 async def tool_output_deltas(info: Info, conversation_id: ConversationId) -> AsyncGenerator[ToolOutputDelta]:
-    key = conversation_key(conversation_id)
-    if key is None:
-        raise _not_found()
+    key = existing_conversation_key(conversation_id, "conversationId")
     context = info.context
     async with aclosing(context.services.event.tool_deltas(context.owner_id, key, context.progress)) as pieces:
         async for piece in pieces:
             yield ToolOutputDelta(tool_call_id=event_id(key, piece.call_sequence), text=piece.text)
-
-
-def _not_found() -> NotFound:
-    return NotFound("The conversation does not exist.", path=("conversationId",))

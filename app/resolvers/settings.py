@@ -5,7 +5,6 @@ from typing import Annotated
 import strawberry
 
 from app.context import Context
-from app.errors import AppError
 from app.schema.node import settings_id
 from app.schema.settings import (
     ResetSettingsPayload,
@@ -14,7 +13,7 @@ from app.schema.settings import (
     UpdateSettingsPayload,
     convert,
 )
-from app.schema.user_error import of_error
+from app.schema.user_error import with_user_errors
 
 Info = strawberry.Info[Context, None]
 
@@ -24,14 +23,12 @@ async def get(info: Info) -> Settings | None:
     return convert(row) if row is not None else None
 
 
+@with_user_errors
 async def update(
     info: Info,
     input: Annotated[UpdateSettingsInput, strawberry.argument(description="What changes.")],  # noqa: A002  The contract's name.
 ) -> UpdateSettingsPayload:
-    try:
-        row = await info.context.services.settings.update(info.context.owner_id, input.to_command())
-    except AppError as error:
-        return UpdateSettingsPayload(user_errors=[of_error(error)])
+    row = await info.context.services.settings.update(info.context.owner_id, input.to_command())
     return UpdateSettingsPayload(settings=convert(row))
 
 

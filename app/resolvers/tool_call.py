@@ -5,28 +5,23 @@ from typing import Annotated
 import strawberry
 
 from app.context import Context
-from app.errors import AppError
 from app.schema.conversation import convert
-from app.schema.node import EventKey, conversation_key, parse_id
+from app.schema.node import EventKey, existing_conversation_key, parse_id
 from app.schema.tool_call import RespondToToolCallInput, RespondToToolCallPayload
-from app.schema.user_error import not_found, of_error
-from app.services.tool_call import RespondToToolCall
+from app.schema.user_error import with_user_errors
+from app.services.tool_call import RespondToToolCall, tool_call_not_found
 
 Info = strawberry.Info[Context, None]
 
 
+@with_user_errors
 async def respond(
     info: Info,
     input: Annotated[RespondToToolCallInput, strawberry.argument(description="Which call, and the answer.")],  # noqa: A002  The contract's name.
 ) -> RespondToToolCallPayload:
-    key, call = conversation_key(input.conversation_id), parse_id(input.tool_call_id)
-    if key is None:
-        return RespondToToolCallPayload(user_errors=[not_found("conversationId")])
+    key, call = existing_conversation_key(input.conversation_id, "conversationId"), parse_id(input.tool_call_id)
     if not isinstance(call, EventKey) or call.conversation_id != key:
-        return RespondToToolCallPayload(user_errors=[not_found("toolCallId", what="tool call")])
+        raise tool_call_not_found()
     command = RespondToToolCall(key, call.sequence, input.approved, input.reason)
-    try:
-        row = await info.context.services.tool_call.respond(info.context.owner_id, command)
-    except AppError as error:
-        return RespondToToolCallPayload(user_errors=[of_error(error)])
+    row = await info.context.services.tool_call.respond(info.context.owner_id, command)
     return RespondToToolCallPayload(conversation=convert(row))

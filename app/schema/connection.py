@@ -6,13 +6,14 @@ from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
+from typing import Any
 from uuid import UUID
 
 import strawberry
 
 from app.models.conversation import Conversation
 from app.models.conversation_search import ConversationOrder, ConversationOrderField, Position
-from app.models.record import Record, Row
+from app.models.record import Record
 from app.schema.scalar import invalid
 
 MAX_FIRST = 100
@@ -56,11 +57,11 @@ def conversation_cursor(row: Conversation | Record, order: ConversationOrder) ->
 
 @cache
 def record_edges(
-    kind: type[Record], order: ConversationOrder, rows_of: Callable[[Sequence[Row]], Sequence[Row]]
-) -> Callable[[Sequence[Row]], list[tuple[str, Row]]]:
+    kind: type[Record], order: ConversationOrder
+) -> Callable[[Sequence[Sequence[Any]]], list[tuple[str, Sequence[Any]]]]:
     """What gives each row its cursor: that of ``conversation_cursor``, in an eighth of the time."""
     if order.field is ConversationOrderField.TITLE:
-        return lambda keys: [(conversation_cursor(kind(row), order), row) for row in rows_of(keys)]
+        return lambda rows: [(conversation_cursor(kind(row), order), row) for row in rows]
     moment = kind.keys["created_at" if order.field is ConversationOrderField.CREATED_AT else "updated_at"].replace(
         "{r}", "row"
     )
@@ -68,8 +69,7 @@ def record_edges(
     text = f"""{head!r} + {moment} + '","' + {kind.keys["id"].replace("{r}", "row")} + '"]'"""
     texts_of = kind.function(f"[{text} for row in r]", {})
 
-    def edges(keys: Sequence[Row]) -> list[tuple[str, Row]]:
-        rows = rows_of(keys)
+    def edges(rows: Sequence[Sequence[Any]]) -> list[tuple[str, Sequence[Any]]]:
         texts = texts_of(rows)
         joined = "".join(texts)
         if len(joined) != MOMENT_KEY_LENGTH * len(texts):

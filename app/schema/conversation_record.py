@@ -10,7 +10,7 @@ from typing import Any
 
 from strawberry.utils.str_converters import to_camel_case, to_snake_case
 
-from app.execution.shape import Access, Items, Shape
+from app.execution.shape import Access, Shape
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
 from app.models.conversation_search import NEWEST_FIRST, ConversationOrder, ConversationOrderField, ConversationQuery
 from app.models.record import Record
@@ -86,23 +86,19 @@ class RecordConnection(Deferred, ConversationConnection):
     """A page of conversations that are read from their rows, each with its cursor."""
 
     def __init__(self, page: ConversationPage, query: ConversationQuery) -> None:
-        keys = self.keys = page.keys
-        edges_of = record_edges(page.kind, query.order, page.rows_of)
-        self.items = Items(keys, edges_of)
+        self.rows = record_edges(page.kind, query.order)(page.rows)
         self.wanted = query.filter
-        ends = edges_of([keys[0], keys[-1]]) if keys else [(None, None)]
         self.page_info = PageInfo(
             has_next_page=page.has_next_page,
             has_previous_page=query.after is not None,
-            start_cursor=ends[0][0],
-            end_cursor=ends[-1][0],
+            start_cursor=self.rows[0][0] if self.rows else None,
+            end_cursor=self.rows[-1][0] if self.rows else None,
         )
-        self.rows_of = page.rows_of
         self._kind = page.kind
         self._order = query.order
 
     def _made(self) -> ConversationConnection:
-        edges = [edge(self._kind(row), self._order) for row in self.rows_of(self.keys)]
+        edges = [edge(self._kind(row), self._order) for _, row in self.rows]
         nodes = [found.node for found in edges]
         return ConversationConnection(wanted=self.wanted, edges=edges, nodes=nodes, page_info=self.page_info)
 
@@ -130,11 +126,10 @@ def _classes(kind: type[Record]) -> tuple[type[RecordConversation], type[RecordC
     class ConnectionOfKind(RecordConnection):
         __graphql_shape__ = Shape(
             {
-                "edges": Access("{s}.items", shape=at, are_items=True),
-                "nodes": Access("Items({s}.keys, {s}.rows_of)", shape=row, are_items=True),
+                "edges": Access("{s}.rows", shape=at),
+                "nodes": Access("[row for _, row in {s}.rows]", shape=row),
                 "page_info": Access("{s}.page_info"),
-            },
-            {"Items": Items},
+            }
         )
 
     return OfKind, ConnectionOfKind

@@ -3,12 +3,12 @@
 Everything is there by attribute too, made by ``convert`` when one is asked for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
 from typing import Any, cast
 
 from app.errors import ErrorCode
-from app.execution.shape import Access, Items, Shape, Variant
+from app.execution.shape import Access, Shape, Variant
 from app.models.conversation import Problem as Found
 from app.models.event import EventKind, EventQuery, EventSource, read_bodies
 from app.models.record import Record, Row
@@ -27,7 +27,7 @@ def _problem(found: Mapping[str, Any] | None) -> Problem | None:
     return Problem.of(Found(ErrorCode(found["code"]), found["message"])) if found is not None else None
 
 
-# In the expressions ``{s}`` is an event, as ``_sources_of`` makes it.
+# In the expressions ``{s}`` is an event, as ``RecordEventConnection.sources`` has it.
 _BODIES = {
     EventKind.TOOL_CALL: {
         "tool_name": Access("{s}[3]['tool_name']", is_leaf=True),
@@ -58,11 +58,27 @@ class RecordEventConnection(Deferred, EventConnection):
     def __init__(self, page: EventPage, query: EventQuery, kind: type[Record]) -> None:
         rows = cast("Sequence[Row]", page.rows)
         at = kind.columns["sequence"]
-        self.items = Items(rows, _sources_of(kind))
         ends = (event_cursor(rows[0][at]), event_cursor(rows[-1][at])) if rows else (None, None)
         self.page_info = page_info(page, query, *ends)
         self._page = page
         self._query = query
+        self._rows = rows
+        self._kind = kind
+
+    @cached_property
+    def sources(self) -> list[tuple[str, Row, str, Mapping[str, Any], str]]:
+        """The cursor of each event, its row, the name of its type, the fields of its body, and its id.
+
+        Bodies are parsed when events are asked for, which a query of ``pageInfo`` alone does not.
+        """
+        at, kind_at = self._kind.columns["sequence"], self._kind.columns["kind"]
+        head = event_id(self._query.conversation_id, 0).removesuffix("0")
+        return [
+            (event_cursor(sequence := row[at]), row, row[kind_at], body, f"{head}{sequence}")
+            if body is not None
+            else (event_cursor(sequence := row[at]), row, EventKind.MESSAGE.value, _UNREADABLE, f"{head}{sequence}")
+            for row, body in zip(self._rows, read_bodies(self._kind, self._rows), strict=True)
+        ]
 
     def _made(self) -> EventConnection:
         return connection(self._page, self._query)
@@ -74,23 +90,6 @@ class RecordEventConnection(Deferred, EventConnection):
 
 
 @cache
-def _sources_of(kind: type[Record]) -> Callable[[Sequence[Row]], list[Any]]:
-    """What makes events of rows of one conversation: cursor, row, name of the type, fields of the body, and id."""
-    at, kind_at = kind.columns["sequence"], kind.columns["kind"]
-
-    def sources(rows: Sequence[Row]) -> list[Any]:
-        head = event_id(kind(rows[0]).conversation_id, 0).removesuffix("0") if rows else ""
-        return [
-            (event_cursor(sequence := row[at]), row, row[kind_at], body, f"{head}{sequence}")
-            if body is not None
-            else (event_cursor(sequence := row[at]), row, EventKind.MESSAGE.value, _UNREADABLE, f"{head}{sequence}")
-            for row, body in zip(rows, read_bodies(kind, rows), strict=True)
-        ]
-
-    return sources
-
-
-@cache
 def _class(kind: type[Record]) -> type[RecordEventConnection]:
     """The class for pages of one kind of records. There is a kind for each database."""
     event = _event(kind)
@@ -99,11 +98,10 @@ def _class(kind: type[Record]) -> type[RecordEventConnection]:
         __graphql_shape__ = Shape(
             {
                 "edges": Access(
-                    "{s}.items",
+                    "{s}.sources",
                     shape=Shape({"cursor": Access("{s}[0]", is_leaf=True), "node": Access("{s}", shape=event)}),
-                    are_items=True,
                 ),
-                "nodes": Access("{s}.items", shape=event, are_items=True),
+                "nodes": Access("{s}.sources", shape=event),
                 "page_info": Access("{s}.page_info"),
             }
         )

@@ -12,6 +12,8 @@ from uuid import UUID
 
 import strawberry
 
+from app.errors import conversation_not_found
+
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _CONVERSATION = re.compile(_UUID)
 _EVENT = re.compile(rf"({_UUID}):([1-9][0-9]{{0,9}})")
@@ -93,6 +95,14 @@ def parse_id(text: str) -> NodeKey | None:
 def conversation_key(text: str) -> UUID | None:
     """The conversation that an id names, if it names one."""
     return UUID(text) if _CONVERSATION.fullmatch(text) else None
+
+
+def existing_conversation_key(text: str, *path: str) -> UUID:
+    """The conversation that an id names. Raises NotFound, with the path, for one that names none."""
+    key = conversation_key(text)
+    if key is None:
+        raise conversation_not_found(*path)
+    return key
 
 
 def conversation_id(key: UUID) -> strawberry.ID:

@@ -1,7 +1,9 @@
 """Expected failures of mutations, returned as data."""
 
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import Annotated, Any
+from functools import wraps
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import strawberry
 
@@ -9,6 +11,9 @@ from app import errors
 from app.errors import AppError, ErrorCode
 from app.models.conversation import ConversationStatus
 from app.models.provider_account import ProviderType
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @strawberry.interface(description="An expected failure, returned as data. `path` points into `input`.")
@@ -125,16 +130,6 @@ RespondToToolCallError = Annotated[
 ]
 
 
-def not_found(*path: str, what: str = "conversation") -> NotFoundError:
-    """For an id that names nothing."""
-    return NotFoundError(
-        code=ErrorCode.NOT_FOUND,
-        message_id=ErrorCode.NOT_FOUND.message_id,
-        message=f"The {what} does not exist.",
-        path=list(path),
-    )
-
-
 # Those that say no more than all of them do.
 _PLAIN: dict[type[AppError], type[UserError]] = {
     errors.SettingsNotFound: SettingsNotFoundError,
@@ -173,3 +168,20 @@ def of_error(error: AppError) -> Any:  # noqa: ANN401  Each payload takes a unio
             return _PLAIN[type(error)](**head)
         case _:
             raise error
+
+
+def with_user_errors(mutation: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Answer an expected failure of a mutation with its payload, which has the failure among its ``userErrors``.
+
+    The payload's class is the one that the mutation is annotated to return.
+    """
+    payload: Callable[..., T] = mutation.__annotations__["return"]
+
+    @wraps(mutation)
+    async def resolver(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await mutation(*args, **kwargs)
+        except AppError as error:
+            return payload(user_errors=[of_error(error)])
+
+    return resolver

@@ -1,7 +1,7 @@
 """Conversations: created, found, talked to, started, stopped, renamed and deleted, for their owner."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import NotFound
+from app.errors import conversation_not_found
 from app.models.conversation import (
     LIVE_STATUSES,
     Conversation,
@@ -24,7 +24,7 @@ from app.models.database import Database
 from app.models.event import Event, EventRepository, MessageBody
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
-from app.models.record import Record, Row
+from app.models.record import Record
 from app.models.replay import Replay, ReplayRepository
 from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
 from app.services import trajectory
@@ -65,12 +65,11 @@ class SendMessage:
 
 @dataclass(frozen=True, slots=True)
 class ConversationPage:
-    """Rows in the order asked for, as the driver gave them; ``rows_of`` takes them apart, ``kind`` makes records."""
+    """Rows in the order asked for, as the driver gave them; ``kind`` makes records of them."""
 
-    keys: Sequence[Row]
+    rows: Sequence[Sequence[Any]]
     has_next_page: bool
     kind: type[Record]
-    rows_of: Callable[[Sequence[Row]], Sequence[Row]]
 
 
 class ConversationService:
@@ -128,10 +127,9 @@ class ConversationService:
         if self._max_age is not None:
             query = replace(query, filter=self._visible(query.filter))
         is_brief = columns is not None and columns <= BRIEF_COLUMNS
-        found = await self._records.search(owner_id, query, is_brief=is_brief)
+        rows = await self._records.search(owner_id, query, is_brief=is_brief)
         kind = self._records.brief_kind if is_brief else self._records.kind
-        rows_of = self._records.rows(is_brief=is_brief)
-        return ConversationPage(found[: query.first], len(found) > query.first, kind, rows_of)
+        return ConversationPage(rows[: query.first], len(rows) > query.first, kind)
 
     async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
         """How many conversations all pages together have."""
@@ -268,7 +266,7 @@ class ConversationService:
         else:
             renamed = await self._records.rename(owner_id, conversation_id, wanted, self._clock())
         if renamed is None:
-            raise _not_found(("id",))
+            raise conversation_not_found("id")
         return renamed
 
     async def delete(self, owner_id: str, conversation_id: UUID) -> None:
@@ -331,7 +329,7 @@ class ConversationService:
     async def _must_get(self, owner_id: str, conversation_id: UUID, path: tuple[str, ...] = ("id",)) -> Conversation:
         conversation = await self.get(owner_id, conversation_id)
         if conversation is None:
-            raise _not_found(path)
+            raise conversation_not_found(*path)
         return conversation
 
     async def _lock(
@@ -340,14 +338,14 @@ class ConversationService:
         await OwnerRepository(session).lock(owner_id)
         conversation = await ConversationRepository(session).lock(owner_id, conversation_id)
         if conversation is None:
-            raise _not_found(path)
+            raise conversation_not_found(*path)
         return conversation
 
 
 async def _created(session: AsyncSession, owner_id: str, earlier: IdempotencyKey) -> Conversation:
     conversation = await ConversationRepository(session).get(owner_id, earlier.conversation_id)
     if conversation is None:
-        raise _not_found(("idempotencyKey",))
+        raise conversation_not_found("idempotencyKey")
     return conversation
 
 
@@ -357,9 +355,5 @@ async def _sent(session: AsyncSession, owner_id: str, earlier: IdempotencyKey) -
     key = (earlier.conversation_id, earlier.event_sequence or 0)
     [event] = await EventRepository(session).get_many(owner_id, [key])
     if conversation is None or event is None:
-        raise _not_found(("conversationId",))
+        raise conversation_not_found("conversationId")
     return conversation, event
-
-
-def _not_found(path: tuple[str, ...]) -> NotFound:
-    return NotFound("The conversation does not exist.", path=path)

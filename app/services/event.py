@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import InvalidInput, NotFound, SlowSubscriber
+from app.errors import InvalidInput, SlowSubscriber, conversation_not_found
 from app.models.conversation import Conversation
 from app.models.conversation_state import ConversationStates
 from app.models.database import Database
@@ -58,7 +58,7 @@ class EventPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
+class AnswerDelta:
     """A piece of an answer that is being written."""
 
     answer_id: str
@@ -69,7 +69,7 @@ class Delta:
         return json.dumps([self.answer_id, self.text], ensure_ascii=False)
 
     @classmethod
-    def decode(cls, message: str) -> "Delta":
+    def decode(cls, message: str) -> "AnswerDelta":
         """From a message for listeners."""
         answer_id, text = json.loads(message)
         return cls(answer_id, text)
@@ -141,7 +141,7 @@ class EventService:
                     return
                 await listener.wait(POLL_SECONDS)
 
-    async def deltas(self, owner_id: str, conversation_id: UUID, progress: Progress) -> AsyncGenerator[Delta]:
+    async def deltas(self, owner_id: str, conversation_id: UUID, progress: Progress) -> AsyncGenerator[AnswerDelta]:
         """Pieces of answers from now on, until the deletion. Raises NotFound, and SlowSubscriber when too many wait.
 
         Positions count the pieces. Nothing is kept, so a subscriber that would go on behind one has lost some.
@@ -149,7 +149,7 @@ class EventService:
         topic = deltas_topic(conversation_id)
         async with aclosing(self._messages(owner_id, conversation_id, topic, progress)) as messages:
             async for message in messages:
-                yield Delta.decode(message)
+                yield AnswerDelta.decode(message)
 
     async def tool_deltas(self, owner_id: str, conversation_id: UUID, progress: Progress) -> AsyncGenerator[ToolDelta]:
         """Pieces of tools' output from now on, until the deletion. Raises as ``deltas`` does."""
@@ -168,7 +168,7 @@ class EventService:
                     return
                 raise _too_slow()
             if is_gone:
-                raise _not_found()
+                raise conversation_not_found("conversationId")
             if progress.level(None):
                 return
             progress.position = 0
@@ -193,7 +193,7 @@ class EventService:
     async def _first_position(self, owner_id: str, conversation_id: UUID, after: int | None) -> int:
         last = await self._last_sequence(owner_id, conversation_id)
         if last is None:
-            raise _not_found()
+            raise conversation_not_found("conversationId")
         if after is None:
             return last
         if after > last:
@@ -207,10 +207,6 @@ class EventService:
 
     async def _last_sequence(self, owner_id: str, conversation_id: UUID) -> int | None:
         return await until_answered(lambda: self._states.last_sequence(owner_id, conversation_id), MAX_OUTAGE_SECONDS)
-
-
-def _not_found() -> NotFound:
-    return NotFound("The conversation does not exist.", path=("conversationId",))
 
 
 def _too_slow() -> SlowSubscriber:

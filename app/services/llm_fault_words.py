@@ -17,6 +17,7 @@ _MAX_WRAPPINGS = 8
 _MAX_VALUES = 200
 # Where servers say what is wrong, the plainest first.
 _MESSAGE_NAMES = ("message", "detail", "error_description", "msg", "error_message", "title", "reason", "description")
+_QUOTED_NAMES = (*_MESSAGE_NAMES, "error")
 _HOLDER_NAMES = ("error", "errors", "details", "metadata", "raw", "body", "response")
 # Behind these the library tells of itself, or shows what it held in its hands.
 _MARKS = (
@@ -34,7 +35,7 @@ _REPRESENTATION = re.compile(
     r"""\b[A-Za-z]\w{1,80}\(\w{1,40}=|\bb'|\bb"|[{\[]{1,4}\s{0,4}["']|[{\[]\s{0,4}[{\[]|^["{\[]"""
 )
 _QUOTED = re.compile(
-    rf"""["'](?:{"|".join((*_MESSAGE_NAMES, "error"))})["']\s{{0,9}}:\s{{0,9}}(?:"((?:[^"\\]|\\.)*+)|'((?:[^'\\]|\\.)*+))""",
+    rf"""["'](?:{"|".join(_QUOTED_NAMES)})["']\s{{0,9}}:\s{{0,9}}(?:"((?:[^"\\]|\\.)*+)|'((?:[^'\\]|\\.)*+))""",
     re.DOTALL,
 )
 # What a library says of an answer that it could not read, with nothing of the server's in it.
@@ -120,7 +121,7 @@ def _message_in(shown: str) -> str:
     if quoted is not None:
         return (quoted[1] or quoted[2] or "").replace('\\"', '"').replace("\\n", " ")
     if shown.startswith(("b'", 'b"')):
-        return shown[2:].rstrip("'\"")
+        return re.sub(r"['\"]\.?$", "", shown[2:])
     return ""
 
 

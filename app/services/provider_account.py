@@ -13,7 +13,7 @@ from app.models.owner import OwnerRepository
 from app.models.provider_account import ProviderAccount, ProviderAccountRepository, ProviderType
 from app.services.clock import Clock
 from app.services.git.answer import check_text
-from app.services.git.base import Access, GitProvider
+from app.services.git.base import GitAccess, GitProvider
 from app.services.secrets import SecretBox, SecretUnreadable
 
 HOST_MAX_LENGTH = 260
@@ -53,7 +53,7 @@ class ProviderAccountService:
         if not token.get_secret_value():
             raise InvalidInput("The token is blank.", path=("token",))
         host = await _checked_host(provider, command.host)
-        login = await provider.login(Access(host, token))
+        login = await provider.login(GitAccess(host, token))
         check_text(command.provider, login, LOGIN_MAX_LENGTH)
         now = self._clock()
         encrypted = self._secret_box.encrypt(token, context=_context(owner_id, command.provider))
@@ -100,7 +100,7 @@ class ProviderAccountService:
         async with self._database.read() as session:
             return await ProviderAccountRepository(session).get_many(owner_id, ids)
 
-    async def access(self, owner_id: str, provider: ProviderType) -> Access:
+    async def access(self, owner_id: str, provider: ProviderType) -> GitAccess:
         """How the owner asks a provider: as a stranger at its public host where no token is stored.
 
         Raises GitProviderAuthentication for a token that no key of this server decrypts.
@@ -109,10 +109,10 @@ class ProviderAccountService:
             account = await ProviderAccountRepository(session).get(owner_id, provider)
         return self.access_of([account] if account is not None else [], provider)
 
-    def access_of(self, accounts: Sequence[ProviderAccount], provider: ProviderType) -> Access:
+    def access_of(self, accounts: Sequence[ProviderAccount], provider: ProviderType) -> GitAccess:
         """As ``access``, of an owner whose accounts were read already."""
         account = next((found for found in accounts if found.provider == provider), None)
-        return Access() if account is None else Access(account.host, self._token(account))
+        return GitAccess() if account is None else GitAccess(account.host, self._token(account))
 
     async def secrets(self, owner_id: str) -> list[SecretStr]:
         """The owner's tokens, for hiding them; those that can't be decrypted are left out."""
@@ -159,7 +159,7 @@ def _context(owner_id: str, provider: str) -> str:
 async def _checked_host(provider: GitProvider, host: str | None) -> str | None:
     """The host as it is stored: ``None`` for the public one. Raises InvalidInput."""
     cleaned = (host or "").strip().lower()
-    if not cleaned or cleaned == provider.host(Access()):
+    if not cleaned or cleaned == provider.host(GitAccess()):
         return None
     if len(cleaned) > HOST_MAX_LENGTH:
         raise InvalidInput(f"A host has at most {HOST_MAX_LENGTH} characters.", path=("host",))

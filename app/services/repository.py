@@ -15,8 +15,8 @@ from app.models.provider_account import ProviderAccount, ProviderType
 from app.services.clock import Clock
 from app.services.git.answer import check_branch, check_repository
 from app.services.git.base import (
-    Access,
     CloneSource,
+    GitAccess,
     GitProvider,
     RemoteBranch,
     RemotePage,
@@ -217,16 +217,16 @@ class RepositoryService:
         except InvalidInput as error:
             raise InvalidInput(error.message, path=("repository",)) from None
 
-    async def _asked(self, repository: GitRepository) -> tuple[GitProvider, Access]:
+    async def _asked(self, repository: GitRepository) -> tuple[GitProvider, GitAccess]:
         """The provider of a repository, and how its owner asks it: with the token only where it is that host's."""
         kind = ProviderType(repository.provider)
         return self._asked_with(repository, await self._accounts.access(repository.owner_id, kind))
 
-    def _asked_with(self, repository: GitRepository, access: Access) -> tuple[GitProvider, Access]:
+    def _asked_with(self, repository: GitRepository, access: GitAccess) -> tuple[GitProvider, GitAccess]:
         provider = self._providers[ProviderType(repository.provider)]
         if provider.host(access) != repository.host:
-            host = None if provider.host(Access()) == repository.host else repository.host
-            access = Access(host)
+            host = None if provider.host(GitAccess()) == repository.host else repository.host
+            access = GitAccess(host)
         return provider, access
 
     async def _default_branch(
@@ -242,7 +242,7 @@ class RepositoryService:
             return error
 
     async def _save(
-        self, owner_id: str, provider: GitProvider, access: Access, found: list[RemoteRepository]
+        self, owner_id: str, provider: GitProvider, access: GitAccess, found: list[RemoteRepository]
     ) -> list[GitRepository]:
         for seen in found:
             check_repository(provider.type, seen)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import structlog
 
-from app.errors import InvalidInput, InvalidState, NotFound
+from app.errors import InvalidInput, InvalidState, NotFound, conversation_not_found
 from app.models.conversation import AgentState, Conversation, ConversationRepository
 from app.models.database import Database
 from app.models.event import EventKind, EventRepository
@@ -54,11 +54,11 @@ class ToolCallService:
             await OwnerRepository(session).lock(owner_id)
             conversation = await ConversationRepository(session).lock(owner_id, command.conversation_id)
             if conversation is None:
-                raise NotFound("The conversation does not exist.", path=("conversationId",))
+                raise conversation_not_found("conversationId")
             key = (command.conversation_id, command.sequence)
             [event] = await EventRepository(session).get_many(owner_id, [key])
             if event is None or event.kind != EventKind.TOOL_CALL:
-                raise NotFound("The tool call does not exist.", path=("toolCallId",))
+                raise tool_call_not_found()
             call = await ToolCallRepository(session).get(*key)
             is_asked = conversation.agent_state == AgentState.AWAITING_USER_CONFIRMATION
             if not is_asked or call is None or call.approved is not None or call.begun_at is not None:
@@ -68,3 +68,8 @@ class ToolCallService:
         log.info("tool_call.decided", conversation_id=str(conversation.id), approved=command.approved)
         moves.announce(self._wakeups, conversation)
         return conversation
+
+
+def tool_call_not_found() -> NotFound:
+    """For a call that its conversation does not have."""
+    return NotFound("The tool call does not exist.", path=("toolCallId",))

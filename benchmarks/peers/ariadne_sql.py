@@ -39,7 +39,7 @@ type Connection { edges: [Edge!]! pageInfo: PageInfo! }
 type UserError { message: String! }
 type Payload { conversation: Conversation userErrors: [UserError!]! }
 input RenameInput { id: ID! title: String! }
-type Query { conversations(first: Int! = 20): Connection! conversation(id: ID!): Conversation }
+type Query { conversations(first: Int! = 20, after: String! = ""): Connection! conversation(id: ID!): Conversation }
 type Mutation { renameConversation(input: RenameInput!): Payload! }
 """)
 query, mutation, documents = QueryType(), MutationType(), dict[str, Any]()
@@ -80,11 +80,15 @@ def _cursor(row: Any) -> str:
 
 
 @query.field("conversations")
-async def search(_root: Any, _info: Any, first: int) -> dict[str, Any]:
-    statement = f"SELECT {COLUMNS} FROM conversation WHERE owner_id = ? ORDER BY created_at DESC, id DESC LIMIT ?"
-    rows = await _rows(statement, ("bench", first + 1))
+async def search(_root: Any, _info: Any, first: int, after: str) -> dict[str, Any]:
+    statement = (
+        f"SELECT {COLUMNS} FROM conversation WHERE owner_id = ? AND (created_at, id) < (?, ?) "
+        "ORDER BY created_at DESC, id DESC LIMIT ?"
+    )
+    _, moment, key = json.loads(base64.urlsafe_b64decode(after + "=="))
+    rows = await _rows(statement, ("bench", f"{moment[:10]} {moment[11:26]}", key, first + 1))
     edges = [{"cursor": _cursor(row), "node": _node(row)} for row in rows[:first]]
-    info = {"hasNextPage": len(rows) > first, "hasPreviousPage": False}
+    info = {"hasNextPage": len(rows) > first, "hasPreviousPage": True}
     return {
         "edges": edges,
         "pageInfo": {**info, "startCursor": edges[0]["cursor"], "endCursor": edges[-1]["cursor"]},

@@ -16,6 +16,7 @@ from uuid import UUID
 import uvicorn
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
+from sqlalchemy import tuple_
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -102,10 +103,13 @@ def _cursor(row: Conversation) -> str:
 
 
 @app.get("/conversations")
-async def search(found: Session, first: int = 20) -> Page:
+async def search(found: Session, after: str, first: int = 20) -> Page:
+    _, moment, key = json.loads(base64.urlsafe_b64decode(after + "=="))
+    here = (datetime.fromisoformat(moment), UUID(key))
     statement = (
         select(Conversation)
         .where(Conversation.owner_id == "bench")
+        .where(tuple_(col(Conversation.created_at), col(Conversation.id)) < here)
         .order_by(col(Conversation.created_at).desc(), col(Conversation.id).desc())
         .limit(first + 1)
     )
@@ -113,7 +117,7 @@ async def search(found: Session, first: int = 20) -> Page:
     edges = [Edge(cursor=_cursor(row), node=_node(row)) for row in rows[:first]]
     info = PageInfo(
         hasNextPage=len(rows) > first,
-        hasPreviousPage=False,
+        hasPreviousPage=True,
         startCursor=edges[0].cursor,
         endCursor=edges[-1].cursor,
     )

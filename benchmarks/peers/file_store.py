@@ -1,6 +1,6 @@
 """OpenHands' way to list conversations, as an algorithm: every metadata file is read and parsed for each search.
 
-``python -m benchmarks.peers.file_store FILE PORT``: the newest 10,000 conversations of the database become files first.
+``python -m benchmarks.peers.file_store FILE PORT``: the conversations of the database become files first.
 """
 
 import asyncio
@@ -20,14 +20,12 @@ from starlette.routing import Route
 
 from benchmarks.raw_limit import FIELDS, OWNER, SQLiteForms
 
-FILES = 10_000
 FORMS = SQLiteForms()
 
 
 def write_files(database: str, directory: Path) -> None:
     connection = sqlite3.connect(database)
-    statement = f"SELECT {FIELDS} FROM conversation WHERE owner_id = ? ORDER BY created_at DESC, id DESC LIMIT ?"  # noqa: S608  Of constants.
-    for row in connection.execute(statement, (OWNER, FILES)):
+    for row in connection.execute(f"SELECT {FIELDS} FROM conversation WHERE owner_id = ?", (OWNER,)):  # noqa: S608  Of constants.
         names = [name.strip() for name in FIELDS.split(",")]
         (directory / f"{row[0]}.json").write_text(json.dumps(dict(zip(names, row, strict=True))))
     connection.close()
@@ -45,10 +43,16 @@ def main() -> None:
         write_files(database, directory)
 
         async def search(request: Request) -> JSONResponse:
-            first = (await request.json())["variables"]["first"]
-            rows = (await asyncio.to_thread(read_all, directory))[: first + 1]
+            variables = (await request.json())["variables"]
+            first, (_, moment, key) = (
+                variables["first"],
+                json.loads(base64.urlsafe_b64decode(variables["after"] + "==")),
+            )
+            here = (FORMS.moment_key(moment), key)
+            rows = await asyncio.to_thread(read_all, directory)
+            rows = [row for row in rows if (row["created_at"], row["id"]) < here][: first + 1]
             edges = [{"cursor": _cursor(row), "node": _node(row)} for row in rows[:first]]
-            info = {"hasNextPage": len(rows) > first, "hasPreviousPage": False}
+            info = {"hasNextPage": len(rows) > first, "hasPreviousPage": True}
             info |= {"startCursor": edges[0]["cursor"], "endCursor": edges[-1]["cursor"]}
             return JSONResponse({"data": {"conversations": {"edges": edges, "pageInfo": info}}})
 

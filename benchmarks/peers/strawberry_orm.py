@@ -10,6 +10,7 @@ from uuid import UUID
 
 import strawberry
 import uvicorn
+from sqlalchemy import tuple_
 from sqlalchemy.event import listens_for
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import col, select
@@ -24,7 +25,7 @@ from app.models.conversation import AgentState, ConversationStatus, Conversation
 from app.models.conversation_search import ConversationOrder
 from app.models.event import Event as EventRow
 from app.models.event import EventSource
-from app.schema.connection import conversation_cursor, event_cursor
+from app.schema.connection import conversation_cursor, event_cursor, parse_conversation_cursor, parse_event_cursor
 
 OWNER = "bench"
 DATABASE, PORT = sys.argv[1], int(sys.argv[2])
@@ -116,10 +117,11 @@ class Conversation:
     updated_at: datetime
 
     @strawberry.field
-    async def events(self, last: int = LAST) -> EventConnection:
+    async def events(self, last: int = LAST, before: str = "") -> EventConnection:
         statement = (
             select(EventRow)
             .where(EventRow.conversation_id == UUID(self.id))
+            .where(EventRow.sequence < parse_event_cursor(before))
             .order_by(col(EventRow.sequence).desc())
             .limit(last + 1)
         )
@@ -127,7 +129,7 @@ class Conversation:
             rows = list(await session.exec(statement))
         edges = [EventEdge(cursor=event_cursor(row.sequence), node=convert_event(row)) for row in reversed(rows[:last])]
         info = PageInfo(
-            has_next_page=False,
+            has_next_page=True,
             has_previous_page=len(rows) > last,
             start_cursor=edges[0].cursor,
             end_cursor=edges[-1].cursor,
@@ -205,10 +207,14 @@ def convert_event(row: EventRow) -> Event:
 @strawberry.type
 class Query:
     @strawberry.field
-    async def conversations(self, first: int = 20) -> Connection:
+    async def conversations(self, first: int = 20, after: str = "") -> Connection:
+        position = parse_conversation_cursor(after, ConversationOrder())
         statement = (
             select(models.Conversation)
             .where(models.Conversation.owner_id == OWNER)
+            .where(
+                tuple_(col(models.Conversation.created_at), col(models.Conversation.id)) < (position.key, position.id)
+            )
             .order_by(col(models.Conversation.created_at).desc(), col(models.Conversation.id).desc())
             .limit(first + 1)
         )
@@ -217,7 +223,7 @@ class Query:
         edges = [Edge(cursor=conversation_cursor(row, ConversationOrder()), node=convert(row)) for row in rows[:first]]
         info = PageInfo(
             has_next_page=len(rows) > first,
-            has_previous_page=False,
+            has_previous_page=True,
             start_cursor=edges[0].cursor,
             end_cursor=edges[-1].cursor,
         )

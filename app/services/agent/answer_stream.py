@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
-from app.services.event import Delta
+from app.services.event import AnswerDelta
 from app.services.message import storable
 from app.services.redaction import Redactor
 from app.services.wakeups import Wakeups, deltas_topic
@@ -72,6 +72,6 @@ class AnswerStream:
         pending, self._pending = self._pending, ""
         for start in range(0, len(pending), MAX_PIECE_LENGTH):
             piece = pending[start : start + MAX_PIECE_LENGTH]
-            self._wakeups.publish(self._topic, Delta(self._answer_id, piece).encode())
+            self._wakeups.publish(self._topic, AnswerDelta(self._answer_id, piece).encode())
         if pending:
             self._on_published(pending)

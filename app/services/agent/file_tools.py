@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from app.services.agent.tools import Arguments, Tool, ToolContext, ToolFault, ToolOutput, typed_tool
-from app.services.sandbox.base import Limits
+from app.services.sandbox.base import CommandLimits
 from app.services.sandbox.identity import sandbox_uid
 from app.services.workspace_files import MAX_PATH_CHARACTERS, ROOT, Entry, WorkspaceFiles
 from app.services.workspace_tree import measure
@@ -58,7 +58,7 @@ class ListArguments(Arguments):
 class FileTools:
     """Reads and writes for one conversation at a time, in a thread."""
 
-    def __init__(self, workspace_of: Callable[[UUID], Path], limits: Limits) -> None:
+    def __init__(self, workspace_of: Callable[[UUID], Path], limits: CommandLimits) -> None:
         self._workspace_of = workspace_of
         self._limits = limits
 

@@ -20,7 +20,7 @@ class RepositorySort(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class GitAccess:
     """Where to ask, and as whom. ``host``: null for the provider's public one. ``token``: null for a stranger."""
 
     host: str | None = None
@@ -86,11 +86,11 @@ class GitProvider(Protocol):
         """Which kind."""
         ...
 
-    def host(self, access: Access) -> str:
+    def host(self, access: GitAccess) -> str:
         """The host that is asked, such as ``github.com``."""
         ...
 
-    def git_login(self, access: Access) -> tuple[str, SecretStr] | None:
+    def git_login(self, access: GitAccess) -> tuple[str, SecretStr] | None:
         """The user name and the password that git gives; ``None`` for a stranger."""
         ...
 
@@ -98,27 +98,27 @@ class GitProvider(Protocol):
         """Raise ``InvalidInput`` unless callers may name this host."""
         ...
 
-    async def login(self, access: Access) -> str:
+    async def login(self, access: GitAccess) -> str:
         """Whom the token belongs to."""
         ...
 
     async def repositories(
-        self, access: Access, *, query: str | None, sort: RepositorySort, first: int, after: str | None
+        self, access: GitAccess, *, query: str | None, sort: RepositorySort, first: int, after: str | None
     ) -> RemotePage[RemoteRepository]:
         """The token owner's repositories; with a query those, own and public, that it finds. ``first``: 1 to 100."""
         ...
 
-    async def repository(self, access: Access, name_with_owner: str) -> RemoteRepository | None:
+    async def repository(self, access: GitAccess, name_with_owner: str) -> RemoteRepository | None:
         """One repository; ``None`` where it is absent or not to be seen."""
         ...
 
     async def branches(
-        self, access: Access, name_with_owner: str, *, query: str | None, first: int, after: str | None
+        self, access: GitAccess, name_with_owner: str, *, query: str | None, first: int, after: str | None
     ) -> RemotePage[RemoteBranch]:
         """A repository's branches; with a query those whose name contains it. ``first``: 1 to 100."""
         ...
 
-    async def branch(self, access: Access, name_with_owner: str, name: str) -> RemoteBranch | None:
+    async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
         """One branch; ``None`` where it is absent."""
         ...
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import Access, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
+from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
 from app.services.git.hosts import checked_branch, checked_name, checked_query, page_of
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
@@ -80,7 +80,7 @@ _BRANCHES = TypeAdapter(_Branches)
 class Bitbucket(RESTProvider):
     """Asks Bitbucket. Errors are those of ``GitProvider``. A token with a colon is an account and its API token."""
 
-    def git_login(self, access: Access) -> tuple[str, SecretStr] | None:
+    def git_login(self, access: GitAccess) -> tuple[str, SecretStr] | None:
         """What Bitbucket documents for API tokens, which are stored behind their account, and for access tokens."""
         token = self.token(access)
         if token is None:
@@ -90,14 +90,14 @@ class Bitbucket(RESTProvider):
             return "x-bitbucket-api-token-auth", SecretStr(api_token)
         return "x-token-auth", SecretStr(token)
 
-    def headers(self, access: Access) -> Mapping[str, str]:
+    def headers(self, access: GitAccess) -> Mapping[str, str]:
         """Who asks."""
         token = self.token(access)
         if token is None or ":" not in token:
             return super().headers(access)
         return {"accept": "application/json", "authorization": f"Basic {base64.b64encode(token.encode()).decode()}"}
 
-    async def login(self, access: Access) -> str:
+    async def login(self, access: GitAccess) -> str:
         """Whom the token belongs to."""
         user = await self.one(access, self.api(access, "/user"), _USER)
         login = None if user is None else user.username or user.nickname or user.display_name
@@ -106,7 +106,7 @@ class Bitbucket(RESTProvider):
         return login
 
     async def repositories(
-        self, access: Access, *, query: str | None, sort: RepositorySort, first: int, after: str | None
+        self, access: GitAccess, *, query: str | None, sort: RepositorySort, first: int, after: str | None
     ) -> RemotePage[RemoteRepository]:
         """The owner's, workspace by workspace; ``sort`` is within one. A query ``workspace/name`` looks in that one."""
         text = checked_query(query)
@@ -139,13 +139,13 @@ class Bitbucket(RESTProvider):
         name = (self.type, self.host(access), "repositories", text, sort)
         return await take(name, fetch, first=first, after=after, max_calls=_MAX_WORKSPACE_CALLS)
 
-    async def repository(self, access: Access, name_with_owner: str) -> RemoteRepository | None:
+    async def repository(self, access: GitAccess, name_with_owner: str) -> RemoteRepository | None:
         """One repository; ``None`` where it is absent or not to be seen."""
         found = await self.one(access, self.api(access, _path(name_with_owner)), _REPOSITORY)
         return None if found is None else self._repository(access, found)
 
     async def branches(
-        self, access: Access, name_with_owner: str, *, query: str | None, first: int, after: str | None
+        self, access: GitAccess, name_with_owner: str, *, query: str | None, first: int, after: str | None
     ) -> RemotePage[RemoteBranch]:
         """By name. Bitbucket itself searches."""
         path, text = f"{_path(name_with_owner)}/refs/branches", checked_query(query)
@@ -160,18 +160,18 @@ class Bitbucket(RESTProvider):
 
         return await take((self.type, self.host(access), name_with_owner, text), fetch, first=first, after=after)
 
-    async def branch(self, access: Access, name_with_owner: str, name: str) -> RemoteBranch | None:
+    async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
         """One branch; ``None`` where it is absent."""
         path = f"{_path(name_with_owner)}/refs/branches/{quote(checked_branch(name), safe='')}"
         found = await self.one(access, self.api(access, path), _BRANCH)
         return None if found is None else _branch(found)
 
-    async def _workspaces(self, access: Access) -> list[str]:
+    async def _workspaces(self, access: GitAccess) -> list[str]:
         """The slugs of the owner's workspaces, the first hundred, in order."""
         found = await self.one(access, self.api(access, "/user/workspaces", pagelen=PAGE_SIZE), _WORKSPACES)
         return sorted({each.workspace.slug for each in found.values}) if found is not None else []
 
-    def _repository(self, access: Access, found: _Repository) -> RemoteRepository:
+    def _repository(self, access: GitAccess, found: _Repository) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(found.full_name)}"
         branch = None if found.mainbranch is None else found.mainbranch.name
         return RemoteRepository(found.uuid, found.full_name, url, f"{url}.git", found.is_private, branch)

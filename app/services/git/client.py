@@ -38,7 +38,7 @@ _REDIRECTS = frozenset({301, 302, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HTTPAnswer:
     """An answer read to its end. The names of headers are in lower case."""
 
     status: int
@@ -63,7 +63,7 @@ class GitHTTPClient:
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._sleep = sleep
-        self._cache: OrderedDict[str, tuple[str, Answer]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[str, HTTPAnswer]] = OrderedDict()
         self._cached_bytes = 0
         self._pool = httpcore.AsyncConnectionPool(
             max_connections=_MAX_CONNECTIONS,
@@ -72,7 +72,7 @@ class GitHTTPClient:
             network_backend=CheckedBackend(private, resolve),
         )
 
-    async def get(self, url: str, headers: Mapping[str, str]) -> Answer | None:
+    async def get(self, url: str, headers: Mapping[str, str]) -> HTTPAnswer | None:
         """What is at a URL; ``None`` where nothing is. Follows up to three redirects, within the same origin only.
 
         Raises ``GitProviderAuthentication`` for 401, and for 403 that is no rate limit; ``GitProviderUnavailable``;
@@ -88,11 +88,11 @@ class GitHTTPClient:
             url = target
         raise self.unavailable("It redirects too often.")
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HTTPAnswer:
         """The answer to a JSON body that only reads, such as a GraphQL query. Raises as ``get`` does."""
         return self._checked(await self._send("POST", url, {**headers, "content-type": "application/json"}, body))
 
-    def read(self, shape: TypeAdapter[T], answer: Answer) -> T:
+    def read(self, shape: TypeAdapter[T], answer: HTTPAnswer) -> T:
         """The body in its shape. Raises ``GitProviderUnavailable`` where it has another."""
         try:
             return shape.validate_json(answer.body)
@@ -113,7 +113,7 @@ class GitHTTPClient:
         """Close all connections."""
         await self._pool.aclose()
 
-    async def _get_again(self, url: str, headers: Mapping[str, str]) -> Answer:
+    async def _get_again(self, url: str, headers: Mapping[str, str]) -> HTTPAnswer:
         # The key holds no token in the clear, and another token never gets this one's answer.
         key = hashlib.sha256(f"{headers.get('authorization', '')}\n{url}".encode()).hexdigest()
         known = self._cache.get(key)
@@ -128,7 +128,7 @@ class GitHTTPClient:
         self._remember(key, answer)
         return answer
 
-    def _remember(self, key: str, answer: Answer) -> None:
+    def _remember(self, key: str, answer: HTTPAnswer) -> None:
         etag = answer.headers.get("etag")
         old = self._cache.pop(key, None)
         if old is not None:
@@ -141,7 +141,7 @@ class GitHTTPClient:
             _, (_, oldest) = self._cache.popitem(last=False)
             self._cached_bytes -= len(oldest.body)
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> HTTPAnswer:
         reason = "It can't be reached."
         for attempt in range(MAX_ATTEMPTS):
             wait = _BACKOFF_SECONDS * 2**attempt
@@ -164,7 +164,7 @@ class GitHTTPClient:
                 await self._sleep(wait)
         raise self.unavailable(reason)
 
-    async def _send_once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    async def _send_once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> HTTPAnswer:
         # Uncompressed, so that the bound on what is read is a bound on what is kept.
         sent = {"user-agent": "parley", "accept-encoding": "identity", **headers}
         try:
@@ -178,12 +178,12 @@ class GitHTTPClient:
                     if len(read) > MAX_BODY_BYTES:
                         raise self.unavailable("Its answer is too long.")
                 found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-                return Answer(response.status, found, bytes(read))
+                return HTTPAnswer(response.status, found, bytes(read))
         except httpcore.UnsupportedProtocol as error:
             message = "The host can't be asked."
             raise InvalidInput(message) from error
 
-    def _limited_seconds(self, answer: Answer) -> float | None:
+    def _limited_seconds(self, answer: HTTPAnswer) -> float | None:
         """How long until the provider answers again; ``None`` where it is not the rate that it minds."""
         headers = answer.headers
         remaining = headers.get("x-ratelimit-remaining", headers.get("ratelimit-remaining"))
@@ -202,7 +202,7 @@ class GitHTTPClient:
         retry_at = (self._clock() + timedelta(seconds=seconds)).astimezone(UTC)
         return self.unavailable(f"Its rate limit ends at {retry_at:%Y-%m-%d %H:%M:%S} UTC.", retry_at)
 
-    def _checked(self, answer: Answer) -> Answer:
+    def _checked(self, answer: HTTPAnswer) -> HTTPAnswer:
         if answer.status == _UNAUTHORIZED:
             raise self.refused("The token was refused, or one is needed.")
         if answer.status == _FORBIDDEN:

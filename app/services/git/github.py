@@ -6,7 +6,7 @@ from urllib.parse import quote
 import orjson
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import Access, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
+from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
 from app.services.git.hosts import checked_branch, checked_name, checked_query
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
@@ -92,11 +92,11 @@ _REFS_ANSWER = TypeAdapter(_RefsAnswer)
 class GitHub(RESTProvider):
     """Asks GitHub. Errors are those of ``GitProvider``."""
 
-    def git_login(self, access: Access) -> tuple[str, SecretStr] | None:
+    def git_login(self, access: GitAccess) -> tuple[str, SecretStr] | None:
         """Any name will do beside a token; this one is documented for installation tokens too."""
         return ("x-access-token", access.token) if access.token is not None else None
 
-    def headers(self, access: Access) -> Mapping[str, str]:
+    def headers(self, access: GitAccess) -> Mapping[str, str]:
         """Who asks, and for which version of the API."""
         return {
             **super().headers(access),
@@ -104,7 +104,7 @@ class GitHub(RESTProvider):
             "x-github-api-version": "2022-11-28",
         }
 
-    async def login(self, access: Access) -> str:
+    async def login(self, access: GitAccess) -> str:
         """Whom the token belongs to."""
         user = await self.one(access, self.api(access, "/user"), _USER)
         if user is None:
@@ -112,7 +112,7 @@ class GitHub(RESTProvider):
         return user.login
 
     async def repositories(
-        self, access: Access, *, query: str | None, sort: RepositorySort, first: int, after: str | None
+        self, access: GitAccess, *, query: str | None, sort: RepositorySort, first: int, after: str | None
     ) -> RemotePage[RemoteRepository]:
         """The owner's; with a query, what GitHub's search finds in names: there ``sort`` is by change or relevance."""
         text = checked_query(query)
@@ -137,13 +137,13 @@ class GitHub(RESTProvider):
         name = (self.type, self.host(access), "repositories", text, sort)
         return await take(name, search if text else own, first=first, after=after)
 
-    async def repository(self, access: Access, name_with_owner: str) -> RemoteRepository | None:
+    async def repository(self, access: GitAccess, name_with_owner: str) -> RemoteRepository | None:
         """One repository; a renamed one by its old name too."""
         found = await self.one(access, self.api(access, _path(name_with_owner)), _REPOSITORY)
         return None if found is None else self._repository(access, found)
 
     async def branches(
-        self, access: Access, name_with_owner: str, *, query: str | None, first: int, after: str | None
+        self, access: GitAccess, name_with_owner: str, *, query: str | None, first: int, after: str | None
     ) -> RemotePage[RemoteBranch]:
         """By name. REST has no search: with a token GraphQL does it, and without one up to 300 branches are looked at.
 
@@ -169,14 +169,14 @@ class GitHub(RESTProvider):
             raise self.client.refused("To search this many branches it needs a token.")
         return found
 
-    async def branch(self, access: Access, name_with_owner: str, name: str) -> RemoteBranch | None:
+    async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
         """One branch; ``None`` where it is absent."""
         path = f"{_path(name_with_owner)}/branches/{quote(checked_branch(name), safe='')}"
         found = await self.one(access, self.api(access, path), _BRANCH)
         # GitHub redirects a renamed branch to its new name.
         return None if found is None or found.name != name else _branch(found)
 
-    async def _search(self, access: Access, name: str, text: str, after: str) -> ProviderPage[RemoteBranch]:
+    async def _search(self, access: GitAccess, name: str, text: str, after: str) -> ProviderPage[RemoteBranch]:
         url = self.api(access, "/graphql")
         if url.endswith("/api/v3/graphql"):
             url = f"{self.origin(access)}/api/graphql"
@@ -192,7 +192,7 @@ class GitHub(RESTProvider):
         items = [RemoteBranch(ref.name, ref.target.oid, ref.branchProtectionRule is not None) for ref in refs.nodes]
         return ProviderPage(items, refs.pageInfo.endCursor if refs.pageInfo.hasNextPage else None)
 
-    def _repository(self, access: Access, found: _Repository) -> RemoteRepository:
+    def _repository(self, access: GitAccess, found: _Repository) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(found.full_name)}"
         return RemoteRepository(str(found.id), found.full_name, url, f"{url}.git", found.private, found.default_branch)
 

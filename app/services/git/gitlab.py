@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import Access, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
+from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
 from app.services.git.hosts import checked_branch, checked_name, checked_query
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
@@ -47,11 +47,11 @@ _BRANCHES = TypeAdapter(list[_Branch])
 class GitLab(RESTProvider):
     """Asks GitLab. Errors are those of ``GitProvider``."""
 
-    def git_login(self, access: Access) -> tuple[str, SecretStr] | None:
+    def git_login(self, access: GitAccess) -> tuple[str, SecretStr] | None:
         """Any name will do beside a token; this one is documented for OAuth tokens too."""
         return ("oauth2", access.token) if access.token is not None else None
 
-    async def login(self, access: Access) -> str:
+    async def login(self, access: GitAccess) -> str:
         """Whom the token belongs to."""
         user = await self.one(access, self.api(access, "/user"), _USER)
         if user is None:
@@ -59,7 +59,7 @@ class GitLab(RESTProvider):
         return user.username
 
     async def repositories(
-        self, access: Access, *, query: str | None, sort: RepositorySort, first: int, after: str | None
+        self, access: GitAccess, *, query: str | None, sort: RepositorySort, first: int, after: str | None
     ) -> RemotePage[RemoteRepository]:
         """The projects that the owner is a member of; with a query all visible ones that it finds."""
         text = checked_query(query)
@@ -76,13 +76,13 @@ class GitLab(RESTProvider):
 
         return await take((self.type, self.host(access), "repositories", text, sort), fetch, first=first, after=after)
 
-    async def repository(self, access: Access, name_with_owner: str) -> RemoteRepository | None:
+    async def repository(self, access: GitAccess, name_with_owner: str) -> RemoteRepository | None:
         """One project, in groups of any depth."""
         project = await self.one(access, self.api(access, _path(name_with_owner)), _PROJECT)
         return None if project is None else self._repository(access, project)
 
     async def branches(
-        self, access: Access, name_with_owner: str, *, query: str | None, first: int, after: str | None
+        self, access: GitAccess, name_with_owner: str, *, query: str | None, first: int, after: str | None
     ) -> RemotePage[RemoteBranch]:
         """By name. GitLab itself searches."""
         path, text = _path(name_with_owner), checked_query(query)
@@ -93,13 +93,13 @@ class GitLab(RESTProvider):
 
         return await take((self.type, self.host(access), name_with_owner, text), fetch, first=first, after=after)
 
-    async def branch(self, access: Access, name_with_owner: str, name: str) -> RemoteBranch | None:
+    async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
         """One branch; ``None`` where it is absent."""
         path = f"{_path(name_with_owner)}/repository/branches/{quote(checked_branch(name), safe='')}"
         found = await self.one(access, self.api(access, path), _BRANCH)
         return None if found is None else _branch(found)
 
-    def _repository(self, access: Access, project: _Project) -> RemoteRepository:
+    def _repository(self, access: GitAccess, project: _Project) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(project.path_with_namespace)}"
         return RemoteRepository(
             external_id=str(project.id),

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from pydantic import TypeAdapter
 
 from app.models.provider_account import ProviderType
-from app.services.git.base import Access
+from app.services.git.base import GitAccess
 from app.services.git.client import GitHTTPClient
 from app.services.git.hosts import MAX_TOKEN_CHARS, Hosts, next_page
 from app.services.git.paging import ProviderPage
@@ -36,7 +36,7 @@ class RESTProvider:
         """Which kind."""
         return self._kind
 
-    def host(self, access: Access) -> str:
+    def host(self, access: GitAccess) -> str:
         """The host that is asked, such as ``github.com``."""
         return (access.host or self._hosts.public_host).lower()
 
@@ -48,11 +48,11 @@ class RESTProvider:
         """Give back connections."""
         await self.client.close()
 
-    def origin(self, access: Access) -> str:
+    def origin(self, access: GitAccess) -> str:
         """Scheme and host of the pages that people see, and of clones."""
         return self._hosts.origin(access.host)
 
-    def api(self, access: Access, path: str, **query: str | int) -> str:
+    def api(self, access: GitAccess, path: str, **query: str | int) -> str:
         """The URL of a path of the API; empty values of the query are left out."""
         origin = self.origin(access)
         public = origin == f"https://{self._hosts.public_host}"
@@ -60,25 +60,25 @@ class RESTProvider:
         base = self._public_api if public else origin + self._api_path
         return f"{base}{path}" + (f"?{urlencode(kept)}" if kept else "")
 
-    def token(self, access: Access) -> str | None:
+    def token(self, access: GitAccess) -> str | None:
         """The token in the clear. Raises ``GitProviderAuthentication`` for what can't be one."""
         token = None if access.token is None else access.token.get_secret_value()
         if token is not None and (len(token) > MAX_TOKEN_CHARS or not _TOKEN.fullmatch(token)):
             raise self.client.refused("The token is malformed.")
         return token
 
-    def headers(self, access: Access) -> Mapping[str, str]:
+    def headers(self, access: GitAccess) -> Mapping[str, str]:
         """Who asks."""
         token = self.token(access)
         return {"accept": "application/json"} | ({} if token is None else {"authorization": f"Bearer {token}"})
 
-    async def one(self, access: Access, url: str, shape: TypeAdapter[T]) -> T | None:
+    async def one(self, access: GitAccess, url: str, shape: TypeAdapter[T]) -> T | None:
         """What is at a URL; ``None`` where nothing is."""
         answer = await self.client.get(url, self.headers(access))
         return None if answer is None else self.client.read(shape, answer)
 
     async def linked(
-        self, access: Access, url: str, shape: TypeAdapter[T], items: Callable[[T], list[M]]
+        self, access: GitAccess, url: str, shape: TypeAdapter[T], items: Callable[[T], list[M]]
     ) -> ProviderPage[M]:
         """A page that names the next one in its Link header; empty where nothing is."""
         answer = await self.client.get(url, self.headers(access))

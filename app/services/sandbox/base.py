@@ -15,7 +15,7 @@ class SandboxUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CommandLimits:
     """What one command may take. ``output_characters`` is how much of its output is kept, head and tail."""
 
     wall_seconds: float
@@ -63,7 +63,7 @@ class Sandbox(Protocol):
         command: str,
         *,
         directory: str,
-        limits: Limits,
+        limits: CommandLimits,
         on_output: OnOutput | None = None,
     ) -> CommandResult:
         """Run a bash command in the workspace, which it sees as ``/workspace``; ``directory`` is where it begins.

@@ -16,7 +16,7 @@ from typing import Self
 from uuid import UUID, uuid4
 
 from app.services.sandbox import script
-from app.services.sandbox.base import CommandResult, Limits, OnOutput, SandboxUnavailable
+from app.services.sandbox.base import CommandLimits, CommandResult, OnOutput, SandboxUnavailable
 from app.services.sandbox.identity import sandbox_uid
 from app.services.sandbox.output import Output
 from app.services.sandbox.process import run_to_end
@@ -27,7 +27,7 @@ from app.services.workspace_tree import hand_over
 PROGRAMS = ("bwrap", "choom", "nice", "prlimit", "bash", "timeout")
 ROOT_PROGRAMS = ("setpriv", "unshare", "mount", "sh")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-CHECK_LIMITS = Limits(
+CHECK_LIMITS = CommandLimits(
     wall_seconds=10,
     cpu_seconds=10,
     memory_bytes=1024**3,
@@ -96,7 +96,7 @@ class BubblewrapSandbox:
         command: str,
         *,
         directory: str,
-        limits: Limits,
+        limits: CommandLimits,
         on_output: OnOutput | None = None,
     ) -> CommandResult:
         """Run a bash command. Raises SandboxUnavailable, and OSError where the workspace can't be used."""
@@ -112,7 +112,7 @@ class BubblewrapSandbox:
         workspace: Path,
         command: str,
         directory: str,
-        limits: Limits,
+        limits: CommandLimits,
         on_output: OnOutput | None = None,
     ) -> CommandResult:
         uid = sandbox_uid(conversation_id)
@@ -203,7 +203,7 @@ def _outside(programs: dict[str, str], workspace: Path, uid: int | None) -> list
 
 
 def _inside(
-    workspace: Path, uid: int | None, files: dict[int, str], filters: Sequence[int], limits: Limits
+    workspace: Path, uid: int | None, files: dict[int, str], filters: Sequence[int], limits: CommandLimits
 ) -> list[str]:
     """What bubblewrap is told: the system's programs to read, the workspace to write, and nothing else."""
     bound = TMP if uid is not None else str(workspace)

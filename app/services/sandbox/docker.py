@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from app.services.sandbox import script
-from app.services.sandbox.base import CommandResult, Limits, OnOutput, SandboxUnavailable
+from app.services.sandbox.base import CommandLimits, CommandResult, OnOutput, SandboxUnavailable
 from app.services.sandbox.identity import sandbox_uid
 from app.services.sandbox.output import Output
 from app.services.sandbox.process import run_to_end
@@ -64,7 +64,7 @@ class DockerSandbox:
         command: str,
         *,
         directory: str,
-        limits: Limits,
+        limits: CommandLimits,
         on_output: OnOutput | None = None,
     ) -> CommandResult:
         """Run a bash command. Raises SandboxUnavailable, and OSError where the workspace can't be used."""
@@ -113,7 +113,7 @@ class DockerSandbox:
         listed = await self._ask("ps", "--all", "--quiet", "--filter", own, failure="docker ps failed")
         await self._remove(listed.split()[:MAX_SWEPT])
 
-    def _container(self, name: str, workspace: Path, uid: int | None, limits: Limits) -> list[str]:
+    def _container(self, name: str, workspace: Path, uid: int | None, limits: CommandLimits) -> list[str]:
         source = str(workspace.absolute())
         if "," in source or '"' in source:
             raise SandboxUnavailable("Docker can't mount a workspace whose path has a comma or a quotation mark.")

@@ -3,7 +3,7 @@
 import contextlib
 from pathlib import Path
 
-from app.services.sandbox.base import CommandResult, Limits
+from app.services.sandbox.base import CommandLimits, CommandResult
 from app.services.sandbox.output import Output, shorten
 from app.services.sandbox.process import Ended
 from app.services.workspace_files import WorkspaceFiles, WorkspacePathError
@@ -42,7 +42,7 @@ eval "$2"
 """
 
 
-def program(directory: str, command: str, limits: Limits) -> list[str]:
+def program(directory: str, command: str, limits: CommandLimits) -> list[str]:
     """What a sandbox runs. ``timeout`` ends the command should the server that waits for it be gone, or stand still."""
     seconds = f"{limits.wall_seconds + 5:g}"
     return ["timeout", "--signal=KILL", seconds, "/bin/bash", "-c", SCRIPT, "bash", directory, command]
@@ -61,7 +61,7 @@ def last_directory(files: WorkspaceFiles) -> str:
     return text if is_inside and text.isprintable() and ".." not in text.split("/") else WORKSPACE
 
 
-def result(workspace: Path, owner: int | None, limits: Limits, output: Output, ended: Ended) -> CommandResult:
+def result(workspace: Path, owner: int | None, limits: CommandLimits, output: Output, ended: Ended) -> CommandResult:
     """How the command ended; what is too long to be told is kept in the workspace."""
     files = WorkspaceFiles(workspace, owner)
     text, where = output.text(), None

@@ -3,7 +3,7 @@
 import structlog
 
 from app.config import Config, SandboxKind
-from app.services.sandbox.base import Limits, Sandbox, SandboxUnavailable
+from app.services.sandbox.base import CommandLimits, Sandbox, SandboxUnavailable
 from app.services.sandbox.bubblewrap import BubblewrapSandbox
 from app.services.sandbox.docker import DockerSandbox
 
@@ -21,9 +21,9 @@ def build_sandbox(config: Config) -> Sandbox | None:
             return None
 
 
-def command_limits(config: Config) -> Limits:
+def command_limits(config: Config) -> CommandLimits:
     """What one command may take."""
-    return Limits(
+    return CommandLimits(
         wall_seconds=config.command_timeout_seconds,
         cpu_seconds=config.command_cpu_seconds,
         memory_bytes=config.command_memory_bytes,
@@ -37,7 +37,7 @@ def command_limits(config: Config) -> Limits:
 class Shell:
     """What agents' commands run in. Until ``start`` has found that it works there is none."""
 
-    def __init__(self, sandbox: Sandbox | None, limits: Limits) -> None:
+    def __init__(self, sandbox: Sandbox | None, limits: CommandLimits) -> None:
         self._candidate = sandbox
         self.limits = limits
         self.sandbox: Sandbox | None = None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.services.sandbox.base import Limits
+from app.services.sandbox.base import CommandLimits
 from app.services.workspace_tree import measure
 
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
@@ -37,7 +37,7 @@ class Watchdog:
     outside the workspace. Files without a name in the workspace's file system count as part of the workspace.
     """
 
-    def __init__(self, workspace: Path, limits: Limits, *, watches_processes: bool = True) -> None:
+    def __init__(self, workspace: Path, limits: CommandLimits, *, watches_processes: bool = True) -> None:
         self._workspace = workspace
         self._device = workspace.stat().st_dev
         self._limits = limits
