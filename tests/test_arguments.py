@@ -128,9 +128,7 @@ def wanted(root: str, name: str, argument: str) -> dict[str, Any]:
     """The types of the argument, and those without which the field is not valid."""
     arguments = cast("dict[str, Any]", cast("GraphQLObjectType", SCHEMA.type_map[root]).fields[name].args)
     return {
-        other: found.type
-        for other, found in arguments.items()
-        if other == argument or str(found.type).endswith("!")
+        other: found.type for other, found in arguments.items() if other == argument or str(found.type).endswith("!")
     }
 
 

@@ -70,7 +70,7 @@ async def test_a_trajectory_of_the_greatest_length_is_accepted_and_begun(client:
     created = (await asked(server, client, documents.CREATE, {"input": {"replay": document}}))["createConversation"]
     assert created["userErrors"] == []
     conversation_id = created["conversation"]["id"]
-    # To play all of it takes half a minute.
+    # To play all of it takes minutes.
     async with client.subscribe(documents.WATCH_EVENTS, id=conversation_id, after="") as watching:
         for _ in range(300):
             await watching.next()
