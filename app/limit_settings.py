@@ -43,10 +43,11 @@ class LimitSettings(BaseSettings):
         "beyond is refused for a while.",
     )
     max_json_items: int = Field(
-        default=200_000,
+        default=1_000_000,
         ge=1000,
         le=10_000_000,
-        description="Entries of lists and objects that the JSON of a request may have.",
+        description="Entries of lists and objects that the JSON of a request may have; a trajectory of 50,000 events "
+        "has some 20 for each.",
     )
     failed_token_rate_per_second: int = Field(
         default=20,

@@ -145,9 +145,9 @@ class ConversationService:
                 conversation_id, events[-1].sequence if events else 0, TRAJECTORY_BATCH
             ):
                 events += batch
-        document = trajectory.export(conversation, events, self._clock())
         redactor = Redactor(await self._settings.secrets(owner_id))
-        return {**document, "title": redactor.text(conversation.title), "events": redactor.json(document["events"])}
+        # A long log takes seconds, in which others are to be answered.
+        return await asyncio.to_thread(trajectory.export, conversation, events, self._clock(), redactor)
 
     async def create(self, owner_id: str, command: CreateConversation) -> Conversation:
         """Check, store with the first event, and start the agent.
@@ -162,7 +162,9 @@ class ConversationService:
             async with self._database.read() as session:
                 return await _created(session, owner_id, earlier)
         now, conversation_id = self._clock(), uuid4()
-        title, message, replay = check_creation(command, conversation_id)
+        title, message = check_creation(command, conversation_id)
+        # As with an export.
+        replay = await asyncio.to_thread(trajectory.check, command.replay) if command.replay is not None else None
         settings, _ = await self._settings.model(owner_id)
         repository, branch_name = None, None
         if command.repository is not None:

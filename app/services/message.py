@@ -26,13 +26,13 @@ class Message:
     text: str
     image_urls: tuple[str, ...] = ()
 
-    def check(self, *path: str) -> None:
+    def check(self, *path: str, max_length: int = TEXT_MAX_LENGTH) -> None:
         """Raise InvalidInput unless the message says something within the bounds. ``path``: where it stands."""
         if not self.text.strip() and not self.image_urls:
             message = "A message needs a text or an image."
             raise InvalidInput(message, path=(*path, "text"))
-        if len(self.text) > TEXT_MAX_LENGTH:
-            message = f"A message has at most {TEXT_MAX_LENGTH} characters; this one has {len(self.text)}."
+        if len(self.text) > max_length:
+            message = f"A message has at most {max_length} characters; this one has {len(self.text)}."
             raise InvalidInput(message, path=(*path, "text"))
         check_storable(self.text, *path, "text")
         if len(self.image_urls) > MAX_IMAGES:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from app.errors import AppError, GitProviderAuthentication, InvalidInput, NotFound
 from app.models.database import Database
-from app.models.git_repository import BRANCH_NAME_MAX_LENGTH, GitBranch, GitRepository, GitRepositoryRepository
+from app.models.git_repository import GitBranch, GitRepository, GitRepositoryRepository
 from app.models.owner import OwnerRepository
 from app.models.provider_account import ProviderAccount, ProviderType
 from app.services.clock import Clock
@@ -24,6 +24,7 @@ from app.services.git.base import (
     RepositorySort,
 )
 from app.services.git.calls import CallBudget
+from app.services.git.hosts import checked_branch
 from app.services.message import check_storable
 from app.services.provider_account import ProviderAccountService
 
@@ -186,10 +187,7 @@ class RepositoryService:
             raise NotFound("The repository does not exist, or the token may not read it.", path=("repository",))
         if branch_name is None:
             return repository, repository.default_branch_name
-        if not branch_name or len(branch_name) > BRANCH_NAME_MAX_LENGTH:
-            message = f"A branch's name has 1 to {BRANCH_NAME_MAX_LENGTH} characters."
-            raise InvalidInput(message, path=("branchName",))
-        check_storable(branch_name, "branchName")
+        checked_branch(branch_name)
         provider, access = await self._asked(repository)
         async with calls.call():
             found = await provider.branch(access, repository.name_with_owner, branch_name)

@@ -1,5 +1,9 @@
-"""A conversation's whole log as one document, and back."""
+"""A conversation's whole log as one document, and back: what is exported here is accepted here.
 
+The bounds are above all that the server writes, also after secrets in it have given way to longer words.
+"""
+
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -21,13 +25,22 @@ from app.models.event import (
     Usage,
     decode_body,
 )
-from app.services.message import MAX_IMAGES, Message, check_storable
-from app.services.redaction import JSONValue
+from app.services.message import MAX_IMAGES, MAX_JSON_DEPTH, Message, check_storable
+from app.services.redaction import JSONValue, Redactor
 
 VERSION = 1
 MAX_EVENTS = 50_000
-MAX_TEXT = 1_000_000
-MAX_DEPTH = 50
+# A model's answer has up to 2,000,000 characters, and what is hidden may take twice its room.
+MAX_TEXT = 4_000_000
+MAX_CALL_ID = 40_000
+MAX_TOOL_NAME = 400
+MAX_PROBLEM = 2000
+MAX_MODEL_NAME = 200
+MAX_INTEGER = 2**31 - 1
+# In the place of one whose address has a secret: with a part hidden it would be no address, and models refuse it.
+HIDDEN_IMAGE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg=="
+)
 
 
 class _Part(BaseModel):
@@ -35,15 +48,15 @@ class _Part(BaseModel):
 
 
 class _Usage(_Part):
-    llm_model: Annotated[str, Field(max_length=200)]
+    llm_model: Annotated[str, Field(max_length=MAX_MODEL_NAME)]
     prompt_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)]
     completion_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)]
     cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class _Event(_Part):
-    sequence: Annotated[int, Field(ge=1, lt=2**31)]
-    run: Annotated[int, Field(ge=1, le=MAX_EVENTS)]
+    sequence: Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+    run: Annotated[int, Field(ge=1, le=MAX_INTEGER)]
     source: Annotated[EventSource, Field(strict=False)]
     created_at: Annotated[AwareDatetime, Field(strict=False)]
     usage: _Usage | None = None
@@ -58,8 +71,8 @@ class _Message(_Event):
 
 class _ToolCall(_Event):
     type: Literal["ToolCallEvent"] = "ToolCallEvent"
-    call_id: Annotated[str, Field(max_length=20_000)]
-    tool_name: Annotated[str, Field(max_length=200)]
+    call_id: Annotated[str, Field(max_length=MAX_CALL_ID)]
+    tool_name: Annotated[str, Field(max_length=MAX_TOOL_NAME)]
     arguments: dict[str, Any]
     thought: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
     is_cut: bool = False
@@ -69,7 +82,7 @@ class _ToolCall(_Event):
 
 class _ToolResult(_Event):
     type: Literal["ToolResultEvent"] = "ToolResultEvent"
-    tool_call: Annotated[int, Field(ge=1, lt=2**31)]
+    tool_call: Annotated[int, Field(ge=1, le=MAX_INTEGER)]
     output: Annotated[str, Field(max_length=MAX_TEXT)]
     truncated: bool = False
     is_error: bool = False
@@ -77,7 +90,7 @@ class _ToolResult(_Event):
 
 class _Problem(_Part):
     code: str
-    message: Annotated[str, Field(max_length=1000)]
+    message: Annotated[str, Field(max_length=MAX_PROBLEM)]
 
 
 class _StateChange(_Event):
@@ -93,24 +106,33 @@ class _Document(_Part):
     exported_at: str | None = None
     events: Annotated[
         list[Annotated[_Message | _ToolCall | _ToolResult | _StateChange, Field(discriminator="type")]],
-        Field(min_length=1, max_length=MAX_EVENTS),
+        Field(max_length=MAX_EVENTS),
     ]
 
 
 AnyPart = _Message | _ToolCall | _ToolResult | _StateChange
 _PART: TypeAdapter[AnyPart] = TypeAdapter(Annotated[AnyPart, Field(discriminator="type")])
+_WORDS = {"text", "thought", "output", "callId", "toolName", "arguments", "callFields", "answerFields"}
 _TYPES = {"MessageEvent", "ToolCallEvent", "ToolResultEvent", "StateChangeEvent"}
 
 
-def export(conversation: Conversation, events: list[Event], now: datetime) -> dict[str, Any]:
-    """The document of a conversation's whole log. An event that this release can't read is left out."""
+def export(conversation: Conversation, events: list[Event], now: datetime, redactor: Redactor) -> dict[str, Any]:
+    """The document of a conversation's whole log, without secrets.
+
+    An event that this release can't read is left out, and so is the result of such a call.
+    """
     parts = [part for event in events if (part := _part(event)) is not None]
+    calls = {part.sequence for part in parts if isinstance(part, _ToolCall)}
     return {
         "version": VERSION,
         "conversationId": str(conversation.id),
-        "title": conversation.title,
+        "title": redactor.text(conversation.title),
         "exportedAt": now.isoformat(),
-        "events": [part.model_dump(mode="json", by_alias=True, exclude_none=True) for part in parts],
+        "events": [
+            _without_secrets(part.model_dump(mode="json", by_alias=True, exclude_none=True), redactor)
+            for part in parts
+            if not isinstance(part, _ToolResult) or part.tool_call in calls
+        ],
     }
 
 
@@ -127,7 +149,11 @@ def check(document: object) -> list[dict[str, Any]]:
         # "Input should be a valid dictionary or instance of _Event": the class is nobody's business.
         said = fault["msg"].partition(" or instance of ")[0]
         raise InvalidInput(f"The trajectory is not valid: {said}.", path=path) from None
+    if not parsed.events and parsed.conversation_id is None:
+        # One that was exported before anything had happened has none either.
+        raise InvalidInput("The trajectory has no events.", path=("replay", "events"))
     calls: set[int] = set()
+    runs = _runs(parsed.events)
     previous = 0
     stored: list[dict[str, Any]] = []
     for number, part in enumerate(parsed.events):
@@ -136,14 +162,15 @@ def check(document: object) -> list[dict[str, Any]]:
             raise InvalidInput("The sequences of a trajectory's events increase.", path=(*path, "sequence"))
         previous = part.sequence
         _check_part(part, calls, path)
-        stored.append(part.model_dump(mode="json", by_alias=True))
-        _check_values(stored[-1], path)
+        stored.append({**part.model_dump(mode="json", by_alias=True), "run": runs.get(part.run, part.run)})
+        # The fields themselves are no level of the values in them.
+        _check_values(stored[-1], path, -1)
     return stored
 
 
 def last_run(stored: list[dict[str, Any]]) -> int:
-    """The highest run of the stored events."""
-    return max(int(part["run"]) for part in stored)
+    """The highest run of the stored events; 1 where there are none."""
+    return max((int(part["run"]) for part in stored), default=1)
 
 
 def first_user_text(stored: list[dict[str, Any]]) -> str | None:
@@ -163,6 +190,14 @@ def play(stored: Mapping[str, Any], sequences: Mapping[int, int]) -> tuple[int, 
     return part.sequence, part.run, NewEvent(part.source, _body(part, sequences), usage, part.created_at)
 
 
+def _runs(events: list[AnyPart]) -> Mapping[int, int]:
+    """What becomes of runs whose numbers could not go on counting: their ranks. Empty where all are small."""
+    numbers = sorted({part.run for part in events})
+    if not numbers or numbers[-1] <= MAX_EVENTS:
+        return {}
+    return {run: rank for rank, run in enumerate(numbers, 1)}
+
+
 def _check_part(part: AnyPart, calls: set[int], path: tuple[str, ...]) -> None:
     try:
         part.created_at.astimezone(UTC)
@@ -171,11 +206,8 @@ def _check_part(part: AnyPart, calls: set[int], path: tuple[str, ...]) -> None:
     match part:
         case _Message():
             if part.source is EventSource.USER:
-                Message(part.text, tuple(part.image_urls)).check(*path)
+                Message(part.text, tuple(part.image_urls)).check(*path, max_length=MAX_TEXT)
         case _ToolCall():
-            _check_values(part.arguments, (*path, "arguments"))
-            _check_values(part.call_fields, (*path, "callFields"))
-            _check_values(part.answer_fields, (*path, "answerFields"))
             calls.add(part.sequence)
         case _ToolResult():
             if part.tool_call not in calls:
@@ -189,8 +221,8 @@ def _check_part(part: AnyPart, calls: set[int], path: tuple[str, ...]) -> None:
 
 def _check_values(value: JSONValue, path: tuple[str, ...], depth: int = 0) -> None:
     """Raise InvalidInput for a string that no database keeps, and for what is nested too deep."""
-    if depth > MAX_DEPTH:
-        raise InvalidInput(f"The values of an event are nested at most {MAX_DEPTH} deep.", path=path)
+    if depth > MAX_JSON_DEPTH:
+        raise InvalidInput(f"The values of an event are nested at most {MAX_JSON_DEPTH} deep.", path=path)
     if isinstance(value, str):
         check_storable(value, *path)
     elif isinstance(value, list):
@@ -226,11 +258,12 @@ def _body(part: AnyPart, sequences: Mapping[int, int]) -> EventBody:
 def _part(event: Event) -> AnyPart | None:
     usage = None
     if event.llm_model is not None:
+        cost = event.cost_usd
         usage = _Usage(
-            llm_model=event.llm_model,
-            prompt_tokens=event.prompt_tokens or 0,
-            completion_tokens=event.completion_tokens or 0,
-            cost_usd=event.cost_usd,
+            llm_model=event.llm_model[:MAX_MODEL_NAME],
+            prompt_tokens=max(0, event.prompt_tokens or 0),
+            completion_tokens=max(0, event.completion_tokens or 0),
+            cost_usd=cost if cost is not None and cost >= 0 and math.isfinite(cost) else None,
         )
     head: dict[str, Any] = {
         "sequence": event.sequence,
@@ -267,3 +300,16 @@ def _part(event: Event) -> AnyPart | None:
             return _StateChange(**head, agent_state=body.agent_state, problem=problem)
         case None:
             return None
+
+
+def _without_secrets(event: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
+    """The event with its words redacted, and not the document's own: a secret may be called ``sequence``."""
+    for name in _WORDS & event.keys():
+        event[name] = redactor.json(event[name])
+    if urls := event.get("imageUrls"):
+        event["imageUrls"] = [url if redactor.text(url) == url else HIDDEN_IMAGE for url in urls]
+    if problem := event.get("problem"):
+        problem["message"] = redactor.text(problem["message"])
+    if usage := event.get("usage"):
+        usage["llmModel"] = redactor.text(usage["llmModel"])[:MAX_MODEL_NAME]
+    return event

@@ -67,12 +67,18 @@ def checked_name(name: str, *, nested: bool = False) -> str:
 
 
 def checked_branch(name: str) -> str:
-    """The name of a branch. Raises ``InvalidInput`` for what git would not take."""
-    bad = not name or len(name) > MAX_BRANCH_CHARS or ".." in name or not name.isprintable()
-    if bad or any(character in ' ~^:?*[\\"' for character in name) or name[0] in "-/" or name[-1] in "/.":
-        message = "The name of the branch is malformed."
-        raise InvalidInput(message, path=("branch",))
+    """The name of a branch. Raises ``InvalidInput`` for what git would not take (``git check-ref-format --branch``)."""
+    bad = not name or len(name) > MAX_BRANCH_CHARS or name in {"@", "HEAD"} or name[0] == "-" or name[-1] == "."
+    if bad or not _is_ref(name):
+        message = f"A branch's name has 1 to {MAX_BRANCH_CHARS} characters, and only those that git takes there."
+        raise InvalidInput(message, path=("branchName",))
     return name
+
+
+def _is_ref(name: str) -> bool:
+    if not name.isprintable() or ".." in name or "@{" in name or any(character in ' ~^:?*[\\"' for character in name):
+        return False
+    return all(part and part[0] != "." and not part.endswith(".lock") for part in name.split("/"))
 
 
 def checked_query(query: str | None) -> str:
