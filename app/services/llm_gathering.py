@@ -3,7 +3,7 @@
 litellm takes 300 µs of the processor for each event of a stream, however little text is in it, and 100 answers of 30
 events a second leave no time for anything else. So the text that came since the last look at a stream is joined into
 one event, and all streams together are looked at only so often. The first text of an answer goes through at once, as
-does its end. What is not text in OpenAI's format goes through as it came.
+does its end. The arguments of calls are joined likewise. What is neither, in OpenAI's format, goes through as it came.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ LOOKS_PER_SECOND = 250
 MAX_BUFFERED_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
+_CALL_FIELDS = frozenset({"index", "id", "type", "function"})
 _TEXTS = ("content", "reasoning_content", "reasoning")
 # What differs from one chunk to the next and says nothing: the time, and padding against eavesdroppers.
 _VOLATILE = {"created", "obfuscation", "choices"}
@@ -213,7 +214,7 @@ class Gathered(httpx.AsyncByteStream):
 
 
 def joined(data: bytes, repair: StreamRepair) -> tuple[bytes, bool]:
-    """The same events, repaired, the text of neighbours in one; and whether there is text.
+    """The same events, repaired, the text of neighbours in one; and whether there is text that may go on.
 
     ``data`` may end within an event.
     """
@@ -223,7 +224,8 @@ def joined(data: bytes, repair: StreamRepair) -> tuple[bytes, bool]:
     has_text = False
     for block in blocks:
         event, parsed = repair.repaired(block)
-        text_chunk = parsed if parsed is not None and _is_text(parsed) else None
+        is_joinable = parsed is not None and (_is_text(parsed) or _arguments_of(parsed) is not None)
+        text_chunk = parsed if is_joinable else None
         has_text = has_text or text_chunk is not None
         if chunk is not None and text_chunk is not None and _is_alike(chunk, text_chunk):
             _add(chunk, text_chunk)
@@ -240,19 +242,41 @@ def joined(data: bytes, repair: StreamRepair) -> tuple[bytes, bool]:
 
 def _is_text(chunk: JSON) -> bool:
     """Whether a chunk brings nothing but text."""
-    if len(chunk["choices"]) != 1 or chunk.get("usage"):
-        return False
-    choice = chunk["choices"][0]
-    if choice.get("finish_reason") or choice.get("logprobs"):
-        return False
-    said = {name: value for name, value in choice["delta"].items() if value and name != "role"}
+    said = _said(chunk)
     return bool(said) and all(name in _TEXTS and isinstance(value, str) for name, value in said.items())
 
 
-def _is_alike(chunk: Mapping[str, Any], following: Mapping[str, Any]) -> bool:
-    """Whether they differ in nothing but their text."""
+def _arguments_of(chunk: JSON) -> JSON | None:
+    """The call of a chunk that brings nothing but more of a call's arguments, as models write files with them."""
+    said = _said(chunk)
+    calls = said.get("tool_calls")
+    if len(said) != 1 or not isinstance(calls, list) or len(cast("list[object]", calls)) != 1:
+        return None
+    call = cast("JSON", calls[0])
+    function = call.get("function")
+    is_bare = isinstance(function, dict) and not call.get("id") and call.keys() <= _CALL_FIELDS
+    if not is_bare or not cast("JSON", function).keys() <= {"arguments", "name"} or cast("JSON", function).get("name"):
+        return None
+    return call if isinstance(cast("JSON", function).get("arguments"), str) else None
+
+
+def _said(chunk: JSON) -> JSON:
+    """What a chunk's delta brings; nothing where the chunk brings more than a delta."""
+    if len(chunk["choices"]) != 1 or chunk.get("usage"):
+        return {}
+    choice = chunk["choices"][0]
+    if choice.get("finish_reason") or choice.get("logprobs"):
+        return {}
+    return {name: value for name, value in choice["delta"].items() if value and name != "role"}
+
+
+def _is_alike(chunk: JSON, following: JSON) -> bool:
+    """Whether they differ in nothing but their text, or their part of one call's arguments."""
     choice, other = chunk["choices"][0], following["choices"][0]
     if [name for name in _TEXTS if choice["delta"].get(name)] != [name for name in _TEXTS if other["delta"].get(name)]:
+        return False
+    call, more = _arguments_of(chunk), _arguments_of(following)
+    if (call or {}).get("index") != (more or {}).get("index"):
         return False
     return _without(chunk, _VOLATILE) == _without(following, _VOLATILE) and _without(choice, {"delta"}) == _without(
         other, {"delta"}
@@ -263,7 +287,11 @@ def _without(mapping: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in mapping.items() if name not in names}
 
 
-def _add(chunk: Mapping[str, Any], following: Mapping[str, Any]) -> None:
+def _add(chunk: JSON, following: JSON) -> None:
+    call, arguments = _arguments_of(chunk), _arguments_of(following)
+    if call is not None and arguments is not None:
+        call["function"]["arguments"] += arguments["function"]["arguments"]
+        return
     delta, more = chunk["choices"][0]["delta"], following["choices"][0]["delta"]
     for name in _TEXTS:
         if more.get(name):
