@@ -2,9 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ NAMES = ["q1", "q2", "q3", "m1", *ON_POSTGRES, "fan_out", "growth", "start", "st
 
 def run(*names: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Few sockets and one round, without the servers whose packages `make bench` installs."""
-    return subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks", *names],
         cwd=ROOT,
         env={
@@ -40,11 +41,18 @@ def run(*names: str, **settings: str) -> subprocess.CompletedProcess[str]:
             "SERVERS": "parley,strawberry,bare websockets",
             **settings,
         },
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=SECONDS,
-        check=False,
+        start_new_session=True,
     )
+    try:
+        output, errors = process.communicate(timeout=SECONDS)
+    finally:
+        # The servers that it measures are processes of its own.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 @pytest.mark.timeout(270)
