@@ -34,7 +34,7 @@ STALLED_SECONDS = 60
 STALLED_BYTES_PER_SECOND = 100
 MAX_ERROR_BYTES = 64 * 1024
 MAX_REASON_CHARACTERS = 300
-LOOK_SECONDS = 30.0
+LOCAL_SECONDS = 30.0
 
 NO_BRANCH = "The repository has no branch named {branch}."
 REFUSED = "The git host refused access to the repository: is a token stored, and may it read this repository?"
@@ -78,6 +78,7 @@ class GitCloner:
         self._private_origins = frozenset(config.git_private_hosts)
         self._timeout_seconds = config.clone_timeout_seconds
         self._max_bytes = config.workspace_max_bytes
+        self._look_seconds = config.git_timeout_seconds
 
     async def clone(self, source: CloneSource, directory: Path, *, branch: str | None) -> Checkout:
         """Clone the last commit of a branch (``None``: what HEAD names) into a directory that is not there yet.
@@ -111,7 +112,7 @@ class GitCloner:
         listing = ["ls-remote", "--exit-code", "--heads", "--", source.url, *pattern]
         process = await self._start([*settings, *listing], source)
         try:
-            async with asyncio.timeout(min(self._timeout_seconds, LOOK_SECONDS)):
+            async with asyncio.timeout(self._look_seconds):
                 errors = await _read_errors(process)
                 await process.wait()
         except TimeoutError:
@@ -142,7 +143,7 @@ class GitCloner:
             start_new_session=True,
         )
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(LOCAL_SECONDS):
                 answer, _ = await process.communicate()
         except TimeoutError:
             raise WorkspaceFailure("The clone can't be read in time.") from None
