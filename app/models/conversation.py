@@ -114,7 +114,7 @@ class Conversation(SQLModel, table=True):
     trigger: str = Field(max_length=40)
     repository_id: UUID | None = Field(default=None, foreign_key="gitrepository.id")
     branch_name: str | None = Field(default=None, max_length=255)
-    branch_is_default: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    branch_is_default: bool = Field(default=False, sa_column_kwargs={"default": None, "server_default": false()})
     llm_model: str | None = Field(default=None, max_length=200)
     prompt_tokens: int = Field(default=0, sa_type=TOKENS)
     completion_tokens: int = Field(default=0, sa_type=TOKENS)
