@@ -74,8 +74,9 @@ class Parley:
         self.git_providers = git_providers or providers(config)
         secret_box = open_secret_box(config)
         account = ProviderAccountService(self.database, self.git_providers, secret_box, clock)
+        cloner = GitCloner(config)
         repository = RepositoryService(
-            self.database, self.git_providers, account, clock, config.git_max_calls_per_request
+            self.database, self.git_providers, account, clock, config.git_max_calls_per_request, cloner=cloner
         )
         settings = SettingsService(
             self.database,
@@ -90,7 +91,7 @@ class Parley:
             config.data_dir / "workspaces",
             self.database,
             clock,
-            cloner=GitCloner(config),
+            cloner=cloner,
             sources=repository,
             shell=self.shell,
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -57,6 +57,10 @@ class GitServer:
 
     ``token`` is the password. ``redirect_to`` answers every request with a redirect there; while ``gate`` is cleared,
     answers wait for it.
+
+    Where its API and git disagree, by a repository's name: ``described`` is what the API says otherwise, ``listed`` the
+    branches that it lists instead of those of git; ``moved`` gives the new name, to which both redirect. ``faults`` and
+    ``api_faults`` are the status and the text that git and the API answer with.
     """
 
     root: Path
@@ -66,6 +70,11 @@ class GitServer:
     is_public: bool = False
     redirect_to: str | None = None
     gate: threading.Event = field(default_factory=threading.Event)
+    described: dict[str, Mapping[str, object]] = field(default_factory=dict[str, Mapping[str, object]])
+    listed: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    moved: dict[str, str] = field(default_factory=dict[str, str])
+    faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    api_faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
 
     @property
     def host(self) -> str:
@@ -152,11 +161,18 @@ class _Handler(BaseHTTPRequestHandler):
             return
         server.requests.append(f"{self.command} {self.path}")
         server.gate.wait(GIT_SECONDS)
+        name = urlsplit(self.path).path.partition(".git/")[0].removeprefix("/")
         wanted = "Basic " + base64.b64encode(f"{USER}:{server.token}".encode()).decode()
         if server.redirect_to is not None:
             self.send_response(302)
             self.send_header("Location", server.redirect_to + self.path)
             self.end_headers()
+        elif name in server.moved:
+            self.send_response(301)
+            self.send_header("Location", self.path.replace(name, server.moved[name]))
+            self.end_headers()
+        elif name in server.faults:
+            self._say(*server.faults[name], "text/plain; charset=utf-8")
         elif not server.is_public and self.headers.get("Authorization") != wanted:
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')
@@ -167,17 +183,38 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer_api(self, path: str) -> None:
         server = self.git_server
         names = [bare.relative_to(server.root).as_posix().removesuffix(".git") for bare in server.root.glob("*/*.git")]
-        known = [_described(number, name) for number, name in enumerate(sorted(names), 1)]
+        known = [
+            {**_described(number, name), **server.described.get(name, {})}
+            for number, name in enumerate(sorted(names), 1)
+        ]
         answers: dict[str, object] = {"/user": {"login": "ada"}, "/user/repos": known}
-        for found in known:
-            answers[f"/repos/{found['full_name']}"] = found
-            for branch in git(server.root / f"{found['full_name']}.git", "branch", "--format=%(refname:short)").split():
+        for name, found in zip(sorted(names), known, strict=True):
+            answers[f"/repos/{name}"] = found
+            branches = git(server.root / f"{name}.git", "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")
+            for branch in server.listed.get(name, tuple(branches.split())):
                 shown = {"name": branch, "commit": {"sha": "0" * 40}, "protected": False}
-                answers[f"/repos/{found['full_name']}/branches/{branch}"] = shown
+                answers[f"/repos/{name}/branches/{branch}"] = shown
+        path = unquote(path)
+        asked = "/".join(path.split("/")[2:4])
+        if asked in server.moved:
+            self.send_response(301)
+            self.send_header("Location", API + path.replace(asked, server.moved[asked]))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if asked in server.api_faults:
+            self._say(*server.api_faults[asked], "application/json")
+            return
         is_refused = not server.is_public and self.headers.get("Authorization") != f"Bearer {server.token}"
-        content = json.dumps(answers.get(path, {"message": "Not Found"})).encode()
-        self.send_response(401 if is_refused else 200 if path in answers else 404)
-        self.send_header("Content-Type", "application/json")
+        status = 401 if is_refused else 200 if path in answers else 404
+        self._say(status, json.dumps(answers.get(path, {"message": "Not Found"})), "application/json")
+
+    def _say(self, status: int, text: str, content_type: str) -> None:
+        content = text.encode()
+        self.send_response(status)
+        if status == 401:
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

@@ -91,6 +91,24 @@ async def test_an_empty_repository_has_no_default_branch(side: Side) -> None:
     assert found.default_branch_name is None
 
 
+@pytest.mark.parametrize("name", ["", "HEAD", "a b", "--upload-pack=x", "a..b", "x" * 256, "x" * 100_000, "a\x00"])
+async def test_a_default_branch_that_is_no_branchs_name_is_none_and_costs_no_list(side: Side, name: str) -> None:
+    side.host.add_repository("ada/fine", members=frozenset({"ada"}))
+    side.host.add_repository(NAME, members=frozenset({"ada"}), default_branch=name)
+    page = await side.provider.repositories(side.access(), query=None, sort=RepositorySort.PUSHED, first=10, after=None)
+    found = {edge.node.name_with_owner: edge.node.default_branch_name for edge in page.edges}
+    assert found == {"ada/fine": "main", NAME: None}
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "ünï/код-#%&+;'\"$(x)<y>|`z`!,="])
+async def test_odd_and_long_branches_are_told_as_they_are(side: Side, name: str) -> None:
+    side.host.add_repository(NAME, default_branch=name, branches=[name])
+    found = await side.provider.repository(side.access(None), NAME)
+    assert found is not None
+    assert found.default_branch_name == name
+    assert await side.provider.branch(side.access(None), NAME, name) == RemoteBranch(name, sha_of(name), False)
+
+
 @pytest.mark.parametrize("name", ["", "ada", "ada/..", "../engine", "ada/a?b", "ada/a#b", "ada//b", "a/" + "b" * 400])
 async def test_a_malformed_name_is_refused_before_anyone_is_asked(side: Side, name: str) -> None:
     with pytest.raises(InvalidInput):

@@ -140,7 +140,7 @@ async def test_a_failed_clone_is_told_and_can_be_tried_again(
     assert failed["statusReason"] == {
         "code": "WORKSPACE_ERROR",
         "messageId": "WORKSPACE_ERROR",
-        "message": "The git host refused access to the repository: is a token stored, and may it read this repository?",
+        "message": "The token may see ada/engine, but not read its contents: give it that scope.",
     }
     assert present(server, conversation_id) == []
     git_host.token = ACCEPTED

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import cast
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, Index, Integer, String, update
+from sqlalchemy import BigInteger, Index, Integer, String, false, update
 from sqlmodel import Field, SQLModel, UTCDateTime, col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -80,6 +80,7 @@ class Conversation(SQLModel, table=True):
 
     ``active_run`` is the run that may append to the log now; null while nothing runs. ``last_run`` is the highest run
     that was handed out; runs between the two are queued. ``run_attempts`` counts how often the active run was begun.
+    ``branch_is_default``: no branch was asked for; ``branch_name`` is the provider's word until git has cloned.
     """
 
     __table_args__ = (
@@ -113,6 +114,7 @@ class Conversation(SQLModel, table=True):
     trigger: str = Field(max_length=40)
     repository_id: UUID | None = Field(default=None, foreign_key="gitrepository.id")
     branch_name: str | None = Field(default=None, max_length=255)
+    branch_is_default: bool = Field(default=False, sa_column_kwargs={"default": None, "server_default": false()})
     llm_model: str | None = Field(default=None, max_length=200)
     prompt_tokens: int = Field(default=0, sa_type=TOKENS)
     completion_tokens: int = Field(default=0, sa_type=TOKENS)
@@ -222,6 +224,11 @@ class ConversationRepository:
         if seen_revision is not None:
             statement = statement.where(col(Conversation.title_revision) == seen_revision)
         return bool((await self._session.exec(statement)).rowcount)
+
+    async def set_branch(self, conversation_id: UUID, branch_name: str | None) -> None:
+        """Write which branch was cloned."""
+        statement = update(Conversation).where(col(Conversation.id) == conversation_id)
+        await self._session.exec(statement.values(branch_name=branch_name))
 
     async def delete(self, conversation_id: UUID) -> None:
         """Delete the row; its events and replay go with it."""

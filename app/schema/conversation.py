@@ -59,7 +59,9 @@ class Conversation(Node):
     agent_state: AgentState | None = strawberry.field(description="Null unless `status` is RUNNING.")
     trigger: ConversationTrigger = strawberry.field(description="What made it.")
     branch_name: str | None = strawberry.field(
-        description="The branch it works on; null without a repository, or where that is empty."
+        description="The branch it works on: without one given, the provider's default branch until the clone is "
+        "there, then what git's HEAD names. Null without a repository, or where that has no commits, or "
+        "no branch at its HEAD."
     )
     llm_model: str | None = strawberry.field(description="The model in use; null before the first run.")
     created_at: datetime = strawberry.field(description="When it was created.")

@@ -184,6 +184,7 @@ class ConversationService:
             trigger=command.trigger,
             repository_id=repository.id if repository is not None else None,
             branch_name=branch_name,
+            branch_is_default=repository is not None and command.branch_name is None,
             llm_model=settings.llm_model,
             created_at=now,
             updated_at=now,

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from app.errors import AppError, GitProviderAuthentication, InvalidInput, NotFound
+from app.errors import AppError, GitProviderAuthentication, InvalidInput, NotFound, WorkspaceFailure
 from app.models.database import Database
 from app.models.git_repository import GitBranch, GitRepository, GitRepositoryRepository
 from app.models.owner import OwnerRepository
@@ -24,6 +24,7 @@ from app.services.git.base import (
     RepositorySort,
 )
 from app.services.git.calls import CallBudget
+from app.services.git.clone import ABSENT, REDIRECTS, REFUSED, GitCloner
 from app.services.git.hosts import checked_branch
 from app.services.message import check_storable
 from app.services.provider_account import ProviderAccountService
@@ -81,12 +82,15 @@ class RepositoryService:
         accounts: ProviderAccountService,
         clock: Clock,
         max_calls: int,
+        *,
+        cloner: GitCloner,
     ) -> None:
         self._database = database
         self._providers = providers
         self._accounts = accounts
         self._clock = clock
         self._max_calls = max_calls
+        self._cloner = cloner
 
     def budget(self) -> CallBudget:
         """The calls of a new request."""
@@ -191,7 +195,8 @@ class RepositoryService:
         provider, access = await self._asked(repository)
         async with calls.call():
             found = await provider.branch(access, repository.name_with_owner, branch_name)
-        if found is None:
+            is_there = found is not None or await self._git_has(provider, access, repository, branch_name)
+        if not is_there:
             message = f"{repository.name_with_owner} has no branch named {branch_name[:100]}."
             raise InvalidInput(message, path=("branchName",))
         return repository, branch_name
@@ -202,8 +207,45 @@ class RepositoryService:
         if repository is None:
             raise NotFound("The repository is not known any more.")
         provider, access = await self._asked(repository)
-        user, password = provider.git_login(access) or (None, None)
-        return CloneSource(repository.clone_url, user, password)
+        return _source(provider, access, repository)
+
+    async def moved_source(self, owner_id: str, repository_id: UUID, failure: WorkspaceFailure) -> CloneSource:
+        """Where the provider says that a repository is now which git did not find or open.
+
+        Raises WorkspaceFailure where that is no other place: ``failure``, or what the provider knows better.
+        """
+        [repository] = await self.get_many(owner_id, [repository_id])
+        if repository is None or failure.message not in (REFUSED, ABSENT, REDIRECTS):
+            raise failure
+        name = repository.name_with_owner
+        try:
+            provider, access = await self._asked(repository)
+            async with self.budget().call():
+                found = await provider.repository(access, name)
+            if found is None:
+                raise failure
+            [seen] = await self._save(owner_id, provider, access, [found])
+        except AppError:
+            # What git said stands where the provider has nothing to add.
+            raise failure from None
+        if seen.id != repository.id:
+            raise WorkspaceFailure(f"{name} was moved or deleted, and another repository has its name now.")
+        if seen.clone_url != repository.clone_url:
+            return _source(provider, access, seen)
+        if failure.message == REDIRECTS:
+            raise failure
+        if access.token is None:
+            raise WorkspaceFailure(f"{name} is not open to everybody: store a token that may read its contents.")
+        raise WorkspaceFailure(f"The token may see {name}, but not read its contents: give it that scope.")
+
+    async def _git_has(
+        self, provider: GitProvider, access: GitAccess, repository: GitRepository, branch_name: str
+    ) -> bool:
+        """Whether git knows a branch that its provider does not tell of."""
+        try:
+            return await self._cloner.has_branch(_source(provider, access, repository), branch_name)
+        except WorkspaceFailure:
+            return False
 
     async def _chosen(self, owner_id: str, choice: RepositoryChoice, calls: CallBudget) -> GitRepository | None:
         if choice.id is not None:
@@ -273,6 +315,11 @@ class RepositoryService:
             is_protected=seen.is_protected,
             seen_at=self._clock(),
         )
+
+
+def _source(provider: GitProvider, access: GitAccess, repository: GitRepository) -> CloneSource:
+    user, password = provider.git_login(access) or (None, None)
+    return CloneSource(repository.clone_url, user, password)
 
 
 def _page(found: RemotePage[RemoteRepository] | RemotePage[RemoteBranch], rows: list[T]) -> Page[T]:

@@ -16,12 +16,13 @@ from uuid import UUID
 import structlog
 
 from app.errors import WorkspaceFailure
-from app.models.conversation import Conversation
+from app.models.conversation import Conversation, ConversationRepository
 from app.models.database import Database
 from app.models.git_repository import GitRepositoryRepository
 from app.models.workspace_removal import WorkspaceRemovalRepository
 from app.services.clock import Clock
 from app.services.git.base import CloneSource
+from app.services.git.checkout import clone_branch
 from app.services.git.clone import GitCloner
 from app.services.sandbox.shell import Shell
 from app.services.workspace_tree import remove_tree
@@ -45,6 +46,13 @@ class CloneSources(Protocol):
 
     async def clone_source(self, owner_id: str, repository_id: UUID) -> CloneSource:
         """What git needs to clone one of the owner's repositories. Raises ``NotFound`` and ``AppError``."""
+        ...
+
+    async def moved_source(self, owner_id: str, repository_id: UUID, failure: WorkspaceFailure) -> CloneSource:
+        """Where the provider says that a repository is now which git did not find or open.
+
+        Raises ``WorkspaceFailure`` where that is no other place: ``failure``, or what the provider knows better.
+        """
         ...
 
 
@@ -149,6 +157,7 @@ class WorkspaceService:
         await tell("Preparing the sandbox.")
         branch = conversation.branch_name
         source = await self._sources.clone_source(conversation.owner_id, repository_id)
+        is_default = conversation.branch_is_default
         named = f", branch {branch}" if branch is not None else ""
         await tell(f"Cloning {repository.name_with_owner}{named}.")
         # Beside its place, and put there when it is whole.
@@ -156,9 +165,20 @@ class WorkspaceService:
         try:
             await asyncio.to_thread(remove_tree, partial)
             await asyncio.to_thread(self._root.mkdir, mode=0o700, parents=True, exist_ok=True)
-            await self._cloner.clone(source, partial, branch=branch)
+            try:
+                outcome = await clone_branch(self._cloner, source, partial, branch, is_default=is_default)
+            except WorkspaceFailure as failure:
+                source = await self._sources.moved_source(conversation.owner_id, repository_id, failure)
+                await tell(f"{repository.name_with_owner} has moved to {source.url}, which is cloned.")
+                await asyncio.to_thread(remove_tree, partial)
+                outcome = await clone_branch(self._cloner, source, partial, branch, is_default=is_default)
             await asyncio.to_thread(partial.chmod, 0o700)
             await self._adopt(conversation.id, partial)
+            if outcome.branch != branch:
+                async with self._database.write() as session:
+                    await ConversationRepository(session).set_branch(conversation.id, outcome.branch)
+            if outcome.note is not None:
+                await tell(outcome.note)
             await asyncio.to_thread(partial.rename, path)
         except BaseException:
             await asyncio.shield(self._remove_quietly(partial))

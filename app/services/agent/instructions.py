@@ -70,7 +70,7 @@ class InstructionService:
 def _place(repository: GitRepository | None, branch_name: str | None) -> str:
     if repository is None:
         return f"Your workspace is {WORKSPACE}: a directory of this conversation's own, which is kept between messages."
-    branch = f"its branch {branch_name}" if branch_name else "which has no branch yet"
+    branch = f"its branch {branch_name}" if branch_name else "at no branch"
     return (
         f"Your workspace is {WORKSPACE}: a clone of the git repository {repository.name_with_owner}, {branch}. It has "
         "the last commit only, and is kept between messages. You can commit in it; pushing needs the network, so it is "

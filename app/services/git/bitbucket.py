@@ -7,7 +7,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
 from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
-from app.services.git.hosts import checked_branch, checked_name, checked_query, page_of
+from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch, page_of
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
 
@@ -40,7 +40,7 @@ class _Workspaces(BaseModel):
 
 
 class _MainBranch(BaseModel):
-    name: str | None = Field(default=None, max_length=255)
+    name: str | None = None
 
 
 class _Repository(BaseModel):
@@ -173,7 +173,7 @@ class Bitbucket(RESTProvider):
 
     def _repository(self, access: GitAccess, found: _Repository) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(found.full_name)}"
-        branch = None if found.mainbranch is None else found.mainbranch.name
+        branch = None if found.mainbranch is None else default_branch(found.mainbranch.name)
         return RemoteRepository(found.uuid, found.full_name, url, f"{url}.git", found.is_private, branch)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ _MAX_CONNECTIONS = 20
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY, _NOT_MODIFIED, _SERVER_ERROR = 401, 403, 429, 304, 500
 _OK = range(200, 300)
 _ABSENT = 404
+_LEGAL = 451
+# As GitHub says it: "Repository access blocked", "Access to this repository has been disabled".
+_DISABLED = re.compile(rb"\b(?:disabled|blocked|suspended)\b", re.IGNORECASE)
 _REDIRECTS = frozenset({301, 302, 307, 308})
 
 
@@ -203,6 +207,8 @@ class GitHTTPClient:
         return self.unavailable(f"Its rate limit ends at {retry_at:%Y-%m-%d %H:%M:%S} UTC.", retry_at)
 
     def _checked(self, answer: HTTPAnswer) -> HTTPAnswer:
+        if answer.status == _LEGAL or (answer.status == _FORBIDDEN and _DISABLED.search(answer.body[:2000])):
+            raise self.unavailable("It has disabled access to this repository or account.")
         if answer.status == _UNAUTHORIZED:
             raise self.refused("The token was refused, or one is needed.")
         if answer.status == _FORBIDDEN:

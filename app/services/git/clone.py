@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,25 +34,41 @@ STALLED_SECONDS = 60
 STALLED_BYTES_PER_SECOND = 100
 MAX_ERROR_BYTES = 64 * 1024
 MAX_REASON_CHARACTERS = 300
+LOCAL_SECONDS = 30.0
 
+NO_BRANCH = "The repository has no branch named {branch}."
+REFUSED = "The git host refused access to the repository: is a token stored, and may it read this repository?"
+ABSENT = "The git host knows no such repository, or the token may not read it."
+REDIRECTS = "The git host redirects, which is not followed."
+
+# How ``git ls-remote --exit-code`` ends where it finds nothing.
+_NONE_MATCHES = 2
 # What git says, in the language that LC_ALL=C makes it speak, and what the caller is told.
 _REASONS = (
-    (re.compile(r"Remote branch (?:(?!Remote branch ).)* not found"), "The repository has no branch named {branch}."),
+    (re.compile(r"Remote branch (?:(?!Remote branch ).)* not found"), NO_BRANCH),
     (
-        re.compile(r"Authentication failed|could not read Username|returned error: 40[13]"),
-        "The git host refused access to the repository: is a token stored, and may it read this repository?",
+        re.compile(
+            r"^remote: [^\n]*\b(?:disabled|blocked|suspended)\b|returned error: 451", re.MULTILINE | re.IGNORECASE
+        ),
+        "The git host has disabled access to this repository.",
     ),
-    (
-        re.compile(r"repository '(?:(?!repository ').)*' not found|returned error: 404", re.DOTALL),
-        "The git host knows no such repository, or the token may not read it.",
-    ),
+    (re.compile(r"Authentication failed|could not read Username|returned error: 40[13]"), REFUSED),
+    (re.compile(r"repository '(?:(?!repository ').)*' not found|returned error: 404", re.DOTALL), ABSENT),
     (re.compile(r"No space left on device|Disk quota exceeded"), "There is no space left for the repository."),
-    (re.compile(r"returned error: 30[1278]|redirect", re.IGNORECASE), "The git host redirects, which is not followed."),
+    (re.compile(r"returned error: 30[1278]|redirect", re.IGNORECASE), REDIRECTS),
     (
         re.compile(r"Could not resolve|Failed to connect|Couldn't connect|timed? ?out|Connection refused|too slow"),
         "The git host can't be reached.",
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """What a clone's HEAD is. ``branch``: null where it names none. ``commit``: null where there is nothing yet."""
+
+    branch: str | None
+    commit: str | None
 
 
 class GitCloner:
@@ -61,16 +78,16 @@ class GitCloner:
         self._private_origins = frozenset(config.git_private_hosts)
         self._timeout_seconds = config.clone_timeout_seconds
         self._max_bytes = config.workspace_max_bytes
+        self._look_seconds = config.git_timeout_seconds
 
-    async def clone(self, source: CloneSource, directory: Path, *, branch: str | None) -> None:
-        """Clone the last commit of a branch (``None``: the default one) into a directory that is not there yet.
+    async def clone(self, source: CloneSource, directory: Path, *, branch: str | None) -> Checkout:
+        """Clone the last commit of a branch (``None``: what HEAD names) into a directory that is not there yet.
 
         A repository without commits gives an empty one. Raises ``WorkspaceFailure`` with a sentence for people. What a
         failed or cancelled clone leaves is the caller's to remove; its processes are gone.
         """
-        resolved = await self._resolve(source)
-        arguments = _arguments(source, directory, branch, resolved)
-        process = await self._start(arguments, source)
+        settings = _settings(source, await self._resolve(source))
+        process = await self._start([*settings, *_clone_arguments(source, directory, branch)], source)
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 errors, _ = await asyncio.gather(_read_errors(process), self._watch(process, directory))
@@ -82,6 +99,57 @@ class GitCloner:
             raise WorkspaceFailure(reason_of(errors, source, branch))
         if await asyncio.to_thread(_bytes_of, directory) > self._max_bytes:
             raise self._too_large()
+        checkout = await self._checkout(directory)
+        if branch is not None and checkout.branch != branch:
+            # Git takes the name of a tag for that of a branch which is not there.
+            raise WorkspaceFailure(NO_BRANCH.format(branch=branch))
+        return checkout
+
+    async def has_branch(self, source: CloneSource, branch: str | None = None) -> bool:
+        """Whether git itself knows the branch; ``None``: any at all. Raises ``WorkspaceFailure`` as ``clone`` does."""
+        pattern = [f"refs/heads/{branch}"] if branch is not None else []
+        settings = _settings(source, await self._resolve(source))
+        listing = ["ls-remote", "--exit-code", "--heads", "--", source.url, *pattern]
+        process = await self._start([*settings, *listing], source)
+        try:
+            async with asyncio.timeout(self._look_seconds):
+                errors = await _read_errors(process)
+                await process.wait()
+        except TimeoutError:
+            raise WorkspaceFailure("The git host does not answer in time.") from None
+        finally:
+            await _kill(process)
+        if process.returncode not in (0, _NONE_MATCHES):
+            raise WorkspaceFailure(reason_of(errors, source, branch))
+        return process.returncode == 0
+
+    async def _checkout(self, directory: Path) -> Checkout:
+        reference = await self._ask(directory, "symbolic-ref", "--quiet", "HEAD")
+        commit = await self._ask(directory, "rev-parse", "--verify", "--quiet", "HEAD")
+        prefix = "refs/heads/"
+        return Checkout(reference.removeprefix(prefix) if reference.startswith(prefix) else None, commit or None)
+
+    async def _ask(self, directory: Path, *question: str) -> str:
+        """What git says of a clone on one line; nothing where it has no answer."""
+        process = await asyncio.create_subprocess_exec(
+            "git",
+            "-C",
+            os.fspath(directory),
+            *question,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=_environment(None),
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(LOCAL_SECONDS):
+                answer, _ = await process.communicate()
+        except TimeoutError:
+            raise WorkspaceFailure("The clone can't be read in time.") from None
+        finally:
+            await _kill(process)
+        return os.fsdecode(answer).rstrip("\n")
 
     async def _start(self, arguments: list[str], source: CloneSource) -> asyncio.subprocess.Process:
         try:
@@ -137,7 +205,7 @@ def _bytes_of(directory: Path) -> int:
         return 0
 
 
-def _arguments(source: CloneSource, directory: Path, branch: str | None, resolved: str | None) -> list[str]:
+def _settings(source: CloneSource, resolved: str | None) -> list[str]:
     scheme = urlsplit(source.url).scheme
     settings = {
         "core.hooksPath": os.devnull,
@@ -153,9 +221,11 @@ def _arguments(source: CloneSource, directory: Path, branch: str | None, resolve
         "init.defaultBranch": "main",
         **({"http.curloptResolve": resolved} if resolved else {}),
     }
+    return ["git", *(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))]
+
+
+def _clone_arguments(source: CloneSource, directory: Path, branch: str | None) -> list[str]:
     return [
-        "git",
-        *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
         "clone",
         "--quiet",
         "--depth=1",
@@ -170,7 +240,7 @@ def _arguments(source: CloneSource, directory: Path, branch: str | None, resolve
     ]
 
 
-def _environment(source: CloneSource) -> Mapping[str, str]:
+def _environment(source: CloneSource | None) -> Mapping[str, str]:
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": os.devnull,
@@ -181,7 +251,7 @@ def _environment(source: CloneSource) -> Mapping[str, str]:
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_LFS_SKIP_SMUDGE": "1",
     }
-    if source.password is not None:
+    if source is not None and source.password is not None:
         url = urlsplit(source.url)
         credentials = f"{source.user or ''}:{source.password.get_secret_value()}".encode()
         environment |= {

@@ -7,7 +7,7 @@ import orjson
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
 from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
-from app.services.git.hosts import checked_branch, checked_name, checked_query
+from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
 
@@ -31,7 +31,7 @@ class _Repository(BaseModel):
     id: int
     full_name: str = Field(max_length=400)
     private: bool
-    default_branch: str | None = Field(default=None, max_length=255)
+    default_branch: str | None = None
 
 
 class _Found(BaseModel):
@@ -194,7 +194,8 @@ class GitHub(RESTProvider):
 
     def _repository(self, access: GitAccess, found: _Repository) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(found.full_name)}"
-        return RemoteRepository(str(found.id), found.full_name, url, f"{url}.git", found.private, found.default_branch)
+        branch = default_branch(found.default_branch)
+        return RemoteRepository(str(found.id), found.full_name, url, f"{url}.git", found.private, branch)
 
 
 def _path(name: str) -> str:

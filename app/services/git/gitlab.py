@@ -5,7 +5,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
 from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
-from app.services.git.hosts import checked_branch, checked_name, checked_query
+from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
 
@@ -24,7 +24,7 @@ class _Project(BaseModel):
     id: int
     path_with_namespace: str = Field(max_length=400)
     visibility: str | None = None
-    default_branch: str | None = Field(default=None, max_length=255)
+    default_branch: str | None = None
 
 
 class _Commit(BaseModel):
@@ -108,7 +108,7 @@ class GitLab(RESTProvider):
             clone_url=f"{url}.git",
             # A stranger is shown public projects only, and is not told their visibility.
             is_private=project.visibility not in (None, "public"),
-            default_branch_name=project.default_branch,
+            default_branch_name=default_branch(project.default_branch),
         )
 
 

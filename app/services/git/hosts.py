@@ -75,8 +75,16 @@ def checked_branch(name: str) -> str:
     return name
 
 
+def default_branch(name: str | None) -> str | None:
+    """What a provider calls the default branch; ``None`` for what is no branch's name, or is too long to be kept."""
+    try:
+        return None if name is None else checked_branch(name)
+    except InvalidInput:
+        return None
+
+
 def _is_ref(name: str) -> bool:
-    if not name.isprintable() or ".." in name or "@{" in name or any(character in ' ~^:?*[\\"' for character in name):
+    if not name.isprintable() or ".." in name or "@{" in name or any(character in " ~^:?*[\\" for character in name):
         return False
     return all(part and part[0] != "." and not part.endswith(".lock") for part in name.split("/"))
 
