@@ -324,7 +324,18 @@ def _repair_call(call: JSON) -> bool:
     if call.get("type", "function") != "function":
         call["type"] = "function"
         is_changed = True
+    custom = call.pop("custom", None)
+    if isinstance(custom, dict) and not call.get("function"):
+        # litellm makes a thing without a function of it, and fails on that.
+        call["function"] = {"name": cast("JSON", custom).get("name"), "arguments": cast("JSON", custom).get("input")}
+    is_changed = is_changed or custom is not None
     function = call.get("function")
+    if isinstance(function, str):
+        call["function"] = function = {
+            "name": function,
+            **{name: call[name] for name in ("arguments",) if name in call},
+        }
+        is_changed = True
     if function is None and not call.keys() & {"name", "arguments"}:
         return is_changed
     if not isinstance(function, dict):
