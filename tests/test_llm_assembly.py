@@ -116,6 +116,7 @@ async def test_the_fragments_of_calls_are_put_together_as_they_were_meant(
         ([T(0, "c1", "write_file", "{}"), T(0, "c1", "list_files", "")], ["write_file", "list_files"]),
         ([T(0, "c1", "write_file", ""), T(0, "c1", "list_files", "{}")], ["write_file", "list_files"]),
         ([T(0, "c1", "list", ""), T(0, "c1", "list_files", "{}")], ["list_files"]),
+        ([T(0, "c1", "list_", "{}"), T(0, "c1", "files", "")], ["list_files"]),
         ([T(0, "c1", "-", "{}")], []),
         ([T(0, "-", "-", "{}")], []),
         ([T(0, "-", " ", "{}")], []),

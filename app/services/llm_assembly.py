@@ -200,6 +200,7 @@ class Answer:
             is_behind = known.is_complete() and (
                 index != known.index or bool(arguments.strip()) or not known.name.startswith(name.strip())
             )
+            is_behind = is_behind and known.name + name not in self.tool_names
             is_offered = index == known.index and not name.startswith(known.name) and self._begins(known, name, "")
             is_another = bool(name) and (is_elsewhere or is_behind or is_offered)
             return self._begin(call_id, index) if is_another else known
