@@ -200,9 +200,10 @@ class Answer:
             is_behind = known.is_complete() and (
                 index != known.index or bool(arguments.strip()) or not known.name.startswith(name.strip())
             )
-            is_behind = is_behind and known.name + name not in self.tool_names
             is_offered = index == known.index and not name.startswith(known.name) and self._begins(known, name, "")
-            is_another = bool(name) and (is_elsewhere or is_behind or is_offered)
+            # The rest of a name, behind arguments that are empty so far.
+            is_rest = known.name + name in self.tool_names
+            is_another = bool(name) and not is_rest and (is_elsewhere or is_behind or is_offered)
             return self._begin(call_id, index) if is_another else known
         call = self._by_index.get(index)
         if call is None:
