@@ -66,6 +66,31 @@ async def answer(llm: LiteLLM, server: ScriptedLLM, reply: Reply, model: str = "
         ([T(0, f"c{n}", "write_file", each) for n, each in enumerate((A, B, A))], "ABA"),
         ([T(0, "c1", "write_file", ""), *(T(0, "-", "-", each) for each in A)], "A"),
         (
+            [T(1, "c1", "write_file", ""), T(0, "-", "-", A), T(2, "c2", "write_file", ""), T(0, "-", "-", B)],
+            "AB",
+        ),
+        ([T(0, "c1", "write_file", A), T(1, "c2", "write_file", ""), T(0, "-", "-", B)], "AB"),
+        ([T(0, "x1", "write_file", A[:6]), T(0, "x2", "write_file", A[6:])], "A"),
+        (
+            [
+                *(T(0, "c1", "write_file", A[:6]), T(0, "c2", "write_file", B[:6])),
+                *(T(0, "c1", "-", A[6:]), T(0, "c2", "-", B[6:])),
+            ],
+            "AB",
+        ),
+        (
+            [
+                {
+                    "tool_calls": [
+                        {"index": 0, "id": "c1", "type": "custom", "custom": {"name": "write_file", "input": A}}
+                    ]
+                }
+            ],
+            "A",
+        ),
+        ([T(0, "c1", "write_file", A, custom=None)], "A"),
+        ([{"tool_calls": [{"index": 0, "id": "c1", "function": "write_file"}]}, T(0, "-", "-", A)], "A"),
+        (
             [T(0, "-", "write_file", ""), *(T(0, "-", "write_file", each) for each in A), T(0, "-", "write_file", B)],
             "AB",
         ),
@@ -88,6 +113,10 @@ async def test_the_fragments_of_calls_are_put_together_as_they_were_meant(
         ([T(0, "c1", "list", ""), T(0, "-", "_files", "{}")], ["list_files"]),
         ([T(0, "c1", "list_files", ""), T(0, "-", "write_file", "{}")], ["list_files", "write_file"]),
         ([T(0, "-", "list_files", "{}"), T(0, "-", "write_file", "{}")], ["list_files", "write_file"]),
+        ([T(0, "c1", "write_file", "{}"), T(0, "c1", "list_files", "")], ["write_file", "list_files"]),
+        ([T(0, "c1", "write_file", ""), T(0, "c1", "list_files", "{}")], ["write_file", "list_files"]),
+        ([T(0, "c1", "list", ""), T(0, "c1", "list_files", "{}")], ["list_files"]),
+        ([T(0, "c1", "list_", "{}"), T(0, "c1", "files", "")], ["list_files"]),
         ([T(0, "c1", "-", "{}")], []),
         ([T(0, "-", "-", "{}")], []),
         ([T(0, "-", " ", "{}")], []),

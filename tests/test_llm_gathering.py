@@ -92,7 +92,6 @@ def test_the_text_of_neighbouring_chunks_becomes_one() -> None:
         b'data: {"choices": [{"index": 0, "delta": {"content": "c"}}], "usage": {"prompt_tokens": 1}}\n\n',
         b'data: {"choices": []}\n\n',
         b'event: content\ndata: {"text": "c"}\n\n',
-        b": still here\n\n",
     ],
 )
 def test_whatever_is_not_the_same_kind_of_text_stays_in_its_place(between: bytes) -> None:
@@ -111,6 +110,37 @@ def _parsed(event: bytes) -> object:
         return said
     chunk = json.loads(said)
     return chunk["choices"], chunk.get("usage")
+
+
+def test_comments_are_left_out() -> None:
+    found, has_text = joined(
+        chunk(content="a") + b": still here\n\n" + b":\n: more\n\n" + chunk(content="b"), StreamRepair()
+    )
+    assert has_text
+    assert deltas(found) == [{"content": "ab"}]
+
+
+async def test_others_have_their_turn_between_a_few_events_however_many_come_at_once() -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    sizes, last = list[int](), 0
+    script = Script()
+    script.queue.put_nowait(b"event: ping\ndata: {}\n\n" * 10_000)
+    script.queue.put_nowait(None)
+    async for piece in Gathered(script, Pace()):
+        assert turns > last
+        last = turns
+        sizes.append(piece.count(b"\n\n"))
+    counting.cancel()
+    assert sum(sizes) == 10_000
+    assert max(sizes) <= 25
 
 
 def test_words_of_a_gateway_and_other_answers_are_left_out() -> None:

@@ -259,6 +259,7 @@ EVENT = (
 )
 SAID = EVENT % b'{"content":"Hello"}'
 END = b"\n\n"
+TOO_MUCH = "A part of the model's answer has too much in it."
 THOUGHT = EVENT % (b'{"reasoning_content":"' + b"x" * 1_000_000 + b'"}')
 
 
@@ -276,8 +277,27 @@ THOUGHT = EVENT % (b'{"reasoning_content":"' + b"x" * 1_000_000 + b'"}')
             SAID + b"data: " + b"x" * 5_000_000,
             f"A line of the model's answer is longer than {MAX_LINE_BYTES // 2**20} MiB.",
         ),
+        (EVENT % (b'{"tool_calls":[' + b"{}," * 2000 + b"{}]}") + END, "The model asked for too many tools at once."),
+        (EVENT % (b'{"tool_calls":[' + b"{}," * 500_000 + b"{}]}") + END, TOO_MUCH),
+        (SAID + b'data: {"choices":[' + b"{}," * 20_000 + b"{}]}" + END, TOO_MUCH),
+        (SAID + b"data: {" + b",".join(b'"%d":1' % number for number in range(20_000)) + b"}" + END, TOO_MUCH),
+        (SAID + b"data:\n" * 100_000 + END, "An event of the model's answer has more than 1,000 lines."),
+        (b'{"choices":[' + b"{}," * 600_000, TOO_MUCH),
+        (b'{"choices":[]}\n' * 20_000, "The model's answer has more than 10,000 lines."),
     ],
-    ids=["bytes", "reasoning", "lines", "line"],
+    ids=[
+        "bytes",
+        "reasoning",
+        "lines",
+        "line",
+        "calls",
+        "calls at once",
+        "choices",
+        "keys",
+        "event",
+        "whole",
+        "wholes",
+    ],
 )
 async def test_an_answer_without_end_ends_with_a_reason(
     llm: LiteLLM, server: ScriptedLLM, provider: str, body: bytes, reason: str
@@ -344,7 +364,8 @@ async def test_a_byte_now_and_then_is_no_progress(
 
 @pytest.mark.parametrize("provider", ["openai", "deepseek", "groq"])
 async def test_a_tools_name_without_end_is_cut(llm: LiteLLM, server: ScriptedLLM, provider: str) -> None:
-    server.script(deltas(fragment(0, "c1", "n", "{}"), *[fragment(0, "c1", "x" * 100_000, "-")] * 50))
+    pieces = [fragment(0, "c1", "x" * 100_000, "-")] * 50
+    server.script(deltas(fragment(0, "c1", "n", ""), *pieces, fragment(0, "c1", "-", "{}")))
     answer = await answer_of(llm, f"{provider}/model", server.url)
     assert [(call.name[:2], len(call.name)) for call in answer.tool_calls] == [("nx", 1000)]
 

@@ -27,7 +27,7 @@ _HEALTH = frozenset({"/health/live", "/health/ready"})
 _PIECE_BYTES = 16 * 1024
 # The sizes of chunks, what is written beside them, and trailers: as much at once, and in all in proportion to the body.
 _FREE_FRAMING_BYTES = 16 * 1024
-_FRAMING_PER_BYTE = 8
+_FRAMING_PER_BYTE = 1
 _MAX_WAITING_REQUESTS = 64
 _LOOK_SECONDS = 5.0
 # A refusal would be lost where what was sent after it is not read.

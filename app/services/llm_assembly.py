@@ -160,7 +160,8 @@ class Answer:
         arguments = (delta.function.arguments if delta.function else None) or ""
         index = delta.index or 0
         call = self._call_of(call_id, index, name, arguments)
-        self._by_index[index] = call
+        if call_id is not None or name:
+            self._by_index[index] = call
         if call_id is not None:
             call.id = call.id or call_id
             self._by_id[call_id] = call
@@ -196,8 +197,13 @@ class Answer:
         if known is not None:
             # Some servers give all calls of an answer one id.
             is_elsewhere = index != known.index and bool(known.name) and name != known.name
-            is_behind = known.is_complete() and (index != known.index or bool(arguments.strip()))
-            is_another = bool(name) and (is_elsewhere or is_behind)
+            is_behind = known.is_complete() and (
+                index != known.index or bool(arguments.strip()) or not known.name.startswith(name.strip())
+            )
+            is_offered = index == known.index and not name.startswith(known.name) and self._begins(known, name, "")
+            # The rest of a name, behind arguments that are empty so far.
+            is_rest = known.name + name in self.tool_names
+            is_another = bool(name) and not is_rest and (is_elsewhere or is_behind or is_offered)
             return self._begin(call_id, index) if is_another else known
         call = self._by_index.get(index)
         if call is None:
@@ -205,7 +211,10 @@ class Answer:
             if call_id is None and not name and self._calls:
                 return self._calls[-1]
             return self._begin(call_id, index)
-        is_new = self._begins(call, name, arguments) if call_id is None else self._begins_with_id(call, name)
+        if call_id is None and not name and arguments.strip() and call.is_complete():
+            # Nothing can follow there. Some servers give what follows on a call's beginning the index 0, always.
+            return call if self._calls[-1].is_complete() else self._calls[-1]
+        is_new = self._begins(call, name, arguments) if call_id is None else self._begins_with_id(call, name, arguments)
         return self._begin(call_id, index) if is_new else call
 
     def _begins(self, call: _Call, name: str, arguments: str) -> bool:
@@ -219,10 +228,13 @@ class Answer:
         return name != call.name and name in self.tool_names
 
     @staticmethod
-    def _begins_with_id(call: _Call, name: str) -> bool:
+    def _begins_with_id(call: _Call, name: str, arguments: str) -> bool:
         """Whether a fragment with an id that was not seen yet begins another call than the one under its index."""
         # An id can come behind the name, and some servers make a new one up for every fragment of one call.
         if name:
+            is_middle = bool(arguments.strip()) and not arguments.lstrip().startswith("{")
+            if is_middle and name == call.name and call.has_arguments() and not call.is_complete():
+                return False
             return call.id is not None or call.is_complete()
         return call.id is not None and (call.is_complete() or not call.name)
 

@@ -4,21 +4,22 @@ Gateways send content as a list of parts, calls in the form of 2023, token count
 a stream was asked for. litellm fails on some of these and silently drops others, so they are repaired before it.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import cast
 
-import orjson
-
-from app.services.llm_counts import MAX_DIGITS, checked_count, repair_foreign_usage, repair_usage
+from app.services.llm_counts import checked_count, repair_foreign_usage, repair_usage
+from app.services.llm_json import JSON, MAX_ITEMS, check_items, encoded, parsed_json
 from app.services.llm_native import native_events, repaired_native
+from app.services.llm_transport import refused
 
-JSON: TypeAlias = dict[str, Any]
 END = b"\n\n"
 DATA = b"data:"
 DONE = b"[DONE]"
 MAX_ERROR_BYTES = 16 * 1024
+# Of one event. litellm joins lines in square time, and takes 60 µs for each piece of a call.
+MAX_LINES = 1000
+MAX_CALL_PIECES = 1000
 MAX_ERROR_CHARS = 4_000
 # A part's text stands under the name of its type.
 _TEXT_PARTS = ("text", "output_text", "refusal")
@@ -56,7 +57,11 @@ class StreamRepair:
         """
         if block.startswith(DATA) and b"\n" not in block:
             return self._repaired_line(block)
-        lines = [line for line in block.split(b"\n") if line.startswith(DATA)]
+        given = block.split(b"\n")
+        lines = [line for line in given if line.startswith(DATA)]
+        if not lines and all(not line or line.startswith(b":") for line in given):
+            # Comments, by which a server keeps a connection open.
+            return b"", None
         if len(lines) == 1:
             output, chunk = self._repaired_line(lines[0])
             if output is lines[0]:
@@ -66,18 +71,21 @@ class StreamRepair:
         # Some servers end their events with one line feed, where the format asks for two.
         if lines and all(_is_whole(line) for line in lines):
             return END.join(event for event, _ in map(self._repaired_line, lines) if event), None
+        if len(given) > MAX_LINES:
+            raise refused(f"An event of the model's answer has more than {MAX_LINES:,} lines.")
         return block, None
 
     def _repaired_line(self, line: bytes) -> tuple[bytes, JSON | None]:
         data = line[len(DATA) :]
         if data.strip() == DONE:
             return line, None
-        parsed = _parsed(data)
+        parsed = parsed_json(data)
         if not isinstance(parsed, dict):
             # Some gateways send words of their own, such as a ping.
             is_noise = self.is_openai and not data.lstrip().startswith((b"{", b"["))
             return b"" if is_noise else line, None
         chunk = cast("JSON", parsed)
+        check_items(data, chunk)
         # What an error says is of no format.
         if chunk.get("error"):
             is_long = len(line) > MAX_ERROR_BYTES
@@ -116,17 +124,27 @@ class StreamRepair:
         return first
 
 
+def _documents(body: bytes) -> list[JSON]:
+    """Its chunks; empty where it holds anything else."""
+    answer = parsed_json(body)
+    check_items(body, answer)
+    found = cast("list[object]", answer) if isinstance(answer, list) else [answer]
+    if answer is None:
+        lines = [line for line in body.split(b"\n", MAX_ITEMS) if line.strip()]
+        if len(lines) > MAX_ITEMS:
+            raise refused(f"The model's answer has more than {MAX_ITEMS:,} lines.")
+        found = [parsed_json(line) for line in lines] if len(lines) > 1 else []
+    chunks = [cast("JSON", chunk) for chunk in found if isinstance(chunk, dict)]
+    return chunks if len(chunks) == len(found) else []
+
+
 def whole_answer(body: bytes, *, is_openai: bool = True) -> bytes:
     """A JSON answer to a request for a stream, as the events of a stream; empty where it is none.
 
     Several chunks, in a list or each on a line of its own, are the stream without its form.
     """
-    answer = _parsed(body)
-    found = cast("list[object]", answer) if isinstance(answer, list) else [answer]
-    if answer is None:
-        found = [_parsed(line) for line in body.split(b"\n") if line.strip()]
-    chunks = [cast("JSON", chunk) for chunk in found if isinstance(chunk, dict)]
-    if not chunks or len(chunks) != len(found):
+    chunks = _documents(body)
+    if not chunks:
         return b""
     stream = StreamRepair(is_openai)
     events: list[bytes] = []
@@ -150,14 +168,6 @@ def whole_answer(body: bytes, *, is_openai: bool = True) -> bytes:
     return END.join((*events, DATA + b" " + DONE)) + END
 
 
-def encoded(chunk: object) -> bytes:
-    """A chunk, or a part of one, as JSON. Halves of surrogate pairs stay as they are, escaped."""
-    try:
-        return orjson.dumps(chunk)
-    except TypeError:
-        return json.dumps(chunk).encode()
-
-
 def _short_error(error: object) -> JSON:
     """What tells the kind of an error, and its message's beginning: the library looks through it in square time."""
     fields = cast("JSON", error) if isinstance(error, dict) else {"message": error}
@@ -169,23 +179,7 @@ def _short_error(error: object) -> JSON:
 
 def _is_whole(line: bytes) -> bool:
     data = line[len(DATA) :].strip()
-    return data == DONE or isinstance(_parsed(data), dict)
-
-
-def _parsed(data: bytes) -> object:
-    try:
-        return orjson.loads(data)
-    except ValueError:
-        # It refuses halves of surrogate pairs, which some models write, and NaN and Infinity, which some servers count.
-        try:
-            return json.loads(data, parse_int=_whole_number) if data.lstrip().startswith(b"{") else None
-        except (ValueError, RecursionError):
-            return None
-
-
-def _whole_number(digits: str) -> int | float:
-    # Python refuses to read more than some thousands.
-    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
+    return data == DONE or isinstance(parsed_json(data), dict)
 
 
 def _repair_head(chunk: JSON) -> bool:
@@ -303,6 +297,8 @@ def _repair_calls(delta: JSON) -> bool:
             del delta["tool_calls"]
         return is_changed or calls is not None or old is not None
     given = cast("list[object]", calls)
+    if len(given) > MAX_CALL_PIECES:
+        raise refused("The model asked for too many tools at once.")
     repaired_calls = [cast("JSON", call) for call in given if isinstance(call, dict)]
     for call in repaired_calls:
         is_changed = _repair_call(call) or is_changed
@@ -324,7 +320,18 @@ def _repair_call(call: JSON) -> bool:
     if call.get("type", "function") != "function":
         call["type"] = "function"
         is_changed = True
+    custom = call.pop("custom", None)
+    if isinstance(custom, dict) and not call.get("function"):
+        # litellm makes a thing without a function of it, and fails on that.
+        call["function"] = {"name": cast("JSON", custom).get("name"), "arguments": cast("JSON", custom).get("input")}
+    is_changed = is_changed or custom is not None
     function = call.get("function")
+    if isinstance(function, str):
+        call["function"] = function = {
+            "name": function,
+            **{name: call[name] for name in ("arguments",) if name in call},
+        }
+        is_changed = True
     if function is None and not call.keys() & {"name", "arguments"}:
         return is_changed
     if not isinstance(function, dict):

@@ -9,15 +9,16 @@ does its end. The arguments of calls are joined likewise. What is neither, in Op
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 
 import httpx
 
-from app.services.llm_chunks import DATA, END, JSON, StreamRepair, encoded, whole_answer
+from app.services.llm_chunks import DATA, END, StreamRepair, whole_answer
+from app.services.llm_json import JSON, encoded
 from app.services.llm_native import is_streamed
-from app.services.llm_transport import CheckedTransport
+from app.services.llm_transport import MAX_LINE_BYTES, CheckedTransport, refused
 
 # Between two looks at one stream.
 LEAST_SECONDS = 0.03
@@ -25,6 +26,9 @@ LEAST_SECONDS = 0.03
 # the 99th percentile of other requests was twice as high, most of it the collection of litellm's objects.
 LOOKS_PER_SECOND = 250
 MAX_BUFFERED_BYTES = 1024 * 1024
+# How much litellm gets before others have their turn: it takes 300 µs for an event, however little is in it.
+_PORTION_EVENTS = 25
+_PORTION_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 _CALL_FIELDS = frozenset({"index", "id", "type", "function"})
@@ -122,6 +126,8 @@ class Gathered(httpx.AsyncByteStream):
         self._pace = pace
         self._repair = repair or StreamRepair()
         self._received = bytearray()
+        # Where the last event ends whose end has come.
+        self._end = 0
         # A carriage return ends what was received, and a line feed may follow that belongs to it.
         self._is_returned = False
         # Whether it is one JSON document instead of events; None before anything has come.
@@ -141,21 +147,36 @@ class Gathered(httpx.AsyncByteStream):
             if reading.done():
                 break
             self._urgent.clear()
-            events, has_text = joined(self._take(), self._repair)
-            if events:
-                yield events
-            if has_text:
+            is_spoken = False
+            for portion in portions(self._take()):
+                events, has_text = joined(portion, self._repair)
+                is_spoken = is_spoken or has_text
+                if events:
+                    yield events
+                    await asyncio.sleep(0)
+            if is_spoken:
                 await self._pace.pause(self._urgent)
-        if self._is_document:
-            received = bytes(self._received)
-            yield whole_answer(received, is_openai=self._repair.is_openai) or received
-        else:
-            events, _ = joined(self._take(), self._repair)
-            # The last event may lack the blank line behind it.
-            rest, chunk = self._repair.repaired(bytes(self._received))
-            yield events + rest + (END if chunk is not None else b"")
+        has_failed = reading.cancelled() or reading.exception() is not None
+        for portion in portions(self._rest(has_failed=has_failed)):
+            yield portion
+            await asyncio.sleep(0)
         # Raises what it ended with.
         await reading
+
+    def _rest(self, *, has_failed: bool) -> bytes:
+        """What is left at the end. Of a document or an event whose end did not come nothing can be read."""
+        if not self._is_document:
+            events, _ = joined(self._take(), self._repair)
+            if has_failed:
+                return events
+            # The last event may lack the blank line behind it.
+            rest, chunk = self._repair.repaired(bytes(self._received))
+            return events + rest + (END if chunk is not None else b"")
+        received = bytes(self._received)
+        # Of what is no answer the beginning is enough to say so.
+        return (
+            b"" if has_failed else whole_answer(received, is_openai=self._repair.is_openai) or received[:_PORTION_BYTES]
+        )
 
     async def aclose(self) -> None:
         """Close the connection, whatever is still to come."""
@@ -170,13 +191,15 @@ class Gathered(httpx.AsyncByteStream):
                 self._receive(data)
                 if self._is_document is not False:
                     if len(self._received) > MAX_ANSWER_BYTES:
-                        raise httpx.ReadError("The answer is too long.")
+                        raise refused("The model's answer is too long.")
                     continue
+                if len(self._received) - self._end > MAX_LINE_BYTES:
+                    raise refused(f"A line of the model's answer is longer than {MAX_LINE_BYTES // 2**20} MiB.")
                 self._arrived.set()
                 if not self._is_spoken and _SPOKEN.search(data):
                     self._is_spoken = True
                     self._urgent.set()
-                while len(self._received) > MAX_BUFFERED_BYTES:
+                while self._end > MAX_BUFFERED_BYTES:
                     self._taken.clear()
                     await self._taken.wait()
         finally:
@@ -193,24 +216,40 @@ class Gathered(httpx.AsyncByteStream):
             self._is_returned = data.endswith(b"\r")
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        # The end of an event can lie across what came before.
+        looked_at = max(0, len(self._received) - 1)
         self._received += data
         if self._is_document is None:
+            looked_at = 0
             beginning = self._received[:_BEGINNING].lstrip(b"\xef\xbb\xbf \t\n")
             if beginning or len(self._received) >= _BEGINNING:
                 self._is_document = beginning.startswith((b"{", b"["))
                 if not self._is_document and self._received.startswith(b"\xef\xbb\xbf"):
                     del self._received[:3]
+        end = self._received.rfind(END, looked_at)
+        if end >= 0:
+            self._end = end + len(END)
 
     def _take(self) -> bytes:
-        """What was received up to the end of an event; all of it where events do not end."""
-        received = self._received
-        end = received.rfind(END) + len(END) if END in received else 0
-        if len(received) - end > MAX_BUFFERED_BYTES:
-            end = len(received)
-        taken = bytes(received[:end])
-        del received[:end]
+        """What was received up to the end of an event."""
+        taken = bytes(self._received[: self._end])
+        del self._received[: self._end]
+        self._end = 0
         self._taken.set()
         return taken
+
+
+def portions(data: bytes) -> Iterator[bytes]:
+    """The same, a few whole events at a time."""
+    start = position = events = 0
+    while (end := data.find(END, position)) >= 0:
+        position = end + len(END)
+        events += 1
+        if events == _PORTION_EVENTS or position - start >= _PORTION_BYTES:
+            yield data[start:position]
+            start, events = position, 0
+    if start < len(data):
+        yield data[start:]
 
 
 def joined(data: bytes, repair: StreamRepair) -> tuple[bytes, bool]:
@@ -224,6 +263,8 @@ def joined(data: bytes, repair: StreamRepair) -> tuple[bytes, bool]:
     has_text = False
     for block in blocks:
         event, parsed = repair.repaired(block)
+        if not event:
+            continue
         is_joinable = parsed is not None and (_is_text(parsed) or _arguments_of(parsed) is not None)
         text_chunk = parsed if is_joinable else None
         has_text = has_text or text_chunk is not None
@@ -234,7 +275,7 @@ def joined(data: bytes, repair: StreamRepair) -> tuple[bytes, bool]:
             output.append(DATA + b" " + encoded(chunk) + END)
         chunk = text_chunk
         if text_chunk is None:
-            output.append(event + END if event else b"")
+            output.append(event + END)
     if chunk is not None:
         output.append(DATA + b" " + encoded(chunk) + END)
     return b"".join(output) + rest, has_text

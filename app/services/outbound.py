@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,8 +15,13 @@ MAX_URL_CHARS = 2000
 RESOLVE_TIMEOUT_SECONDS = 5.0
 # An address in these reaches the IPv4 address in its last 32 bits: translation (NAT64), and the old compatible form.
 _CARRIES_IPV4 = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
-# Translation inside one's own network; Python counts it as global.
-_LOCAL_TRANSLATION = IPv6Network("64:ff9b:1::/48")
+# All that is given out to hosts of the internet lies in here; Python counts more as global, such as addresses of a site
+# (fec0::/10) and those of translation inside one's own network (64:ff9b:1::/48, ::ffff:0:0:0/96).
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+# For documentation, newer than Python's list.
+_DOCUMENTATION = IPv6Network("3fff::/20")
+# Relays of the old translation, which are whatever is nearest.
+_RELAYS = IPv4Network("192.88.99.0/24")
 
 
 def private_allowed(config: Config) -> bool:
@@ -95,11 +100,13 @@ async def _addresses(host: str, port: int) -> list[str]:
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
     if isinstance(address, IPv4Address):
-        return address.is_global and not address.is_multicast
+        return address.is_global and not address.is_multicast and address not in _RELAYS
     if address.ipv4_mapped is not None:
         return _is_public(address.ipv4_mapped)
     carried = [address.sixtofour, *(address.teredo or ())]
-    if any(address in network for network in _CARRIES_IPV4):
+    is_carrier = any(address in network for network in _CARRIES_IPV4)
+    if is_carrier:
         carried.append(IPv4Address(int(address) & 0xFFFFFFFF))
-    public = address.is_global and not address.is_multicast and address not in _LOCAL_TRANSLATION
+    is_given_out = is_carrier or (address in _GLOBAL_UNICAST and address not in _DOCUMENTATION)
+    public = address.is_global and is_given_out
     return public and all(_is_public(inner) for inner in carried if inner is not None)
