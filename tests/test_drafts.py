@@ -11,13 +11,15 @@ import pytest
 from sqlalchemy import event
 
 from app.config import load_config
+from app.models.conversation import Conversation
 from app.models.database import Database, database_url
-from app.models.draft import DraftRepository
+from app.models.draft import Draft, DraftRepository
 from app.models.event import Usage
 from app.models.statement import Statement
 from app.schema.node import conversation_key
 from app.services.agent.run_log import RunLog
 from app.services.clock import utc_now
+from app.services.housekeeping import RECONCILE_AFTER
 from tests import documents, steps
 from tests.client import Client
 from tests.processes import ServerProcess
@@ -245,3 +247,97 @@ async def test_an_attempt_that_was_taken_over_keeps_no_draft(
     assert server.call(drafted(server.house.database, conversation["id"])) == "current"
     await client.execute(documents.DELETE, input={"id": conversation["id"]})
     assert server.call(drafted(server.house.database, conversation["id"])) == ""
+
+
+async def left_behind(url: str, conversation_id: str, run: int, attempt: int, *pieces: str) -> None:
+    """Put back what an attempt had drafted, as a server leaves it that dies before it has written the part."""
+    key = conversation_key(conversation_id)
+    assert key is not None
+    async with opened(url) as database, database.write() as session:
+        for number, piece in enumerate(pieces):
+            session.add(
+                Draft(
+                    conversation_id=key,
+                    run=run,
+                    attempt=attempt,
+                    number=number,
+                    text=piece,
+                    llm_model="openai/scripted",
+                    prompt_tokens=5,
+                    completion_tokens=number + 1,
+                )
+            )
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_what_was_read_before_a_stop_and_a_kill_at_once_is_there_after_the_start(
+    tmp_path: Path, outside_llm: ScriptedLLM, goes_on: bool
+) -> None:
+    url = f"sqlite:///{tmp_path / 'parley.db'}"
+    answering = Gate()
+    server = ServerProcess(tmp_path / "data", url)
+    try:
+        conversation_id = await started(server, outside_llm, "Hello")
+        await until_waiting(server, conversation_id)
+        given = {"id": conversation_id}
+        assert (await server.execute(documents.STOP, input=given))["stopConversation"]["userErrors"] == []
+        if goes_on:
+            outside_llm.script(hold(answering, "Another answer"))
+            sent = {"conversationId": conversation_id, "message": {"text": "Go on"}}
+            await server.execute(documents.SEND, input=sent)
+            await answering.reached()
+        await server.end(signal.SIGKILL)
+        await left_behind(url, conversation_id, 1, 1, "Half of ", "it")
+        await server.start()
+        kept = [("answer to Hello", False), ("Half of it", True)]
+        assert [found for found in await messages(server, conversation_id) if found in kept] == kept
+        if goes_on:
+            await until_waiting(server, conversation_id)
+            assert ("answer to Go on", False) in await messages(server, conversation_id)
+        async with opened(url) as database:
+            assert await drafted(database, conversation_id) == ""
+        found = (await server.execute(documents.GET, id=conversation_id))["conversation"]
+        assert found["status"] == ("RUNNING" if goes_on else "STOPPED")
+    finally:
+        await server.close()
+
+
+async def fall_silent(database: Database, *ids: str) -> None:
+    """As if nothing had happened in the conversations for a while."""
+    async with database.write() as session:
+        for key in map(conversation_key, ids):
+            found = await session.get(Conversation, key)
+            assert found is not None
+            found.updated_at = found.created_at = utc_now() - 2 * RECONCILE_AFTER
+
+
+async def test_only_a_draft_that_nobody_writes_is_shown_and_where_others_may_be_at_it_after_a_while(
+    server: RunningServer, database_url: str, client: Client, llm: ScriptedLLM
+) -> None:
+    await steps.save_settings(client, llm)
+    stopped = (await steps.create(client, "Hello"))["id"]
+    await steps.until_waiting(client, stopped)
+    await client.execute(documents.STOP, input={"id": stopped})
+    gate = Gate()
+    llm.script(Reply(("Under way", " and done"), gate=gate, gate_after=1))
+    busy = (await steps.create(client, "Write"))["id"]
+    database, housekeeping = server.house.database, server.house.housekeeping
+    await asyncio.to_thread(server.call, until_drafted(database, busy, "Under way"))
+    for conversation_id in (stopped, busy):
+        await left_behind(database_url, conversation_id, 1, 7, f"Left of {conversation_id}")
+
+    server.call(housekeeping.keep_drafts())
+    assert await steps.said(client, stopped) == [("USER", "Hello"), ("AGENT", "answer to Hello")]
+    server.call(fall_silent(database, stopped, busy))
+    for _ in range(2):
+        server.call(housekeeping.keep_drafts())
+    for conversation_id in (stopped, busy):
+        parts = [event for event in await steps.events(client, conversation_id) if event.get("isPartial")]
+        assert [part["text"] for part in parts] == [f"Left of {conversation_id}"]
+    assert server.call(drafted(database, stopped)) == ""
+    assert server.call(drafted(database, busy)) == "Under way"
+    gate.release()
+    await steps.until_said(client, busy, "AGENT", "Under way and done")
+    await steps.until_waiting(client, busy)
+    assert server.call(drafted(database, busy)) == ""

@@ -1,7 +1,9 @@
 """The longest trajectory that is accepted, and one that is longer."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +17,7 @@ from tests.server import RunningServer, running_server
 JSON = dict[str, Any]
 # On a machine that does other things too.
 WAIT_SECONDS = 50.0
+PLAY_SECONDS = 100.0
 HEAD = {"createdAt": "2026-11-29T06:00:00Z"}
 PROMPT = {"llmModel": "demo/assistant", "promptTokens": 120, "completionTokens": 60, "costUsd": 0.0}
 ARGUMENTS = {"path": "notes.txt", "lines": [1, 2, 3], "options": {"all": True, "limit": None}}
@@ -62,7 +65,21 @@ async def asked(server: RunningServer, client: Client, query: str, variables: JS
     return body["data"]
 
 
-async def test_a_trajectory_of_the_greatest_length_is_accepted_and_begun(client: Client, server: RunningServer) -> None:
+async def until_played(client: Client, conversation_id: str) -> None:
+    """Return once the agent waits for the user."""
+    async with asyncio.timeout(PLAY_SECONDS):
+        while True:
+            found = await steps.get(client, conversation_id)
+            assert found["status"] in {"STARTING", "RUNNING"}, found["statusReason"]
+            if found["agentState"] == "AWAITING_USER_INPUT":
+                return
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.timeout(180)
+async def test_a_trajectory_of_the_greatest_length_is_accepted_and_played_to_its_end(
+    client: Client, server: RunningServer
+) -> None:
     await steps.save_settings(client)
     document: JSON = {"version": 1, "events": longest()}
     assert len(document["events"]) == MAX_EVENTS
@@ -70,13 +87,33 @@ async def test_a_trajectory_of_the_greatest_length_is_accepted_and_begun(client:
     created = (await asked(server, client, documents.CREATE, {"input": {"replay": document}}))["createConversation"]
     assert created["userErrors"] == []
     conversation_id = created["conversation"]["id"]
-    # To play all of it takes minutes.
-    async with client.subscribe(documents.WATCH_EVENTS, id=conversation_id, after="") as watching:
-        for _ in range(300):
-            await watching.next()
-    await client.execute(documents.STOP, input={"id": conversation_id})
+    await until_played(client, conversation_id)
     found = await steps.events(client, conversation_id, first=3)
     assert [(event["sequence"], event["source"]) for event in found] == [(1, "USER"), (2, "AGENT"), (3, "ENVIRONMENT")]
+    call, result, said, last = await steps.events(client, conversation_id, last=4)
+    assert [event["sequence"] for event in (call, result, said, last)] == list(range(MAX_EVENTS - 3, MAX_EVENTS + 1))
+    assert (call["toolName"], result["toolCall"]["id"]) == ("read_file", call["id"])
+    assert (said["text"], last["agentState"]) == (f"Message {MAX_EVENTS - 1}", "AWAITING_USER_INPUT")
+
+
+def bytes_written() -> int:
+    """What this process, with the server and its SQLite in it, has given the system to write."""
+    return int(Path("/proc/self/io").read_text().partition("wchar: ")[2].split(maxsplit=1)[0])
+
+
+async def test_four_times_the_events_write_about_four_times_the_bytes(client: Client, server: RunningServer) -> None:
+    await steps.save_settings(client)
+    written: list[int] = []
+    for count in (3_000, 12_000):
+        document: JSON = {"version": 1, "events": longest()[:count]}
+        given = {"input": {"title": "Long", "replay": document}}
+        before = bytes_written()
+        created = (await asked(server, client, documents.CREATE, given))["createConversation"]
+        assert created["userErrors"] == []
+        await until_played(client, created["conversation"]["id"])
+        written.append(bytes_written() - before)
+    # A row that has the events and how far it is would be written whole by each batch: sixteen times the bytes.
+    assert written[1] < 6 * written[0]
 
 
 async def test_a_trajectory_that_is_longer_is_refused(client: Client, server: RunningServer) -> None:

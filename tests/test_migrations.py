@@ -5,11 +5,12 @@ from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, column, insert, inspect, table, text
+from sqlalchemy import JSON, Connection, Uuid, column, insert, inspect, table, text
+from sqlalchemy import select as select_columns
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
@@ -17,7 +18,9 @@ from app.config import ConfigError, load_config
 from app.models import migration
 from app.models.conversation import Conversation
 from app.models.database import Database, database_url
+from app.models.event import Event
 from app.models.owner import Owner
+from app.models.replay import ReplayRepository
 from app.models.settings import Settings
 
 T = TypeVar("T")
@@ -34,6 +37,7 @@ TABLES = {
     "idempotencykey",
     "provideraccount",
     "replay",
+    "replayprogress",
     "settings",
     "statuschange",
     "toolcall",
@@ -188,6 +192,51 @@ async def test_what_was_updated_before_it_was_created_is_mended(database: Databa
     async with database.read() as session:
         found = {row.id: row.updated_at for row in await session.exec(select(Conversation))}
     assert found == {late.id: MOMENT, fine.id: MOMENT + timedelta(seconds=5)}
+
+
+def logged(conversation_id: UUID, sequence: int, kind: str) -> Event:
+    return Event(
+        conversation_id=conversation_id,
+        sequence=sequence,
+        run=1,
+        kind=kind,
+        source="AGENT",
+        body={},
+        created_at=MOMENT,
+    )
+
+
+async def test_replays_that_have_begun_go_on_where_they_were_after_an_upgrade_and_the_way_back(
+    database: Database,
+) -> None:
+    await migration.upgrade(database)
+    begun, new = conversation("ada"), conversation("ada")
+    kinds = ["ToolCallEvent", "MessageEvent", "ToolCallEvent", "ToolResultEvent", "ToolCallEvent"]
+    events = [{"type": kind, "sequence": 10 * number} for number, kind in enumerate(kinds, 1)]
+    async with database.write() as session:
+        session.add(Owner(id="ada", created_at=MOMENT))
+        await session.flush()
+        session.add_all([begun, new])
+        await session.flush()
+        # Somebody sent a message between the second and the third of its events.
+        session.add_all([logged(begun.id, at, kinds[place]) for place, at in enumerate((1, 2, 4, 5))])
+        session.add(logged(begun.id, 3, "MessageEvent"))
+        for replayed in (begun, new):
+            ReplayRepository(session).add(replayed.id, events)
+        await session.flush()
+        await ReplayRepository(session).move(begun.id, 4)
+    replays = table("replay", column("conversation_id", Uuid()), column("position"), column("tool_calls", JSON()))
+    for _ in range(2):
+        await migration.downgrade(database, "0007")
+        async with database.writer.connect() as connection:
+            rows = {row.conversation_id: row for row in await connection.execute(select_columns(replays))}
+        assert (rows[begun.id].position, rows[begun.id].tool_calls) == (4, {"10": 1, "30": 4})
+        assert (rows[new.id].position, rows[new.id].tool_calls) == (0, {})
+        await migration.upgrade(database)
+        async with database.read() as session:
+            repository = ReplayRepository(session)
+            assert [await repository.position(replayed.id) for replayed in (begun, new)] == [4, 0]
+            assert await repository.events(begun.id) == events
 
 
 def test_a_clock_that_lags_does_not_update_before_the_creation() -> None:

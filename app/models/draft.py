@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Float, Integer, String, Uuid, bindparam, exists, insert, select
+from sqlalchemy import Float, Integer, String, Uuid, bindparam, exists, insert, or_, select
 from sqlalchemy.sql import ClauseElement
 from sqlmodel import Field, SQLModel, col, delete
 from sqlmodel import select as sqlmodel_select
@@ -46,9 +46,21 @@ class DraftRepository:
         )
         return (await self._session.exec(statement)).all()
 
-    async def discard(self, conversation_id: UUID) -> None:
-        """Delete the conversation's drafts."""
-        await self._session.exec(delete(Draft).where(col(Draft.conversation_id) == conversation_id))
+    async def conversations_with_left(self, after: UUID | None, limit: int) -> Sequence[Conversation]:
+        """Conversations of any owner with pieces of attempts that may write no more, by id."""
+        active_run, attempt = col(Conversation.active_run), col(Conversation.run_attempts)
+        is_left = or_(active_run.is_(None), col(Draft.run) != active_run, col(Draft.attempt) != attempt)
+        statement = sqlmodel_select(Conversation).where(
+            exists().where(col(Draft.conversation_id) == col(Conversation.id), is_left)
+        )
+        if after is not None:
+            statement = statement.where(col(Conversation.id) > after)
+        return (await self._session.exec(statement.order_by(col(Conversation.id)).limit(limit))).all()
+
+    async def discard(self, conversation_id: UUID, run: int, attempt: int) -> None:
+        """Delete an attempt's draft."""
+        statement = delete(Draft).where(col(Draft.conversation_id) == conversation_id)
+        await self._session.exec(statement.where(col(Draft.run) == run, col(Draft.attempt) == attempt))
 
 
 class Drafts:

@@ -305,6 +305,15 @@ class EventRepository:
         )
         return list(await self._session.exec(statement))
 
+    async def tool_calls(self, conversation_id: UUID) -> list[int]:
+        """The sequences of all tool calls, in order."""
+        statement = (
+            select(Event.sequence)
+            .where(col(Event.conversation_id) == conversation_id, col(Event.kind) == EventKind.TOOL_CALL)
+            .order_by(col(Event.sequence))
+        )
+        return list(await self._session.exec(statement))
+
     async def user_messages(self, conversation_id: UUID, limit: int) -> list[Event]:
         """The first ``limit`` messages of the user."""
         statement = (

@@ -9,12 +9,17 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 
 class Replay(SQLModel, table=True):
-    """The checked events of a trajectory, how many of them have been played, and under which sequences."""
+    """The checked events of a trajectory. The row is written once, since it may have tens of megabytes."""
 
     conversation_id: UUID = Field(primary_key=True, foreign_key="conversation.id", ondelete="CASCADE")
     events: list[dict[str, Any]] = Field(sa_type=JSON)
+
+
+class ReplayProgress(SQLModel, table=True):
+    """How many of a trajectory's events have been played; there is a row as long as there is something left."""
+
+    conversation_id: UUID = Field(primary_key=True, foreign_key="conversation.id", ondelete="CASCADE")
     position: int = Field(default=0)
-    tool_calls: dict[str, int] = Field(default_factory=dict, sa_type=JSON)
 
 
 class ReplayRepository:
@@ -23,32 +28,27 @@ class ReplayRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    def add(self, replay: Replay) -> None:
-        """Insert at the next flush."""
-        self._session.add(replay)
+    def add(self, conversation_id: UUID, events: list[dict[str, Any]]) -> None:
+        """Insert at the next flush what a conversation has to play."""
+        self._session.add(Replay(conversation_id=conversation_id, events=events))
+        self._session.add(ReplayProgress(conversation_id=conversation_id))
 
-    async def is_pending(self, conversation_id: UUID) -> bool:
-        """Whether the conversation still has something to play."""
-        statement = select(Replay.position).where(col(Replay.conversation_id) == conversation_id)
-        return (await self._session.exec(statement)).one_or_none() is not None
+    async def events(self, conversation_id: UUID) -> list[dict[str, Any]]:
+        """All events of the trajectory; none once it has been played."""
+        replay = await self._session.get(Replay, conversation_id)
+        return replay.events if replay is not None else []
 
-    async def get(self, conversation_id: UUID) -> Replay | None:
-        """What the conversation still has to play."""
-        return await self._session.get(Replay, conversation_id)
+    async def position(self, conversation_id: UUID) -> int | None:
+        """How many events were played; ``None`` when there is nothing left."""
+        statement = select(ReplayProgress.position).where(col(ReplayProgress.conversation_id) == conversation_id)
+        return (await self._session.exec(statement)).one_or_none()
 
-    async def progress(self, conversation_id: UUID) -> tuple[int, dict[str, int]] | None:
-        """How many events were played, and under which sequences; ``None`` when there is nothing left."""
-        statement = select(col(Replay.position), col(Replay.tool_calls)).where(
-            col(Replay.conversation_id) == conversation_id
-        )
-        found = (await self._session.exec(statement)).one_or_none()
-        return (found[0], dict(found[1])) if found is not None else None
-
-    async def move(self, conversation_id: UUID, position: int, tool_calls: dict[str, int]) -> None:
+    async def move(self, conversation_id: UUID, position: int) -> None:
         """Write down how far it is."""
-        statement = update(Replay).where(col(Replay.conversation_id) == conversation_id)
-        await self._session.exec(statement.values(position=position, tool_calls=tool_calls))
+        statement = update(ReplayProgress).where(col(ReplayProgress.conversation_id) == conversation_id)
+        await self._session.exec(statement.values(position=position))
 
     async def discard(self, conversation_id: UUID) -> None:
         """Delete what is left, if anything is."""
         await self._session.exec(delete(Replay).where(col(Replay.conversation_id) == conversation_id))
+        await self._session.exec(delete(ReplayProgress).where(col(ReplayProgress.conversation_id) == conversation_id))

@@ -25,7 +25,7 @@ from app.models.event import Event, EventRepository, MessageBody
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
 from app.models.record import Record
-from app.models.replay import Replay, ReplayRepository
+from app.models.replay import ReplayRepository
 from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
 from app.services import trajectory
 from app.services.agent.engine import RunEngine
@@ -304,7 +304,7 @@ class ConversationService:
         run = trajectory.last_run(replay) if replay is not None else 1
         await moves.create(session, conversation, now, message=body, run=run)
         if replay is not None:
-            ReplayRepository(session).add(Replay(conversation_id=conversation.id, events=replay))
+            ReplayRepository(session).add(conversation.id, replay)
 
     async def _append_message(
         self, session: AsyncSession, conversation: Conversation, message: Message, now: datetime

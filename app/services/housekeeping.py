@@ -15,7 +15,9 @@ from app.errors import ErrorCode
 from app.models import title_grams
 from app.models.conversation import AgentState, Conversation, ConversationRepository, Problem
 from app.models.database import Database, is_outage
+from app.models.draft import DraftRepository
 from app.models.status_change import StatusChangeRepository
+from app.services.agent.draft import recover
 from app.services.agent.engine import RunEngine
 from app.services.clock import Clock
 from app.services.idempotency import Idempotency
@@ -65,6 +67,7 @@ class Housekeeping:
     async def start(self) -> None:
         """Take up what the last process left, then go round."""
         await self.reconcile(at_start=True)
+        await self.keep_drafts(at_start=True)
         self._tasks = [
             asyncio.create_task(self._go_round(), name="housekeeping"),
             asyncio.create_task(self._remove_workspaces(), name="removals"),
@@ -92,6 +95,24 @@ class Housekeeping:
                 is_silent = conversation.updated_at < self._clock() - RECONCILE_AFTER
                 if conversation.active_run is not None and (at_start or is_silent):
                     await self._revive(conversation, conversation.active_run)
+            if len(batch) < BATCH:
+                return
+            after = batch[-1].id
+
+    async def keep_drafts(self, *, at_start: bool = False) -> None:
+        """Show what was read of answers whose run was stopped, where the server died before it had written that.
+
+        Another instance may be about to write it, so that only conversations that have been silent for a while are
+        looked at; on SQLite there is no other one.
+        """
+        after: UUID | None = None
+        while True:
+            async with self._database.read() as session:
+                batch = await DraftRepository(session).conversations_with_left(after, BATCH)
+            for conversation in batch:
+                is_silent = conversation.updated_at < self._clock() - RECONCILE_AFTER
+                if is_silent or (at_start and self._database.is_sqlite):
+                    await self._keep_drafts_of(conversation)
             if len(batch) < BATCH:
                 return
             after = batch[-1].id
@@ -150,13 +171,20 @@ class Housekeeping:
         if not await self._engine.is_alive(conversation.id, run):
             await self._engine.submit(conversation.id, run, conversation.run_attempts)
 
+    async def _keep_drafts_of(self, conversation: Conversation) -> None:
+        async with self._database.write() as session:
+            found = await moves.lock(session, conversation)
+            if found is None or not await recover(session, found, self._clock()):
+                return
+        self._wakeups.publish(events_topic(conversation.id))
+
     async def _go_round(self) -> None:
         interval = MAX_INTERVAL_SECONDS
         if self._idle is not None:
             interval = min(interval, max(self._idle.total_seconds() / 4, 0.1))
         while True:
             await asyncio.sleep(interval)
-            for chore in (self.reconcile, self.close_idle, self.forget, self.index_titles):
+            for chore in (self.reconcile, self.keep_drafts, self.close_idle, self.forget, self.index_titles):
                 await _try(chore)
 
     async def _remove_workspaces(self) -> None:

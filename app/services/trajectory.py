@@ -4,7 +4,7 @@ The bounds are above all that the server writes, also after secrets in it have g
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from app.models.conversation import MAX_TOKENS, AgentState, Conversation, Proble
 from app.models.event import (
     Event,
     EventBody,
+    EventKind,
     EventSource,
     MessageBody,
     NewEvent,
@@ -179,6 +180,11 @@ def first_user_text(stored: list[dict[str, Any]]) -> str | None:
         if part["type"] == "MessageEvent" and part["source"] == EventSource.USER and str(part["text"]).strip():
             return str(part["text"])
     return None
+
+
+def tool_calls(stored: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The sequences of the tool calls among stored events, in order."""
+    return [int(part["sequence"]) for part in stored if part["type"] == EventKind.TOOL_CALL]
 
 
 def play(stored: Mapping[str, Any], sequences: Mapping[int, int]) -> tuple[int, int, NewEvent]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from itertools import groupby
 
 import structlog
@@ -68,16 +69,22 @@ class AnswerDraft:
         self._schedule()
 
 
-async def recover(session: AsyncSession, conversation: Conversation, run_log: RunLog) -> None:
-    """Append what earlier attempts had of their answers to a locked conversation's log, as parts of answers."""
-    repository = DraftRepository(session)
+async def recover(session: AsyncSession, conversation: Conversation, now: datetime) -> bool:
+    """Append what attempts that are over had of their answers to a locked conversation's log, as parts of answers.
+
+    Tells whether there was something.
+    """
+    repository, is_some = DraftRepository(session), False
     drafts = await repository.of(conversation.id)
-    for (run, _), pieces in groupby(drafts, key=lambda draft: (draft.run, draft.attempt)):
+    for (run, attempt), pieces in groupby(drafts, key=lambda draft: (draft.run, draft.attempt)):
+        if (run, attempt) == (conversation.active_run, conversation.run_attempts):
+            continue
         event = _event(list(pieces))
         if event is not None:
-            append_with_usage(session, conversation, run, [event], run_log.now())
-    if drafts:
-        await repository.discard(conversation.id)
+            append_with_usage(session, conversation, run, [event], now)
+        await repository.discard(conversation.id, run, attempt)
+        is_some = True
+    return is_some
 
 
 def _event(pieces: Sequence[Draft]) -> NewEvent | None:

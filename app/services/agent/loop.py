@@ -119,7 +119,7 @@ class AgentLoop:
             async with run_log.writing() as (session, conversation):
                 attempt = moves.begin_attempt(conversation)
                 if attempt > 1:
-                    await recover(session, conversation, run_log)
+                    await recover(session, conversation, run_log.now())
                 waits = conversation.agent_state == AgentState.AWAITING_USER_CONFIRMATION
             # A server may be restarted any number of times while a call waits for its user.
             if attempt <= MAX_ATTEMPTS or waits:

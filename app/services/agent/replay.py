@@ -26,7 +26,7 @@ class ReplayPlayer:
     async def is_pending(self, conversation_id: UUID) -> bool:
         """Whether there is something left to play."""
         async with self._database.read() as session:
-            return await ReplayRepository(session).is_pending(conversation_id)
+            return await ReplayRepository(session).position(conversation_id) is not None
 
     async def play(self, run_log: RunLog) -> None:
         """Play what is left, 100 events in each transaction; then the run is over.
@@ -35,49 +35,59 @@ class ReplayPlayer:
         only one that did not end waiting for input gets that state. Raises RunEnded.
         """
         async with self._database.read() as session:
-            replay = await ReplayRepository(session).get(run_log.conversation_id)
+            events = await ReplayRepository(session).events(run_log.conversation_id)
         # Read once: a batch that read all of it, and all that was played, made the work grow with its square.
-        events = replay.events if replay is not None else []
-        while await _play_batch(run_log, events):
+        playing = _Playing(run_log, events)
+        while await playing.batch():
             pass
 
 
-async def _play_batch(run_log: RunLog, events: Sequence[dict[str, Any]]) -> bool:
-    """Play up to 100 events; tells whether there are more."""
-    async with run_log.writing() as (session, conversation):
-        repository = ReplayRepository(session)
-        progress = await repository.progress(conversation.id)
-        if progress is None:
-            await run_log.end(session, conversation)
+class _Playing:
+    """One way through the events, which begins where the one before it was cut off."""
+
+    def __init__(self, run_log: RunLog, events: Sequence[dict[str, Any]]) -> None:
+        self._run_log = run_log
+        self._events = events
+        self._position: int | None = None
+        self._tool_calls: dict[int, int] = {}
+
+    async def batch(self) -> bool:
+        """Play up to 100 events; tells whether there are more."""
+        async with self._run_log.writing() as (session, conversation):
+            repository = ReplayRepository(session)
+            position = await repository.position(conversation.id)
+            if position is None:
+                await self._run_log.end(session, conversation)
+                return False
+            if position != self._position:
+                await self._find_tool_calls(session, conversation)
+            batch = self._events[position : position + BATCH]
+            last_state = self._append(session, conversation, batch, self._run_log.now())
+            self._position = position + len(batch)
+            if self._position < len(self._events):
+                await repository.move(conversation.id, self._position)
+                return True
+            await repository.discard(conversation.id)
+            is_logged = last_state is not AgentState.AWAITING_USER_INPUT
+            await self._run_log.end(session, conversation, is_logged=is_logged)
             return False
-        position, sequences = progress
-        batch = events[position : position + BATCH]
-        tool_calls = {int(old): new for old, new in sequences.items()}
-        last_state = _append(session, conversation, batch, tool_calls, run_log.now())
-        position += len(batch)
-        if position < len(events):
-            await repository.move(conversation.id, position, {str(old): new for old, new in tool_calls.items()})
-            return True
-        await repository.discard(conversation.id)
-        await run_log.end(session, conversation, is_logged=last_state is not AgentState.AWAITING_USER_INPUT)
-        return False
 
+    async def _find_tool_calls(self, session: AsyncSession, conversation: Conversation) -> None:
+        """See in the log under which sequences the calls were played: it has no others, in the trajectory's order."""
+        played = await EventRepository(session).tool_calls(conversation.id)
+        self._tool_calls = dict(zip(trajectory.tool_calls(self._events), played, strict=False))
 
-def _append(
-    session: AsyncSession,
-    conversation: Conversation,
-    batch: Sequence[dict[str, Any]],
-    tool_calls: dict[int, int],
-    now: datetime,
-) -> AgentState | None:
-    """Append the batch, and note the new sequences of its tool calls; tells the state that its last event is."""
-    last_state = None
-    for stored in batch:
-        old_sequence, run, event = trajectory.play(stored, tool_calls)
-        conversation.last_sequence += 1
-        if isinstance(event.body, ToolCallBody):
-            tool_calls[old_sequence] = conversation.last_sequence
-        EventRepository(session).add(conversation.id, run, conversation.last_sequence, event, now)
-        last_state = event.body.agent_state if isinstance(event.body, StateChangeBody) else None
-    conversation.touch(now)
-    return last_state
+    def _append(
+        self, session: AsyncSession, conversation: Conversation, batch: Sequence[dict[str, Any]], now: datetime
+    ) -> AgentState | None:
+        """Append the batch, and note the new sequences of its tool calls; tells the state that its last event is."""
+        last_state = None
+        for stored in batch:
+            old_sequence, run, event = trajectory.play(stored, self._tool_calls)
+            conversation.last_sequence += 1
+            if isinstance(event.body, ToolCallBody):
+                self._tool_calls[old_sequence] = conversation.last_sequence
+            EventRepository(session).add(conversation.id, run, conversation.last_sequence, event, now)
+            last_state = event.body.agent_state if isinstance(event.body, StateChangeBody) else None
+        conversation.touch(now)
+        return last_state

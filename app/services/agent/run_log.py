@@ -127,8 +127,8 @@ class RunLog:
             await Drafts(self._database).add(self.conversation_id, self.run, self.attempt, number, text, used)
 
     async def _discard_draft(self, session: AsyncSession) -> None:
-        if self._has_draft:
-            await DraftRepository(session).discard(self.conversation_id)
+        if self._has_draft and self.attempt is not None:
+            await DraftRepository(session).discard(self.conversation_id, self.run, self.attempt)
 
     async def set_state(
         self, agent_state: AgentState, problem: Problem | None = None, *, is_logged: bool = True
