@@ -86,10 +86,9 @@ async def test_tools_that_were_asked_for_at_once_are_answered_one_by_one(client:
 
 async def test_a_call_that_was_interrupted_is_told_as_such(client: Client, llm: ScriptedLLM) -> None:
     await steps.save_settings(client, llm)
-    gate = Gate()
-    llm.script(tools(Call("one", "{}")), hold(gate, "Never said"))
-    conversation = await steps.create(client, "Begin")
-    await gate.reached()
+    llm.script(tools(Call("one", "{}")), hold(Gate(), "Never said"))
+    conversation = await steps.create(client)
+    await steps.send_and_read(client, conversation["id"], "Begin")
     await client.execute(documents.STOP, input={"id": conversation["id"]})
     await steps.send(client, conversation["id"], "Go on")
     await steps.until_waiting(client, conversation["id"])

@@ -15,6 +15,8 @@ from app.execution.shape import Access, Shape
 from tests.execution_differences import Tally, fuzz
 
 CASES = 400
+# The comparison is made once, before the first test that asks for it.
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -150,6 +151,20 @@ def test_words_of_a_gateway_and_other_answers_are_left_out() -> None:
     *events, end = [event for event in found.split(b"\n\n") if event]
     said = [choice["delta"]["content"] for event in events for choice in json.loads(event[6:])["choices"]]
     assert (said, end) == (["a", "b"], DONE.strip())
+
+
+def arguments(piece: str, index: int = 0, **more: object) -> bytes:
+    return chunk(tool_calls=[{"index": index, "function": {"arguments": piece}, **more}])
+
+
+def test_the_arguments_of_one_call_become_one() -> None:
+    begin = chunk(tool_calls=[{"index": 0, "id": "c1", "function": {"name": "run", "arguments": ""}}])
+    pieces = [arguments('{"a'), arguments('": '), arguments("5", type="function"), arguments("}", id=None)]
+    other = [arguments("{", 1), arguments("}", 1), arguments("x", 1, id="c2"), arguments("y", 1, extra={"z": 1})]
+    found, _ = joined(b"".join([begin, *pieces, *other]), StreamRepair())
+    calls = [delta["tool_calls"] for delta in deltas(found)]
+    said = [(call[0]["index"], call[0]["function"]["arguments"]) for call in cast("list[list[Any]]", calls)]
+    assert said == [(0, ""), (0, '{"a": 5}'), (1, "{}"), (1, "x"), (1, "y")]
 
 
 def test_the_role_and_the_time_do_not_keep_chunks_apart() -> None:

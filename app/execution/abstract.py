@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from graphql import GraphQLAbstractType, GraphQLInterfaceType, GraphQLObjectType
 from graphql.execution.collect_fields import FieldDetails
@@ -13,12 +13,9 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.cast import TYPE_CAST_ATTRIBUTE
 
 from app.execution.leaf import Unusual
+from app.execution.run import CodeGenerator, Completion, ExecutionRun
 from app.execution.shape import SHAPE_ATTRIBUTE
 from app.execution.sources import is_cast, object_definition
-
-if TYPE_CHECKING:
-    from app.execution.executor import CompiledExecutor
-    from app.execution.generator import Completion, Generator
 
 
 class AbstractCompletion:
@@ -26,7 +23,7 @@ class AbstractCompletion:
 
     def __init__(
         self,
-        generator: "Generator",
+        generator: CodeGenerator,
         kind: GraphQLAbstractType,
         details: list[FieldDetails],
         parent: GraphQLObjectType,
@@ -39,14 +36,14 @@ class AbstractCompletion:
         self._by_type: dict[str, Completion] = {}
         self._by_class: dict[type, Completion] = {}
 
-    def __call__(self, value: Any, run: "CompiledExecutor", path: Path) -> object:  # noqa: ANN401  Resolvers give anything.
+    def __call__(self, value: Any, run: ExecutionRun, path: Path) -> object:  # noqa: ANN401  Resolvers give anything.
         """The value's part of the response."""
         completion = self._by_class.get(type(value))
         if completion is None or TYPE_CAST_ATTRIBUTE in value.__dict__:
             completion = self._find(value, run, path)
         return completion(value, run, path)
 
-    def _find(self, value: Any, run: "CompiledExecutor", path: Path) -> "Completion":  # noqa: ANN401  As above.
+    def _find(self, value: Any, run: ExecutionRun, path: Path) -> Completion:  # noqa: ANN401  As above.
         field_path = path
         while isinstance(field_path.key, int) and field_path.prev is not None:
             field_path = field_path.prev

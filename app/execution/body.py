@@ -7,7 +7,6 @@
 from collections.abc import Generator as Steps
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from graphql import (
     GraphQLAbstractType,
@@ -24,11 +23,9 @@ from graphql.execution.collect_fields import FieldDetails
 from app.execution.abstract import AbstractCompletion
 from app.execution.leaf import leaf_expression
 from app.execution.resolving import Resolution
+from app.execution.run import CodeGenerator
 from app.execution.shape import Access, Shape, Variant, shaped_classes
 from app.execution.sources import Checked, object_definition, plain_attribute
-
-if TYPE_CHECKING:
-    from app.execution.generator import Generator
 
 INDENT = "    "
 
@@ -57,7 +54,7 @@ class Body:
     Each method gives back an expression. What takes statements is written to ``lines`` before.
     """
 
-    def __init__(self, generator: "Generator") -> None:
+    def __init__(self, generator: CodeGenerator) -> None:
         self._generator = generator
         self._depth = 1
         self.lines: list[str] = []

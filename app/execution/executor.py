@@ -13,27 +13,19 @@ from graphql.execution.executor import default_field_resolver, default_type_reso
 from graphql.execution.values import get_variable_values
 from graphql.language import OperationType
 from graphql.pyutils import AwaitableOrValue, Path
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.execution.plan import Plans
-from app.execution.resolving import Pending, Resolved, settle
+from app.execution.resolving import settle
+from app.execution.run import ExecutionRun, Resolved
 
 
-class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Executes one operation. Use it by ``compiled_executor``, which gives a schema plans of its own.
-
-    ``answers`` is what resolvers gave, by path; ``pending`` the fields that wait for theirs.
-    """
+class CompiledExecutor(ExecutionRun):
+    """Executes one operation. Use it by ``compiled_executor``, which gives a schema plans of its own."""
 
     plans: ClassVar[Plans]
 
-    answers: dict[Path, Resolved]
-    pending: list[Pending]
-    is_unusual: bool
     # Of one that ``Operation`` made, which coerced them without noting where each comes from.
     raw_variables: Mapping[str, Any] | None = None
-    field_resolver = staticmethod(default_field_resolver)
-    type_resolver: Any = staticmethod(default_type_resolver)
 
     @property
     def async_helpers(self) -> GraphQLResolveInfoHelpers:

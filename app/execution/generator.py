@@ -16,7 +16,7 @@ order, graphql-core's own field collection decides.
 from collections.abc import Callable, Iterable
 from copy import copy
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from graphql import (
     GraphQLField,
@@ -32,14 +32,9 @@ from graphql.pyutils import Path
 
 from app.execution.body import INDENT, Body, ValuePlace, access_of, is_typename
 from app.execution.leaf import Unusual, unusual
+from app.execution.run import Completion, ExecutionRun
 from app.execution.shape import Shape
 from app.execution.sources import Unsupported
-
-if TYPE_CHECKING:
-    from app.execution.executor import CompiledExecutor
-
-Completion = Callable[[Any, "CompiledExecutor", Path], Any]
-"""Turns a resolved value into its part of the response. Whatever it raises, graphql-core does it then."""
 
 
 class Generator:
@@ -48,7 +43,7 @@ class Generator:
     All functions share one namespace and one numbering, so that names never collide.
     """
 
-    def __init__(self, executor: "CompiledExecutor") -> None:
+    def __init__(self, executor: ExecutionRun) -> None:
         self.executor = executor
         self.schema = executor.schema
         self.characters = 0

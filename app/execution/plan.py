@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from graphql import (
     DirectiveNode,
@@ -23,10 +23,8 @@ from app.execution.body import is_typename
 from app.execution.cache import ByteCache
 from app.execution.generator import Generator
 from app.execution.resolving import Resolution, settle
+from app.execution.run import ExecutionRun
 from app.execution.sources import Unsupported
-
-if TYPE_CHECKING:
-    from app.execution.executor import CompiledExecutor
 
 # Measured with tracemalloc on the operations of the benchmarks: what a plan takes for each character of its code.
 BYTES_PER_CHARACTER = 12
@@ -39,7 +37,7 @@ MAX_COMBINATIONS = 32
 class Plan:
     """The root fields of an operation, with the functions for what is below them."""
 
-    def __init__(self, executor: "CompiledExecutor", directive_variables: tuple[str, ...]) -> None:
+    def __init__(self, executor: ExecutionRun, directive_variables: tuple[str, ...]) -> None:
         root = executor.schema.get_root_type(executor.operation.operation)
         if root is None:
             raise Unsupported
@@ -77,7 +75,7 @@ class Plan:
         """Whether the operation should be compiled again."""
         return self._generator.is_outdated
 
-    def run(self, executor: "CompiledExecutor") -> dict[str, Any]:
+    def run(self, executor: ExecutionRun) -> dict[str, Any]:
         """Begin all fields; those that have to be awaited are then pending."""
         response: dict[str, Any] = {}
         for response_name, field in self._fields:
@@ -87,7 +85,7 @@ class Plan:
                 field(executor, response, executor.root_value, None)
         return response
 
-    async def run_serially(self, executor: "CompiledExecutor") -> dict[str, Any]:
+    async def run_serially(self, executor: ExecutionRun) -> dict[str, Any]:
         """A field begins when the one before it is complete, or went wrong: then the rest is graphql-core's."""
         response: dict[str, Any] = {}
         for response_name, field in self._fields:
@@ -108,7 +106,7 @@ class Plans:
     def __init__(self, max_bytes: int) -> None:
         self.kept: ByteCache[int, _Operation] = ByteCache(max_bytes)
 
-    def find(self, executor: "CompiledExecutor") -> Plan | None:
+    def find(self, executor: ExecutionRun) -> Plan | None:
         """The plan for an operation; ``None`` for one that graphql-core is to execute."""
         node = executor.operation
         known = self.kept.get(id(node))
@@ -126,7 +124,7 @@ class _Operation:
 
     OWN_BYTES = 1000
 
-    def __init__(self, executor: "CompiledExecutor") -> None:
+    def __init__(self, executor: ExecutionRun) -> None:
         self._node: OperationDefinitionNode = executor.operation
         self._variables = directive_variables(executor)
         self._sightings = 0
@@ -134,7 +132,7 @@ class _Operation:
         self.size_bytes = self.OWN_BYTES
         self.has_grown = False
 
-    def find(self, executor: "CompiledExecutor") -> Plan | None:
+    def find(self, executor: ExecutionRun) -> Plan | None:
         self.has_grown = False
         if self._variables is None:
             return None
@@ -152,7 +150,7 @@ class _Operation:
         self.size_bytes -= plan.size_bytes
         return self._add(key, executor)
 
-    def _add(self, key: tuple[object, ...], executor: "CompiledExecutor") -> Plan | None:
+    def _add(self, key: tuple[object, ...], executor: ExecutionRun) -> Plan | None:
         try:
             plan = Plan(executor, self._variables or ())
         except (Unsupported, RecursionError, GraphQLError):
@@ -164,7 +162,7 @@ class _Operation:
         return plan
 
 
-def directive_variables(executor: "CompiledExecutor") -> tuple[str, ...] | None:
+def directive_variables(executor: ExecutionRun) -> tuple[str, ...] | None:
     """The variables that ``@skip`` and ``@include`` ask; ``None`` where there is anything else of that kind."""
     found = _Directives()
     definitions: list[ExecutableDefinitionNode] = [executor.operation, *executor.fragment_definitions.values()]

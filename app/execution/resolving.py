@@ -5,10 +5,9 @@
 # pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 
 from asyncio import gather
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from graphql import GraphQLField, GraphQLObjectType
 from graphql.execution.collect_fields import FieldDetails
@@ -17,36 +16,8 @@ from graphql.pyutils import Path
 from app.execution.arguments import compile_arguments
 from app.execution.calling import Calling, compile_call
 from app.execution.leaf import Unusual
+from app.execution.run import CodeGenerator, Completion, ExecutionRun, Pending, Resolved
 from app.execution.selection import names_below
-
-if TYPE_CHECKING:
-    from app.execution.executor import CompiledExecutor
-    from app.execution.generator import Completion, Generator
-
-
-@dataclass(slots=True)
-class Resolved:
-    """What a resolver gave: a value or an exception. A value that was not awaited may be an awaitable."""
-
-    value: Any = None
-    error: Exception | None = None
-    was_awaited: bool = False
-
-    async def again(self) -> object:
-        """For graphql-core to await, in the place of the awaitable that has been."""
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
-@dataclass(slots=True)
-class Pending:
-    """A field that waits for its resolver. Its place in ``parent`` is kept by ``None``."""
-
-    resolution: "Resolution"
-    awaitable: Awaitable[Any]
-    parent: dict[str, Any]
-    path: Path
 
 
 class Resolution:
@@ -54,7 +25,7 @@ class Resolution:
 
     def __init__(
         self,
-        generator: "Generator",
+        generator: CodeGenerator,
         parent: GraphQLObjectType,
         definition: GraphQLField,
         details: list[FieldDetails],
@@ -74,7 +45,7 @@ class Resolution:
         self._completion: Completion = generator.completion(definition.type, details, parent)
         self.response_name = response_name
 
-    def __call__(self, run: "CompiledExecutor", response: dict[str, Any], source: Any, path: Path | None) -> None:  # noqa: ANN401  Sources are anything.
+    def __call__(self, run: ExecutionRun, response: dict[str, Any], source: Any, path: Path | None) -> None:  # noqa: ANN401  Sources are anything.
         """Put the field into the response; one that has to be awaited is left pending."""
         place = Path(path, self.response_name, self._parent_name)
         arguments = self._arguments(run.variable_values)
@@ -91,7 +62,7 @@ class Resolution:
         run.answers[place] = Resolved(value)
         response[self.response_name] = self._completion(value, run, place)
 
-    async def run_alone(self, run: "CompiledExecutor") -> dict[str, Any]:
+    async def run_alone(self, run: ExecutionRun) -> dict[str, Any]:
         """The response to an operation whose only field this is, and ``is_coroutine``. What it raises is unusual."""
         place = Path(None, self.response_name, self._parent_name)
         arguments = self._arguments(run.variable_values)
@@ -107,7 +78,7 @@ class Resolution:
             await settle(run)
         return response
 
-    def settle(self, run: "CompiledExecutor", pending: Pending, value: Any) -> None:  # noqa: ANN401  Resolvers give anything.
+    def settle(self, run: ExecutionRun, pending: Pending, value: Any) -> None:  # noqa: ANN401  Resolvers give anything.
         """Complete what was awaited; fields below may be pending then."""
         run.answers[pending.path] = Resolved(value, was_awaited=True)
         if run.is_unusual:
@@ -122,7 +93,7 @@ def _core_call(resolve: Callable[..., Any]) -> Calling:
     return Calling(lambda source, _context, make_info, arguments: resolve(source, make_info(), **arguments))
 
 
-async def settle(run: "CompiledExecutor") -> None:
+async def settle(run: ExecutionRun) -> None:
     """Await what is pending, side by side, until nothing is. Whether all went well, ``is_unusual`` tells."""
     while run.pending and not run.is_unusual:
         if len(run.pending) > 1:
@@ -132,12 +103,12 @@ async def settle(run: "CompiledExecutor") -> None:
         await _await(run, run.pending.pop())
 
 
-async def _settle_one(run: "CompiledExecutor", pending: Pending) -> None:
+async def _settle_one(run: ExecutionRun, pending: Pending) -> None:
     await _await(run, pending)
     await settle(run)
 
 
-async def _await(run: "CompiledExecutor", pending: Pending) -> None:
+async def _await(run: ExecutionRun, pending: Pending) -> None:
     try:
         value = await pending.awaitable
     except Exception as error:  # noqa: BLE001  Resolvers raise anything; graphql-core reports it.
