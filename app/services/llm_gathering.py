@@ -29,6 +29,9 @@ MAX_BUFFERED_BYTES = 1024 * 1024
 # How much litellm gets before others have their turn: it takes 300 µs for an event, however little is in it.
 _PORTION_EVENTS = 25
 _PORTION_BYTES = 64 * 1024
+# How much is joined at once, at some 15 µs for an event.
+_GROUP_EVENTS = 1000
+_GROUP_BYTES = 512 * 1024
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 _CALL_FIELDS = frozenset({"index", "id", "type", "function"})
@@ -148,11 +151,11 @@ class Gathered(httpx.AsyncByteStream):
                 break
             self._urgent.clear()
             is_spoken = False
-            for portion in portions(self._take()):
-                events, has_text = joined(portion, self._repair)
+            for group in portions(self._take(), _GROUP_EVENTS, _GROUP_BYTES):
+                events, has_text = joined(group, self._repair)
                 is_spoken = is_spoken or has_text
-                if events:
-                    yield events
+                for portion in portions(events):
+                    yield portion
                     await asyncio.sleep(0)
             if is_spoken:
                 await self._pace.pause(self._urgent)
@@ -239,13 +242,13 @@ class Gathered(httpx.AsyncByteStream):
         return taken
 
 
-def portions(data: bytes) -> Iterator[bytes]:
+def portions(data: bytes, most_events: int = _PORTION_EVENTS, most_bytes: int = _PORTION_BYTES) -> Iterator[bytes]:
     """The same, a few whole events at a time."""
     start = position = events = 0
     while (end := data.find(END, position)) >= 0:
         position = end + len(END)
         events += 1
-        if events == _PORTION_EVENTS or position - start >= _PORTION_BYTES:
+        if events == most_events or position - start >= most_bytes:
             yield data[start:position]
             start, events = position, 0
     if start < len(data):
