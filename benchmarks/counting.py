@@ -22,6 +22,9 @@ _LOGGED = re.compile(r"^\S+ \S+ \S+ \[(\d+)\] LOG:  (?:statement|execute [^:]*):
 # The engine notes a run's end by a statement that begins with WITH; reads don't.
 _WRITES = ("INSERT", "UPDATE", "DELETE", "WITH")
 
+# What the engine's threads and the look for dead instances ask every second, whatever runs.
+_BACKGROUND = re.compile(r"SELECT (dbos\.|anon_1\.version|pg_try_advisory|1$)|UPDATE dbos\.|SET LOCAL ")
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -77,6 +80,24 @@ def count(statements: Sequence[tuple[int, str]]) -> Counts:
         elif word in _WRITES and process not in open_in:
             commits += 1
     return Counts(len(statements), commits, rollbacks)
+
+
+def without_background(statements: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Leave out the transactions of the background, with the question before each whether the connection lives."""
+    kept = list[tuple[int, str]]()
+    units = dict[int, list[str]]()
+    for process, statement in statements:
+        unit = units.setdefault(process, [])
+        unit.append(statement)
+        is_open = any(said.startswith("BEGIN") for said in unit)
+        is_end = statement.startswith(("COMMIT", "ROLLBACK"))
+        if (is_open and not is_end) or statement == ";":
+            continue
+        # What ends here without having begun here is not the run's either.
+        if is_open == is_end and not any(_BACKGROUND.match(said) for said in unit):
+            kept += [(process, said) for said in unit]
+        units[process] = []
+    return kept
 
 
 class SQLiteTally:

@@ -9,7 +9,7 @@ from typing import Protocol
 import psycopg
 
 from app.models.database import Database
-from benchmarks.counting import Counts, PostgresLog, SQLiteTally, count
+from benchmarks.counting import Counts, PostgresLog, SQLiteTally, count, without_background
 from benchmarks.postgres import PostgresServer
 
 ACTIVE = "SELECT EXISTS (SELECT 1 FROM conversation WHERE active_run IS NOT NULL)"
@@ -109,8 +109,8 @@ class PostgresWatcher:
         return count(self.statements())
 
     def statements(self) -> list[tuple[int, str]]:
-        """What came since ``begin``: to which of the server's processes, and its first line."""
-        return self.log.statements(self._mark, besides=self._connection.info.backend_pid)
+        """What came since ``begin``, but for the background: to which of the server's processes, and its first line."""
+        return without_background(self.log.statements(self._mark, besides=self._connection.info.backend_pid))
 
     def is_waiting(self) -> bool:
         """As the protocol has it."""

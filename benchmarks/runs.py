@@ -4,7 +4,8 @@ The server is in this process, without a socket for HTTP; the model, which answe
 go round a streamed call by LiteLLM alone, runs without tools, and a run with ten calls of file tools, on SQLite and
 then on PostgreSQL. A run's time of the processor is this process's, until the engine has noted that the run is over;
 that of the database's own processes is not in it. SQL is counted for one run of each kind, the one with the fewest
-statements, since what the background asks for now and then is not the run's.
+statements, since what the background asks for now and then is not the run's; on PostgreSQL the engine's own
+background, which is known by its statements, is left out.
 """
 
 import asyncio
