@@ -73,8 +73,7 @@ class RunLog:
     async def writing(self) -> AsyncGenerator[tuple[AsyncSession, Conversation]]:
         """A transaction with the conversation locked; its readers are told after the commit. Raises RunEnded."""
         async with self._database.write() as session:
-            found = await ConversationRepository(session).get_for_run(self.conversation_id)
-            conversation = await moves.lock(session, found) if found is not None else None
+            conversation = await moves.lock_for_run(session, self.conversation_id)
             if conversation is None or not self._is_active(conversation):
                 raise RunEnded
             owner_id, status_sequence = conversation.owner_id, conversation.status_sequence
@@ -110,8 +109,7 @@ class RunLog:
     async def keep(self, event: NewEvent) -> None:
         """Append what was under way when the run was stopped, unless another attempt has answered it or will."""
         async with self._database.write() as session:
-            found = await ConversationRepository(session).get_for_run(self.conversation_id)
-            conversation = await moves.lock(session, found) if found is not None else None
+            conversation = await moves.lock_for_run(session, self.conversation_id)
             if conversation is None or (conversation.active_run == self.run and not self._is_active(conversation)):
                 return
             if is_answered(await EventRepository(session).of_run(self.conversation_id, self.run)):
