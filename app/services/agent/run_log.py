@@ -130,10 +130,11 @@ class RunLog:
 
     async def set_state(
         self, agent_state: AgentState, problem: Problem | None = None, *, is_logged: bool = True
-    ) -> None:
-        """Write the agent's state. Raises RunEnded."""
+    ) -> Conversation:
+        """Write the agent's state; the conversation as it is then. Raises RunEnded."""
         async with self.writing() as (session, conversation):
             await moves.work(session, conversation, self.now(), agent_state, problem, is_logged=is_logged)
+        return conversation
 
     async def finish(
         self, events: Sequence[NewEvent] = (), problem: Problem | None = None, used: Usage | None = None
