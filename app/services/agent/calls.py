@@ -90,7 +90,7 @@ class CallRunner:
 
     async def _begin(self, run_log: RunLog, sequence: int) -> None:
         """Note that the call begins, before anything of it happens."""
-        async with run_log.writing() as (session, conversation):
+        async with run_log.writing(keeps_status=True) as (session, conversation):
             repository = ToolCallRepository(session)
             call = await repository.get(conversation.id, sequence)
             if call is None:

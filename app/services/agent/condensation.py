@@ -121,7 +121,7 @@ class Condenser:
             summary=text,
             created_at=run_log.now(),
         )
-        async with run_log.writing() as (session, conversation):
+        async with run_log.writing(keeps_status=True) as (session, conversation):
             await CondensationRepository(session).save(condensation)
             if usage is not None:
                 add_usage(conversation, model.name, usage.prompt_tokens, usage.completion_tokens, usage.cost_usd)

@@ -115,7 +115,7 @@ class AgentLoop:
         """Begin an attempt at the run; its number. ``None`` when the run is over, or has ended the server too often."""
         try:
             run_log = self.log_of(conversation_id, run)
-            async with run_log.writing() as (session, conversation):
+            async with run_log.writing(keeps_status=True) as (session, conversation):
                 attempt = moves.begin_attempt(conversation)
                 if attempt > 1:
                     await recover(session, conversation, run_log)

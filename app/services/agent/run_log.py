@@ -70,10 +70,16 @@ class RunLog:
             return await EventRepository(session).dialogue(self.conversation_id, self.run, MAX_EVENTS)
 
     @asynccontextmanager
-    async def writing(self) -> AsyncGenerator[tuple[AsyncSession, Conversation]]:
-        """A transaction with the conversation locked; its readers are told after the commit. Raises RunEnded."""
+    async def writing(self, *, keeps_status: bool = False) -> AsyncGenerator[tuple[AsyncSession, Conversation]]:
+        """A transaction with the conversation locked; its readers are told after the commit. Raises RunEnded.
+
+        ``keeps_status``: no status changes in it, so that it need not wait for the owner's other conversations.
+        """
         async with self._database.write() as session:
-            conversation = await moves.lock_for_run(session, self.conversation_id)
+            if keeps_status:
+                conversation = await ConversationRepository(session).lock_for_run(self.conversation_id)
+            else:
+                conversation = await moves.lock_for_run(session, self.conversation_id)
             if conversation is None or not self._is_active(conversation):
                 raise RunEnded
             owner_id, status_sequence = conversation.owner_id, conversation.status_sequence
@@ -94,7 +100,7 @@ class RunLog:
         now, sequences = self.now(), list[int]()
 
         async def write() -> None:
-            async with self.writing() as (session, conversation):
+            async with self.writing(keeps_status=True) as (session, conversation):
                 for sequence in sequences:
                     # The answer to an earlier commit may have been lost, rather than the commit.
                     if await EventRepository(session).is_of(conversation.id, sequence, self.run, events[0], now):
