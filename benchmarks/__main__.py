@@ -6,17 +6,19 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from benchmarks import fan_out, growth, http, http_postgres, report, start, streaming
+from benchmarks import fan_out, growth, http, http_postgres, report, runs, start, streaming
 from benchmarks.operations import OPERATIONS
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "fan_out": lambda: asyncio.run(fan_out.main()),
     "growth": growth.main,
+    "runs": runs.main,
     "start": lambda: asyncio.run(start.main()),
     "streaming": streaming.main,
 }
-# A million conversations have to be made first; and a hundred answers, again and again.
-ONLY_BY_NAME = {"growth", "streaming"}
+# A million conversations have to be made first; and a hundred answers, again and again; and runs print no table of
+# servers.
+ONLY_BY_NAME = {"growth", "runs", "streaming"}
 
 
 ON_POSTGRES = {f"postgres_{name}": name for name in OPERATIONS}

@@ -17,7 +17,7 @@ import uvloop
 
 LAST = "and no more."
 MAX_PIECES = 10_000
-_HEAD = (
+HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
     b"cache-control: no-cache\r\nconnection: keep-alive\r\n\r\n"
 )
@@ -65,7 +65,7 @@ class _Connection(asyncio.Protocol):
     def answer(self, phase: float) -> None:
         """Begin, that share of the time between two pieces later than at once."""
         pieces, seconds, arrived = self._asked
-        self._transport.write(_HEAD + _event({"role": "assistant", "content": ""}))
+        self._transport.write(HEAD + _event({"role": "assistant", "content": ""}))
         self._later(pieces, seconds, self._loop.time() + seconds * phase, arrived)
 
     def _later(self, left: int, seconds: float, moment: float, arrived: int = 0) -> None:
@@ -80,20 +80,20 @@ class _Connection(asyncio.Protocol):
             self._later(left - 1, seconds, moment)
             return
         usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-        end = _event({}, "stop") + _chunk({"choices": [], "usage": usage}) + _data("[DONE]")
+        end = _event({}, "stop") + chunk({"choices": [], "usage": usage}) + message("[DONE]")
         self._transport.write(end + b"0\r\n\r\n")
 
 
 def _event(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
-    return _chunk({"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
+    return chunk({"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
 
 
-def _chunk(content: dict[str, object]) -> bytes:
+def chunk(content: dict[str, object]) -> bytes:
     said = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "paced", **content}
-    return _data(json.dumps(said))
+    return message(json.dumps(said))
 
 
-def _data(text: str) -> bytes:
+def message(text: str) -> bytes:
     data = f"data: {text}\n\n".encode()
     return b"%x\r\n%b\r\n" % (len(data), data)
 

@@ -72,6 +72,11 @@ class PostgresServer:
         return self._url("postgres")
 
     @property
+    def log(self) -> Path:
+        """What it tells, from its latest start on."""
+        return self._log
+
+    @property
     def process_id(self) -> int | None:
         """Of the postmaster; None while it is stopped."""
         return self._process.pid if self._process else None

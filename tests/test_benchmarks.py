@@ -25,7 +25,7 @@ FIGURES = re.compile(r"^(\w+(?: \w+)?) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) "
 STARTS = re.compile(r"^(parley|bare imports) +([\d.]+) +[\d.]+ +[\d.]+ +([\d.]+) +([\d.]+) +([\d.]+|-)$", re.MULTILINE)
 MAX_IDLE_MEGABYTES = 150
 ON_POSTGRES = ["postgres_q1", "postgres_q2", "postgres_q3", "postgres_m1"]
-NAMES = ["q1", "q2", "q3", "m1", *ON_POSTGRES, "fan_out", "growth", "start", "streaming"]
+NAMES = ["q1", "q2", "q3", "m1", *ON_POSTGRES, "fan_out", "growth", "runs", "start", "streaming"]
 
 
 def run(*names: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -163,3 +163,29 @@ def test_an_operation_is_measured_and_printed(name: str, title: str) -> None:
     assert sorted(row.split(" | ")[0] for row in rows) == ["| Parley", "| raw limit"]
     [raw] = [row.split(" | ") for row in rows if row.startswith("| raw limit")]
     assert raw[2:4] == ["1.00", "1.00–1.00"]
+
+
+@pytest.mark.timeout(120)
+def test_runs_are_measured_and_printed_on_both_databases() -> None:
+    measured = run("runs", ROUNDS="1", RUNS="1", CALLS="1")
+    assert measured.returncode == 0, measured.stderr
+    title, _, head, _, *rows = measured.stdout.splitlines()
+    assert title == "runs: 1 interleaved rounds, medians; a run with tools has 10 calls of file tools"
+    assert head == "| | CPU, ms | wall, ms | CPU by LiteLLM's | statements | commits | rollbacks |"
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert [row[0] for row in cells] == [
+        "LiteLLM's call, beside SQLite",
+        "SQLite, without tools",
+        "SQLite, 10 tool calls",
+        "LiteLLM's call, beside PostgreSQL",
+        "PostgreSQL, without tools",
+        "PostgreSQL, 10 tool calls",
+    ]
+    for call, plain, tools in (cells[:3], cells[3:]):
+        assert call[3:] == ["1.00", "0", "0", "0"]
+        assert float(plain[1]) > float(call[1]) > 0
+        statements, commits = (int(figure) for figure in plain[4:6])
+        # A run begins, says that it works, and ends; each of the calls is begun and answered.
+        assert statements > commits >= 3
+        assert int(tools[4]) > 10 * 2
+        assert int(tools[5]) >= commits + 10 * 2

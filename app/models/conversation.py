@@ -173,6 +173,11 @@ class ConversationRepository:
         )
         return (await self._session.exec(statement)).one_or_none()
 
+    async def lock_for_run(self, conversation_id: UUID) -> Conversation | None:
+        """As ``lock``, whoever owns the conversation."""
+        statement = select(Conversation).where(col(Conversation.id) == conversation_id).with_for_update()
+        return (await self._session.exec(statement.execution_options(populate_existing=True))).one_or_none()
+
     async def live(self, owner_id: str, *, besides: UUID | None = None) -> list[Conversation]:
         """The owner's starting and running conversations, least recently updated first."""
         statement = (

@@ -122,7 +122,10 @@ class Database:
             self.reader = _sqlite_engine(url, read_only=True)
             self.direct = SQLiteAccess(path, self._writing)
         else:
-            self.writer = self.reader = _postgres_engine(url)
+            # Of one pool. A read needs no transaction around each of its statements, nor has a connection to be asked
+            # inside of one whether it still lives.
+            self.reader = _postgres_engine(url)
+            self.writer = self.reader.execution_options(isolation_level="READ COMMITTED")
             # Who uses SQLite need not have the driver loaded.
             from app.models.direct_postgres import PostgresAccess  # noqa: PLC0415
 
@@ -239,7 +242,7 @@ def _postgres_engine(url: URL) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
-        isolation_level="READ COMMITTED",
+        isolation_level="AUTOCOMMIT",
         hide_parameters=True,
         connect_args={
             "timeout": 10,

@@ -1,6 +1,7 @@
 """The caller as the database knows it: whose rows are whose, and the order of that owner's status changes."""
 
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -37,6 +38,13 @@ class OwnerRepository:
         """
         await self._session.exec(select(Owner.id).where(col(Owner.id) == owner_id).with_for_update())
 
+    async def lock_of(self, conversation_id: UUID) -> str | None:
+        """As ``lock``, for a conversation's owner: its id, ``None`` where there is no such conversation."""
+        # By name: the table of conversations refers to this one.
+        conversation = SQLModel.metadata.tables["conversation"]
+        owner_id = select(conversation.c.owner_id).where(conversation.c.id == conversation_id).scalar_subquery()
+        return (await self._session.exec(select(Owner.id).where(col(Owner.id) == owner_id).with_for_update())).first()
+
     async def next_status_sequence(self, owner_id: str) -> int:
         """Take the owner's next status sequence."""
         statement = (
@@ -46,7 +54,9 @@ class OwnerRepository:
             .returning(col(Owner.status_sequence))
             .execution_options(synchronize_session=False)
         )
-        return (await self._session.exec(statement)).scalar_one()
+        # What waits to be written is about other rows, and some of it is yet to be changed.
+        with self._session.no_autoflush:
+            return (await self._session.exec(statement)).scalar_one()
 
     async def status_sequence(self, owner_id: str) -> int:
         """The sequence of the owner's last status change; 0 before the first."""

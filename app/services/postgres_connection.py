@@ -60,7 +60,8 @@ class PostgresConnection:
 
     async def tell(self, channel: str, payloads: Sequence[str]) -> None:
         """Tell the payloads, in order."""
-        await self._connection.executemany("SELECT pg_notify($1, $2)", [(channel, payload) for payload in payloads])
+        statement = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
+        await self._connection.execute(statement, channel, list(payloads))
 
     async def lock(self, key: int) -> None:
         """Take the advisory lock and keep it."""

@@ -131,10 +131,13 @@ class SettingsService:
             raise LLMAuthentication(message, llm_model=model.name)
         return settings, model
 
-    async def secrets(self, owner_id: str) -> list[SecretStr]:
-        """The owner's API key and tokens, for hiding them; those that can't be decrypted are left out."""
+    async def secrets(self, owner_id: str, settings: Settings | None = None) -> list[SecretStr]:
+        """The owner's API key and tokens, for hiding them; those that can't be decrypted are left out.
+
+        ``settings``: the owner's, where they were read already.
+        """
         tokens = await self._accounts.secrets(owner_id)
-        settings = await self._saved(owner_id)
+        settings = settings or await self._saved(owner_id)
         try:
             api_key = self._api_key(settings) if settings else None
         except LLMAuthentication:

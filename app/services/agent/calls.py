@@ -48,9 +48,10 @@ class CallRunner:
                 [NewEvent(EventSource.ENVIRONMENT, ToolResultBody(sequence, CUT_SHORT, is_error=True))]
             )
             return
-        redactor = Redactor(await self._settings.secrets(conversation.owner_id))
+        settings = await self._settings.get(conversation.owner_id)
+        redactor = Redactor(await self._settings.secrets(conversation.owner_id, settings))
         call = await self._read(run_log, sequence)
-        if call is None and await self._must_ask(conversation):
+        if call is None and settings is not None and settings.confirmation_mode:
             call = await self._ask(run_log, sequence)
         if call is not None and call.begun_at is None and call.approved is None:
             call = await self._decision(run_log, sequence)
@@ -64,10 +65,6 @@ class CallRunner:
             result = await self._execute(conversation, sequence, body, redactor)
         answer = ToolResultBody(sequence, redactor.text(storable(result.output)), result.truncated, result.is_error)
         await run_log.append([NewEvent(EventSource.ENVIRONMENT, answer)])
-
-    async def _must_ask(self, conversation: Conversation) -> bool:
-        settings = await self._settings.get(conversation.owner_id)
-        return settings is not None and settings.confirmation_mode
 
     async def _read(self, run_log: RunLog, sequence: int) -> ToolCall | None:
         async with self._database.read() as session:
@@ -93,7 +90,7 @@ class CallRunner:
 
     async def _begin(self, run_log: RunLog, sequence: int) -> None:
         """Note that the call begins, before anything of it happens."""
-        async with run_log.writing() as (session, conversation):
+        async with run_log.writing(keeps_status=True) as (session, conversation):
             repository = ToolCallRepository(session)
             call = await repository.get(conversation.id, sequence)
             if call is None:

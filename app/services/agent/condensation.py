@@ -76,6 +76,7 @@ class Condenser:
         cut = _cut(rest, limit // 2)
         if cut:
             condensation = await self._condense(run_log, model, condensation, rest[:cut], redactor)
+            first = first or await self._first(run_log.conversation_id)
             told = _told(instructions, model.name, first, condensation, events)
         return told if tokens(told) <= limit else shortened(told, limit)
 
@@ -84,11 +85,15 @@ class Condenser:
         return self._max_tokens if context is None else min(self._max_tokens, int(context * CONTEXT_SHARE))
 
     async def _kept(self, conversation_id: UUID) -> tuple[Event | None, Condensation | None]:
-        """The first user message, which may lie before the events that are read, and the summary so far."""
+        """The summary so far, and where there is one the first user message, which it may have swallowed."""
         async with self._database.read() as session:
-            first = await EventRepository(session).user_messages(conversation_id, 1)
             condensation = await CondensationRepository(session).get(conversation_id)
-        return (first[0] if first else None), condensation
+        return (await self._first(conversation_id) if condensation is not None else None), condensation
+
+    async def _first(self, conversation_id: UUID) -> Event | None:
+        async with self._database.read() as session:
+            found = await EventRepository(session).user_messages(conversation_id, 1)
+        return found[0] if found else None
 
     async def _condense(
         self, run_log: RunLog, model: Model, before: Condensation | None, events: Sequence[Event], redactor: Redactor
@@ -116,7 +121,7 @@ class Condenser:
             summary=text,
             created_at=run_log.now(),
         )
-        async with run_log.writing() as (session, conversation):
+        async with run_log.writing(keeps_status=True) as (session, conversation):
             await CondensationRepository(session).save(condensation)
             if usage is not None:
                 add_usage(conversation, model.name, usage.prompt_tokens, usage.completion_tokens, usage.cost_usd)

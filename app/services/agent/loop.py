@@ -20,10 +20,10 @@ from app.models.conversation import (
     MAX_TOKENS,
     AgentState,
     Conversation,
-    ConversationRepository,
     ConversationStatus,
     Problem,
 )
+from app.models.conversation_state import ConversationStates
 from app.models.database import Database, is_outage
 from app.models.event import (
     Event,
@@ -108,15 +108,14 @@ class AgentLoop:
 
     async def active_run(self, conversation_id: UUID) -> int | None:
         """The conversation's active run."""
-        async with self._database.read() as session:
-            conversation = await ConversationRepository(session).get_for_run(conversation_id)
-        return conversation.active_run if conversation is not None else None
+        found = await ConversationStates(self._database).active_run(conversation_id)
+        return found[0] if found is not None else None
 
     async def begin(self, conversation_id: UUID, run: int) -> int | None:
         """Begin an attempt at the run; its number. ``None`` when the run is over, or has ended the server too often."""
         try:
             run_log = self.log_of(conversation_id, run)
-            async with run_log.writing() as (session, conversation):
+            async with run_log.writing(keeps_status=True) as (session, conversation):
                 attempt = moves.begin_attempt(conversation)
                 if attempt > 1:
                     await recover(session, conversation, run_log.now())
@@ -159,8 +158,11 @@ class AgentLoop:
     async def _advance(self, run_log: RunLog) -> Outcome:
         conversation, events = await run_log.read()
         if conversation.status == ConversationStatus.STARTING:
-            return await self._prepare(run_log, conversation, events)
-        if await self._replay.is_pending(conversation.id):
+            prepared = await self._prepare(run_log, conversation, events)
+            if isinstance(prepared, Outcome):
+                return prepared
+            conversation = prepared
+        elif await self._replay.is_pending(conversation.id):
             await self._replay.play(run_log)
             return Outcome.ENDED
         if is_answered(events):
@@ -174,9 +176,12 @@ class AgentLoop:
         if problem is not None:
             return await self._finish(run_log, problem=problem)
         instructions = await self._instructions.get(conversation, settings.max_iterations)
-        return await self._ask(run_log, conversation, model, instructions, settings.max_budget_usd)
+        return await self._ask(run_log, conversation, model, instructions, settings)
 
-    async def _prepare(self, run_log: RunLog, conversation: Conversation, events: Sequence[Event]) -> Outcome:
+    async def _prepare(
+        self, run_log: RunLog, conversation: Conversation, events: Sequence[Event]
+    ) -> Outcome | Conversation:
+        """Make the workspace; the conversation as it is then, where the run goes on with its events at once."""
         said = {body.text for event in events if isinstance(body := decode_body(event), MessageBody)}
 
         async def tell(stage: str) -> None:
@@ -191,7 +196,7 @@ class AgentLoop:
             await run_log.fail(Problem(ErrorCode.WORKSPACE_ERROR, f"The workspace can't be made: {error.strerror}."))
             return Outcome.ENDED
         try:
-            _, events = await run_log.read()
+            # None of the run's events has come since but those told above; whether it has ended is told by writing.
             if await self._replay.is_pending(conversation.id):
                 await run_log.set_state(AgentState.RUNNING, is_logged=False)
                 return Outcome.CONTINUE
@@ -199,17 +204,17 @@ class AgentLoop:
             problem = Problem(ErrorCode.WORKSPACE_ERROR, shortcoming) if shortcoming else None
             if problem is not None or not is_answered(events):
                 is_ready = self._llm.is_ready(conversation.llm_model or "")
-                await run_log.set_state(AgentState.RUNNING if is_ready else AgentState.LOADING, problem)
+                conversation = await run_log.set_state(AgentState.RUNNING if is_ready else AgentState.LOADING, problem)
             if is_answered(events):
                 return await self._finish(run_log)
         except RunEnded:
             if not await run_log.exists():
                 await self._workspace.discard(conversation.id)
             raise
-        return Outcome.CONTINUE
+        return conversation
 
     async def _ask(
-        self, run_log: RunLog, conversation: Conversation, model: Model, instructions: str, budget_usd: float | None
+        self, run_log: RunLog, conversation: Conversation, model: Model, instructions: str, settings: Settings
     ) -> Outcome:
         is_ready = self._llm.is_ready(model.name)
         if not is_ready:
@@ -217,7 +222,7 @@ class AgentLoop:
             await self._llm.ready(model.name)
         if not is_ready or conversation.agent_state != AgentState.RUNNING:
             await run_log.set_state(AgentState.RUNNING)
-        redactor = Redactor(await self._settings.secrets(conversation.owner_id))
+        redactor = Redactor(await self._settings.secrets(conversation.owner_id, settings))
         history = await self._condenser.history(run_log, model, instructions, self._toolbox.specs, redactor)
         completion = await self._complete(run_log, model, instructions, history, redactor)
         if completion.is_empty and completion.ending is Ending.WHOLE:
@@ -225,7 +230,7 @@ class AgentLoop:
             first = completion.usage
             completion = await self._complete(run_log, model, instructions, history, redactor)
             completion = replace(completion, usage=first + completion.usage)
-        return await self._record(run_log, model, completion, redactor, budget_usd)
+        return await self._record(run_log, model, completion, redactor, settings.max_budget_usd)
 
     async def _complete(
         self, run_log: RunLog, model: Model, instructions: str, history: Sequence[ChatMessage], redactor: Redactor

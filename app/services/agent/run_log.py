@@ -70,11 +70,16 @@ class RunLog:
             return await EventRepository(session).dialogue(self.conversation_id, self.run, MAX_EVENTS)
 
     @asynccontextmanager
-    async def writing(self) -> AsyncGenerator[tuple[AsyncSession, Conversation]]:
-        """A transaction with the conversation locked; its readers are told after the commit. Raises RunEnded."""
+    async def writing(self, *, keeps_status: bool = False) -> AsyncGenerator[tuple[AsyncSession, Conversation]]:
+        """A transaction with the conversation locked; its readers are told after the commit. Raises RunEnded.
+
+        ``keeps_status``: no status changes in it, so that it need not wait for the owner's other conversations.
+        """
         async with self._database.write() as session:
-            found = await ConversationRepository(session).get_for_run(self.conversation_id)
-            conversation = await moves.lock(session, found) if found is not None else None
+            if keeps_status:
+                conversation = await ConversationRepository(session).lock_for_run(self.conversation_id)
+            else:
+                conversation = await moves.lock_for_run(session, self.conversation_id)
             if conversation is None or not self._is_active(conversation):
                 raise RunEnded
             owner_id, status_sequence = conversation.owner_id, conversation.status_sequence
@@ -95,7 +100,7 @@ class RunLog:
         now, sequences = self.now(), list[int]()
 
         async def write() -> None:
-            async with self.writing() as (session, conversation):
+            async with self.writing(keeps_status=True) as (session, conversation):
                 for sequence in sequences:
                     # The answer to an earlier commit may have been lost, rather than the commit.
                     if await EventRepository(session).is_of(conversation.id, sequence, self.run, events[0], now):
@@ -110,8 +115,7 @@ class RunLog:
     async def keep(self, event: NewEvent) -> None:
         """Append what was under way when the run was stopped, unless another attempt has answered it or will."""
         async with self._database.write() as session:
-            found = await ConversationRepository(session).get_for_run(self.conversation_id)
-            conversation = await moves.lock(session, found) if found is not None else None
+            conversation = await moves.lock_for_run(session, self.conversation_id)
             if conversation is None or (conversation.active_run == self.run and not self._is_active(conversation)):
                 return
             if is_answered(await EventRepository(session).of_run(self.conversation_id, self.run)):
@@ -132,10 +136,11 @@ class RunLog:
 
     async def set_state(
         self, agent_state: AgentState, problem: Problem | None = None, *, is_logged: bool = True
-    ) -> None:
-        """Write the agent's state. Raises RunEnded."""
+    ) -> Conversation:
+        """Write the agent's state; the conversation as it is then. Raises RunEnded."""
         async with self.writing() as (session, conversation):
             await moves.work(session, conversation, self.now(), agent_state, problem, is_logged=is_logged)
+        return conversation
 
     async def finish(
         self, events: Sequence[NewEvent] = (), problem: Problem | None = None, used: Usage | None = None

@@ -22,6 +22,7 @@ Every move is made on a locked conversation, inside a transaction; ``announce`` 
 """
 
 from datetime import datetime
+from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -35,7 +36,7 @@ from app.models.conversation import (
     ConversationStatus,
     Problem,
 )
-from app.models.event import Event, EventSource, MessageBody, NewEvent, StateChangeBody
+from app.models.event import Event, EventRepository, EventSource, MessageBody, NewEvent, StateChangeBody
 from app.models.owner import OwnerRepository
 from app.models.replay import ReplayRepository
 from app.models.status_change import StatusChange, StatusChangeRepository
@@ -53,6 +54,12 @@ async def lock(session: AsyncSession, conversation: Conversation) -> Conversatio
     return await ConversationRepository(session).lock(conversation.owner_id, conversation.id)
 
 
+async def lock_for_run(session: AsyncSession, conversation_id: UUID) -> Conversation | None:
+    """As ``lock``, whoever owns the conversation."""
+    owner_id = await OwnerRepository(session).lock_of(conversation_id)
+    return await ConversationRepository(session).lock(owner_id, conversation_id) if owner_id is not None else None
+
+
 def announce(wakeups: Wakeups, *conversations: Conversation) -> None:
     """Wake whoever follows a conversation's status and events, and its run, which may no longer be the active one."""
     for conversation in conversations:
@@ -65,13 +72,17 @@ async def create(
     session: AsyncSession, conversation: Conversation, now: datetime, *, message: MessageBody | None, run: int = 1
 ) -> None:
     """Store a new conversation with its first message. ``run`` is the first that is worked on."""
-    ConversationRepository(session).add(conversation)
-    await session.flush()
     conversation.last_run = run
     begin_run(conversation, run)
-    if message is not None:
-        append(session, conversation, run, [NewEvent(EventSource.USER, message)], now)
     await _change_status(session, conversation, now, ConversationStatus.STARTING)
+    ConversationRepository(session).add(conversation)
+    if message is None:
+        await session.flush()
+        return
+    # The event refers to the row, which is written before it; with its place in the log, or it were written twice.
+    conversation.last_sequence = 1
+    await session.flush()
+    EventRepository(session).add(conversation.id, run, 1, NewEvent(EventSource.USER, message), now)
 
 
 async def receive(session: AsyncSession, conversation: Conversation, now: datetime, message: MessageBody) -> Event:

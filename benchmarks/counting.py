@@ -1,0 +1,154 @@
+"""What a run costs in SQL, the engine's own statements included.
+
+PostgreSQL tells it itself: its log has every statement, whichever driver sent it. On SQLite nobody else knows, so that
+what goes through SQLAlchemy, which is the engine's too, and through the direct access is listened to in the process.
+"""
+
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Engine, event
+
+from app.models.database import Database
+from app.models.statement import Statement
+from benchmarks.postgres import PostgresServer, database_name
+
+_LOGGED = re.compile(r"^\S+ \S+ \S+ \[(\d+)\] LOG:  (?:statement|execute [^:]*): +(.*)$", re.MULTILINE)
+# The engine notes a run's end by a statement that begins with WITH; reads don't.
+_WRITES = ("INSERT", "UPDATE", "DELETE", "WITH")
+
+# What the engine's threads and the look for dead instances ask every second, whatever runs.
+_BACKGROUND = re.compile(r"SELECT (dbos\.|anon_1\.version|pg_try_advisory|1$)|UPDATE dbos\.|SET LOCAL ")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Statements, with those that begin and end transactions.
+
+    A statement that writes without a transaction around it is a commit as well.
+    """
+
+    statements: int = 0
+    commits: int = 0
+    rollbacks: int = 0
+
+    def __sub__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.statements - other.statements, self.commits - other.commits, self.rollbacks - other.rollbacks
+        )
+
+
+class PostgresLog:
+    """The statements of one database, from the log of its server."""
+
+    def __init__(self, server: PostgresServer, url: str) -> None:
+        self._log = server.log
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            name = sql.Identifier(database_name(url))
+            connection.execute(sql.SQL("ALTER DATABASE {} SET log_statement = 'all'").format(name))
+
+    def mark(self) -> int:
+        """Here the log ends now."""
+        return self._log.stat().st_size
+
+    def statements(self, mark: int, *, besides: int) -> list[tuple[int, str]]:
+        """What came behind the mark: which process it was sent to, and the first line of it. ``besides``: a process."""
+        with self._log.open("rb") as log:
+            log.seek(mark)
+            told = log.read().decode(errors="replace")
+        found = [(int(process), statement) for process, statement in _LOGGED.findall(told)]
+        return [(process, statement) for process, statement in found if process != besides]
+
+
+def count(statements: Sequence[tuple[int, str]]) -> Counts:
+    """Count what PostgreSQL has logged."""
+    commits = rollbacks = 0
+    open_in = set[int]()
+    for process, statement in statements:
+        word = statement.split(maxsplit=1)[0].rstrip(";").upper() if statement.strip() else ""
+        if word == "BEGIN":
+            open_in.add(process)
+        elif word in ("COMMIT", "ROLLBACK"):
+            open_in.discard(process)
+            commits += word == "COMMIT"
+            rollbacks += word == "ROLLBACK"
+        elif word in _WRITES and process not in open_in:
+            commits += 1
+    return Counts(len(statements), commits, rollbacks)
+
+
+def without_background(statements: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Leave out the transactions of the background, with the question before each whether the connection lives."""
+    kept = list[tuple[int, str]]()
+    units = dict[int, list[str]]()
+    for process, statement in statements:
+        unit = units.setdefault(process, [])
+        unit.append(statement)
+        is_open = any(said.startswith("BEGIN") for said in unit)
+        is_end = statement.startswith(("COMMIT", "ROLLBACK"))
+        if (is_open and not is_end) or statement == ";":
+            continue
+        # What ends here without having begun here is not the run's either.
+        if is_open == is_end and not any(_BACKGROUND.match(said) for said in unit):
+            kept += [(process, said) for said in unit]
+        units[process] = []
+    return kept
+
+
+class SQLiteTally:
+    """What this process has sent to SQLite so far."""
+
+    def __init__(self) -> None:
+        self._statements = self._commits = self._rollbacks = 0
+
+    @property
+    def counts(self) -> Counts:
+        """Until now."""
+        return Counts(self._statements, self._commits, self._rollbacks)
+
+    @contextmanager
+    def listening(self, database: Database) -> Generator[None]:
+        """Count what is sent meanwhile, by any engine of SQLAlchemy's and by the database's direct access."""
+        direct = database.direct
+        read, write = direct.read, direct.write
+
+        async def noted_read(statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Any]:
+            self._statements += 1
+            return await read(statement, parameters)
+
+        async def noted_write(statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Any]:
+            self._statements += 1
+            self._commits += 1
+            return await write(statement, parameters)
+
+        listeners: dict[str, Callable[..., None]] = {
+            "before_cursor_execute": self._executed,
+            "commit": self._committed,
+            "rollback": self._rolled_back,
+        }
+        for name, listener in listeners.items():
+            event.listen(Engine, name, listener)
+        direct.read, direct.write = noted_read, noted_write
+        try:
+            yield
+        finally:
+            direct.read, direct.write = read, write
+            for name, listener in listeners.items():
+                event.remove(Engine, name, listener)
+
+    def _executed(self, *_: object) -> None:
+        self._statements += 1
+
+    def _committed(self, _connection: object) -> None:
+        # It is a statement, as on PostgreSQL, though the driver sends it.
+        self._statements += 1
+        self._commits += 1
+
+    def _rolled_back(self, _connection: object) -> None:
+        self._statements += 1
+        self._rollbacks += 1
