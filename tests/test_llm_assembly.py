@@ -41,6 +41,9 @@ async def answer(llm: LiteLLM, server: ScriptedLLM, reply: Reply, model: str = "
     [
         ([T(0, "c1", "write_file", ""), T(0, "c2", "write_file", ""), T(0, "c1", "-", A), T(0, "c2", "-", B)], "AB"),
         ([T(0, "-", "write_file", A), T(0, "-", "write_file", B)], "AB"),
+        ([T(0, "c1", "write_file", ""), T(1, "c1", "write_file", ""), T(0, "-", "-", A), T(1, "-", "-", B)], "AB"),
+        ([T(0, "c1", "write_file", ""), T(1, "c1", "write_file", ""), T(1, "c1", "-", B), T(0, "c1", "-", A)], "AB"),
+        ([T(0, "c1", "write_file", ""), T(0, "c1", "write_file", ""), T(0, "c1", "-", A)], "A"),
         ([T(0, "c1", "write_file", A), T(0, "c2", "write_file", B)], "AB"),
         ([T(0, "c1", "write_file", A), T(0, "c1", "write_file", B)], "AB"),
         ([T(0, "c1", "write_file", A), T(1, "c1", "write_file", ""), T(1, "-", "-", B)], "AB"),

@@ -195,7 +195,10 @@ class Answer:
     def _call_of(self, call_id: str | None, index: int, name: str, arguments: str) -> _Call:
         known = self._by_id.get(call_id) if call_id is not None else None
         if known is not None:
-            # Some servers give all calls of an answer one id.
+            # Some servers give all calls of an answer one id. Then the index tells them apart.
+            beside = self._by_index.get(index)
+            known = beside if beside is not None and beside.id == call_id else known
+            is_twin = index != known.index and not known.has_arguments() and not arguments.strip()
             is_elsewhere = index != known.index and bool(known.name) and name != known.name
             is_behind = known.is_complete() and (
                 index != known.index or bool(arguments.strip()) or not known.name.startswith(name.strip())
@@ -203,7 +206,7 @@ class Answer:
             is_offered = index == known.index and not name.startswith(known.name) and self._begins(known, name, "")
             # The rest of a name, behind arguments that are empty so far.
             is_rest = known.name + name in self.tool_names
-            is_another = bool(name) and not is_rest and (is_elsewhere or is_behind or is_offered)
+            is_another = bool(name) and not is_rest and (is_elsewhere or is_behind or is_offered or is_twin)
             return self._begin(call_id, index) if is_another else known
         call = self._by_index.get(index)
         if call is None:
