@@ -196,7 +196,9 @@ def statements_about_drafts(server: RunningServer) -> Generator[list[str]]:
         note(None, None, statement.sql)
         return await write(statement, parameters)
 
-    engines = {server.house.database.writer.sync_engine, server.house.database.reader.sync_engine}
+    both = (server.house.database.writer.sync_engine, server.house.database.reader.sync_engine)
+    # On PostgreSQL they are one, which tells each statement once for each of its names.
+    engines = list({id(engine.pool): engine for engine in both}.values())
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     direct.write = noted

@@ -216,7 +216,7 @@ async def test_a_removed_conversation_is_told_and_gone(database: Database) -> No
 
 
 def test_nothing_else_assigns_a_status_or_a_run() -> None:
-    columns = {"status", "agent_state", "reason_code", "status_sequence", "active_run", "last_run", "run_attempts"}
+    columns = {"agent_state", "reason_code", "status_sequence", "active_run", "last_run", "run_attempts"}
     app = Path(moves.__file__).parents[2]
     assigned: set[str] = set()
     for path in app.rglob("*.py"):
