@@ -82,7 +82,7 @@ class Generator:
         return self.schema.get_field(parent, details[0].node.name.value)
 
     def needs_path(self, kind: GraphQLOutputType, details: list[FieldDetails], shape: Shape | None = None) -> bool:
-        """Whether below a resolver is called or a type is told from a value, which both are told where they are."""
+        """Tell whether completing this type needs the response path: for a resolver, or an abstract type, below it."""
         while isinstance(kind, GraphQLNonNull | GraphQLList):
             kind = kind.of_type
         if is_leaf_type(kind):

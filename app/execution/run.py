@@ -1,4 +1,4 @@
-"""What the parts of compiled execution know of one another: the execution of one request, and who writes its code."""
+"""Shared types of compiled execution: the execution context of one request, and the interface of the code generator."""
 
 # graphql-core and Strawberry leave most of their types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -19,7 +19,7 @@ from app.execution.shape import Shape
 
 @dataclass(slots=True)
 class Resolved:
-    """What a resolver gave: a value or an exception. A value that was not awaited may be an awaitable."""
+    """The result of a resolver: a value or an exception. A value that was not awaited may be an awaitable."""
 
     value: Any = None
     error: Exception | None = None
@@ -90,7 +90,7 @@ class CodeGenerator(Protocol):
         ...
 
     def needs_path(self, kind: GraphQLOutputType, details: list[FieldDetails], shape: Shape | None = None) -> bool:
-        """Whether below a resolver is called or a type is told from a value, which both are told where they are."""
+        """Tell whether completing this type needs the response path: for a resolver, or an abstract type, below it."""
         ...
 
     def object_type(self, name: str) -> GraphQLObjectType:

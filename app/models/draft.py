@@ -1,4 +1,4 @@
-"""What has come of answers that are being written, so that it outlives the server that asks for them."""
+"""Drafts: the text streamed so far of answers that are still being written, kept so that it survives a crash."""
 
 from collections.abc import Sequence
 from uuid import UUID

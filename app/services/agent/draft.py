@@ -1,4 +1,4 @@
-"""What people have read of an answer outlives the server that was asking for it."""
+"""Keeps a streamed answer as a draft, and recovers it as a partial message after a crash of the server."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -65,7 +65,7 @@ _REASONS = (
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """What a clone's HEAD is. ``branch``: null where it names none. ``commit``: null where there is nothing yet."""
+    """The HEAD of a clone. ``branch`` is null for a detached HEAD, ``commit`` for a repository without commits."""
 
     branch: str | None
     commit: str | None
@@ -106,7 +106,7 @@ class GitCloner:
         return checkout
 
     async def has_branch(self, source: CloneSource, branch: str | None = None) -> bool:
-        """Whether git itself knows the branch; ``None``: any at all. Raises ``WorkspaceFailure`` as ``clone`` does."""
+        """Ask the remote for the branch; ``None`` asks for any. Raises ``WorkspaceFailure`` as ``clone`` does."""
         pattern = [f"refs/heads/{branch}"] if branch is not None else []
         settings = _settings(source, await self._resolve(source))
         listing = ["ls-remote", "--exit-code", "--heads", "--", source.url, *pattern]
@@ -130,7 +130,7 @@ class GitCloner:
         return Checkout(reference.removeprefix(prefix) if reference.startswith(prefix) else None, commit or None)
 
     async def _ask(self, directory: Path, *question: str) -> str:
-        """What git says of a clone on one line; nothing where it has no answer."""
+        """Run a git query in a clone and return its one line of output; empty where git has no answer."""
         process = await asyncio.create_subprocess_exec(
             "git",
             "-C",
@@ -284,7 +284,7 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 def reason_of(errors: str, source: CloneSource, branch: str | None) -> str:
-    """What the caller is told of what git said, without the token."""
+    """The sentence for the caller that a failure of git stands for, without the token."""
     for pattern, reason in _REASONS:
         if pattern.search(errors):
             return reason.format(branch=branch)

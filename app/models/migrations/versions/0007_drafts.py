@@ -1,4 +1,4 @@
-"""What has come of answers that are being written."""
+"""Drafts: the text streamed so far of answers that are still being written."""
 
 import sqlalchemy as sa
 from alembic import op
