@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from uvicorn.server import ServerState
 
-from app.endpoints.uvicorn.http import EXCHANGE, Exchange, HTTPProtocol
+from app.endpoints.uvicorn.exchange import EXCHANGE, Exchange
+from app.endpoints.uvicorn.http import HTTPProtocol
 from app.endpoints.uvicorn.websocket import WebSocketProtocol
 from tests.client import Client
 from tests.server import RunningServer

@@ -22,7 +22,7 @@ from app.endpoints.graphql.http import GraphQLEndpoint
 from app.endpoints.graphql.websocket import GraphQLSocket
 from app.endpoints.guard import Guard
 from app.endpoints.headers import headers_of
-from app.endpoints.uvicorn.http import EXCHANGE
+from app.endpoints.uvicorn.exchange import EXCHANGE
 from app.graphql.schema import Schema
 from app.services.auth.authenticator import Authenticator
 

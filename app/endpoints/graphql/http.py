@@ -23,7 +23,7 @@ from app.endpoints.graphql.request import BodyLimits, Parameters, Refused, is_ge
 from app.endpoints.graphql.stream import FRAMINGS, Results, StreamResponse
 from app.endpoints.guard import HEADERS
 from app.endpoints.headers import headers_of
-from app.endpoints.uvicorn.http import EXCHANGE, Exchange
+from app.endpoints.uvicorn.exchange import EXCHANGE, Exchange
 from app.errors import Unauthenticated
 from app.graphql.masking import NO_DOCUMENT, OPERATION_NOT_RESOLVED, TIMED_OUT, UNKNOWN_OPERATION
 from app.graphql.schema import Schema

@@ -57,6 +57,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             if self.transport.is_closing():
                 return
             super().data_received(data[start : start + _PIECE_BYTES])
+        if not self.handshake_initiated and self.conn.handshake_exc is not None:
+            # A head that HTTP takes and WebSockets does not, such as one of a long line: uvicorn would tell nobody.
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
 
     def trust(self) -> None:
         """The client has shown a good token: it may send more."""
