@@ -61,6 +61,19 @@ class LimitSettings(BaseSettings):
         le=1_000_000,
         description="Requests without a good token that an address may send at once after a pause.",
     )
+    page_rate_per_second: int = Field(
+        default=50,
+        ge=1,
+        le=1_000_000,
+        description="Requests for pages and their assets that an address may send each second over time.",
+    )
+    page_burst: int = Field(
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        description="Requests for pages and their assets that an address may send at once after a pause; a page has up "
+        "to 30.",
+    )
     request_timeout_seconds: float = Field(
         default=30.0, gt=0, le=600, description="Longest duration of a query or a mutation."
     )
