@@ -19,6 +19,7 @@ from app.endpoints import health, pages
 from app.endpoints.admission import Admission
 from app.endpoints.graphql.documents import Documents
 from app.endpoints.graphql.http import GraphQLEndpoint
+from app.endpoints.graphql.json_text import JSONTexts
 from app.endpoints.graphql.websocket import GraphQLSocket
 from app.endpoints.guard import Guard
 from app.endpoints.headers import headers_of
@@ -42,9 +43,13 @@ def application(
 ) -> Starlette:
     """The ASGI application. When its ``state.ending`` is set, streamed answers end."""
     admission = Admission(config)
-    documents = Documents(config)
-    endpoint = GraphQLEndpoint(config, schema, services, authenticator, admission=admission, documents=documents)
-    socket = GraphQLSocket(config, schema, services, authenticator, admission=admission, documents=documents)
+    documents, texts = Documents(config), JSONTexts(config)
+    endpoint = GraphQLEndpoint(
+        config, schema, services, authenticator, admission=admission, documents=documents, texts=texts
+    )
+    socket = GraphQLSocket(
+        config, schema, services, authenticator, admission=admission, documents=documents, texts=texts
+    )
     app = _Application(
         endpoint,
         config,

@@ -28,8 +28,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's, which waits in ``send`` while more than 64 KiB are unread, so that no queue grows.
 
     Closing waits for the client to read what was sent; a client that never does would keep the socket and up to that
-    much memory for ever. It has 3 s after the application's end. Nothing is compressed: a message of 8 MiB can come as
-    8 KiB, and unpacking it holds up everybody else.
+    much memory for ever. It has 3 s after the application's end. Nothing is compressed: a message of 16 MiB can come as
+    16 KiB, and unpacking it holds up everybody else.
     """
 
     seat: Seat | None = None
