@@ -20,7 +20,7 @@ from app.endpoints.uvicorn.websocket import WebSocketProtocol
 
 _HEALTH = frozenset({"/health/live", "/health/ready"})
 _HEALTH_STARTS = (b"GET /health/", b"HEAD /health/")
-# How much of a head the parser gets at once.
+# How much the parser gets at once, before what it found is counted.
 _PIECE_BYTES = 16 * 1024
 # Taking apart a header, or a path, costs up to a microsecond for each byte, which is a hundred times what reading it
 # costs. Long are only those that nobody looks into: cookies, tokens, and queries.
@@ -37,7 +37,9 @@ _STRUCTURED = frozenset(
 )
 # The sizes of chunks, what is written beside them, and trailers: as much at once, and in all in proportion to the body.
 _FREE_FRAMING_BYTES = 16 * 1024
-_FRAMING_PER_BYTE = 1
+_FRAMING_PER_BYTE = 0.25
+# Each chunk costs a call of Python: those of a body with more of them than this are taken up in turns.
+_MUCH_FRAMING_PER_BYTE = 0.01
 _MAX_WAITING_REQUESTS = 64
 _LOOK_SECONDS = 5.0
 # A refusal would be lost where what was sent after it is not read.
@@ -126,7 +128,8 @@ class HTTPProtocol(HttpToolsProtocol):
             return None
         is_small = len(data) <= SMALL_BYTES
         if self._seat is not None and self._seat.is_trusted:
-            return None if is_small or not self._in_head else Priority.CALLER
+            is_body = not self._in_head and self._framing_bytes <= _MUCH_FRAMING_PER_BYTE * self._body_bytes
+            return None if is_small or is_body else Priority.CALLER
         if is_small and self._in_head and not self._head_bytes and data.startswith(_HEALTH_STARTS):
             return None
         return Priority.SMALL if is_small else Priority.LARGE
@@ -153,7 +156,7 @@ class HTTPProtocol(HttpToolsProtocol):
         """Give the parser as much as there is room for."""
         start = 0
         while start < len(data) and self._end_at is None:
-            end = start + _PIECE_BYTES if self._in_head else len(data)
+            end = start + _PIECE_BYTES
             self._feed(data if not start and end >= len(data) else data[start:end])
             start = end
         if start < len(data):
