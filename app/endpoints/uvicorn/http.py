@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.endpoints.connections import ConnectionLimits, Gate, Seat
 from app.endpoints.uvicorn.exchange import EXCHANGE, Exchange
+from app.endpoints.uvicorn.flow import TurnedFlow
 from app.endpoints.uvicorn.refusal import FULL, MALFORMED, TOO_SLOW, Refusal, full
 from app.endpoints.uvicorn.turns import SMALL_BYTES, Priority, Turns
 from app.endpoints.uvicorn.websocket import WebSocketProtocol
@@ -41,6 +42,8 @@ _FRAMING_PER_BYTE = 0.25
 # Each chunk costs a call of Python: those of a body with more of them than this are taken up in turns.
 _MUCH_FRAMING_PER_BYTE = 0.01
 _MAX_WAITING_REQUESTS = 64
+# What waits of a file for a client that does not read, beside the piece that comes next.
+_UNREAD_BYTES = 16 * 1024
 _LOOK_SECONDS = 5.0
 # A refusal would be lost where what was sent after it is not read.
 _LINGER_SECONDS = 1.0
@@ -56,6 +59,7 @@ class HTTPProtocol(HttpToolsProtocol):
     gate: ClassVar[Gate] = Gate(ConnectionLimits())
     turns: ClassVar[Turns] = Turns()
     _seat: Seat | None = None
+    _turned: TurnedFlow
     _timer: asyncio.TimerHandle | None = None
     # Since when the head comes, the body comes, or nothing does.
     _since: float = 0.0
@@ -70,7 +74,7 @@ class HTTPProtocol(HttpToolsProtocol):
     _structured_bytes: int = 0
     # What has come, and waits for its turn.
     _waiting: bytes = b""
-    _is_held_back: bool = False
+    _waits_as: Priority = Priority.LARGE
     _held_bytes: int = 0
     # How many heads and how many messages were complete so far.
     _heads: int = 0
@@ -84,14 +88,14 @@ class HTTPProtocol(HttpToolsProtocol):
     _discarded_bytes: int = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """A client has connected."""
         super().connection_made(transport)
+        self.flow = self._turned = TurnedFlow(transport)
+        transport.set_write_buffer_limits(high=_UNREAD_BYTES)
         self._seat = self.gate.enter(self.client[0] if self.client else "", transport.abort)
         self._since = self.loop.time()
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
         super().connection_lost(exc)
         self._let_go()
         if self._seat is not None:
@@ -118,9 +122,13 @@ class HTTPProtocol(HttpToolsProtocol):
         if not self.turns.hold(len(data)) and priority is Priority.LARGE:
             self._stop_waiting()
             self._refuse(FULL)
-        elif is_first and not self.turns.take(priority or Priority.CALLER, len(data), self._take_waiting):
-            self._is_held_back = True
-            self.transport.pause_reading()
+        elif is_first:
+            self._wait(priority or Priority.CALLER)
+
+    def _wait(self, priority: Priority) -> None:
+        self._waits_as = priority
+        if not self.turns.take(priority, min(len(self._waiting), _PIECE_BYTES), self._take_waiting):
+            self._turned.hold_back()
 
     def _priority(self, data: bytes) -> Priority | None:
         """``None``: it is taken up at once. So are health checks, and whatever small comes from who has a token."""
@@ -140,17 +148,21 @@ class HTTPProtocol(HttpToolsProtocol):
         return data
 
     def _take_waiting(self) -> None:
-        """Called when it is this connection's turn."""
+        """Take up a piece, when it is this connection's turn."""
+        piece, self._waiting = self._waiting[:_PIECE_BYTES], self._waiting[_PIECE_BYTES:]
+        self.turns.release(len(piece))
         try:
-            self._take(self._stop_waiting())
+            self._take(piece)
         except BaseException:
             # Raised from what the loop calls for a connection, this ends it; here the loop would only tell of it.
             self.transport.abort()
             raise
-        if self._is_held_back:
-            self._is_held_back = False
-            if not self.transport.is_closing() and not self.flow.read_paused:
-                self.transport.resume_reading()
+        if self._end_at is not None:
+            self._discard(len(self._stop_waiting()))
+        if self._waiting:
+            self._wait(self._waits_as)
+        else:
+            self._turned.let_on()
 
     def _take(self, data: bytes) -> None:
         """Give the parser as much as there is room for."""
@@ -175,6 +187,7 @@ class HTTPProtocol(HttpToolsProtocol):
         self._let_go()
         self._end_at = self.loop.time()
         super().handle_websocket_upgrade()
+        self.transport.set_write_buffer_limits()
         successor = self.transport.get_protocol()
         if isinstance(successor, WebSocketProtocol):
             successor.seat = seat
