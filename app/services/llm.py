@@ -24,7 +24,7 @@ from app.services import llm_demo
 from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
 from app.services.llm_assembly import Answer, take
 from app.services.llm_fault_words import sentence_of
-from app.services.llm_faults import CallFailed, Fault, fault, fault_of, message_of, place_of
+from app.services.llm_faults import BROKE_OFF, UNREAD, CallFailed, Fault, fault, fault_of, message_of, place_of
 from app.services.llm_gathering import GatheringClient
 from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
 from app.services.llm_transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
@@ -198,8 +198,8 @@ class LiteLLM(LLM):
             except (CallFailed, GeneratorExit):
                 raise
             except Exception as error:  # noqa: BLE001  litellm raises whatever its providers' code raises
-                raise CallFailed(_refusal(scope) or _told(error, scope, key)) from None
-            if (refusal := _refusal(scope)) is not None:
+                raise CallFailed(_refusal(scope, key) or _told(error, scope, key)) from None
+            if (refusal := _refusal(scope, key)) is not None:
                 raise CallFailed(refusal)
             answer.ending = ending_of(stream, answer)
         finally:
@@ -288,15 +288,17 @@ def _certificates() -> VerifyTypes:
     return handlers.get_ssl_configuration()
 
 
-def _refusal(scope: Scope) -> Fault | None:
+def _refusal(scope: Scope, key: str | None) -> Fault | None:
     if scope.refusal is None:
         return None
-    is_late = scope.refusal == LATE
     unavailable, failed = (
         ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE,
         ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR,
     )
-    return fault(scope.refusal, unavailable if is_late else failed)
+    code = unavailable if scope.refusal in (LATE, BROKE_OFF) else failed
+    # Such as a page of a proxy between the events, which may be gone in a moment.
+    message = message_of("", scope.refusal, secret=key)
+    return fault(message, code, is_transient=scope.refusal in (UNREAD, BROKE_OFF))
 
 
 def _told(error: Exception, scope: Scope, key: str | None) -> Fault:

@@ -37,7 +37,7 @@ def checked_count(value: object) -> int | None:
 def repair_usage(usage: JSON) -> bool:
     """Repair the usage of an answer in OpenAI's format in place; tells whether anything had to be changed."""
     totals = [name for name in _TOTALS if name in usage]
-    is_changed = _repair_counts(usage)
+    is_changed = repair_counts(usage)
     for name in totals:
         # It computes with those that are there.
         usage.setdefault(name, 0)
@@ -66,14 +66,14 @@ def repair_foreign_usage(event: JSON) -> bool:
                 continue
             usage = fields[name]
             if isinstance(usage, dict):
-                is_changed = _repair_counts(cast("JSON", usage)) or is_changed
+                is_changed = repair_counts(cast("JSON", usage)) or is_changed
             else:
                 fields[name] = {}
                 is_changed = True
     return is_changed
 
 
-def _repair_counts(usage: JSON, depth: int = 0) -> bool:
+def repair_counts(usage: JSON, depth: int = 0) -> bool:
     """Make each count one, and leave out those that are no numbers; and what is nested deeper than counts ever are."""
     is_changed = False
     if depth > _MAX_DEPTH:
@@ -90,11 +90,11 @@ def _repair_counts(usage: JSON, depth: int = 0) -> bool:
                 usage[name] = count
             is_changed = True
         elif isinstance(value, dict):
-            is_changed = _repair_counts(cast("JSON", value), depth + 1) or is_changed
+            is_changed = repair_counts(cast("JSON", value), depth + 1) or is_changed
         elif isinstance(value, list):
             for part in cast("list[object]", value):
                 if isinstance(part, dict):
-                    is_changed = _repair_counts(cast("JSON", part), depth + 1) or is_changed
+                    is_changed = repair_counts(cast("JSON", part), depth + 1) or is_changed
     return is_changed
 
 

@@ -11,6 +11,23 @@ def is_streamed(path: str) -> bool:
     return path.endswith(("/messages", ":streamGenerateContent"))
 
 
+def is_google(event: JSON) -> bool:
+    """Whether it is one of Google's, of which litellm takes the last one for the end whatever it says."""
+    return isinstance(event.get("candidates"), list) or isinstance(event.get("promptFeedback"), dict)
+
+
+def is_end(event: JSON) -> bool:
+    """Whether it says how the answer ends."""
+    feedback, delta = event.get("promptFeedback"), event.get("delta")
+    if isinstance(feedback, dict) and cast("JSON", feedback).get("blockReason"):
+        return True
+    if event.get("type") == "message_delta" and isinstance(delta, dict) and cast("JSON", delta).get("stop_reason"):
+        return True
+    candidates = event.get("candidates")
+    given = cast("list[object]", candidates) if isinstance(candidates, list) else []
+    return any(isinstance(each, dict) and cast("JSON", each).get("finishReason") for each in given)
+
+
 def repaired_native(event: JSON) -> list[JSON] | None:
     """The events to read instead of this one; ``None`` where it needs no repair."""
     if event.get("type") == "content_block_start":

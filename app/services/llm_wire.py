@@ -6,7 +6,7 @@ from typing import Protocol
 from app.errors import ErrorCode
 from app.services.chat import ChatMessage, Ending, ToolCall, ToolSpec
 from app.services.llm_assembly import Answer, Chunk
-from app.services.llm_faults import CallFailed, fault
+from app.services.llm_faults import BROKE_OFF, CallFailed, fault
 from app.services.llm_providers import Route
 
 # Sent where no key is set: given nothing, litellm looks for a key in the server's environment.
@@ -119,8 +119,7 @@ def ending_of(stream: Stream, answer: Answer) -> Ending:
     """How the provider itself said that the answer ends. Raises ``CallFailed`` where it did not, or declined all."""
     reason = stream.received_finish_reason or stream.intermittent_finish_reason
     if reason is None:
-        message, code = "The model's answer broke off.", ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE
-        raise CallFailed(fault(message, code, is_transient=True))
+        raise CallFailed(fault(BROKE_OFF, ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE, is_transient=True))
     if reason == "content_filter" and not answer.text:
         message, code = (
             "The model's provider declined the content.",
