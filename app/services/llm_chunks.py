@@ -25,6 +25,8 @@ MAX_ERROR_CHARS = 4_000
 _HEAD = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
 # Fields that are text wherever they are.
 _TEXT_FIELDS = ("id", "object", "model", "system_fingerprint", "service_tier")
+# What a piece of an answer may bring.
+_SAID = frozenset({"content", "tool_calls", "function_call", "refusal"})
 _FINISH_REASONS = {
     # OpenRouter ends an answer so that its provider broke off.
     "error": None,
@@ -54,6 +56,7 @@ class StreamRepair:
     failure: Refused | None = None
     """Why nothing behind the last event can be read."""
     _is_google: bool = False
+    _has_said: bool = False
     # One answer was asked for. Where a server gives several, the first one that came is read.
     _choice: int | None = None
 
@@ -170,7 +173,9 @@ class StreamRepair:
             chunk["choices"] = first
             is_changed = True
         for choice in first:
-            is_changed = _repair_choice(choice) or is_changed
+            is_piece = isinstance(choice.get("delta"), dict)
+            is_changed = _repair_choice(choice, has_said=self._has_said) or is_changed
+            self._has_said = self._has_said or (is_piece and any(map(choice["delta"].get, _SAID)))
             self.is_ended = self.is_ended or choice.get("finish_reason") is not None
         return is_changed
 
@@ -286,7 +291,8 @@ def _repair_head(chunk: JSON) -> bool:
     return is_changed
 
 
-def _repair_choice(choice: JSON) -> bool:
+def _repair_choice(choice: JSON, *, has_said: bool) -> bool:
+    """``has_said``: pieces came before it, so that a whole message says them once more."""
     is_changed = False
     reason = choice.get("finish_reason")
     # An unknown word is an end all the same.
@@ -297,7 +303,7 @@ def _repair_choice(choice: JSON) -> bool:
     delta = choice.get("delta")
     if not isinstance(delta, dict):
         message = choice.pop("message", None)
-        choice["delta"] = delta = cast("JSON", message if isinstance(message, dict) else {})
+        choice["delta"] = delta = cast("JSON", message if isinstance(message, dict) and not has_said else {})
         number_calls(delta)
         is_changed = True
     if isinstance(choice.get("text"), str) and not cast("JSON", delta).get("content"):

@@ -356,6 +356,9 @@ def _is_alike(chunk: JSON, following: JSON) -> bool:
     call, more = _arguments_of(chunk), _arguments_of(following)
     if (call or {}).get("index") != (more or {}).get("index"):
         return False
+    # It may be all arguments so far once more, as some gateways send them.
+    if more is not None and more["function"]["arguments"].lstrip().startswith("{"):
+        return False
     return _without(chunk, _VOLATILE) == _without(following, _VOLATILE) and _without(choice, {"delta"}) == _without(
         other, {"delta"}
     )
