@@ -1,7 +1,8 @@
 """Single events as gateways really send them, in the formats of OpenAI, Anthropic, Google and Ollama."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from pydantic import SecretStr
@@ -35,7 +36,8 @@ async def llm(server: ScriptedLLM) -> AsyncIterator[LiteLLM]:
 
 
 async def answer(llm: LiteLLM, server: ScriptedLLM, reply: Reply, model: str = "openai/scripted") -> Completion:
-    server.script(reply)
+    # Some clients ask for the model's size first.
+    server.default = lambda _body: reply
     return await llm.complete(Model(model, SecretStr("sk-odd-events-0123456789"), server.url), HELLO)
 
 
@@ -127,6 +129,88 @@ async def test_an_odd_event_costs_no_answer(llm: LiteLLM, server: ScriptedLLM, r
 async def test_odd_fields_beside_the_counts_do_not_cost_them(llm: LiteLLM, server: ScriptedLLM, usage: Body) -> None:
     found = await answer(llm, server, stream(A, STOP, {"choices": [], "usage": usage}, DONE))
     assert (found.text, found.usage.prompt_tokens, found.usage.completion_tokens) == ("A", 5, 2)
+
+
+LARGEST = 2**53 - 1
+COUNTS: list[tuple[object, int]] = [
+    *((-5, 0), (7, 7), (7.9, 7), ("7", 7), ("7.5", 7), ("many", 0), ("", 0), (None, 0), ([7], 0), ({"count": 7}, 0)),
+    *((True, 0), (2**31, 2**31), (2**63, LARGEST), (10**40, LARGEST), (1e300, LARGEST), ("9" * 5000, 0)),
+    *((math.nan, 0), (math.inf, LARGEST), (-math.inf, 0), ("NaN", 0), ("Infinity", LARGEST)),
+]
+
+
+def in_openais(count: object) -> Reply:
+    details = {"cached_tokens": count, "audio_tokens": count, "more": [{"text_tokens": count}]}
+    usage = {"prompt_tokens": 11, "completion_tokens": count, "total_tokens": count, "prompt_tokens_details": details}
+    return stream(A, STOP, {"choices": [], "usage": {**usage, "cost": count, "server_tool_use": count}}, DONE)
+
+
+def in_anthropics(count: object) -> Reply:
+    said = block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": "A"})
+    return message(*said, usage={"input_tokens": 11, "output_tokens": count, "cache_creation": {"x_tokens": count}})
+
+
+def in_googles(count: object) -> Reply:
+    details = [{"modality": "TEXT", "tokenCount": count}, {"modality": count, "tokenCount": 1}, count]
+    usage = {"promptTokenCount": 11, "candidatesTokenCount": count, "promptTokensDetails": details}
+    more = {"totalTokenCount": count, "cachedContentTokenCount": 1, "cacheTokensDetails": count}
+    content = {"role": "model", "parts": [{"text": "A"}]}
+    return stream({"candidates": [{"content": content, "finishReason": "STOP"}], "usageMetadata": {**usage, **more}})
+
+
+def in_ollamas(count: object) -> Reply:
+    said: Body = {"model": "m", "message": {"role": "assistant", "content": "A"}, "done": False}
+    end = {"done": True, "prompt_eval_count": 11, "eval_count": count, "total_duration": count}
+    return lines(said, {**said, **end, "message": {}})
+
+
+@pytest.mark.parametrize(
+    ("form", "model"),
+    [
+        *((in_openais, f"{provider}/m") for provider in ("openai", "deepseek", "openrouter")),
+        *((in_anthropics, ANTHROPIC), (in_googles, GEMINI), (in_ollamas, OLLAMA)),
+    ],
+)
+async def test_a_count_in_any_format_is_clamped_and_costs_no_answer(
+    llm: LiteLLM, server: ScriptedLLM, form: Callable[[object], Reply], model: str
+) -> None:
+    found = {repr(count)[:20]: await answer(llm, server, form(count), model) for count, _ in COUNTS}
+
+    assert {each.text for each in found.values()} == {"A"}
+    expected = {repr(count)[:20]: (11, clamped) for count, clamped in COUNTS}
+    assert {name: (each.usage.prompt_tokens, each.usage.completion_tokens) for name, each in found.items()} == expected
+
+
+async def test_what_google_counts_as_thoughts_is_added_and_clamped(llm: LiteLLM, server: ScriptedLLM) -> None:
+    content = {"role": "model", "parts": [{"text": "A"}]}
+    usage = {"promptTokenCount": 11, "candidatesTokenCount": LARGEST, "thoughtsTokenCount": LARGEST}
+    event: Body = {"candidates": [{"content": content, "finishReason": "STOP"}], "usageMetadata": usage}
+
+    found = await answer(llm, server, stream(event), GEMINI)
+
+    assert (found.text, found.usage.prompt_tokens, found.usage.completion_tokens) == ("A", 11, LARGEST)
+
+
+@pytest.mark.parametrize("model", ["openai/m", "deepseek/m", "mistral/m", "hosted_vllm/m", "openrouter/m", "groq/m"])
+async def test_counts_in_several_chunks_are_those_of_the_last_that_has_some(
+    llm: LiteLLM, server: ScriptedLLM, model: str
+) -> None:
+    def usage(prompt: int, completion: int) -> Body:
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+    cumulative = [chunk({"content": "A"}, usage=usage(11, count)) for count in (1, 4)]
+    final: Body = {"choices": [], "usage": usage(11, 7)}
+    orders: list[list[Body | str]] = [
+        [*cumulative, chunk({}, "stop", usage=usage(11, 7)), DONE],
+        [*cumulative, STOP, final, DONE],
+        [*cumulative, STOP, final, final, DONE],
+        [chunk({"content": "AA"}, usage=None), chunk({}, "stop", usage=usage(11, 7)), {**final, "usage": None}],
+        [chunk({"content": "AA"}, usage=usage(0, 0)), STOP, final],
+        [chunk({"content": "AA"}, usage=usage(11, 7)), {**STOP, "usage": usage(0, 0)}, DONE],
+    ]
+    for events in orders:
+        found = await answer(llm, server, stream(*events), model)
+        assert (found.text, found.usage.prompt_tokens, found.usage.completion_tokens) == ("AA", 11, 7)
 
 
 @pytest.mark.parametrize(("content", "text"), [(5, "5"), (1.5, "1.5"), (True, "true"), ([1, "x"], "1x"), ({}, "")])

@@ -91,7 +91,10 @@ def _data_of(line: bytes) -> bytes:
 def _ollama_line(event: JSON) -> JSON:
     """With the fields that litellm insists on, in their form."""
     counts = {name: checked_count(event.pop(name)) for name in _OLLAMA_COUNTS if name in event}
-    repaired = {**event, **{name: count for name, count in counts.items() if count is not None}}
+    repaired = dict(event)
+    if any(count is not None for count in counts.values()):
+        # litellm reads both or none, and Ollama leaves out that of a prompt which it had in its cache.
+        repaired |= {name: counts.get(name) or 0 for name in _OLLAMA_COUNTS}
     model = event.get("model")
     repaired |= {"model": model if isinstance(model, str) else "", "done": event.get("done") is True}
     if "response" in event:
