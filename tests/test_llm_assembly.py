@@ -14,6 +14,7 @@ from tests.scripted_llm import fragment as T  # noqa: N812  Tables of fragments 
 
 A = '{"path": "a", "content": "x {\\"} \\\\"}'
 B = '{"path": "b", "content": ""}'
+CONFIG = Config()
 HELLO = (ChatMessage(Role.USER, "Hello"),)
 TOOLS = tuple(ToolSpec(name, "", {"type": "object", "properties": {}}) for name in ("write_file", "list_files", "list"))
 
@@ -27,7 +28,7 @@ def server() -> Iterator[ScriptedLLM]:
 @pytest.fixture
 async def llm(server: ScriptedLLM) -> AsyncIterator[LiteLLM]:
     server.reset()
-    service = LiteLLM(Config(), retry_pause_seconds=0.0)
+    service = LiteLLM(CONFIG, retry_pause_seconds=0.0)
     yield service
     await service.close()
 

@@ -56,8 +56,8 @@ class Lines(httpx.AsyncByteStream):
                     yield repaired
         # The last line may lack its end, or lack what the end cut off.
         rest = bytes(self._received)
-        if isinstance(parsed_json(_data_of(rest)), dict):
-            yield self._repaired(rest)
+        if isinstance(parsed_json(_data_of(rest)), dict) and (repaired := self._repaired(rest)):
+            yield repaired
         if not self._is_ended:
             raise refused(BROKE_OFF)
 
@@ -66,21 +66,31 @@ class Lines(httpx.AsyncByteStream):
         await self._stream.aclose()
 
     def _repaired(self, line: bytes) -> bytes:
-        data = _data_of(line)
-        if not data or data == _DONE or data.startswith(_FIELDS):
+        event = repaired_line(line, self._repair, is_ended=self._is_ended)
+        if event is None:
             return b""
-        parsed = parsed_json(data)
-        if not isinstance(parsed, dict):
-            # Such as a ping of a gateway. Behind its end an answer is whole, whatever follows.
-            if self._is_ended or not data.startswith((b"{", b"[")):
-                return b""
-            raise refused(UNREAD)
-        event = cast("JSON", parsed)
-        if event.get("error"):
-            raise refused(f"The model's server failed. {sentence_of(event['error'])}".strip())
-        event = self._repair(event)
         self._is_ended = self._is_ended or event.get("done") is True or event.get("event") == "message-end"
         return unambiguous(encoded(event)) + b"\n"
+
+
+def repaired_line(line: bytes, repair: Callable[[JSON], JSON], *, is_ended: bool = False) -> JSON | None:
+    """The event of a line; ``None`` where it holds none. Raises ``Refused`` for one that can't be read.
+
+    ``is_ended``: the answer is whole already, whatever follows.
+    """
+    data = _data_of(line)
+    if not data or data == _DONE or data.startswith(_FIELDS):
+        return None
+    parsed = parsed_json(data)
+    if not isinstance(parsed, dict):
+        # Such as a ping of a gateway.
+        if is_ended or not data.startswith((b"{", b"[")):
+            return None
+        raise refused(UNREAD)
+    event = cast("JSON", parsed)
+    if event.get("error"):
+        raise refused(f"The model's server failed. {sentence_of(event['error'])}".strip())
+    return repair(event)
 
 
 def _data_of(line: bytes) -> bytes:
