@@ -1,0 +1,315 @@
+"""Chunks of OpenAI's streaming format as servers really send them, turned into what litellm reads without loss.
+
+Gateways send content as a list of parts, calls in the form of 2023, token counts as strings, and whole answers where
+a stream was asked for. litellm fails on some of these and silently drops others, so they are repaired before it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from app.services.llm.counts import checked_count, repair_foreign_usage, repair_usage
+from app.services.llm.deltas import number_calls, repair_delta
+from app.services.llm.faults import UNREAD
+from app.services.llm.lenient_json import JSON, MAX_ITEMS, encoded, parsed_json, read_json, unambiguous
+from app.services.llm.native import is_end, is_google, native_events, repaired_native
+from app.services.llm.transport import Refused, refused
+
+END = b"\n\n"
+DATA = b"data:"
+DONE = b"[DONE]"
+MAX_ERROR_BYTES = 16 * 1024
+# Of one event. litellm joins lines in square time.
+MAX_LINES = 1000
+MAX_ERROR_CHARS = 4_000
+_HEAD = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
+# Fields that are text wherever they are.
+_TEXT_FIELDS = ("id", "object", "model", "system_fingerprint", "service_tier")
+# What a piece of an answer may bring.
+_SAID = frozenset({"content", "tool_calls", "function_call", "refusal"})
+_FINISH_REASONS = {
+    # OpenRouter ends an answer so that its provider broke off.
+    "error": None,
+    **{name: name for name in ("stop", "length", "tool_calls", "content_filter", "function_call")},
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "MAX_TOKENS": "length",
+    "safety": "content_filter",
+    "SAFETY": "content_filter",
+    "tool_use": "tool_calls",
+}
+
+
+@dataclass(slots=True)
+class StreamRepair:
+    """Repairs the events of one stream. ``is_openai``: they are in OpenAI's format for certain.
+
+    ``is_json``: they are JSON for certain, so that anything else is either noise or broken.
+    """
+
+    is_openai: bool = True
+    is_json: bool = True
+    is_ended: bool = False
+    """Whether the provider said how the answer ends."""
+    is_over: bool = False
+    """Whether it said that nothing follows."""
+    failure: Refused | None = None
+    """Why nothing behind the last event can be read."""
+    _is_google: bool = False
+    _has_said: bool = False
+    # One answer was asked for. Where a server gives several, the first one that came is read.
+    _choice: int | None = None
+
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether an end is missing that litellm would not miss, were this the end of the stream."""
+        return self._is_google and not self.is_ended
+
+    def repaired(self, block: bytes, *, is_last: bool = False) -> tuple[bytes, JSON | None]:
+        """One event, without the blank line behind it, as (the event to pass on, its chunk).
+
+        The chunk is ``None``, and the event as it came, where it holds no chunk of OpenAI's. An event that needs no
+        repair passes byte by byte; one that says nothing to anybody is empty. Of one that can't be read ``failure``
+        says why. ``is_last``: the stream ended behind it, perhaps in its middle.
+        """
+        try:
+            if block.startswith(DATA) and b"\n" not in block:
+                return self._repaired_line(block, is_last=is_last)
+            return self._repaired_block(block, is_last=is_last)
+        except Refused as failure:
+            self.failure = failure
+            return b"", None
+
+    def _repaired_block(self, block: bytes, *, is_last: bool) -> tuple[bytes, JSON | None]:
+        given = block.split(b"\n")
+        lines = [line for line in given if line.startswith(DATA)]
+        if not lines and all(not line or line.startswith(b":") for line in given):
+            # Comments, by which a server keeps a connection open.
+            return b"", None
+        # Some servers end their events with one line feed, where the format asks for two.
+        if len(lines) > 1 and all(_is_whole(line) for line in lines):
+            return self._repaired_lines(lines, is_last=is_last), None
+        if len(given) > MAX_LINES:
+            raise refused(f"An event of the model's answer has more than {MAX_LINES:,} lines.")
+        if not lines:
+            return block, None
+        line = lines[0] if len(lines) == 1 and _is_whole(lines[0]) else _in_one_line(block)
+        if line is None and len(lines) > 1:
+            return self._repaired_lines(lines, is_last=is_last), None
+        output, chunk = self._repaired_line(line or lines[0], is_last=is_last)
+        if output is lines[0]:
+            return block, chunk
+        # The name of an event of another format stands in a line of its own.
+        names = b"\n".join(each for each in given if each.startswith(b"event:"))
+        return (output if chunk is not None or not output or not names else names + b"\n" + output), chunk
+
+    def _repaired_lines(self, lines: Sequence[bytes], *, is_last: bool) -> bytes:
+        """Each as an event; those before one that can't be read are passed on."""
+        events: list[bytes] = []
+        for number, line in enumerate(lines, 1):
+            event, _ = self.repaired(line, is_last=is_last and number == len(lines))
+            if event:
+                events.append(event)
+            if self.failure is not None or self.is_over:
+                break
+        return END.join(events)
+
+    def _repaired_line(self, line: bytes, *, is_last: bool) -> tuple[bytes, JSON | None]:
+        data = line[len(DATA) :]
+        if data.strip() == DONE:
+            # Some of litellm's handlers take it for the reason why an answer ends, and for its end wherever it stands.
+            self.is_over = True
+            return b"", None
+        parsed, is_strict = read_json(data)
+        if not isinstance(parsed, dict):
+            return self._checked_noise(line, parsed, is_last=is_last), None
+        self.is_json = True
+        chunk = cast("JSON", parsed)
+        # What an error says is of no format.
+        if chunk.get("error"):
+            is_long = len(line) > MAX_ERROR_BYTES
+            return line_of({"error": _short_error(chunk["error"])}) if is_long or not is_strict else line, None
+        if "choices" not in chunk:
+            return self._repaired_native(chunk, None if not is_strict else line), None
+        is_changed = self.repair(chunk)
+        return (line_of(chunk) if is_changed or not is_strict else unambiguous(line)), chunk
+
+    def _repaired_native(self, event: JSON, line: bytes | None) -> bytes:
+        """``line``: as it came, where it can be passed on."""
+        self.note(event)
+        is_changed = repair_foreign_usage(event)
+        events = repaired_native(event) or ([event] if is_changed or line is None else [])
+        return END.join(line_of(each) for each in events) or unambiguous(line or b"")
+
+    def note(self, event: JSON, *, is_whole: bool = False) -> None:
+        """Note of an event in another format than OpenAI's whether it says how the answer ends."""
+        self.is_ended = self.is_ended or is_whole or is_end(event)
+        self._is_google = self._is_google or is_google(event)
+
+    def _checked_noise(self, line: bytes, parsed: object, *, is_last: bool) -> bytes:
+        """What is passed on of an event that is no object. Raises ``Refused`` for one that is broken."""
+        if not self.is_json:
+            return line
+        if not line[len(DATA) :].lstrip().startswith((b"{", b"[")):
+            # Some gateways send words of their own, such as a ping.
+            return b""
+        if parsed is not None:
+            return line
+        # Behind its end an answer is whole, whatever follows. What the stream's end cut off is told by that end.
+        if self.is_ended or is_last:
+            return b""
+        raise refused(UNREAD)
+
+    def repair(self, chunk: JSON) -> bool:
+        """Repair a chunk in place; tells whether anything had to be changed."""
+        is_changed = _repair_head(chunk)
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            chunk["choices"] = []
+            return True
+        given = [cast("JSON", choice) for choice in cast("list[object]", choices) if isinstance(choice, dict)]
+        first = self._first(given)
+        if len(first) != len(cast("list[object]", choices)):
+            chunk["choices"] = first
+            is_changed = True
+        for choice in first:
+            is_piece = isinstance(choice.get("delta"), dict)
+            is_changed = _repair_choice(choice, has_said=self._has_said) or is_changed
+            self._has_said = self._has_said or (is_piece and any(map(choice["delta"].get, _SAID)))
+            self.is_ended = self.is_ended or choice.get("finish_reason") is not None
+        return is_changed
+
+    def _first(self, choices: Sequence[JSON]) -> list[JSON]:
+        wanted = (self._choice or 0, None)
+        first = [choice for choice in choices if choice.get("index") in wanted][:1]
+        if not first and self._choice is None:
+            first = list(choices[:1])
+        if first and self._choice is None:
+            index = first[0].get("index")
+            self._choice = index if type(index) is int else None
+        return first
+
+
+def _documents(body: bytes) -> list[JSON]:
+    """Its chunks; empty where it holds anything else."""
+    answer = parsed_json(body)
+    found = cast("list[object]", answer) if isinstance(answer, list) else [answer]
+    if answer is None:
+        lines = [line for line in body.split(b"\n", MAX_ITEMS) if line.strip()]
+        if len(lines) > MAX_ITEMS:
+            raise refused(f"The model's answer has more than {MAX_ITEMS:,} lines.")
+        found = [parsed_json(line) for line in lines] if len(lines) > 1 else []
+    chunks = [cast("JSON", chunk) for chunk in found if isinstance(chunk, dict)]
+    return chunks if len(chunks) == len(found) else []
+
+
+def whole_answer(body: bytes, stream: StreamRepair) -> bytes:
+    """A JSON answer to a request for a stream, as the events of a stream; empty where it is none.
+
+    Several chunks, in a list or each on a line of its own, are the stream without its form.
+    """
+    chunks = _documents(body)
+    if not chunks:
+        return b""
+    events: list[bytes] = []
+    for chunk in chunks:
+        if chunk.get("error"):
+            return stream.repaired(line_of(chunk))[0] + END
+        if not stream.is_openai and "choices" not in chunk:
+            stream.note(chunk, is_whole=len(chunks) == 1)
+            repair_foreign_usage(chunk)
+            native = [each for event in native_events(chunk) for each in repaired_native(event) or [event]]
+            events += map(line_of, native)
+            continue
+        if not isinstance(chunk.get("choices"), list):
+            return b""
+        stream.repair(chunk)
+        for choice in chunk["choices"] if len(chunks) == 1 else ():
+            choice["finish_reason"] = choice.get("finish_reason") or "stop"
+        usage = chunk.pop("usage", None)
+        events.append(line_of(chunk))
+        if usage:
+            events.append(line_of({**chunk, "choices": [], "usage": usage}))
+    return END.join(events) + END
+
+
+def line_of(chunk: object) -> bytes:
+    """A chunk as the line of an event."""
+    return DATA + b" " + unambiguous(encoded(chunk))
+
+
+def is_terse(beginning: bytes | bytearray) -> bool | None:
+    """Whether a stream's events end with one line feed; ``None`` where that can't be told yet."""
+    first, _, rest = bytes(beginning).partition(b"\n")
+    if len(rest) < len(DATA) and DATA.startswith(rest):
+        return None
+    return first.startswith(DATA) and rest.startswith(DATA) and _is_whole(first)
+
+
+def _in_one_line(block: bytes) -> bytes | None:
+    """An event whose JSON is spread over lines, as the format allows or as some servers break it."""
+    spread = block[block.find(DATA) + len(DATA) :].replace(b"\n" + DATA, b"\n")
+    parsed = parsed_json(spread)
+    return DATA + b" " + encoded(cast("object", parsed)) if isinstance(parsed, dict) else None
+
+
+def _short_error(error: object) -> JSON:
+    """What tells the kind of an error, and its message's beginning: the library looks through it in square time."""
+    fields = cast("JSON", error) if isinstance(error, dict) else {"message": error}
+    message = fields.get("message")
+    text = message if isinstance(message, str) else encoded({"": message or fields})[4:].decode()
+    kinds = {name: value for name in ("type", "code", "status") if isinstance(value := fields.get(name), str | int)}
+    return {"message": text[:MAX_ERROR_CHARS], **{name: str(value)[:100] for name, value in kinds.items()}}
+
+
+def _is_whole(line: bytes) -> bool:
+    data = line[len(DATA) :].strip()
+    return data == DONE or isinstance(parsed_json(data), dict)
+
+
+def _repair_head(chunk: JSON) -> bool:
+    """Repair what stands beside the choices; litellm's handlers of some providers insist on four fields."""
+    is_changed = not chunk.keys() >= _HEAD.keys()
+    if is_changed:
+        for name, value in _HEAD.items():
+            chunk.setdefault(name, value)
+    for name in _TEXT_FIELDS:
+        value = chunk.get(name)
+        if value is not None and not isinstance(value, str):
+            chunk[name] = str(value) if isinstance(value, int) else None
+            is_changed = True
+    if type(chunk.get("created", 0)) is not int:
+        chunk["created"] = checked_count(chunk["created"]) or 0
+        is_changed = True
+    if chunk.get("object") == "chat.completion":
+        chunk["object"] = "chat.completion.chunk"
+        is_changed = True
+    usage = chunk.get("usage")
+    if usage is not None and (not isinstance(usage, dict) or repair_usage(cast("JSON", usage))):
+        chunk["usage"] = usage if isinstance(usage, dict) else None
+        is_changed = True
+    return is_changed
+
+
+def _repair_choice(choice: JSON, *, has_said: bool) -> bool:
+    """``has_said``: pieces came before it, so that a whole message says them once more."""
+    is_changed = False
+    reason = choice.get("finish_reason")
+    # An unknown word is an end all the same.
+    known = _FINISH_REASONS.get(reason, "stop") if isinstance(reason, str) and reason else None
+    if reason != known:
+        choice["finish_reason"] = known
+        is_changed = True
+    delta = choice.get("delta")
+    if not isinstance(delta, dict):
+        message = choice.pop("message", None)
+        choice["delta"] = delta = cast("JSON", message if isinstance(message, dict) and not has_said else {})
+        number_calls(delta)
+        is_changed = True
+    if isinstance(choice.get("text"), str) and not cast("JSON", delta).get("content"):
+        # The older form, for completions of a text.
+        cast("JSON", delta)["content"] = choice.pop("text")
+        is_changed = True
+    if choice.pop("logprobs", None) is not None:
+        is_changed = True
+    return repair_delta(cast("JSON", delta)) or is_changed
