@@ -4,39 +4,52 @@ Gateways send content as a list of parts, calls in the form of 2023, token count
 a stream was asked for. litellm fails on some of these and silently drops others, so they are repaired before it.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from app.services.llm.counts import checked_count, repair_foreign_usage, repair_usage
 from app.services.llm.deltas import number_calls, repair_delta
+from app.services.llm.event_errors import error_of, short_error
 from app.services.llm.faults import UNREAD
-from app.services.llm.lenient_json import JSON, MAX_ITEMS, encoded, parsed_json, read_json, unambiguous
+from app.services.llm.lenient_json import (
+    JSON,
+    MAX_ITEMS,
+    MAX_LENIENT_BYTES,
+    encoded,
+    parsed_json,
+    read_json,
+    unambiguous,
+)
 from app.services.llm.native import is_end, is_google, native_events, repaired_native
 from app.services.llm.transport import Refused, refused
 
 END = b"\n\n"
 DATA = b"data:"
 DONE = b"[DONE]"
+_ERROR = b"error:"
 MAX_ERROR_BYTES = 16 * 1024
 # Of one event. litellm joins lines in square time.
 MAX_LINES = 1000
-MAX_ERROR_CHARS = 4_000
+MAX_GLUED = 100
+_DECODER = json.JSONDecoder(strict=False)
 _HEAD = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
 # Fields that are text wherever they are.
 _TEXT_FIELDS = ("id", "object", "model", "system_fingerprint", "service_tier")
 # What a piece of an answer may bring.
 _SAID = frozenset({"content", "tool_calls", "function_call", "refusal"})
 _FINISH_REASONS = {
-    # OpenRouter ends an answer so that its provider broke off.
-    "error": None,
     **{name: name for name in ("stop", "length", "tool_calls", "content_filter", "function_call")},
-    "max_tokens": "length",
-    "max_output_tokens": "length",
-    "MAX_TOKENS": "length",
-    "safety": "content_filter",
-    "SAFETY": "content_filter",
     "tool_use": "tool_calls",
+    # No reason, or that the provider broke off, as OpenRouter, DeepSeek, Zhipu and servers of one's own say it.
+    **dict.fromkeys(("null", "none", "error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout"), None),
+    **dict.fromkeys(("insufficient_system_resource", "network_error", "engine_error", "internal_error"), None),
+    **dict.fromkeys(("max_tokens", "max_output_tokens", "max_completion_tokens", "max_new_tokens"), "length"),
+    **dict.fromkeys(("model_length", "model_context_window_exceeded", "context_length_exceeded"), "length"),
+    **dict.fromkeys(("truncated", "incomplete", "repetition"), "length"),
+    **dict.fromkeys(("safety", "sensitive", "recitation", "prohibited_content", "blocklist", "spii"), "content_filter"),
+    **dict.fromkeys(("blocked", "guardrail_intervened", "content_filtered", "refusal"), "content_filter"),
 }
 
 
@@ -92,11 +105,14 @@ class StreamRepair:
         if len(given) > MAX_LINES:
             raise refused(f"An event of the model's answer has more than {MAX_LINES:,} lines.")
         if not lines:
-            return block, None
+            told = parsed_json(block.removeprefix(_ERROR)) if block.startswith(_ERROR) else None
+            # As llama.cpp tells one.
+            return (line_of({"error": cast("JSON", told)}) if isinstance(told, dict) else block), None
         line = lines[0] if len(lines) == 1 and _is_whole(lines[0]) else _in_one_line(block)
         if line is None and len(lines) > 1:
             return self._repaired_lines(lines, is_last=is_last), None
-        output, chunk = self._repaired_line(line or lines[0], is_last=is_last)
+        is_error = any(each.removeprefix(b"event:").strip() == b"error" for each in given)
+        output, chunk = self._repaired_line(line or lines[0], is_last=is_last, is_error=is_error)
         if output is lines[0]:
             return block, chunk
         # The name of an event of another format stands in a line of its own.
@@ -114,21 +130,32 @@ class StreamRepair:
                 break
         return END.join(events)
 
-    def _repaired_line(self, line: bytes, *, is_last: bool) -> tuple[bytes, JSON | None]:
+    def _repaired_line(self, line: bytes, *, is_last: bool, is_error: bool = False) -> tuple[bytes, JSON | None]:
+        """``is_error``: the event's name says so."""
         data = line[len(DATA) :]
+        if data.lstrip().startswith(DATA):
+            # Some proxies put their own in front of it.
+            data = data.lstrip()[len(DATA) :]
+            line = DATA + data
         if data.strip() == DONE:
             # Some of litellm's handlers take it for the reason why an answer ends, and for its end wherever it stands.
             self.is_over = True
             return b"", None
         parsed, is_strict = read_json(data)
         if not isinstance(parsed, dict):
+            if parsed is None and (lines := _glued(data)):
+                return self._repaired_lines(lines, is_last=is_last), None
+            if is_error and self.is_openai and not data.lstrip().startswith((b"{", b"[")):
+                return line_of({"error": error_of({"message": data.decode(errors="replace")}, is_named=True)}), None
             return self._checked_noise(line, parsed, is_last=is_last), None
         self.is_json = True
         chunk = cast("JSON", parsed)
         # What an error says is of no format.
         if chunk.get("error"):
             is_long = len(line) > MAX_ERROR_BYTES
-            return line_of({"error": _short_error(chunk["error"])}) if is_long or not is_strict else line, None
+            return line_of({"error": short_error(chunk["error"])}) if is_long or not is_strict else line, None
+        if self.is_openai and (error := error_of(chunk, is_named=is_error)) is not None:
+            return line_of({"error": error}), None
         if "choices" not in chunk:
             return self._repaired_native(chunk, None if not is_strict else line), None
         is_changed = self.repair(chunk)
@@ -164,6 +191,9 @@ class StreamRepair:
         """Repair a chunk in place; tells whether anything had to be changed."""
         is_changed = _repair_head(chunk)
         choices = chunk.get("choices")
+        if isinstance(choices, dict) and cast("JSON", choices).keys() & {"delta", "message", "text"}:
+            choices = chunk["choices"] = [cast("JSON", choices)]
+            is_changed = True
         if not isinstance(choices, list):
             chunk["choices"] = []
             return True
@@ -221,8 +251,9 @@ def whole_answer(body: bytes, stream: StreamRepair) -> bytes:
             native = [each for event in native_events(chunk) for each in repaired_native(event) or [event]]
             events += map(line_of, native)
             continue
-        if not isinstance(chunk.get("choices"), list):
-            return b""
+        if not isinstance(chunk.get("choices"), dict | list):
+            error = error_of(chunk, is_alone=True) if stream.is_openai else None
+            return line_of({"error": error}) + END if error is not None else b""
         stream.repair(chunk)
         for choice in chunk["choices"] if len(chunks) == 1 else ():
             choice["finish_reason"] = choice.get("finish_reason") or "stop"
@@ -246,20 +277,29 @@ def is_terse(beginning: bytes | bytearray) -> bool | None:
     return first.startswith(DATA) and rest.startswith(DATA) and _is_whole(first)
 
 
+def _glued(data: bytes) -> list[bytes]:
+    """The lines of events between which a server or a proxy lost the line feeds; empty where they are none."""
+    if len(data) > MAX_LENIENT_BYTES or not data.lstrip().startswith(b"{"):
+        return []
+    text, lines = data.decode(errors="replace").strip(), list[bytes]()
+    while text:
+        text = text.removeprefix(DATA.decode()).lstrip()
+        try:
+            value, end = _DECODER.raw_decode(text)
+        except (ValueError, RecursionError):
+            return [*lines, DATA + DONE] if lines and text == DONE.decode() else []
+        if not isinstance(value, dict) or len(lines) == MAX_GLUED:
+            return []
+        lines.append(DATA + b" " + text[:end].encode())
+        text = text[end:].lstrip()
+    return lines if len(lines) > 1 else []
+
+
 def _in_one_line(block: bytes) -> bytes | None:
     """An event whose JSON is spread over lines, as the format allows or as some servers break it."""
     spread = block[block.find(DATA) + len(DATA) :].replace(b"\n" + DATA, b"\n")
     parsed = parsed_json(spread)
     return DATA + b" " + encoded(cast("object", parsed)) if isinstance(parsed, dict) else None
-
-
-def _short_error(error: object) -> JSON:
-    """What tells the kind of an error, and its message's beginning: the library looks through it in square time."""
-    fields = cast("JSON", error) if isinstance(error, dict) else {"message": error}
-    message = fields.get("message")
-    text = message if isinstance(message, str) else encoded({"": message or fields})[4:].decode()
-    kinds = {name: value for name in ("type", "code", "status") if isinstance(value := fields.get(name), str | int)}
-    return {"message": text[:MAX_ERROR_CHARS], **{name: str(value)[:100] for name, value in kinds.items()}}
 
 
 def _is_whole(line: bytes) -> bool:
@@ -296,13 +336,16 @@ def _repair_choice(choice: JSON, *, has_said: bool) -> bool:
     is_changed = False
     reason = choice.get("finish_reason")
     # An unknown word is an end all the same.
-    known = _FINISH_REASONS.get(reason, "stop") if isinstance(reason, str) and reason else None
+    known = _FINISH_REASONS.get(reason.strip().casefold(), "stop") if isinstance(reason, str) and reason else None
     if reason != known:
         choice["finish_reason"] = known
         is_changed = True
     delta = choice.get("delta")
     if not isinstance(delta, dict):
-        message = choice.pop("message", None)
+        said = delta or choice.pop("message", None) or choice.pop("content", None)
+        if isinstance(said, list) and said and isinstance(said[0], dict):
+            said = cast("list[object]", said)[0]
+        message = cast("object", {"content": said} if isinstance(said, str) else said)
         choice["delta"] = delta = cast("JSON", message if isinstance(message, dict) and not has_said else {})
         number_calls(delta)
         is_changed = True

@@ -16,6 +16,9 @@ from app.services.llm.transport import MAX_LINE_BYTES, refused
 
 _DATA = b"data:"
 _DONE = b"[DONE]"
+_SPREAD = (b"{\n", b"{\r\n")
+# Lines come in pieces of some KiB.
+MAX_DOCUMENT_BYTES = 4 * MAX_LINE_BYTES
 # Lines of a stream of events that hold no data.
 _FIELDS = (b"event:", b"id:", b"retry:", b":")
 _OLLAMA_COUNTS = ("prompt_eval_count", "eval_count")
@@ -47,8 +50,11 @@ class Lines(httpx.AsyncByteStream):
             looked_at = len(self._received)
             self._received += data
             end = self._received.rfind(b"\n", looked_at) + 1
-            if len(self._received) - end > MAX_LINE_BYTES:
+            if len(self._received) - end > MAX_LINE_BYTES or len(self._received) > MAX_DOCUMENT_BYTES:
                 raise refused(f"A line of the model's answer is longer than {MAX_LINE_BYTES // 2**20} MiB.")
+            if self._received.lstrip().startswith(_SPREAD):
+                # One document on many lines.
+                continue
             taken = bytes(self._received[:end])
             del self._received[:end]
             for line in taken.split(b"\n"):

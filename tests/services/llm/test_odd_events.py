@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from pydantic import SecretStr
@@ -85,6 +86,21 @@ NOTHING: list[Body] = [{}, {"choices": None}, {"choices": {"0": {}}}, {"choices"
 
 
 ODD: list[Reply] = [
+    # The whole in another form than a delta.
+    *(stream({"choices": [{"index": 0, **said}]}, STOP) for said in ({"delta": "A"}, {"delta": [{"content": "A"}]})),
+    *(document({"choices": [said]}) for said in ({"message": "A"}, {"content": "A"}, {"delta": {"content": "A"}})),
+    stream({"choices": {"index": 0, "delta": {"content": "A"}}}, STOP, DONE),
+    document({"choices": {"message": {"content": "A"}}}),
+    # Words where a reason would be, and fields where an error would be.
+    *(stream(chunk({"content": "A"}, reason), STOP, DONE) for reason in ("", "null", "None")),
+    *(stream({**A, "error": nothing}, {**STOP, "error": nothing}) for nothing in (None, "", False)),
+    # What proxies do to events.
+    raw(sse(A, STOP, DONE).replace("data: ", "data: data: ").encode()),
+    raw(sse(A, STOP, DONE).replace("}\n\ndata: ", "}data: ").encode()),
+    raw(f"data: {json.dumps(A)}{json.dumps(STOP)}\n\n".encode()),
+    raw(f"id: 1\nretry: 5\nevent: message\n{sse(A)}id: 2\n{sse(STOP)}".encode()),
+    stream(A, STOP, "data: [done]\n\n", 'data: "[DONE]"\n\n'),
+    stream(A, {**A, "choices": [{"index": 0, "content_filter_offsets": {"check_offset": 5}}]}, STOP, DONE),
     # Of several answers the first one is read, whichever comes first in a chunk.
     stream(A, chunk({"content": "X"}, index=1), chunk({"content": "X"}, "stop", index=1), STOP, DONE),
     stream({"choices": [{"index": 1, "delta": {"content": "X"}}, {"index": 0, "delta": {"content": "A"}}]}, STOP),
@@ -131,6 +147,109 @@ async def test_an_odd_event_costs_no_answer(llm: LiteLLM, server: ScriptedLLM) -
 async def test_odd_fields_beside_the_counts_do_not_cost_them(llm: LiteLLM, server: ScriptedLLM, usage: Body) -> None:
     found = await answer(llm, server, stream(A, STOP, {"choices": [], "usage": usage}, DONE))
     assert (found.text, found.usage.prompt_tokens, found.usage.completion_tokens) == ("A", 5, 2)
+
+
+# What a server says once it has answered that all is well, and of it what people read.
+ERRORS: list[tuple[Reply, str]] = [
+    (
+        stream(
+            {
+                "choices": [
+                    {"index": 0, "delta": {}, "finish_reason": "error", "error": {"code": 502, "message": "It broke."}}
+                ]
+            }
+        ),
+        "It broke.",
+    ),
+    (stream({"choices": [], "error": {"code": 502, "message": "It broke."}}), "It broke."),
+    (stream({"object": "error", "message": "It broke.", "type": "InternalServerError", "code": 503}), "It broke."),
+    (stream('error: {"code": 503, "message": "It broke.", "type": "server_error"}\n\n'), "It broke."),
+    (stream('event: error\ndata: {"message": "It broke."}\n\n'), "It broke."),
+    (stream("event: error\ndata: It broke.\n\n"), "It broke."),
+    (stream({"detail": "It broke."}), "It broke."),
+    (stream({"success": False, "msg": "It broke.", "code": 1113}), "It broke."),
+    (stream({"base_resp": {"status_code": 1004, "status_msg": "It broke."}}), "It broke."),
+    (document({"detail": "It broke."}), "It broke."),
+    (document({"detail": [{"loc": ["body"], "msg": "It broke."}]}), "It broke."),
+    (document({"message": "It broke.", "id": "x"}), "It broke."),
+    (document({"base_resp": {"status_code": 1004, "status_msg": "It broke."}}), "It broke."),
+]
+
+
+@pytest.mark.parametrize("model", ["openai/m", "deepseek/m", "openrouter/m"])
+async def test_an_error_behind_a_good_status_is_told_in_its_words(
+    llm: LiteLLM, server: ScriptedLLM, model: str
+) -> None:
+    for reply, words in ERRORS:
+        with pytest.raises(LLMFailure) as caught:
+            await answer(llm, server, reply, model)
+        assert caught.value.message == f"The model's server is not available. {words}", reply
+        assert caught.value.code.name == "STATUS_ERROR_LLM_SERVICE_UNAVAILABLE"
+
+
+REASONS = {
+    **dict.fromkeys(("abort", "cancelled", "insufficient_system_resource", "network_error", "failed"), None),
+    **dict.fromkeys(("max_tokens", "MAX_TOKENS", "model_length", "model_context_window_exceeded"), Ending.CUT),
+    **dict.fromkeys(("sensitive", "RECITATION", "guardrail_intervened", "PROHIBITED_CONTENT"), Ending.FILTERED),
+    **dict.fromkeys(("eos", "stop_sequence", "COMPLETE", "end_turn", "whatever"), Ending.WHOLE),
+}
+
+
+@pytest.mark.parametrize("model", ["openai/m", "deepseek/m", "mistral/m"])
+async def test_the_reasons_of_all_providers_are_told_apart(llm: LiteLLM, server: ScriptedLLM, model: str) -> None:
+    found: dict[str, Ending | None] = {}
+    for reason in REASONS:
+        found[reason] = None
+        with suppress(LLMFailure):
+            found[reason] = (await answer(llm, server, stream(A, chunk({}, reason), DONE), model)).ending
+
+    assert found == REASONS
+
+
+async def test_an_anthropic_answer_at_the_end_of_its_context_is_cut(llm: LiteLLM, server: ScriptedLLM) -> None:
+    said = block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": "A"})
+    found = await answer(llm, server, message(*said, reason="model_context_window_exceeded"), ANTHROPIC)
+    assert (found.text, found.ending) == ("A", Ending.CUT)
+
+
+def candidate(*parts: object, **more: object) -> Body:
+    return {"candidates": [{"index": 0, "content": {"role": "model", "parts": parts}, **more}]}
+
+
+GOOGLES: list[Reply] = [
+    stream(candidate({"text": None}, {"text": 5}, None, "x", {"text": "A"}, finishReason="STOP")),
+    stream(candidate({"functionCall": {"args": {"a": 1}}}, {"text": "A"}, finishReason="STOP")),
+    stream(candidate({"functionCall": "x"}, {"inlineData": {"data": "QUJD"}}, {"text": "A"}, finishReason="STOP")),
+    stream(candidate({"text": "A"}, finishReason="STOP"), {"usageMetadata": {"promptTokenCount": 5}}),
+    stream({"usageMetadata": {}}, candidate({"text": "A"}), candidate(finishReason="STOP"), {"modelVersion": "x"}),
+    stream({"candidates": []}, candidate({"text": "A"}), {"candidates": [{"finishReason": "STOP"}]}),
+    stream("data: ping\n\n", candidate({"text": "A"}, finishReason="SOMETHING_NEW")),
+]
+
+
+async def test_an_odd_event_of_googles_costs_no_answer(llm: LiteLLM, server: ScriptedLLM) -> None:
+    found = [(reply, await answer(llm, server, reply, GEMINI)) for reply in GOOGLES]
+
+    assert [reply for reply, each in found if (each.text, each.ending) != ("A", Ending.WHOLE)] == []
+
+
+async def test_the_arguments_of_a_call_of_googles_may_be_a_text(llm: LiteLLM, server: ScriptedLLM) -> None:
+    part = {"functionCall": {"name": "list_files", "args": '{"path": "a"}'}}
+    [found] = (await answer(llm, server, stream(candidate(part, finishReason="STOP")), GEMINI)).tool_calls
+    assert (found.name, parse_arguments(found.arguments)) == ("list_files", {"path": "a"})
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+async def test_a_whole_answer_of_ollamas_is_read(llm: LiteLLM, server: ScriptedLLM, indent: int | None) -> None:
+    body = {"model": "m", "message": {"role": "assistant", "content": "A"}, "done": True, "done_reason": "stop"}
+    found = await answer(llm, server, raw(json.dumps(body, indent=indent).encode(), "application/json"), OLLAMA)
+    assert (found.text, found.ending) == ("A", Ending.WHOLE)
+
+
+async def test_an_error_of_ollamas_is_told_in_its_words(llm: LiteLLM, server: ScriptedLLM) -> None:
+    said: Body = {"model": "m", "message": {"role": "assistant", "content": "A"}, "done": False}
+    with pytest.raises(LLMFailure, match=r"^The model's server failed\. The runner has stopped\.$"):
+        await answer(llm, server, lines(said, {"error": "The runner has stopped."}), OLLAMA)
 
 
 LARGEST = 2**53 - 1
