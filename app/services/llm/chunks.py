@@ -333,7 +333,9 @@ def _repair_head(chunk: JSON) -> bool:
 
 def _repair_choice(choice: JSON, *, has_said: bool) -> bool:
     """``has_said``: pieces came before it, so that a whole message says them once more."""
-    is_changed = False
+    is_changed = type(choice.get("index", 0)) is not int
+    if is_changed:
+        choice["index"] = 0
     reason = choice.get("finish_reason")
     # An unknown word is an end all the same.
     known = _FINISH_REASONS.get(reason.strip().casefold(), "stop") if isinstance(reason, str) and reason else None

@@ -46,7 +46,7 @@ def repair_delta(delta: JSON) -> bool:
     is_changed = _leave_out_odd(delta)
     content = delta.get("content")
     if content is not None and not isinstance(content, str):
-        text, reasoning = _text_of(content)
+        text, reasoning = text_of(content)
         delta["content"] = text
         if reasoning:
             delta["reasoning_content"] = f"{delta.get('reasoning_content') or ''}{reasoning}"
@@ -58,7 +58,7 @@ def repair_delta(delta: JSON) -> bool:
     for name in ("reasoning_content", "reasoning"):
         value = delta.get(name)
         if value is not None and not isinstance(value, str):
-            delta[name] = "".join(_text_of(value))
+            delta[name] = "".join(text_of(value))
             is_changed = True
     if delta.get("reasoning_content") is None and (delta.get("reasoning") or delta.get("reasoning_details")):
         # litellm renames the first, so that nobody can tell any more which one a provider wants back, and drops a chunk
@@ -135,7 +135,7 @@ def _repair_call(call: JSON) -> bool:
     return is_changed
 
 
-def _text_of(content: object) -> tuple[str, str]:
+def text_of(content: object) -> tuple[str, str]:
     """The text of a list of parts, and what the model thought."""
     text, reasoning = "", ""
     for part in _parts(content):
@@ -147,7 +147,7 @@ def _text_of(content: object) -> tuple[str, str]:
             fields = cast("JSON", part)
             thought = fields.get("thinking") or fields.get("reasoning")
             if thought:
-                reasoning += thought if isinstance(thought, str) else "".join(_text_of(thought))
+                reasoning += thought if isinstance(thought, str) else "".join(text_of(thought))
             for name in _TEXT_PARTS:
                 said = fields.get(name)
                 said = cast("JSON", said).get("value") if isinstance(said, dict) else said

@@ -9,6 +9,7 @@ from typing import cast
 import httpx
 
 from app.services.llm.counts import checked_count, repair_counts
+from app.services.llm.deltas import text_of
 from app.services.llm.fault_words import sentence_of
 from app.services.llm.faults import BROKE_OFF, UNREAD
 from app.services.llm.lenient_json import JSON, encoded, parsed_json, unambiguous
@@ -112,15 +113,15 @@ def _ollama_line(event: JSON) -> JSON:
         # litellm reads both or none, and Ollama leaves out that of a prompt which it had in its cache.
         repaired |= {name: counts.get(name) or 0 for name in _OLLAMA_COUNTS}
     model = event.get("model")
-    repaired |= {"model": model if isinstance(model, str) else "", "done": event.get("done") is True}
+    repaired |= {"model": model if isinstance(model, str) else "", "done": event.get("done") in (True, "true")}
     if "response" in event:
         repaired["response"] = _text(event["response"])
         return repaired
     message = dict(_fields(event, "message"))
     repaired["message"] = message
     for name in ("content", "thinking"):
-        if name in message:
-            message[name] = _text(message[name])
+        if message.get(name) is not None and not isinstance(message[name], str):
+            message[name] = text_of(message[name])[0]
     calls = message.pop("tool_calls", None)
     given = (
         [cast("JSON", call) for call in cast("list[object]", calls) if isinstance(call, dict)]

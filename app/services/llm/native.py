@@ -7,6 +7,7 @@ from app.services.llm.lenient_json import JSON, parsed_json
 
 # Those of Anthropic's that litellm takes for a good end.
 _STOP_REASONS = {"model_context_window_exceeded": "max_tokens"}
+_BLANKS = {"id": "", "name": " "}
 # Fields of Google's events, in those that bring no candidate as well.
 _GOOGLES = {"usageMetadata", "modelVersion", "responseId"}
 
@@ -35,11 +36,18 @@ def is_end(event: JSON) -> bool:
 
 def repaired_native(event: JSON) -> list[JSON] | None:
     """The events to read instead of this one; ``None`` where it needs no repair."""
-    if event.get("type") == "content_block_start":
-        return _with_arguments(event)
-    if event.get("type") == "message_delta" and isinstance(delta := event.get("delta"), dict):
-        reason = _STOP_REASONS.get(str(cast("JSON", delta).get("stop_reason")))
-        return [{**event, "delta": {**cast("JSON", delta), "stop_reason": reason}}] if reason else None
+    match event.get("type"):
+        case "message_start" if not isinstance(event.get("message"), dict):
+            return [{**event, "message": {"role": "assistant", "content": [], "usage": {}}}]
+        case "content_block_start":
+            return _with_arguments(event)
+        case "content_block_delta" if not isinstance(event.get("delta"), dict):
+            return [{**event, "delta": {}}]
+        case "message_delta" if isinstance(delta := event.get("delta"), dict):
+            reason = _STOP_REASONS.get(str(cast("JSON", delta).get("stop_reason")))
+            return [{**event, "delta": {**cast("JSON", delta), "stop_reason": reason}}] if reason else None
+        case _:
+            pass
     if event.keys() & _GOOGLES and not event.keys() & {"candidates", "promptFeedback"}:
         # litellm takes one without a candidate for the end of the connection.
         return [{**event, "candidates": [{"index": 0, "content": {"role": "model", "parts": []}}]}]
@@ -90,12 +98,15 @@ def _with_arguments(event: JSON) -> list[JSON] | None:
     block = event.get("content_block")
     if not isinstance(block, dict) or cast("JSON", block).get("type") != "tool_use":
         return None
-    given = cast("JSON", block).get("input")
-    if not given or not isinstance(given, dict):
-        return None
-    arguments = {"type": "input_json_delta", "partial_json": json.dumps(given)}
-    delta: JSON = {"type": "content_block_delta", "index": event.get("index", 0), "delta": arguments}
-    return [{**event, "content_block": {**cast("JSON", block), "input": {}}}, delta]
+    given = cast("JSON", block)
+    # litellm insists on both. A call with a blank name is none.
+    names = {name: given[name] if isinstance(given.get(name), str) else blank for name, blank in _BLANKS.items()}
+    arguments = given.get("input")
+    if not arguments or not isinstance(arguments, dict):
+        return None if given.keys() >= _BLANKS.keys() else [{**event, "content_block": {**given, **names}}]
+    whole = {"type": "input_json_delta", "partial_json": json.dumps(arguments)}
+    delta: JSON = {"type": "content_block_delta", "index": event.get("index", 0), "delta": whole}
+    return [{**event, "content_block": {**given, **names, "input": {}}}, delta]
 
 
 def _repair_candidates(candidates: list[object]) -> bool:

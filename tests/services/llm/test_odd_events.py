@@ -91,6 +91,7 @@ ODD: list[Reply] = [
     *(document({"choices": [said]}) for said in ({"message": "A"}, {"content": "A"}, {"delta": {"content": "A"}})),
     stream({"choices": {"index": 0, "delta": {"content": "A"}}}, STOP, DONE),
     document({"choices": {"message": {"content": "A"}}}),
+    stream({"choices": [{"index": "0", "delta": {"content": "A"}}]}, STOP, DONE),
     # Words where a reason would be, and fields where an error would be.
     *(stream(chunk({"content": "A"}, reason), STOP, DONE) for reason in ("", "null", "None")),
     *(stream({**A, "error": nothing}, {**STOP, "error": nothing}) for nothing in (None, "", False)),
@@ -418,6 +419,27 @@ async def test_the_arguments_of_a_call_in_anthropics_format_are_read_wherever_th
 ) -> None:
     [found] = (await answer(llm, server, message(*blocks, reason="tool_use"), ANTHROPIC)).tool_calls
     assert (found.id, found.name, parse_arguments(found.arguments)) == ("tu1", "write_file", {"path": "a"})
+
+
+async def test_odd_events_of_anthropics_format_cost_no_answer(llm: LiteLLM, server: ScriptedLLM) -> None:
+    said = block(0, {"type": "text", "text": None}, {"type": "text_delta", "text": None})
+    begin: Body = {"type": "content_block_delta", "index": 0, "delta": None}
+    more: Body = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "A"}}
+    unnamed = {"type": "tool_use", "name": "write_file", "input": {"path": "a"}}
+    nameless = {"type": "tool_use", "id": "tu2", "input": {"path": "b"}}
+    end: Body = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}}
+    events = [*said[:-1], begin, more, said[-1], *block(1, unnamed), *block(2, nameless), end, {"type": "message_stop"}]
+
+    found = await answer(llm, server, stream({"type": "message_start"}, *events), ANTHROPIC)
+
+    assert (found.text, found.ending) == ("A", Ending.WHOLE)
+    assert [(call.id, parse_arguments(call.arguments)) for call in found.tool_calls] == [("call_1", {"path": "a"})]
+
+
+async def test_odd_lines_of_ollamas_cost_no_answer(llm: LiteLLM, server: ScriptedLLM) -> None:
+    parts: Body = {"message": {"content": [{"type": "text", "text": "A"}], "tool_calls": [{"function": None}, 5]}}
+    found = await answer(llm, server, lines({"model": 5, "message": None}, parts, {"done": "true"}), OLLAMA)
+    assert (found.text, found.tool_calls, found.ending) == ("A", (), Ending.WHOLE)
 
 
 async def test_a_whole_message_of_anthropics_is_an_answer(llm: LiteLLM, server: ScriptedLLM) -> None:
