@@ -62,13 +62,15 @@ class StreamRepair:
 
     is_openai: bool = True
     is_json: bool = True
+    is_text: bool = False
+    """Whether they are those of OpenAI's completions of a text, which have no deltas."""
     is_ended: bool = False
     """Whether the provider said how the answer ends."""
     is_over: bool = False
     """Whether it said that nothing follows."""
     failure: Refused | None = None
     """Why nothing behind the last event can be read."""
-    _is_google: bool = False
+    _has_begun: bool = False
     _has_said: bool = False
     # One answer was asked for. Where a server gives several, the first one that came is read.
     _choice: int | None = None
@@ -76,7 +78,7 @@ class StreamRepair:
     @property
     def is_broken_off(self) -> bool:
         """Whether an end is missing that litellm would not miss, were this the end of the stream."""
-        return self._is_google and not self.is_ended
+        return self._has_begun and not self.is_ended
 
     def repaired(self, block: bytes, *, is_last: bool = False) -> tuple[bytes, JSON | None]:
         """One event, without the blank line behind it, as (the event to pass on, its chunk).
@@ -171,7 +173,7 @@ class StreamRepair:
     def note(self, event: JSON, *, is_whole: bool = False) -> None:
         """Note of an event in another format than OpenAI's whether it says how the answer ends."""
         self.is_ended = self.is_ended or is_whole or is_end(event)
-        self._is_google = self._is_google or is_google(event)
+        self._has_begun = self._has_begun or is_google(event)
 
     def _checked_noise(self, line: bytes, parsed: object, *, is_last: bool) -> bytes:
         """What is passed on of an event that is no object. Raises ``Refused`` for one that is broken."""
@@ -202,9 +204,10 @@ class StreamRepair:
         if len(first) != len(cast("list[object]", choices)):
             chunk["choices"] = first
             is_changed = True
+        self._has_begun = self._has_begun or bool(first)
         for choice in first:
             is_piece = isinstance(choice.get("delta"), dict)
-            is_changed = _repair_choice(choice, has_said=self._has_said) or is_changed
+            is_changed = _repair_choice(choice, has_said=self._has_said, is_text=self.is_text) or is_changed
             self._has_said = self._has_said or (is_piece and any(map(choice["delta"].get, _SAID)))
             self.is_ended = self.is_ended or choice.get("finish_reason") is not None
         return is_changed
@@ -257,6 +260,7 @@ def whole_answer(body: bytes, stream: StreamRepair) -> bytes:
         stream.repair(chunk)
         for choice in chunk["choices"] if len(chunks) == 1 else ():
             choice["finish_reason"] = choice.get("finish_reason") or "stop"
+            stream.is_ended = True
         usage = chunk.pop("usage", None)
         events.append(line_of(chunk))
         if usage:
@@ -331,7 +335,7 @@ def _repair_head(chunk: JSON) -> bool:
     return is_changed
 
 
-def _repair_choice(choice: JSON, *, has_said: bool) -> bool:
+def _repair_choice(choice: JSON, *, has_said: bool, is_text: bool) -> bool:
     """``has_said``: pieces came before it, so that a whole message says them once more."""
     is_changed = type(choice.get("index", 0)) is not int
     if is_changed:
@@ -351,7 +355,7 @@ def _repair_choice(choice: JSON, *, has_said: bool) -> bool:
         choice["delta"] = delta = cast("JSON", message if isinstance(message, dict) and not has_said else {})
         number_calls(delta)
         is_changed = True
-    if isinstance(choice.get("text"), str) and not cast("JSON", delta).get("content"):
+    if isinstance(choice.get("text"), str) and not is_text and not cast("JSON", delta).get("content"):
         # The older form, for completions of a text.
         cast("JSON", delta)["content"] = choice.pop("text")
         is_changed = True

@@ -99,7 +99,9 @@ class GatheringClient(httpx.AsyncClient):
             response.stream = Lines(body, line_repair)
             response.encoding = "utf-8"
         elif stream and response.is_success and (is_openai or _is_events(response)):
-            repair = StreamRepair(is_openai, is_json=is_openai or is_streamed(request.url.path))
+            path = request.url.path
+            is_text = path.endswith("/completions") and not path.endswith("/chat/completions")
+            repair = StreamRepair(is_openai, is_json=is_openai or is_streamed(path), is_text=is_text)
             response.stream = Gathered(body, self._pace, repair)
             # Events are, whatever the headers say.
             response.encoding = "utf-8"

@@ -29,7 +29,7 @@ from app.services.llm.gathering import GatheringClient
 from app.services.llm.providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
 from app.services.llm.transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
 from app.services.llm.usage import cost_usd, usage_of
-from app.services.llm.wire import NO_KEY, JoinedChunks, Stream, ending_of, request_of
+from app.services.llm.wire import NO_KEY, Stream, ending_of, request_of, stream_of
 from app.services.outbound import private_allowed
 
 log = structlog.get_logger(__name__)
@@ -180,8 +180,7 @@ class LiteLLM(LLM):
             try:
                 async with self._limit(deadline):
                     with within(scope):
-                        stream = cast("Stream", await litellm.acompletion(**request))
-                stream.chunks = JoinedChunks(stream.chunks)
+                        stream = stream_of(await litellm.acompletion(**request))
                 chunks = aiter(stream)
                 while True:
                     async with self._limit(deadline):

@@ -98,6 +98,11 @@ OPENAI = Format(
     lambda reason: [_chunk({}, reason)],
     ("stop", "length"),
 )
+TEXT = Format(
+    lambda text: [{"id": "x", "choices": [{"index": 0, "text": text, "finish_reason": None}]}],
+    lambda reason: [{"id": "x", "choices": [{"index": 0, "text": "", "finish_reason": reason}]}],
+    ("stop", "length"),
+)
 ANTHROPIC = Format(_anthropic, _anthropic_end, ("end_turn", "max_tokens"))
 GOOGLE = Format(
     lambda text: [_candidate({"role": "model", "parts": [{"text": text}]})],
@@ -122,6 +127,7 @@ HANDLERS = {
     **dict.fromkeys(("openai", "azure", "deepseek", "mistral", "hosted_vllm", "openrouter", "groq", "xai"), OPENAI),
     **dict.fromkeys(("together_ai", "fireworks_ai", "databricks", "perplexity", "minimax", "snowflake"), OPENAI),
     **dict.fromkeys(("lm_studio", "moonshot", "zai", "huggingface", "litellm_proxy", "llamafile"), OPENAI),
+    "text-completion-openai": TEXT,
     "anthropic": ANTHROPIC,
     "gemini": GOOGLE,
     "ollama_chat": OLLAMA_CHAT,
