@@ -8,12 +8,11 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.frames import Frame
 
-from app.endpoints.connections import Seat
+from app.endpoints.connections import TRUST, Seat
 
 LINGER_SECONDS = 3.0
-# The extensions of ASGI by which the application reaches ``WebSocketProtocol.write`` and ``WebSocketProtocol.trust``.
+# The extension of ASGI by which the application reaches ``WebSocketProtocol.write``.
 WRITE = "parley.websocket.write"
-TRUST = "parley.websocket.trust"
 # Until ``connection_init`` has brought a good token: the message has little more in it than that.
 EARLY_MESSAGE_BYTES = 64 * 1024
 # Frames of every kind, empty fragments and pings included: in a second, and at once after a pause.
