@@ -23,7 +23,7 @@ from app.models.database.row import Rows
 from app.models.event import Event, EventRepository, MessageBody
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
-from app.models.replay import ReplayRepository
+from app.models.replay import ReplayRepository, encode_events
 from app.models.rows.conversation import ConversationRow, ConversationRows
 from app.models.search.query import ConversationFilter, ConversationQuery, ConversationSearch
 from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
@@ -69,6 +69,21 @@ class ConversationPage:
 
     rows: Rows[ConversationRow]
     has_next_page: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A trajectory that may be played. ``text``: its events, as they are stored."""
+
+    text: str
+    last_run: int
+    first_user_text: str | None
+
+
+def _checked(replay: object) -> _Checked:
+    """Raises InvalidInput."""
+    events = trajectory.check(replay)
+    return _Checked(encode_events(events), trajectory.last_run(events), trajectory.first_user_text(events))
 
 
 class ConversationService:
@@ -160,13 +175,12 @@ class ConversationService:
         now, conversation_id = self._clock(), uuid4()
         title, message = check_creation(command, conversation_id)
         # As with an export.
-        replay = await asyncio.to_thread(trajectory.check, command.replay) if command.replay is not None else None
+        replay = await asyncio.to_thread(_checked, command.replay) if command.replay is not None else None
         settings, _ = await self._settings.model(owner_id)
         repository, branch_name = None, None
         if command.repository is not None:
             repository, branch_name = await self._repository.choose(owner_id, command.repository, command.branch_name)
-        replayed_text = trajectory.first_user_text(replay or [])
-        told = truncated_title(replayed_text or "")
+        told = truncated_title((replay.first_user_text if replay is not None else None) or "")
         generated = told or default_title(conversation_id)
         conversation = Conversation(
             id=conversation_id,
@@ -293,14 +307,14 @@ class ConversationService:
         session: AsyncSession,
         conversation: Conversation,
         message: Message | None,
-        replay: list[dict[str, Any]] | None,
+        replay: _Checked | None,
         now: datetime,
     ) -> None:
         body = MessageBody(message.text, message.image_urls) if message is not None else None
-        run = trajectory.last_run(replay) if replay is not None else 1
+        run = replay.last_run if replay is not None else 1
         await moves.create(session, conversation, now, message=body, run=run)
         if replay is not None:
-            ReplayRepository(session).add(conversation.id, replay)
+            ReplayRepository(session).add(conversation.id, replay.text)
 
     async def _append_message(
         self, session: AsyncSession, conversation: Conversation, message: Message, now: datetime
