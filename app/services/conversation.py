@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -147,8 +147,8 @@ class ConversationService:
         async with self._database.read() as session:
             return await ConversationSearch(session).count(owner_id, self._visible(wanted))
 
-    async def trajectory(self, owner_id: str, conversation_id: UUID) -> dict[str, Any]:
-        """The whole log as one document without secrets. Raises NotFound."""
+    async def trajectory(self, owner_id: str, conversation_id: UUID) -> orjson.Fragment:
+        """The whole log as one document without secrets, as JSON. Raises NotFound."""
         conversation = await self._must_get(owner_id, conversation_id)
         events: list[Event] = []
         async with self._database.read() as session:

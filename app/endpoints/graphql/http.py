@@ -18,7 +18,6 @@ from app.context import Context, Services
 from app.endpoints.admission import Admission, TooMany
 from app.endpoints.connections import trust
 from app.endpoints.graphql.documents import DocumentRefused, Documents
-from app.endpoints.graphql.encoding import encode
 from app.endpoints.graphql.json_text import JSONTexts
 from app.endpoints.graphql.negotiation import JSON_TYPE, RESPONSE_TYPE, Acceptable
 from app.endpoints.graphql.request import BodyLimits, Parameters, Refused, is_get, read_parameters
@@ -28,6 +27,7 @@ from app.endpoints.headers import headers_of
 from app.errors import Unauthenticated
 from app.graphql.masking import NO_DOCUMENT, OPERATION_NOT_RESOLVED, TIMED_OUT, UNKNOWN_OPERATION
 from app.graphql.schema import Schema
+from app.json_encoding import encode
 from app.services.auth.authenticator import Authenticator, Caller
 
 NOT_STREAMED = (

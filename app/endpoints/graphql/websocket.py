@@ -29,13 +29,13 @@ from app.endpoints.admission import Admission, Place, TooMany
 from app.endpoints.connections import trust
 from app.endpoints.graphql.broadcast import Broadcasts, Subscriber
 from app.endpoints.graphql.documents import DocumentRefused, Documents
-from app.endpoints.graphql.encoding import encode
 from app.endpoints.graphql.json_text import JSONTexts
 from app.endpoints.headers import headers_of
 from app.endpoints.uvicorn.websocket import WRITE
 from app.errors import Unauthenticated
 from app.graphql.schema import Schema
 from app.json_bounds import JSONBounds, TooMuchJSON
+from app.json_encoding import encode
 from app.services.auth.authenticator import Authenticator, bearer_token
 
 log = structlog.get_logger(__name__)
