@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -32,7 +33,6 @@ from app.services.llm_transport import (
     CheckedTransport,
     Refused,
     Scope,
-    guard_sockets,
     within,
 )
 from tests.scripted_llm import Reply, ScriptedLLM, deltas, drip, fragment, raw
@@ -243,15 +243,79 @@ def test_calls_in_threads_go_to_the_address_that_was_checked(
     assert connected == [(PUBLIC, port)]
 
 
-def test_a_client_past_the_transport_gets_from_a_model_to_no_other_private_place(server: ScriptedLLM) -> None:
-    guard_sockets()
-    scope = Scope(private_allowed=True, deadline=math.inf)
-    # As a client of a provider's own does that follows a redirect, where private addresses are allowed.
-    with ScriptedLLM() as secret, within(scope), socket.socket() as first, socket.socket() as second:
-        first.connect(("127.0.0.1", urlsplit(server.url).port))
-        with pytest.raises(Refused):
-            second.connect(("127.0.0.1", urlsplit(secret.url).port))
-    assert scope.refusal == "The model's server redirects to another address, where this server does not follow."
+async def test_a_provider_with_a_client_of_its_own_is_not_called(llm: LiteLLM, server: ScriptedLLM) -> None:
+    failure = await failure_of(llm, "aiohttp_openai/model", server.url)
+    assert failure.message == (
+        "The provider aiohttp_openai is not available here: it brings a client of its own, whose connections this "
+        "server can't check. Use openai/<model> with an API key."
+    )
+    assert len(server.requests) == 0
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/v1/elsewhere",
+        "?again",
+        "//127.0.0.1:{port}/",
+        "http://localhost.:{port}/",
+        "http://[::ffff:127.0.0.1]:{port}/",
+        "http://2130706433:{port}/",
+        "http://0x7f000001:{port}/",
+        "http://0177.0.0.1:{port}/",
+        "http://169.254.169.254/latest/meta-data/",
+        "file:///etc/passwd",
+        "\\\\127.0.0.1\\",
+        "http://[",
+        "",
+    ],
+)
+async def test_a_redirect_leads_nowhere_whatever_it_says(
+    llm: LiteLLM, server: ScriptedLLM, connected: list[tuple[object, ...]], location: str
+) -> None:
+    port = urlsplit(server.url).port
+    for provider in HANDLERS:
+        server.reset()
+        connected.clear()
+        headers = {"location": location.format(port=port)}
+        server.script(Reply(status=302, body={}, headers=headers))
+        failure = await failure_of(llm, f"{provider}/model", server.url)
+        assert failure.message == "The model's server redirects to another address, where this server does not follow."
+        assert len(server.requests) == 1
+        assert {address[:2] for address in connected} <= {("127.0.0.1", port)}
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
+async def test_no_proxy_or_login_of_the_servers_environment_is_used(
+    server: ScriptedLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    login = tmp_path / "netrc"
+    login.write_text("default login ada password secret-of-the-operator\n")
+    login.chmod(0o600)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        for each in (name, name.lower()):
+            monkeypatch.setenv(each, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv("NETRC", str(login))
+        llm = await service(private=True)
+        # Its clients are made anew, in this environment.
+        await llm.close()
+        for provider in HANDLERS:
+            server.script(Reply(status=400, body={"error": {"message": "No."}}))
+            await failure_of(llm, f"{provider}/model", server.url)
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            await failure_of(llm, "openai/model", f"https://127.0.0.1:{silent.getsockname()[1]}/v1")
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+    assert len(server.requests) >= len(HANDLERS)
+    assert "secret-of-the-operator" not in str([request.headers for request in server.requests])
+    assert {request.headers.get("authorization", "Bearer sk-of-the-caller") for request in server.requests} == {
+        "Bearer sk-of-the-caller"
+    }
+    monkeypatch.undo()
+    await llm.close()
 
 
 EVENT = (

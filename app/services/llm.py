@@ -27,7 +27,7 @@ from app.services.llm_fault_words import sentence_of
 from app.services.llm_faults import CallFailed, Fault, fault, fault_of, message_of, place_of
 from app.services.llm_gathering import GatheringClient
 from app.services.llm_providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
-from app.services.llm_transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
+from app.services.llm_transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, target_of, within
 from app.services.llm_usage import cost_usd, usage_of
 from app.services.llm_wire import NO_KEY, JoinedChunks, Stream, ending_of, request_of
 from app.services.outbound import private_allowed
@@ -175,7 +175,9 @@ class LiteLLM(LLM):
     ) -> AsyncGenerator[str, None]:
         stream: Stream | None = None
         left = deadline - asyncio.get_running_loop().time()
-        scope = Scope(self._private_allowed, time.monotonic() + left)
+        base_url = cast("str | None", request.get("api_base"))
+        target = target_of(base_url) if base_url else None
+        scope = Scope(self._private_allowed, time.monotonic() + left, target)
         try:
             try:
                 async with self._limit(deadline):
