@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, ToolSpec, Usage
+from app.services.llm.base import LLM, ChatMessage, Completion, Model, OnText, ToolSpec, Usage
 from tests.scripted_llm import Gate
 
 

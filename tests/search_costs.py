@@ -6,7 +6,7 @@ from sqlalchemy.dialects import sqlite
 from sqlmodel import select
 
 from app.models.conversation import Conversation
-from app.models.conversation_search import ConversationQuery
+from app.models.search.query import ConversationQuery
 
 
 def compiled(owner_id: str, query: ConversationQuery) -> tuple[str, tuple[object, ...]]:

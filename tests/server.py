@@ -15,14 +15,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.config import AuthMode, Config, load_config
 from app.endpoints.connections import Gate, connection_limits
-from app.endpoints.http_protocol import http_protocol
-from app.endpoints.websocket_protocol import WebSocketProtocol
+from app.endpoints.uvicorn.http import http_protocol
+from app.endpoints.uvicorn.websocket import WebSocketProtocol
 from app.main import Parley, create_app
 from app.models.provider_account import ProviderType
 from app.services.agent.tools import Toolbox
-from app.services.chat import LLM
 from app.services.clock import Clock, utc_now
 from app.services.git.base import GitProvider
+from app.services.llm.base import LLM
 from tests.tokens import HS256_SECRET
 
 T = TypeVar("T")

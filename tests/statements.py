@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from app.models.statement import Statement
+from app.models.database.statement import Statement
 from tests.server import RunningServer
 
 

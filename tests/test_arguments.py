@@ -19,7 +19,7 @@ from graphql import (
     is_leaf_type,
 )
 
-from app.graphql import build_schema
+from app.graphql.schema import build_schema
 from app.models.provider_account import ProviderType
 from tests import documents, steps
 from tests.client import Client

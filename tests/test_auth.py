@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from app.config import AuthMode, load_config
 from app.errors import Unauthenticated
-from app.services.auth import Authenticator, Caller, JWTAuthenticator, bearer_token, build_authenticator
-from app.services.token_keys import FileKeySource, SecretKeySource
+from app.services.auth.authenticator import Authenticator, Caller, JWTAuthenticator, bearer_token, build_authenticator
+from app.services.auth.token_keys import FileKeySource, SecretKeySource
 from tests.tokens import (
     HS256_SECRET,
     NOW,

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from app.errors import Unauthenticated
-from app.services.auth import build_authenticator
+from app.services.auth.authenticator import build_authenticator
 from tests.client import NO_TLS, Client
 from tests.server import RunningServer, running_server
 from tests.wire import init, opened, ready

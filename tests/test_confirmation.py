@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from app.services.agent.tools import Tool, Toolbox, ToolContext, ToolOutput
-from app.services.chat import ToolSpec
+from app.services.llm.base import ToolSpec
 from tests import documents, steps
 from tests.client import Client
 from tests.scripted_llm import Call, ScriptedLLM, text, tools

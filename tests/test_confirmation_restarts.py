@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.services.agent.tools import Tool, Toolbox, ToolContext, ToolOutput
-from app.services.chat import ToolSpec
+from app.services.llm.base import ToolSpec
 from tests import steps
 from tests.client import Client
 from tests.scripted_llm import ScriptedLLM, text, tools

@@ -13,15 +13,15 @@ from strawberry.schema.config import StrawberryConfig
 from app.execution.executor import compiled_executor
 from app.models import migration
 from app.models.conversation import Conversation, ConversationRepository, fold
-from app.models.conversation_record import BRIEF_COLUMNS, ConversationRecords
-from app.models.conversation_search import (
+from app.models.database.database import Database
+from app.models.owner import OwnerRepository
+from app.models.rows.conversation import BRIEF_COLUMNS, ConversationRecords
+from app.models.search.query import (
     ConversationOrder,
     ConversationOrderField,
     ConversationQuery,
     ConversationSearch,
 )
-from app.models.database import Database
-from app.models.owner import OwnerRepository
 from app.schema import conversation as schema
 from app.schema.connection import conversation_cursor
 from app.schema.conversation_record import RecordConnection, RecordConversation, columns_for

@@ -13,7 +13,9 @@ from sqlalchemy import insert
 from app.config import load_config
 from app.models import migration
 from app.models.conversation import Conversation, fold
-from app.models.conversation_search import (
+from app.models.database.database import Database, database_url
+from app.models.owner import Owner
+from app.models.search.query import (
     ConversationFilter,
     ConversationOrder,
     ConversationOrderField,
@@ -22,10 +24,8 @@ from app.models.conversation_search import (
     OrderDirection,
     Position,
 )
-from app.models.database import Database, database_url
-from app.models.owner import Owner
-from app.models.paging import NARROW_MAX_ROWS
-from app.models.title_grams import catch_up
+from app.models.search.title_grams import catch_up
+from app.models.search.walk import NARROW_MAX_ROWS
 from tests.search_costs import steps
 
 OWNER = "owner"

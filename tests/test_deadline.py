@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.deadline import Deadlines
+from app.graphql.deadline import Deadlines
 
 
 async def limited(deadlines: Deadlines, seconds: float) -> str:

@@ -14,10 +14,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import ClauseElement
 
-from app.models import direct
-from app.models.database import MAX_STATEMENTS, Database
-from app.models.direct import SQLiteAccess
-from app.models.statement import Statement
+from app.models.database import sqlite
+from app.models.database.database import MAX_STATEMENTS, Database
+from app.models.database.sqlite import SQLiteAccess
+from app.models.database.statement import Statement
 
 THINGS = Table("things", MetaData(), Column("id", Integer, primary_key=True), Column("name", String, nullable=False))
 ADD = Statement(
@@ -117,7 +117,7 @@ async def test_what_takes_long_is_read_by_a_thread_and_the_loop_goes_on(database
 
 
 async def test_no_statement_runs_for_ever(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct, "DEADLINE_SECONDS", 0.2)
+    monkeypatch.setattr(sqlite, "DEADLINE_SECONDS", 0.2)
     with pytest.raises(DBAPIError, match="interrupted"):
         await database.direct.read(LONG, {"last": 10**12})
     assert await names(database) == []

@@ -15,10 +15,10 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from app.models import direct_postgres
-from app.models.database import is_outage
-from app.models.direct_postgres import CONNECTIONS, PostgresAccess
-from app.models.statement import Statement
+from app.models.database import postgres
+from app.models.database.database import is_outage
+from app.models.database.postgres import CONNECTIONS, PostgresAccess
+from app.models.database.statement import Statement
 from tests.postgres import PostgresServer
 
 
@@ -219,7 +219,7 @@ async def test_a_connection_that_is_given_to_somebody_who_is_cancelled_is_given_
 async def test_a_statement_that_takes_too_long_ends_and_is_not_tried_again(
     access: PostgresAccess, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct_postgres, "DEADLINE_SECONDS", 0.3)
+    monkeypatch.setattr(postgres, "DEADLINE_SECONDS", 0.3)
     process = await backend(access)
     with pytest.raises(TimeoutError) as caught:
         await sleep(access, 30)
@@ -234,8 +234,8 @@ async def test_nobody_waits_for_ever_and_not_too_many_do(
     access: PostgresAccess, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = await sleepers(access, postgres_url, CONNECTIONS)
-    monkeypatch.setattr(direct_postgres, "DEADLINE_SECONDS", 0.3)
-    monkeypatch.setattr(direct_postgres, "MAX_WAITING", 2)
+    monkeypatch.setattr(postgres, "DEADLINE_SECONDS", 0.3)
+    monkeypatch.setattr(postgres, "MAX_WAITING", 2)
     waiting = [asyncio.create_task(backend(access)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(TimeoutError, match="Too many statements wait"):
@@ -279,7 +279,7 @@ async def test_a_statement_that_is_wrong_is_told_without_its_values_and_costs_no
 async def test_the_server_keeps_no_more_statements_than_a_connection_may_have(
     access: PostgresAccess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct_postgres, "MAX_PREPARED", 3)
+    monkeypatch.setattr(postgres, "MAX_PREPARED", 3)
     process = await backend(access)
     for number in range(10):
         assert (await access.read(statement(f"SELECT {number}"), {}))[0][0] == number
@@ -294,7 +294,7 @@ async def test_the_server_keeps_no_more_statements_than_a_connection_may_have(
 async def test_connections_that_nobody_needed_for_long_are_closed(
     access: PostgresAccess, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct_postgres, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(postgres, "IDLE_SECONDS", 0.2)
     await open_connections(access, 3)
     assert count(postgres_url) == 3
     await until(lambda: count(postgres_url) == 0)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from app.config import ConfigError, TrustedDocuments, load_config
-from app.endpoints.documents import PERSISTED_MAX_LENGTH, DocumentRefused, Documents
+from app.endpoints.graphql.documents import PERSISTED_MAX_LENGTH, DocumentRefused, Documents
 from tests.client import NO_TLS, Client, RequestFailed
 from tests.server import RunningServer, running_server
 from tests.wire import ready

@@ -12,10 +12,10 @@ from sqlalchemy import event
 
 from app.config import load_config
 from app.models.conversation import Conversation
-from app.models.database import Database, database_url
+from app.models.database.database import Database, database_url
+from app.models.database.statement import Statement
 from app.models.draft import Draft, DraftRepository
 from app.models.event import Usage
-from app.models.statement import Statement
 from app.schema.node import conversation_key
 from app.services.agent.run_log import RunLog
 from app.services.clock import utc_now

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from app.services.chat import LLM
+from app.services.llm.base import LLM
 from app.services.lock_file import LockFile
 from tests import steps
 from tests.client import Client

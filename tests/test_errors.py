@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 
 from app import errors
 from app.errors import AppError, ErrorCode
-from app.graphql import build_schema
-from app.masking import mask
+from app.graphql.masking import mask
+from app.graphql.schema import build_schema
 from app.schema.user_error import UserError, of_error, with_user_errors
 from tests import documents, steps
 from tests.client import Client, RequestFailed

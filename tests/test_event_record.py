@@ -13,7 +13,7 @@ from app.errors import ErrorCode
 from app.execution.executor import compiled_executor
 from app.models import migration
 from app.models.conversation import AgentState, Conversation, Problem
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.event import (
     Event,
     EventQuery,
@@ -26,8 +26,8 @@ from app.models.event import (
     encode_body,
     kind_of,
 )
-from app.models.event_record import EventRecords
 from app.models.owner import OwnerRepository
+from app.models.rows.event import EventRecords
 from app.schema import event as schema
 from app.schema.event_record import RecordEventConnection
 from app.schema.scalar import SCALARS

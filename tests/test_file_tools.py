@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from app.services.filesystem.tree import remove_tree
 from app.services.sandbox.identity import sandbox_uid
 from app.services.sandbox.shell import Shell
-from app.services.workspace_tree import remove_tree
 from tests.sandboxes import LIMITS, MEBIBYTE, needs_sandbox
 from tests.tooled_agent import SECRET, Agent
 

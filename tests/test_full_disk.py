@@ -13,7 +13,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.engine import make_url
 
 from app.errors import StorageFull
-from app.models.database import Database, is_outage
+from app.models.database.database import Database, is_outage
 from tests import documents, steps
 from tests.client import Client
 from tests.processes import ServerProcess

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from app.endpoints.graphql_http import NOT_STREAMED
+from app.endpoints.graphql.http import NOT_STREAMED
 from tests import steps
 from tests.client import NO_TLS, Client
 from tests.server import RunningServer, running_server

@@ -10,7 +10,7 @@ import pytest
 from graphql import build_client_schema, get_introspection_query
 from graphql import build_schema as build_schema_of_sdl
 
-from app.graphql import build_schema
+from app.graphql.schema import build_schema
 from tests import steps
 from tests.client import NO_TLS, Client
 from tests.server import RunningServer, running_server

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from uvicorn.server import ServerState
 
-from app.endpoints.http_protocol import EXCHANGE, Exchange, HTTPProtocol
-from app.endpoints.websocket_protocol import WebSocketProtocol
+from app.endpoints.uvicorn.http import EXCHANGE, Exchange, HTTPProtocol
+from app.endpoints.uvicorn.websocket import WebSocketProtocol
 from tests.client import Client
 from tests.server import RunningServer
 

@@ -14,7 +14,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.services.wakeups import events_topic
+from app.services.push.wakeups import events_topic
 from tests import documents, steps
 from tests.client import NO_TLS, Client
 from tests.processes import ServerProcess

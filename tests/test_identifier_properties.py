@@ -8,7 +8,7 @@ from graphql import GraphQLError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.models.conversation_search import ConversationOrder, ConversationOrderField, OrderDirection
+from app.models.search.query import ConversationOrder, ConversationOrderField, OrderDirection
 from app.schema.connection import event_cursor, parse_conversation_cursor, parse_event_cursor
 from app.schema.node import (
     BranchKey,

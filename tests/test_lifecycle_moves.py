@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import ErrorCode, InvalidState
 from app.models.conversation import AgentState, Conversation, ConversationStatus, Problem
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.event import EventRepository, MessageBody, StateChangeBody, decode_body
 from app.models.migration import upgrade
 from app.models.owner import OwnerRepository

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from graphql import get_introspection_query, parse
 
-from app.limits import DEFAULT_LIMITS, Measure
+from app.graphql.limits import DEFAULT_LIMITS, Measure
 from tests import documents
 from tests.client import Client
 from tests.server import RunningServer, running_server

@@ -11,16 +11,16 @@ import pytest
 from graphql import GraphQLError
 from pydantic import SecretStr
 
+from app.graphql.masking import mask
 from app.logs import hide_secrets
-from app.masking import mask
 from app.services.git.base import CloneSource
 from app.services.git.clone import reason_of
-from app.services.llm_chunks import StreamRepair
-from app.services.llm_fault_words import sentence_of
-from app.services.llm_faults import fault_of
-from app.services.llm_gathering import joined
-from app.services.llm_transport import Refused
-from app.services.redaction import Redactor
+from app.services.llm.chunks import StreamRepair
+from app.services.llm.fault_words import sentence_of
+from app.services.llm.faults import fault_of
+from app.services.llm.gathering import joined
+from app.services.llm.transport import Refused
+from app.services.secrets.redaction import Redactor
 
 LENGTH = 100_000
 ROUNDS = 5

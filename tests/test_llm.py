@@ -11,10 +11,10 @@ from pydantic import SecretStr
 
 from app.config import Config
 from app.errors import ErrorCode, LLMFailure
-from app.services.chat import ChatMessage, Completion, Model, Role, ToolCall, ToolSpec, Usage
-from app.services.llm import LiteLLM
-from app.services.llm_faults import MAX_MESSAGE_CHARS
-from app.services.llm_gathering import LEAST_SECONDS
+from app.services.llm.base import ChatMessage, Completion, Model, Role, ToolCall, ToolSpec, Usage
+from app.services.llm.faults import MAX_MESSAGE_CHARS
+from app.services.llm.gathering import LEAST_SECONDS
+from app.services.llm.litellm import LiteLLM
 from tests.scripted_llm import Call, Gate, Reply, ScriptedLLM, cut, error, hold, never, text, tools, unfinished
 
 KEY = "sk-the-callers-own-key"
@@ -328,8 +328,8 @@ async def test_the_first_call_has_nothing_left_to_import(server: ScriptedLLM) ->
 import asyncio, sys
 from pydantic import SecretStr
 from app.config import Config
-from app.services.chat import ChatMessage, Model, Role
-from app.services.llm import LiteLLM
+from app.services.llm.base import ChatMessage, Model, Role
+from app.services.llm.litellm import LiteLLM
 
 async def main():
     llm = LiteLLM(Config(_env_file=None))

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from app.config import Config
-from app.services.chat import ChatMessage, Completion, Ending, Model, Role, ToolSpec
-from app.services.llm import LiteLLM
+from app.services.llm.base import ChatMessage, Completion, Ending, Model, Role, ToolSpec
+from app.services.llm.litellm import LiteLLM
 from tests.scripted_llm import Body, Reply, ScriptedLLM, deltas, raw
 from tests.scripted_llm import fragment as T  # noqa: N812  Tables of fragments read better with a short name.
 

@@ -4,15 +4,15 @@ import pytest
 
 from app.config import Config
 from app.errors import LLMFailure
-from app.services import llm_demo
-from app.services.chat import ChatMessage, Model, Role
-from app.services.llm import LiteLLM
+from app.services.llm import demo
+from app.services.llm.base import ChatMessage, Model, Role
+from app.services.llm.litellm import LiteLLM
 
 DEMO = Model("demo/assistant", None, None)
 
 
 def asked(text: str, *images: str) -> str:
-    return llm_demo.answer(
+    return demo.answer(
         (ChatMessage(Role.SYSTEM, "You are an agent. Keep the title."), ChatMessage(Role.USER, text, images))
     )
 
@@ -61,7 +61,7 @@ def test_only_the_last_user_message_counts() -> None:
         ChatMessage(Role.ASSISTANT, "…"),
     )
 
-    assert "deleteConversation" in llm_demo.answer(history)
+    assert "deleteConversation" in demo.answer(history)
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_only_the_last_user_message_counts() -> None:
 def test_a_title_is_made_of_the_telling_words(text: str, title: str) -> None:
     wanted = (ChatMessage(Role.SYSTEM, "Write a title."), ChatMessage(Role.USER, text))
 
-    assert llm_demo.answer(wanted, max_tokens=50) == title
+    assert demo.answer(wanted, max_tokens=50) == title
 
 
 def test_pieces_are_words_and_make_the_text_again() -> None:
-    assert list(llm_demo.pieces(" One  two\n\nthree")) == [" One  ", "two\n\n", "three"]
-    assert "".join(llm_demo.pieces(asked("hello"))) == asked("hello")
+    assert list(demo.pieces(" One  two\n\nthree")) == [" One  ", "two\n\n", "three"]
+    assert "".join(demo.pieces(asked("hello"))) == asked("hello")
 
 
 async def test_the_demonstration_streams_word_by_word_and_is_free() -> None:
@@ -94,8 +94,8 @@ async def test_the_demonstration_streams_word_by_word_and_is_free() -> None:
 
     answer = await llm.complete(DEMO, messages, on_text=on_text)
 
-    assert heard == list(llm_demo.pieces(llm_demo.answer(messages)))
-    assert answer.text == llm_demo.answer(messages)
+    assert heard == list(demo.pieces(demo.answer(messages)))
+    assert answer.text == demo.answer(messages)
     assert answer.tool_calls == ()
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (4, len(heard))
     assert answer.usage.cost_usd == 0.0

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 import httpx
 import pytest
 
-from app.services.llm_transport import (
+from app.services.llm.transport import (
     CheckedSyncTransport,
     CheckedTransport,
     Refused,

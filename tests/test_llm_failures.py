@@ -7,8 +7,8 @@ from pydantic import SecretStr
 
 from app.config import Config
 from app.errors import LLMFailure
-from app.services.chat import ChatMessage, Model, Role
-from app.services.llm import LiteLLM
+from app.services.llm.base import ChatMessage, Model, Role
+from app.services.llm.litellm import LiteLLM
 from tests.scripted_llm import Reply, ScriptedLLM
 
 KEY = "sk-failures-0123456789"

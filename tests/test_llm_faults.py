@@ -11,10 +11,10 @@ from structlog.testing import capture_logs
 
 from app.config import Config
 from app.errors import ErrorCode, LLMFailure
-from app.services.chat import ChatMessage, Model, Role
-from app.services.llm import MAX_ATTEMPTS, LiteLLM
-from app.services.llm_fault_words import sentence_of
-from app.services.llm_faults import MAX_MESSAGE_CHARS
+from app.services.llm.base import ChatMessage, Model, Role
+from app.services.llm.fault_words import sentence_of
+from app.services.llm.faults import MAX_MESSAGE_CHARS
+from app.services.llm.litellm import MAX_ATTEMPTS, LiteLLM
 from tests.scripted_llm import Reply, ScriptedLLM, error, raw
 
 KEY = "sk-of-the-caller"

@@ -10,9 +10,9 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from app.services.llm_chunks import StreamRepair
-from app.services.llm_gathering import LEAST_SECONDS, LOOKS_PER_SECOND, Gathered, GatheringClient, Pace, joined
-from app.services.llm_transport import Scope, within
+from app.services.llm.chunks import StreamRepair
+from app.services.llm.gathering import LEAST_SECONDS, LOOKS_PER_SECOND, Gathered, GatheringClient, Pace, joined
+from app.services.llm.transport import Scope, within
 from tests.scripted_llm import ScriptedLLM, text
 
 DONE = b"data: [DONE]\n\n"

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from app.config import Config
 from app.errors import LLMFailure
 from app.services.agent.tools import is_whole, parse_arguments
-from app.services.chat import ChatMessage, Completion, Ending, Model, Role
-from app.services.llm import LiteLLM
+from app.services.llm.base import ChatMessage, Completion, Ending, Model, Role
+from app.services.llm.litellm import LiteLLM
 from tests.scripted_llm import Body, Reply, ScriptedLLM, raw
 
 HELLO = (ChatMessage(Role.USER, "Hello"),)

@@ -8,9 +8,9 @@ from pydantic import SecretStr
 
 from app.config import Config
 from app.errors import ErrorCode, InvalidInput, LLMFailure
-from app.services.chat import ChatMessage, Model, Role
-from app.services.llm import LiteLLM
-from app.services.llm_providers import KNOWN_AT_ONCE, requires_api_key
+from app.services.llm.base import ChatMessage, Model, Role
+from app.services.llm.litellm import LiteLLM
+from app.services.llm.providers import KNOWN_AT_ONCE, requires_api_key
 
 KEY = "sk-the-callers-own-key"
 HELLO = (ChatMessage(Role.USER, "Hello"),)

@@ -22,10 +22,10 @@ from pydantic import SecretStr
 
 from app.config import Config
 from app.errors import ErrorCode, LLMFailure
-from app.services.chat import ChatMessage, Completion, Model, Role
-from app.services.llm import LiteLLM
-from app.services.llm_faults import MAX_MESSAGE_CHARS
-from app.services.llm_transport import (
+from app.services.llm.base import ChatMessage, Completion, Model, Role
+from app.services.llm.faults import MAX_MESSAGE_CHARS
+from app.services.llm.litellm import LiteLLM
+from app.services.llm.transport import (
     MAX_ANSWER_BYTES,
     MAX_ANSWER_LINES,
     MAX_LINE_BYTES,

@@ -5,8 +5,8 @@ from typing import cast
 
 import pytest
 
-from app.services.llm_assembly import Chunk
-from app.services.llm_wire import MAX_JOINED_CHARS, JoinedChunks
+from app.services.llm.assembly import Chunk
+from app.services.llm.wire import MAX_JOINED_CHARS, JoinedChunks
 
 
 def chunk(content: str | None = None, *, finish_reason: str | None = None, **more: object) -> Chunk:

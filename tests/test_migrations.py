@@ -17,7 +17,7 @@ from sqlmodel import select
 from app.config import ConfigError, load_config
 from app.models import migration
 from app.models.conversation import Conversation
-from app.models.database import Database, database_url
+from app.models.database.database import Database, database_url
 from app.models.event import Event
 from app.models.owner import Owner
 from app.models.replay import ReplayRepository

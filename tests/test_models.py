@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from app.models import migration
-from app.models.conversation_search import (
+from app.models.database.database import Database
+from app.models.search.query import (
     ConversationFilter,
     ConversationOrder,
     ConversationOrderField,
@@ -21,7 +22,6 @@ from app.models.conversation_search import (
     OrderDirection,
     Position,
 )
-from app.models.database import Database
 from tests.search_costs import plan, steps
 
 ROWS = 100_000

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.services.agent.tools import Tool, Toolbox, ToolContext, ToolOutput
-from app.services.chat import ToolSpec
+from app.services.llm.base import ToolSpec
 from tests import documents, steps
 from tests.client import Client, Subscription
 from tests.postgres import PostgresServer

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from app.services.redaction import JSONValue, Redactor
+from app.services.secrets.redaction import JSONValue, Redactor
 
 KEY = "sk-0123456789abcdef"
 AWKWARD = 'p@ss/w0rd+"é\\ \n%'

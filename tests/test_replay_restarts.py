@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from app.config import load_config
-from app.models.database import Database, database_url
+from app.models.database.database import Database, database_url
 from app.models.replay import ReplayRepository
 from app.schema.node import conversation_key
 from tests import documents

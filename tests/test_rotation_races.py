@@ -9,7 +9,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from app.models.provider_account import ProviderType
-from app.services.secrets import SecretBox
+from app.services.secrets.box import SecretBox
 from tests import documents, steps
 from tests.client import Client
 from tests.fake_git import TOKEN, FakeGitProvider

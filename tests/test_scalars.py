@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from app.graphql import build_schema
+from app.graphql.schema import build_schema
 from app.schema.scalar import SECRET_MAX_LENGTH, URI_MAX_LENGTH
 
 SCHEMA = cast("GraphQLSchema", getattr(build_schema(), "_schema"))  # noqa: B009  Strawberry keeps it private.

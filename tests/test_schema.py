@@ -23,7 +23,7 @@ from graphql import (
     print_ast,
 )
 
-from app.graphql import build_schema as build_served_schema
+from app.graphql.schema import build_schema as build_served_schema
 
 ROOT = Path(__file__).parent.parent
 CONTRACT = build_schema((Path(__file__).parent / "contract.graphql").read_text())

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.config import Config, ConfigError, load_config
-from app.services.secrets import KEY_FILE_NAME, SecretBox, SecretUnreadable, open_secret_box, prepare_data_dir
+from app.services.secrets.box import KEY_FILE_NAME, SecretBox, SecretUnreadable, open_secret_box, prepare_data_dir
 
 OLD = SecretStr("the old key has more than 32 characters")
 NEW = SecretStr("the new key has more than 32 characters")

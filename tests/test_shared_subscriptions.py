@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from app.services.wakeups import deltas_topic, events_topic
+from app.services.push.wakeups import deltas_topic, events_topic
 from tests import documents, steps
 from tests.client import Client, RequestFailed, Socket, Subscription
 from tests.scripted_llm import ScriptedLLM, text

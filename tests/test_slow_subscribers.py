@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from app.services.wakeups import events_topic
+from app.services.push.wakeups import events_topic
 from tests import documents, steps
 from tests.client import Client
 from tests.scripted_llm import ScriptedLLM, text

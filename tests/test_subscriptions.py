@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import event
 
-from app.services.wakeups import deltas_topic
+from app.services.push.wakeups import deltas_topic
 from tests import documents, steps
 from tests.client import Client, RequestFailed, Subscription
 from tests.scripted_llm import Gate, ScriptedLLM, hold, text

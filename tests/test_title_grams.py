@@ -14,8 +14,10 @@ from sqlmodel import select
 from app.config import load_config
 from app.models import migration
 from app.models.conversation import Conversation, ConversationRepository, fold
-from app.models.conversation_record import ConversationRecords
-from app.models.conversation_search import (
+from app.models.database.database import Database, database_url
+from app.models.owner import Owner
+from app.models.rows.conversation import ConversationRecords
+from app.models.search.query import (
     ConversationFilter,
     ConversationOrder,
     ConversationOrderField,
@@ -24,9 +26,7 @@ from app.models.conversation_search import (
     OrderDirection,
     Position,
 )
-from app.models.database import Database, database_url
-from app.models.owner import Owner
-from app.models.title_grams import TitleGrams, catch_up, match, pieces
+from app.models.search.title_grams import TitleGrams, catch_up, match, pieces
 from tests import steps
 from tests.client import Client
 from tests.server import RunningServer

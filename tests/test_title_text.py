@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from app.errors import InvalidInput
 from app.services.lifecycle import title_text
 from app.services.lifecycle.title import checked_title, truncated_title
-from app.services.redaction import Redactor
+from app.services.secrets.redaction import Redactor
 from app.services.visible_text import visible
 
 SECRET = "sk-live-0123456789"

@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from app.config import AuthMode, ConfigError, load_config
 from app.errors import Unauthenticated
-from app.services.auth import Authenticator, JWTAuthenticator, build_authenticator
-from app.services.token_keys import FileKeySource, KeySet, URLKeySource
+from app.services.auth.authenticator import Authenticator, JWTAuthenticator, build_authenticator
+from app.services.auth.token_keys import FileKeySource, KeySet, URLKeySource
 from tests.tokens import (
     NOW,
     Clock,

@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import col, func, select
 
 from app.config import load_config
-from app.models.database import Database, database_url
+from app.models.database.database import Database, database_url
 from app.models.migration import upgrade
 from app.models.owner import Owner, OwnerRepository
 from tests.client import Client

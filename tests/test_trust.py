@@ -12,7 +12,7 @@ import pytest
 from graphql import GraphQLObjectType
 from graphql import build_schema as build_schema_of_sdl
 
-from app.graphql import build_schema
+from app.graphql.schema import build_schema
 from app.models.provider_account import ProviderType
 from tests import documents, steps
 from tests.client import NO_TLS, Client, Subscription

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from app.services.event import AnswerDelta
-from app.services.wakeups import MAX_PENDING_MESSAGES, Listener, LocalWakeups, Wakeups
-from app.services.wakeups_postgres import PostgresWakeups
+from app.services.push.postgres import PostgresWakeups
+from app.services.push.wakeups import MAX_PENDING_MESSAGES, Listener, LocalWakeups, Wakeups
 from tests.postgres import PostgresServer
 
 WAIT_SECONDS = 20.0

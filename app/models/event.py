@@ -17,7 +17,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import ErrorCode
 from app.models.conversation import TOKENS, AgentState, Conversation, Problem
-from app.models.record import Record, Row
+from app.models.database.record import Record
+from app.models.database.row import Row
 
 
 class EventSource(StrEnum):

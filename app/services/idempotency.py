@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import InvalidInput
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.idempotency import KEY_MAX_LENGTH, IdempotencyKey, IdempotencyKeyRepository
 from app.services.clock import Clock
 from app.services.message import check_storable

@@ -42,7 +42,7 @@ from app.models.replay import ReplayRepository
 from app.models.status_change import StatusChange, StatusChangeRepository
 from app.services.event import append
 from app.services.message import storable
-from app.services.wakeups import Wakeups, events_topic, run_topic, status_topic
+from app.services.push.wakeups import Wakeups, events_topic, run_topic, status_topic
 
 REASON_MAX_LENGTH = 1000
 _STARTABLE = (ConversationStatus.STOPPED, ConversationStatus.ERROR)
