@@ -158,8 +158,14 @@ def test_debug_hears_libraries_too_but_no_message_bodies() -> None:
         "sqlalchemy.engine",
         "aiosqlite",
         "websockets.server",
+        "asyncpg",
+        "urllib3.connectionpool",
+        "botocore.endpoint",
+        "a.library.of.tomorrow",
     ):
         logging.getLogger(name).debug("a body")
+    for name in ("httpx", "httpcore.connection", "urllib3.connectionpool", "uvicorn.error"):
+        logging.getLogger(name).info("an address")
     assert [record["event"] for record in records(stream)] == ["ours", "its steps"]
 
 
@@ -218,6 +224,13 @@ def test_counts_of_tokens_stay() -> None:
         ("the cookie jar is empty", "the cookie jar is empty"),
         ("postgresql://ada:p4ssword@db/parley", "postgresql://<hidden>@db/parley"),
         ("https://ghp_x@github.com/o/r", "https://<hidden>@github.com/o/r"),
+        ("postgresql://ada:p@ss:w@rd@db/parley", "postgresql://<hidden>@db/parley"),
+        ("GET https://h/v1/m:go?alt=sse&key=opaque#x", "GET https://h/v1/m:go?alt=sse&key=<hidden>#x"),
+        ("'/graphql?access_token=opaque' x", "'/graphql?access_token=<hidden>' x"),
+        ("?X-Amz-Signature=opaque&sig=opaque", "?X-Amz-Signature=<hidden>&sig=<hidden>"),
+        ("host=db password=opaque user=ada", "host=db password=<hidden> user=ada"),
+        ("host=db password='op aque' user=ada", "host=db password=<hidden> user=ada"),
+        ("https://h/search?q=monkey&keyboard=us", "https://h/search?q=monkey&keyboard=us"),
         ("got eyJhbGciOi.eyJzdWIiOi.c2ln!", "got <hidden>!"),
         ("key sk-proj-0123456789abcdef refused", "key <hidden> refused"),
         ("ghp_0123456789abcdef", "<hidden>"),
