@@ -20,6 +20,8 @@ from app.services.llm.transport import (
 )
 from tests.scripted_llm import ScriptedLLM
 
+ELSEWHERE = "The model's server leads to another private address, where this server does not follow."
+
 
 @pytest.fixture
 def server() -> Iterator[ScriptedLLM]:
@@ -81,15 +83,13 @@ async def test_a_call_to_a_private_address_gets_from_there_to_no_other(server: S
             with within(scopes[0]):
                 assert (await client.get(server.url)).status_code > 0
                 for url in (secret.url, elsewhere):
-                    with pytest.raises(Refused):
+                    with pytest.raises(Refused, match=ELSEWHERE):
                         await client.get(url)
         with httpx.Client(transport=CheckedSyncTransport()) as client, within(scopes[1]):
             assert client.get(server.url).status_code > 0
             for url in (secret.url, elsewhere):
-                with pytest.raises(Refused):
+                with pytest.raises(Refused, match=ELSEWHERE):
                     client.get(url)
         assert (len(server.requests), len(secret.requests)) == (2, 1)
-    for scope in scopes:
-        assert scope.refusal == (
-            "The model's server leads to another private address, where this server does not follow."
-        )
+    # What the library makes of it is its own affair: it may have been a question that it can go on without.
+    assert [scope.refusal for scope in scopes] == [None, None]

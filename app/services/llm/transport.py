@@ -325,7 +325,7 @@ async def _addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
     except InvalidInput as error:
         if isinstance(error.__cause__, OSError | UnicodeError | TimeoutError):
             raise
-        raise _private(error) from error
+        raise _private(error, (host, port)) from error
 
 
 def _sync_addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
@@ -336,12 +336,16 @@ def _sync_addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
     try:
         return check_public(host, [str(sockaddr[0]) for *_, sockaddr in found])
     except InvalidInput as error:
-        raise _private(error) from error
+        raise _private(error, (host, port)) from error
 
 
-def _private(error: InvalidInput) -> Refused:
+def _private(error: InvalidInput, target: tuple[str, int]) -> Refused:
     scope = _scope.get()
-    return refused(_ELSEWHERE if scope is not None and scope.private_allowed else error.message)
+    if scope is None or scope.target in (None, target):
+        return refused(error.message)
+    # The library asks some questions on its own, such as for a model's size where a provider's server is by default. It
+    # goes on without an answer, so they are no reason for the call to fail.
+    return Refused(_ELSEWHERE if scope.private_allowed else error.message)
 
 
 def _guard(event: str, arguments: tuple[object, ...]) -> None:
