@@ -42,6 +42,7 @@ CHARS_PER_TOKEN = 4
 _SESSION = "aclient_session"
 _LOOKED_UP = ("os.environ/", "oidc/")
 _CONNECT_SECONDS = 5.0
+_NOT_LOADED = "This server failed at loading what calls models. Its log tells the reason."
 _REHEARSAL = "http://rehearsal.invalid/v1"
 
 
@@ -167,8 +168,11 @@ class LiteLLM(LLM):
         return self._loading
 
     async def _library(self) -> ModuleType:
-        # Shielded: a caller who gives up must not cancel the import for the others.
-        return await asyncio.shield(asyncio.wrap_future(self._begin()))
+        try:
+            # Shielded: a caller who gives up must not cancel the import for the others.
+            return await asyncio.shield(asyncio.wrap_future(self._begin()))
+        except Exception as error:  # Whatever it is, no OSError of it may pass for an outage of the database.
+            raise LLMFailure(_NOT_LOADED, code=ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR) from error
 
     async def _pieces(
         self, litellm: ModuleType, request: Mapping[str, object], answer: Answer, deadline: float, key: str | None
@@ -218,7 +222,8 @@ def _load_into(loading: Future[ModuleType]) -> None:
         loading.set_result(_load())
         # Another 200 MB that no collection needs to walk through.
         gc.freeze()
-    except BaseException as error:  # noqa: BLE001  whoever waits for the import gets what it failed with
+    except BaseException as error:  # Whoever waits for the import gets what it failed with.
+        log.exception("llm.not_loaded")
         loading.set_exception(error)
 
 

@@ -329,6 +329,23 @@ async def test_no_proxy_or_login_of_the_servers_environment_is_used(
     await llm.close()
 
 
+async def test_certificates_that_cannot_be_read_are_told_as_that(
+    server: ScriptedLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "certificates.pem").write_text("none")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificates.pem"))
+    config = Config(_env_file=None, llm_private_base_urls=True)  # pyright: ignore[reportCallIssue]
+    failure = await failure_of(LiteLLM(config), "openai/model", server.url)
+    assert failure.message == "This server failed at loading what calls models. Its log tells the reason."
+    assert failure.code is ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
+    assert len(server.requests) == 0
+    monkeypatch.undo()
+    # The next one loads anew, for the tests that follow.
+    mended = await service(private=True)
+    assert (await answer_of(mended, "openai/model", server.url)).text == "answer to Hello"
+    await mended.close()
+
+
 EVENT = (
     b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":%s}]}\n\n'
 )
