@@ -37,7 +37,7 @@ class _Structure:
 
 
 @dataclass(slots=True)
-class Arguments:
+class ArgumentPieces:
     """Nothing is decided before the end: ``{"a":`` and ``{"a":1}`` may be an object within an object as well."""
 
     _pieces: list[str] = field(default_factory=list[str])

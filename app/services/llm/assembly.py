@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from app.errors import ErrorCode
-from app.services.llm.arguments import Arguments
+from app.services.llm.arguments import ArgumentPieces
 from app.services.llm.base import Ending, ToolCall
 from app.services.llm.faults import CallFailed, fault
 
@@ -69,7 +69,7 @@ class _Call:
 
     id: str | None
     name: str = ""
-    arguments: Arguments = field(default_factory=Arguments)
+    arguments: ArgumentPieces = field(default_factory=ArgumentPieces)
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
     index: int = 0
 

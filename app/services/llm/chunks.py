@@ -23,7 +23,7 @@ from app.services.llm.lenient_json import (
     unambiguous,
 )
 from app.services.llm.native import is_end, is_google, native_events, repaired_native
-from app.services.llm.transport import Refused, refused
+from app.services.llm.transport import CallRefused, refused
 
 END = b"\n\n"
 DATA = b"data:"
@@ -68,7 +68,7 @@ class StreamRepair:
     """Whether the provider said how the answer ends."""
     is_over: bool = False
     """Whether it said that nothing follows."""
-    failure: Refused | None = None
+    failure: CallRefused | None = None
     """Why nothing behind the last event can be read."""
     _has_begun: bool = False
     _has_said: bool = False
@@ -91,7 +91,7 @@ class StreamRepair:
             if block.startswith(DATA) and b"\n" not in block:
                 return self._repaired_line(block, is_last=is_last)
             return self._repaired_block(block, is_last=is_last)
-        except Refused as failure:
+        except CallRefused as failure:
             self.failure = failure
             return b"", None
 
@@ -176,7 +176,7 @@ class StreamRepair:
         self._has_begun = self._has_begun or is_google(event)
 
     def _checked_noise(self, line: bytes, parsed: object, *, is_last: bool) -> bytes:
-        """What is passed on of an event that is no object. Raises ``Refused`` for one that is broken."""
+        """What is passed on of an event that is no object. Raises ``CallRefused`` for one that is broken."""
         if not self.is_json:
             return line
         if not line[len(DATA) :].lstrip().startswith((b"{", b"[")):

@@ -81,7 +81,7 @@ class Lines(httpx.AsyncByteStream):
 
 
 def repaired_line(line: bytes, repair: Callable[[JSON], JSON], *, is_ended: bool = False) -> JSON | None:
-    """The event of a line; ``None`` where it holds none. Raises ``Refused`` for one that can't be read.
+    """The event of a line; ``None`` where it holds none. Raises ``CallRefused`` for one that can't be read.
 
     ``is_ended``: the answer is whole already, whatever follows.
     """

@@ -68,11 +68,11 @@ class Scope:
             await response.aclose()
 
 
-class Refused(httpx.TransportError):
+class CallRefused(httpx.TransportError):
     """Ends the call, whatever the library makes of it: the scope keeps the reason."""
 
 
-class _ConnectionRefused(Refused, OSError):
+class _ConnectionRefused(CallRefused, OSError):
     """What clients expect of a socket, so that they close it."""
 
 
@@ -103,7 +103,7 @@ def target_of(url: str | httpx.URL) -> tuple[str, int]:
     return parsed.raw_host.decode("ascii"), parsed.port or (443 if parsed.scheme == "https" else 80)
 
 
-def refused(reason: str, kind: type[Refused] = Refused) -> Refused:
+def refused(reason: str, kind: type[CallRefused] = CallRefused) -> CallRefused:
     """The error to raise; the first reason of a call stays."""
     scope = _scope.get()
     if scope is not None and scope.refusal is None:
@@ -140,7 +140,7 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
             _is_checked.reset(token)
         try:
             bound = _bound_of(response)
-        except Refused:
+        except CallRefused:
             await response.aclose()
             raise
         response.stream = _BoundedStream(cast("httpx.AsyncByteStream", response.stream), bound)
@@ -178,7 +178,7 @@ class CheckedSyncTransport(httpx.HTTPTransport):
             _is_checked.reset(token)
         try:
             bound = _bound_of(response)
-        except Refused:
+        except CallRefused:
             response.close()
             raise
         response.stream = _BoundedSyncStream(cast("httpx.SyncByteStream", response.stream), bound)
@@ -228,7 +228,7 @@ class _Bound:
         self._line_bytes = 0
 
     def taken(self, data: bytes) -> bytes:
-        """What of ``data`` is passed on; less than all of it ends an error's body. Raises ``Refused``."""
+        """What of ``data`` is passed on; less than all of it ends an error's body. Raises ``CallRefused``."""
         scope = _scope.get()
         if scope is not None and time.monotonic() > scope.deadline:
             raise refused(LATE)
@@ -340,13 +340,13 @@ def _sync_addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
         raise _private(error, (host, port)) from error
 
 
-def _private(error: InvalidInput, target: tuple[str, int]) -> Refused:
+def _private(error: InvalidInput, target: tuple[str, int]) -> CallRefused:
     scope = _scope.get()
     if scope is None or scope.target in (None, target):
         return refused(error.message)
     # The library asks some questions on its own, such as for a model's size where a provider's server is by default. It
     # goes on without an answer, so they are no reason for the call to fail.
-    return Refused(_ELSEWHERE if scope.private_allowed else error.message)
+    return CallRefused(_ELSEWHERE if scope.private_allowed else error.message)
 
 
 def _guard(event: str, arguments: tuple[object, ...]) -> None:

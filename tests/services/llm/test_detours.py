@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from app.services.llm.transport import (
+    CallRefused,
     CheckedSyncTransport,
     CheckedTransport,
-    Refused,
     Scope,
     guard_sockets,
     target_of,
@@ -66,7 +66,7 @@ async def test_a_client_past_the_transport_connects_nowhere(
 
 def is_refused(error: BaseException | None) -> bool:
     """Whether the guard is what the error came from."""
-    return error is not None and (isinstance(error, Refused) or is_refused(error.__cause__ or error.__context__))
+    return error is not None and (isinstance(error, CallRefused) or is_refused(error.__cause__ or error.__context__))
 
 
 @pytest.mark.parametrize("has_target", [True, False])
@@ -83,12 +83,12 @@ async def test_a_call_to_a_private_address_gets_from_there_to_no_other(server: S
             with within(scopes[0]):
                 assert (await client.get(server.url)).status_code > 0
                 for url in (secret.url, elsewhere):
-                    with pytest.raises(Refused, match=ELSEWHERE):
+                    with pytest.raises(CallRefused, match=ELSEWHERE):
                         await client.get(url)
         with httpx.Client(transport=CheckedSyncTransport()) as client, within(scopes[1]):
             assert client.get(server.url).status_code > 0
             for url in (secret.url, elsewhere):
-                with pytest.raises(Refused, match=ELSEWHERE):
+                with pytest.raises(CallRefused, match=ELSEWHERE):
                     client.get(url)
         assert (len(server.requests), len(secret.requests)) == (2, 1)
     # What the library makes of it is its own affair: it may have been a question that it can go on without.

@@ -29,9 +29,9 @@ from app.services.llm.transport import (
     MAX_ANSWER_BYTES,
     MAX_ANSWER_LINES,
     MAX_LINE_BYTES,
+    CallRefused,
     CheckedSyncTransport,
     CheckedTransport,
-    Refused,
     Scope,
     within,
 )
@@ -193,7 +193,7 @@ async def test_a_refused_question_of_the_library_costs_no_answer_from_elsewhere(
     scope = Scope(private_allowed=False, deadline=math.inf)
     with within(scope):
         async with httpx.AsyncClient(transport=CheckedTransport()) as client:
-            with pytest.raises(Refused):
+            with pytest.raises(CallRefused):
                 await client.get(server.url)
             assert scope.refusal is not None
             scope.private_allowed = True
