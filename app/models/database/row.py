@@ -1,4 +1,4 @@
-"""Rows as a driver gives them."""
+"""The type of a row as a database driver returns it."""
 
 from collections.abc import Sequence
 from typing import Any
