@@ -151,7 +151,8 @@ def forward_library_logs() -> None:
 def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Redact a record: values under secret-looking names, every ``SecretStr``, and known formats of API keys.
 
-    This is a structlog processor. Numbers stay, since ``prompt_tokens=12`` is a count. Long text, long lists and deep nesting are truncated.
+    This is a structlog processor. Numbers stay, since ``prompt_tokens=12`` is a count. Long text, long lists and deep
+    nesting are truncated.
     """
     return {
         key: _exception(value) if key in {"exception", "stack"} else _shown(key, value, 0)
