@@ -121,7 +121,7 @@ def _is_optional(body: Mapping[str, Any], name: str, expected: type) -> bool:
     return (value := body.get(name)) is None or type(value) is expected
 
 
-# Whether a stored document is a body of its kind. Fields with a default are absent in rows of earlier releases.
+# Checks that a stored document is a body of an event type. Rows of earlier releases lack fields that have a default.
 _IS_BODY: dict[str, Callable[[Any], bool]] = {
     EventKind.MESSAGE.value: lambda body: (
         type(body["text"]) is str
@@ -194,12 +194,12 @@ def kind_of(body: EventBody) -> EventKind:
 
 
 def encode_body(body: EventBody) -> dict[str, Any]:
-    """The document that is stored of a body."""
+    """Serialise the body to JSON values, as the column stores it."""
     return cast("dict[str, Any]", _JSON[type(body)].dump_python(body, mode="json"))
 
 
 def body_fields(kind: str, document: object) -> Mapping[str, Any] | None:
-    """A stored document, whose optional fields may be absent; ``None`` when this release can't read it."""
+    """Validate a stored body, whose optional fields may be absent; ``None`` if this release can't read it."""
     try:
         return cast("Mapping[str, Any]", document) if _IS_BODY[kind](document) else None
     except (KeyError, TypeError, AttributeError):
@@ -207,7 +207,7 @@ def body_fields(kind: str, document: object) -> Mapping[str, Any] | None:
 
 
 def decode_body(event: StoredEvent) -> EventBody | None:
-    """The event's body; ``None`` when this release can't read it."""
+    """Parse the event's body; ``None`` if it is malformed, or of a type that only a newer release knows."""
     fields = body_fields(event.kind, event.body)
     return _MADE[event.kind](fields) if fields is not None else None
 
@@ -245,12 +245,12 @@ class EventQuery:
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """What its statement depends on, apart from the values."""
+        """The part of the statement's cache key that depends on this query, without its parameters' values."""
         sources = None if self.sources is None else len(self.sources)
         return (self.after is None, self.before is None, self.backward, sources)
 
     def parameters(self, number: int) -> dict[str, object]:
-        """The values of its statement's parameters, whose names end with the query's number among several."""
+        """Return the statement's parameters; their names end with the query's number, as a statement has several."""
         return {
             f"conversation_id_{number}": self.conversation_id,
             f"after_{number}": self.after,
@@ -359,5 +359,5 @@ class EventRepository:
             .join(Conversation, col(Conversation.id) == col(Event.conversation_id))
             .where(col(Conversation.owner_id) == owner_id, key.in_(list(keys)))
         )
-        found = {(row.conversation_id, row.sequence): row for row in await self._session.exec(statement)}
-        return [found.get(wanted) for wanted in keys]
+        rows = {(row.conversation_id, row.sequence): row for row in await self._session.exec(statement)}
+        return [rows.get(each) for each in keys]

@@ -47,7 +47,7 @@ def check_count(name: str, value: int | None, default: int) -> int:
 
 
 def conversation_cursor(row: Conversation | ConversationRow, order: ConversationOrder) -> str:
-    """Where a row stands in an order: its sort key and its id."""
+    """Encode the keyset of a row as an opaque cursor: base64 of the order's field, the row's sort key and its id."""
     key = row.title_folded
     if order.field is ConversationOrderField.CREATED_AT:
         key = row.created_at.isoformat()
@@ -57,14 +57,14 @@ def conversation_cursor(row: Conversation | ConversationRow, order: Conversation
 
 
 def row_edges(rows: Rows[ConversationRow], order: ConversationOrder) -> list[tuple[str, Row]]:
-    """Each row with its cursor: that of ``conversation_cursor``, in an eighth of the time."""
+    """Pair rows with the cursors of ``conversation_cursor``, in an eighth of the time."""
     if order.field is ConversationOrderField.TITLE:
         return [(conversation_cursor(row, order), row) for row in rows]
     texts = _cursor_texts(rows.row_class, order.field)(rows.values)
     joined = "".join(texts)
     if len(joined) != MOMENT_KEY_LENGTH * len(texts):
         return [(_base64(text), row) for text, row in zip(texts, rows.values, strict=True)]
-    # In base64 three bytes are four characters whatever is around them, so that all are encoded at once.
+    # Base64 turns each group of three bytes into four characters on its own, so one call can encode all cursors.
     encoded = b2a_base64(joined.encode(), newline=False).translate(_URL_SAFE).decode()
     starts = range(0, len(encoded), _ENCODED_LENGTH)
     return [(encoded[start : start + _ENCODED_LENGTH], row) for start, row in zip(starts, rows.values, strict=True)]
@@ -74,7 +74,7 @@ def row_edges(rows: Rows[ConversationRow], order: ConversationOrder) -> list[tup
 def _cursor_texts(
     row_class: type[ConversationRow], field: ConversationOrderField
 ) -> Callable[[Sequence[Row]], list[str]]:
-    """A function that gives the JSON of each row's cursor."""
+    """Compile a function that builds the JSON of each row's cursor."""
     key = Column(ORDER_COLUMNS[field])
     return compile_texts([f'["{field.value}","', key, '","', Column("id"), '"]'], key_layout_of(row_class))
 

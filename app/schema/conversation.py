@@ -40,8 +40,6 @@ TITLE_CONTAINS_MAX_LENGTH = 200
 
 @strawberry.type(description="A conversation with an agent.")
 class Conversation(Node):
-    """A conversation."""
-
     row: Private[models.Conversation | ConversationRow]
     title: str = strawberry.field(description="1 to 200 characters.")
     title_is_auto_generated: bool = strawberry.field(description="False once a user renamed it.")
@@ -299,7 +297,7 @@ class ConversationStatusChange:
 
 
 def convert(row: models.Conversation | ConversationRow) -> Conversation:
-    """The conversation of a row. A value of a newer release is shown as the nearest one that is known."""
+    """Build the GraphQL object of a row. Enum values that only a newer release knows become the closest known ones."""
     status = STATUS.member(row.status)
     return Conversation(
         id=conversation_id(row.id),
@@ -319,7 +317,7 @@ def convert(row: models.Conversation | ConversationRow) -> Conversation:
 
 
 def edge(row: models.Conversation | ConversationRow, order: conversation_search.ConversationOrder) -> ConversationEdge:
-    """The edge of a row."""
+    """Build the edge of a row; its cursor is valid for ``order`` only."""
     return ConversationEdge(cursor=conversation_cursor(row, order), node=convert(row))
 
 

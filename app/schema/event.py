@@ -105,7 +105,7 @@ class ToolOutputDelta:
 
 
 def convert(row: models.Event | EventRow) -> Event:
-    """The event of a row. One that this release can't read is shown as a message that says so."""
+    """Build the GraphQL object of a row. A body that this release can't decode becomes a message that says so."""
     row_id = event_id(row.conversation_id, row.sequence)
     source = SOURCE.member(row.source)
     head = (row_id, row.sequence, row.created_at, source)
@@ -147,7 +147,7 @@ def convert(row: models.Event | EventRow) -> Event:
 
 
 def edge(row: models.Event | EventRow) -> EventEdge:
-    """The edge of a row."""
+    """Build the edge of a row, with the cursor of its sequence."""
     return EventEdge(cursor=event_cursor(row.sequence), node=convert(row))
 
 
@@ -179,7 +179,7 @@ def event_query(
 
 
 def connection(page: EventPage, query: EventQuery) -> EventConnection:
-    """A page as the API shows it."""
+    """Build the connection of a page of rows."""
     edges = [edge(row) for row in page.rows]
     cursors = (edges[0].cursor, edges[-1].cursor) if edges else (None, None)
     return EventConnection(edges=edges, nodes=[each.node for each in edges], page_info=page_info(page, query, *cursors))
