@@ -22,9 +22,9 @@ import jwt
 from app.config import load_config
 from app.context import Context
 from app.endpoints.admission import Admission
+from app.endpoints.graphql.json_text import JSONTexts
 from app.endpoints.graphql.request import BodyLimits, read_parameters
 from app.graphql.schema import build_schema
-from app.json_bounds import JSONBounds
 from app.main import Parley, create_app
 from app.memory import spare_collector
 from app.models.search.query import NEWEST_FIRST, ConversationQuery
@@ -80,7 +80,7 @@ async def _stages(house: Parley, app: Any, subjects: Sequence[Subject]) -> None:
     caller = Caller(data.OWNER, None)
     services = house.services
     admission = Admission(house.config)
-    limits = BodyLimits(house.config.max_body_bytes, JSONBounds(items=house.config.max_json_items))
+    limits = BodyLimits(house.config.max_body_bytes, JSONTexts(house.config))
     spare_collector()
 
     def scope() -> dict[str, Any]:

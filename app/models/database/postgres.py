@@ -21,20 +21,15 @@ from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from app.models.database.access import DEFAULT_LIMITS, AccessLimits, busy, fault
 from app.models.database.full_disk import full_disk_told
 from app.models.database.row import Row
-from app.models.database.sqlite import DEADLINE_SECONDS, MAX_WAITING, fault
 from app.models.database.statement import Statement
 
-CONNECTIONS = 10
 CONNECT_SECONDS = 10
 # Seconds to wait for the server to end a cancelled query.
 MEND_SECONDS = 10.0
-# Seconds after which an idle connection is closed: firewalls drop connections that are silent for longer.
-IDLE_SECONDS = 300.0
-# Prepared statements on each connection, an LRU cache: the server keeps a plan for each.
-MAX_PREPARED = 100
-# PostgreSQL's binary format of timestamps counts microseconds from this time.
+# PostgreSQL counts microseconds from here.
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MINUTES = [f"{minute // 60:02}:{minute % 60:02}:" for minute in range(24 * 60)]
 _SECONDS = [f"{second:02}" for second in range(60)]
@@ -43,8 +38,8 @@ _SECONDS = [f"{second:02}" for second in range(60)]
 class PostgresAccess:
     """``DirectAccess`` for PostgreSQL: each statement takes a connection from the pool and runs in autocommit mode."""
 
-    def __init__(self, url: URL) -> None:
-        self._links = _Links(url.set(drivername="postgresql").render_as_string(hide_password=False))
+    def __init__(self, url: URL, limits: AccessLimits = DEFAULT_LIMITS) -> None:
+        self._links = _Links(url.set(drivername="postgresql").render_as_string(hide_password=False), limits)
 
     async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Run a read, with one retry on a new connection if the pooled one turns out to be dead."""
@@ -87,7 +82,8 @@ class PostgresAccess:
 class _Link:
     """A pooled connection with its LRU cache of prepared statements."""
 
-    def __init__(self, connection: "asyncpg.Connection") -> None:
+    def __init__(self, connection: "asyncpg.Connection", max_prepared: int) -> None:
+        self._max_prepared = max_prepared
         self.idle_since = 0.0
         self.is_closed = connection.is_closed
         self.close = connection.terminate
@@ -116,7 +112,7 @@ class _Link:
 
     async def _prepare(self, sql: str) -> PreparedStatement:
         prepared = self._prepared[sql] = await self._connection.prepare(sql)
-        if len(self._prepared) > MAX_PREPARED:
+        if len(self._prepared) > self._max_prepared:
             self._prepared.popitem(last=False)
         return prepared
 
@@ -124,9 +120,10 @@ class _Link:
 class _Links:
     """The pool: opens connections on demand up to a limit, and closes those that were idle for ``IDLE_SECONDS``."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, limits: AccessLimits) -> None:
         self._dsn = dsn
-        self._places = CONNECTIONS
+        self._limits = limits
+        self._places = limits.connections
         self._all: set[_Link] = set()
         # A stack of idle connections: the one used last is taken first, so the others can reach the idle timeout.
         self._free: list[_Link] = []
@@ -155,12 +152,12 @@ class _Links:
         if self._places:
             self._places -= 1
             return await self._open()
-        if len(self._waiting) >= MAX_WAITING:
-            raise _busy()
+        if len(self._waiting) >= self._limits.max_waiting:
+            raise busy()
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[_Link | None] = loop.create_future()
         self._waiting.append(waiter)
-        timer = loop.call_later(DEADLINE_SECONDS, _give_up, waiter)
+        timer = loop.call_later(self._limits.wait_seconds, _give_up, waiter)
         try:
             link = await waiter
         except BaseException:
@@ -179,7 +176,7 @@ class _Links:
         link.idle_since = time.monotonic()
         self._free.append(link)
         if self._looking is None:
-            self._looking = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._look)
+            self._looking = asyncio.get_running_loop().call_later(self._limits.idle_seconds, self._look)
 
     def take_back(self, link: _Link, *, is_sound: bool) -> None:
         """Give back a connection after a failure. Unless ``is_sound``, a cancelled query may still run on it."""
@@ -211,11 +208,11 @@ class _Links:
     async def _open(self) -> _Link:
         """Open a connection. The caller has reserved a place in the pool, which is freed again on failure."""
         try:
-            connection = await _connect(self._dsn)
+            connection = await _connect(self._dsn, self._limits.deadline_seconds)
         except BaseException:
             self._vacate()
             raise
-        link = _Link(connection)
+        link = _Link(connection, self._limits.max_prepared)
         if self._is_closed:
             link.close()
             raise _closed()
@@ -266,20 +263,21 @@ class _Links:
         """Close connections whose idle timeout is over, and schedule the next check while any are idle."""
         self._looking = None
         now = time.monotonic()
-        while self._free and self._free[0].idle_since + IDLE_SECONDS <= now:
+        while self._free and self._free[0].idle_since + self._limits.idle_seconds <= now:
             self._drop(self._free.pop(0))
         if self._free:
-            pause = self._free[0].idle_since + IDLE_SECONDS - now
+            pause = self._free[0].idle_since + self._limits.idle_seconds - now
             self._looking = asyncio.get_running_loop().call_later(pause, self._look)
 
 
-async def _connect(dsn: str) -> asyncpg.Connection:
+async def _connect(dsn: str, deadline_seconds: float) -> asyncpg.Connection:
     connection = await asyncpg.connect(
         dsn,
         timeout=CONNECT_SECONDS,
-        command_timeout=DEADLINE_SECONDS,
-        # Statements are written so that one generic plan suits all values: planning a page for specific values takes
-        # 0.5 ms, running it 0.25 ms. JIT compilation, which the planner's cost estimate would trigger, never pays off.
+        command_timeout=deadline_seconds,
+        # Statements are made so that one plan is good for all values. To plan a page anew, by how many rows the values
+        # may have, takes 0.5 ms where the page takes 0.25. No page is worth compiling, which is begun by what the
+        # planner thinks it costs.
         server_settings={
             "application_name": "parley",
             "timezone": "UTC",
@@ -318,11 +316,7 @@ def _date(days: int) -> str:
 
 def _give_up(waiter: "asyncio.Future[_Link | None]") -> None:
     if not waiter.done():
-        waiter.set_exception(_busy())
-
-
-def _busy() -> TimeoutError:
-    return TimeoutError("Too many statements wait for the database.")
+        waiter.set_exception(busy())
 
 
 def _closed() -> ConnectionError:

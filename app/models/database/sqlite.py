@@ -1,7 +1,4 @@
-"""Compiled statements on the drivers' own connections, since an ORM session costs several times the query itself.
-
-``DirectAccess`` is the protocol, ``SQLiteAccess`` the implementation for SQLite; ``postgres`` has that for PostgreSQL.
-"""
+"""Statements on SQLite's own connections: one of the event loop's, and those of a few threads."""
 
 import asyncio
 import contextlib
@@ -12,20 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-
+from app.models.database.access import DEFAULT_LIMITS, AccessLimits, busy, fault
 from app.models.database.full_disk import full_disk_told
 from app.models.database.row import Row
 from app.models.database.statement import Statement
 
 READ_THREADS = 2
-MAX_WAITING = 10_000
-# Reads that share one transaction in the event loop; also results that a thread passes to the loop in one wake-up.
+# Reads of one transaction in the event loop, and answers that are handed to it together: each handing over wakes it.
 BATCH = 32
-DEADLINE_SECONDS = 30.0
-# SQLite's virtual machine instructions between two checks of the deadline: some milliseconds.
+# SQLite's instructions between two looks at the clock: some milliseconds.
 INSTRUCTIONS = 100_000
 # Instructions that a read may take in the event loop. A page of 100 conversations takes some 7,000, or 0.2 ms.
 INLINE_INSTRUCTIONS = 15_000
@@ -35,20 +29,14 @@ SLOW_SECONDS = 0.01
 PAUSE = 10
 
 
-class DirectAccess(Protocol):
-    """Runs compiled statements, each in its own transaction. Raises DBAPIError, or OSError if it can't connect."""
-
-    async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Run a statement that writes nothing, and return its rows."""
-        ...
-
-    async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Run a statement that writes, and return the rows of its RETURNING. Raises StorageFull if the disk is full."""
-        ...
-
-    async def close(self) -> None:
-        """Close every connection."""
-        ...
+PRAGMAS = (
+    "journal_mode = WAL",
+    # With WAL a killed process loses nothing; only a power cut may lose the last commits, never corrupt.
+    "synchronous = NORMAL",
+    "foreign_keys = ON",
+    "cache_size = -65536",
+)
+READ_ONLY_PRAGMA = "query_only = ON"
 
 
 @dataclass(slots=True)
@@ -86,10 +74,11 @@ class SQLiteAccess:
     ``writing`` is the lock of SQLite's only writer, shared with the ORM's sessions.
     """
 
-    def __init__(self, path: Path, writing: asyncio.Lock) -> None:
-        self._readers = _Readers(path, READ_THREADS)
-        self._inline = _InlineReader(path, self._readers)
-        self._writer = _Writer(path, 1)
+    def __init__(self, path: Path, writing: asyncio.Lock, limits: AccessLimits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._readers = _Readers(path, READ_THREADS, limits)
+        self._inline = _InlineReader(path, self._readers, limits)
+        self._writer = _Writer(path, 1, limits)
         self._writing = writing
         self._waiting: list[_Job] = []
         self._flushing: asyncio.Task[None] | None = None
@@ -103,8 +92,8 @@ class SQLiteAccess:
     async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Queue the write for the next transaction, which is shared with all other queued writes."""
         job = _Job(statement.sql, statement.values(parameters), asyncio.get_running_loop().create_future())
-        if len(self._waiting) >= MAX_WAITING:
-            raise _busy()
+        if len(self._waiting) >= self._limits.max_waiting:
+            raise busy()
         self._waiting.append(job)
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
@@ -139,7 +128,8 @@ class _InlineReader:
     all earlier commits, since the transaction begins after the read was submitted.
     """
 
-    def __init__(self, path: Path, others: "_Readers") -> None:
+    def __init__(self, path: Path, others: "_Readers", limits: AccessLimits) -> None:
+        self._limits = limits
         self._path = path
         self._others = others
         self._connection: sqlite3.Connection | None = None
@@ -148,9 +138,9 @@ class _InlineReader:
         self._waiting: list[_Job] = []
 
     def submit(self, job: _Job) -> None:
-        """Queue a job for the next batch. Raises TimeoutError if the queue is full."""
-        if len(self._waiting) >= MAX_WAITING:
-            raise _busy()
+        """Have a job run. Raises TimeoutError when too many wait."""
+        if len(self._waiting) >= self._limits.max_waiting:
+            raise busy()
         self._waiting.append(job)
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self._run)
@@ -218,7 +208,8 @@ class _Readers:
 
     is_read_only = True
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, limits: AccessLimits) -> None:
+        self._limits = limits
         self._path = path
         self._threads = [threading.Thread(target=self._serve, name="sqlite", daemon=True) for _ in range(threads)]
         self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
@@ -231,8 +222,8 @@ class _Readers:
             self._loop = asyncio.get_running_loop()
             for thread in self._threads:
                 thread.start()
-        if self._queue.qsize() >= MAX_WAITING:
-            raise _busy()
+        if self._queue.qsize() >= self._limits.max_waiting:
+            raise busy()
         self._queue.put(jobs)
 
     async def close(self) -> None:
@@ -243,7 +234,7 @@ class _Readers:
             self._queue.put(None)
         # ``Thread.join`` would need the event loop's executor, which may be shut down already.
         for _ in self._threads:
-            await asyncio.wait_for(self._ended.acquire(), DEADLINE_SECONDS)
+            await asyncio.wait_for(self._ended.acquire(), self._limits.deadline_seconds)
 
     def run(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         """Run jobs one after another; an error fails only its own job."""
@@ -255,7 +246,7 @@ class _Readers:
         connection: sqlite3.Connection | None = None
         while (jobs := self._queue.get()) is not None:
             try:
-                connection = connection or _connect(self._path, is_read_only=self.is_read_only)
+                connection = connection or self._open()
                 self._start_clock(connection)
                 self.run(connection, jobs)
             except sqlite3.Error as error:
@@ -279,8 +270,11 @@ class _Readers:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(tell)
 
+    def _open(self) -> sqlite3.Connection:
+        return _connect(self._path, is_read_only=self.is_read_only, timeout_seconds=self._limits.deadline_seconds)
+
     def _start_clock(self, connection: sqlite3.Connection) -> None:
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + self._limits.deadline_seconds
         connection.set_progress_handler(lambda: time.monotonic() > deadline, INSTRUCTIONS)
 
 
@@ -300,19 +294,8 @@ class _Writer(_Readers):
                 connection.execute("ROLLBACK")
 
 
-def _connect(path: Path, *, is_read_only: bool, timeout_seconds: float = DEADLINE_SECONDS) -> sqlite3.Connection:
+def _connect(path: Path, *, is_read_only: bool, timeout_seconds: float) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=timeout_seconds, cached_statements=256)
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "cache_size = -65536"):
+    for pragma in (*PRAGMAS, READ_ONLY_PRAGMA) if is_read_only else PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
-    if is_read_only:
-        connection.execute("PRAGMA query_only = ON")
     return connection
-
-
-def fault(sql: str, error: Exception, base: type[Exception], *, is_lost: bool = False) -> Exception:
-    """Wrap a driver's error as SQLAlchemy does, without the parameters: messages, titles, encrypted keys."""
-    return DBAPIError.instance(sql, None, error, base, hide_parameters=True, connection_invalidated=is_lost)
-
-
-def _busy() -> TimeoutError:
-    return TimeoutError("Too many statements wait for the database.")
