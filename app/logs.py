@@ -72,7 +72,7 @@ _SECRET_TEXT = (
     # Parameters of an address, and of a PostgreSQL connection string.
     (re.compile(rf"([?&](?:{_SIGNING_PARAMETER})=)[^&#\s'\"]+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\b(password|passwd)[ \t]?=[ \t]?(?:'[^'\r\n]*'|[^\s,;&'\"]+)", re.IGNORECASE), rf"\1={HIDDEN}"),
-    # From the word's beginning on: a search for "ey" within it takes the square of a long word's length.
+    # The look-behind anchors at a word's start: otherwise a long word would take quadratic time.
     (re.compile(r"(?<![\w-])[\w-]{10,}+\.ey[\w-]{8,}+\.[\w-]*"), HIDDEN),
     (re.compile(r"\b(?:sk|gh[opsur]|github_pat|glpat|xox[abprs])[-_][\w-]{12,}"), HIDDEN),
 )

@@ -4,7 +4,7 @@ import gc
 
 # Allocations between two collections of the youngest generation; a page of conversations allocates some hundred.
 YOUNG = 10_000
-# Collections of the young between two of the middle, and of the middle between two of everything. One of the middle
+# Collections of a generation between two of the next older one. One of the middle
 # walks through all that came since the last: 100,000 objects take it 40 ms, the half million of a large body 230 ms.
 MIDDLE = 10
 OLD = 500

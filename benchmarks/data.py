@@ -60,7 +60,7 @@ THINGS = ("the parser", "the “login” page", "flaky tests", "the price of caf
 
 
 def sqlite_file(conversations: int, directory: Path = DIRECTORY) -> Path:
-    """The database file; it is built again when the tables or this module change."""
+    """Return the database file from the cache; it is built again if the tables or this module have changed."""
     state = f"{migration.script_directory().get_current_head()} {Path(__file__).read_text()}"
     path = directory / f"{conversations}-{sha256(state.encode()).hexdigest()[:12]}.db"
     if not path.exists():

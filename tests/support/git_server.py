@@ -143,7 +143,7 @@ class GitServer:
         return f"{self.origin}/{name}.git"
 
     def source(self, name: str = "ada/engine", token: str | None = TOKEN) -> CloneSource:
-        """A repository, and what opens it."""
+        """Return the arguments of a clone; ``token=None`` for anonymous access."""
         return CloneSource(self.url(name), self.dialect.user, SecretStr(token) if token else None)
 
     def add(
@@ -175,18 +175,18 @@ class GitServer:
 
 @contextmanager
 def git_server(root: Path, provider: ProviderType = ProviderType.GITHUB) -> Generator[GitServer]:
-    """A running server."""
-    found = GitServer(root, provider)
-    found.gate.set()
-    handler = type("Handler", (_Handler,), {"git_server": found})
+    """Run a server until the block ends."""
+    git_host = GitServer(root, provider)
+    git_host.gate.set()
+    handler = type("Handler", (_Handler,), {"git_server": git_host})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    git_server.port = server.server_port
+    git_host.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, name="git server", daemon=True)
     thread.start()
     try:
-        yield git_server
+        yield git_host
     finally:
-        git_server.gate.set()
+        git_host.gate.set()
         server.shutdown()
         server.server_close()
         thread.join(GIT_SECONDS)

@@ -17,9 +17,9 @@ from app.models.database.row import Row
 from app.models.database.statement import Statement
 
 READ_THREADS = 2
-# Reads of one transaction in the event loop, and answers that are handed to it together: each handing over wakes it.
+# Reads that share one transaction in the event loop; also results that a thread passes to the loop in one wake-up.
 BATCH = 32
-# SQLite's instructions between two looks at the clock: some milliseconds.
+# SQLite's virtual machine instructions between two checks of the deadline: some milliseconds.
 INSTRUCTIONS = 100_000
 # Instructions that a read may take in the event loop. A page of 100 conversations takes some 7,000, or 0.2 ms.
 INLINE_INSTRUCTIONS = 15_000
@@ -138,7 +138,7 @@ class _InlineReader:
         self._waiting: list[_Job] = []
 
     def submit(self, job: _Job) -> None:
-        """Have a job run. Raises TimeoutError when too many wait."""
+        """Queue a job for the next batch. Raises TimeoutError if the queue is full."""
         if len(self._waiting) >= self._limits.max_waiting:
             raise busy()
         self._waiting.append(job)

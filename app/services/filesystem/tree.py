@@ -105,7 +105,7 @@ def _empty(directory: int) -> list[str]:
 
 
 def open_up(path: Path | str, directory: int | None = None) -> None:
-    """Give its owner every right on a directory. A link that takes its place meanwhile is not followed."""
+    """Give a directory's owner all permissions, without following a link that replaces it meanwhile."""
     opened = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
         Path(f"/proc/self/fd/{opened}").chmod(stat.S_IRWXU)
