@@ -1,4 +1,4 @@
-"""A mutation that is sent twice under one key is carried out once."""
+"""Idempotency keys: a mutation that a client sends again with the same key returns the first result."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +17,7 @@ LIFETIME = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A caller's key for one operation; ``key`` is null where the caller gave none. Raises InvalidInput."""
+    """A caller's key for one operation; ``key`` is ``None`` if there is none. Raises InvalidInput if malformed."""
 
     owner_id: str
     operation: str
@@ -33,14 +33,14 @@ class Key:
 
 
 class Idempotency:
-    """First results by key, for 24 hours."""
+    """Stores first results by key, for 24 hours."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def earlier(self, key: Key, session: AsyncSession | None = None) -> IdempotencyKey | None:
-        """The first result under the key, if there was one."""
+        """Return the first result under the key, if there is one."""
         if key.key is None:
             return None
         since = self._clock() - LIFETIME
@@ -52,7 +52,7 @@ class Idempotency:
     async def remember(
         self, session: AsyncSession, key: Key, conversation_id: UUID, event_sequence: int | None
     ) -> None:
-        """Store the result, in the transaction that made it."""
+        """Store the result in the same transaction as the change itself."""
         if key.key is None:
             return
         record = IdempotencyKey(
@@ -66,6 +66,6 @@ class Idempotency:
         await IdempotencyKeyRepository(session).put(record)
 
     async def forget_expired(self) -> None:
-        """Delete what is older than the lifetime."""
+        """Delete keys that are older than the lifetime."""
         async with self._database.write() as session:
             await IdempotencyKeyRepository(session).delete_before(self._clock() - LIFETIME)

@@ -1,4 +1,4 @@
-"""A real git server for tests: smart HTTP by ``git http-backend`` on 127.0.0.1, behind a password.
+"""A real git server for tests: smart HTTP by ``git http-backend`` on 127.0.0.1, with a password.
 
 It also answers as much of a provider's API as leads to its repositories, so a server needs no more than its address.
 """
@@ -24,7 +24,7 @@ from app.services.git.base import CloneSource
 USER = "x-access-token"
 TOKEN = "token-of-a-test-0123456789"
 GIT_SECONDS = 30
-# Nothing of the machine's own configuration.
+# Ignore the machine's own git configuration.
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
     "HOME": os.devnull,
@@ -38,7 +38,7 @@ ENVIRONMENT = {
 
 
 def git(directory: Path, *arguments: str) -> str:
-    """What git says in a directory."""
+    """Run git in a directory, and return its output."""
     done = subprocess.run(
         ["git", "-c", "init.defaultBranch=main", *arguments],
         cwd=directory,
@@ -101,12 +101,12 @@ DIALECTS = {
 class GitServer:
     """Serves the bare repositories below ``root``.
 
-    ``token`` is the password. ``redirect_to`` answers every request with a redirect there; while ``gate`` is cleared,
-    answers wait for it.
+    ``token`` is the password. With ``redirect_to`` every request is redirected there. While ``gate`` is cleared,
+    responses wait for it.
 
-    Where its API and git disagree, by a repository's name: ``described`` is what the API says otherwise, ``listed`` the
-    branches that it lists instead of those of git; ``moved`` gives the new name, to which both redirect. ``faults`` and
-    ``api_faults`` are the status and the text that git and the API answer with.
+    These make the API and git disagree, by a repository's name: ``described`` overrides fields of the API, ``listed``
+    the branches that the API lists; ``moved`` is the new name, to which both redirect. ``faults`` and ``api_faults``
+    are status and text with which git and the API answer instead.
     """
 
     root: Path
@@ -130,26 +130,29 @@ class GitServer:
 
     @property
     def host(self) -> str:
-        """As ``setProviderToken`` names it."""
+        """The host as `setProviderToken` takes it."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def origin(self) -> str:
-        """As ``PARLEY_GIT_PRIVATE_HOSTS`` names it."""
+        """The origin as ``PARLEY_GIT_PRIVATE_HOSTS`` takes it."""
         return f"http://127.0.0.1:{self.port}"
 
     def url(self, name: str = "ada/engine") -> str:
-        """Where a repository is cloned from."""
+        """Return a repository's clone URL."""
         return f"{self.origin}/{name}.git"
 
     def source(self, name: str = "ada/engine", token: str | None = TOKEN) -> CloneSource:
-        """A repository, and what opens it."""
+        """Return the arguments of a clone; ``token=None`` for anonymous access."""
         return CloneSource(self.url(name), self.dialect.user, SecretStr(token) if token else None)
 
     def add(
         self, files: Mapping[str, str | Path], name: str = "ada/engine", *, branches: tuple[str, ...] = ("main",)
     ) -> Path:
-        """A repository whose branches all have these files (a path: a link to it); the bare repository's path."""
+        """Create a bare repository whose branches all have these files, and return its path.
+
+        A file given as a ``Path`` becomes a symbolic link to that path.
+        """
         bare = self.root / f"{name}.git"
         bare.mkdir(parents=True)
         git(bare, "init", "--quiet", "--bare")
@@ -172,18 +175,18 @@ class GitServer:
 
 @contextmanager
 def git_server(root: Path, provider: ProviderType = ProviderType.GITHUB) -> Generator[GitServer]:
-    """A running server."""
-    found = GitServer(root, provider)
-    found.gate.set()
-    handler = type("Handler", (_Handler,), {"git_server": found})
+    """Run a server until the block ends."""
+    git_host = GitServer(root, provider)
+    git_host.gate.set()
+    handler = type("Handler", (_Handler,), {"git_server": git_host})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    found.port = server.server_port
+    git_host.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, name="git server", daemon=True)
     thread.start()
     try:
-        yield found
+        yield git_host
     finally:
-        found.gate.set()
+        git_host.gate.set()
         server.shutdown()
         server.server_close()
         thread.join(GIT_SECONDS)
@@ -199,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  The base class's name.
-        """Say nothing."""
+        """Do not log requests."""
 
     def _answer(self) -> None:
         server = self.git_server

@@ -1,4 +1,4 @@
-"""Clones what a conversation is about. Where no branch was asked for, git says which one is the default."""
+"""Clones a conversation's repository. If the user chose no branch, git's HEAD decides which branch is the default."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SHOWN_NAME_CHARACTERS = 255
 
 @dataclass(frozen=True, slots=True)
 class CheckoutOutcome:
-    """The branch that was cloned, null where there is none, and what people are told of it, if anything."""
+    """The cloned branch (``None`` if the repository has none), and a note for the user, if one is needed."""
 
     branch: str | None
     note: str | None = None
@@ -25,7 +25,7 @@ class CheckoutOutcome:
 async def clone_branch(
     cloner: GitCloner, source: CloneSource, directory: Path, branch: str | None, *, is_default: bool
 ) -> CheckoutOutcome:
-    """Clone ``branch``, or with ``is_default`` what git's HEAD names: then ``branch`` is what the provider calls so.
+    """Clone ``branch``. With ``is_default`` clone HEAD instead; ``branch`` is then the provider's default branch.
 
     Raises ``WorkspaceFailure``.
     """
@@ -49,7 +49,7 @@ async def clone_branch(
 
 
 def _told(checkout: Checkout, provider_word: str | None) -> CheckoutOutcome:
-    """A clone that has commits, beside what the provider calls the default branch."""
+    """Build the outcome of a clone with commits, noting a HEAD that differs from the provider's default branch."""
     if checkout.branch is None:
         commit = (checkout.commit or "")[:SHOWN_COMMIT_CHARACTERS]
         return CheckoutOutcome(None, f"Git's HEAD names no branch: its commit {commit} was cloned.")

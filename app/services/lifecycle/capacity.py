@@ -1,4 +1,4 @@
-"""How many conversations of an owner run at once, and which one makes room for another."""
+"""The limit on an owner's running conversations: when it is reached, the longest idle one is stopped."""
 
 from datetime import datetime
 from uuid import UUID
@@ -18,9 +18,10 @@ from app.services.lifecycle import moves
 async def make_room(
     session: AsyncSession, owner_id: str, limit: int, now: datetime, *, besides: UUID | None = None
 ) -> list[Conversation]:
-    """Stop waiting conversations, least recently updated first, until one more may run; returns the stopped ones.
+    """Stop waiting conversations, least recently updated first, until one more may run; return the stopped ones.
 
-    The owner must be locked. One in the middle of work is never stopped: then TooManyRunning, and nothing changes.
+    The caller must hold the owner's lock. A conversation whose agent works is never stopped: if there are no others,
+    TooManyRunning is raised, and nothing changes.
     """
     repository = ConversationRepository(session)
     live = await repository.live(owner_id, besides=besides)

@@ -1,4 +1,4 @@
-"""The state machine of conversations and their runs: the only place that assigns a status, an agent's state and a run.
+"""The state machine of conversations and their runs: the only module that assigns status, agent state and run.
 
 ::
 
@@ -14,11 +14,11 @@
         │                                   ▼     │
         └────────────────────────────────── RUNNING: AWAITING_USER_INPUT, PAUSED
 
-A run is what one user message causes. ``receive`` hands out a run where none is active, and queues one behind the
-active one elsewhere: ``end_run`` then makes the next one active instead of waiting. ``ARCHIVED`` conversations take
-``remove`` alone.
+A run is the agent's work on one user message. ``receive`` starts a run if none is active, else it queues one: then
+``end_run`` makes the next queued run active instead of waiting for input. The only move of an ``ARCHIVED`` conversation
+is ``remove``.
 
-Every move is made on a locked conversation, inside a transaction; ``announce`` follows its commit.
+Every move needs a locked conversation and runs inside a transaction; the caller calls ``announce`` after the commit.
 """
 
 from datetime import datetime
@@ -49,19 +49,19 @@ _STARTABLE = (ConversationStatus.STOPPED, ConversationStatus.ERROR)
 
 
 async def lock(session: AsyncSession, conversation: Conversation) -> Conversation | None:
-    """The conversation as it is now, unchanged by others until the transaction ends; ``None`` once deleted."""
+    """Lock owner and conversation, in this order, and return the current row; ``None`` if it was deleted."""
     await OwnerRepository(session).lock(conversation.owner_id)
     return await ConversationRepository(session).lock(conversation.owner_id, conversation.id)
 
 
 async def lock_for_run(session: AsyncSession, conversation_id: UUID) -> Conversation | None:
-    """As ``lock``, whoever owns the conversation."""
+    """Like ``lock``, for callers that know only the conversation's id."""
     owner_id = await OwnerRepository(session).lock_of(conversation_id)
     return await ConversationRepository(session).lock(owner_id, conversation_id) if owner_id is not None else None
 
 
 def announce(wakeups: Wakeups, *conversations: Conversation) -> None:
-    """Wake whoever follows a conversation's status and events, and its run, which may no longer be the active one."""
+    """Publish the wake-ups after a commit: to followers of status and events, and to runs, which may be over."""
     for conversation in conversations:
         wakeups.publish(status_topic(conversation.owner_id))
         wakeups.publish(events_topic(conversation.id))
@@ -71,7 +71,7 @@ def announce(wakeups: Wakeups, *conversations: Conversation) -> None:
 async def create(
     session: AsyncSession, conversation: Conversation, now: datetime, *, message: MessageBody | None, run: int = 1
 ) -> None:
-    """Store a new conversation with its first message. ``run`` is the first that is worked on."""
+    """Insert a new conversation with its first message, if any. ``run`` becomes the active run."""
     conversation.last_run = run
     begin_run(conversation, run)
     await _change_status(session, conversation, now, ConversationStatus.STARTING)
@@ -79,14 +79,14 @@ async def create(
     if message is None:
         await session.flush()
         return
-    # The event refers to the row, which is written before it; with its place in the log, or it were written twice.
+    # The event's foreign key needs the row first. Setting the sequence before the flush saves an UPDATE afterwards.
     conversation.last_sequence = 1
     await session.flush()
     EventRepository(session).add(conversation.id, run, 1, NewEvent(EventSource.USER, message), now)
 
 
 async def receive(session: AsyncSession, conversation: Conversation, now: datetime, message: MessageBody) -> Event:
-    """Append a user message, and hand out the run that answers it. Raises InvalidState."""
+    """Append a user message, and start or queue the run that answers it. Raises InvalidState."""
     if conversation.status == ConversationStatus.ARCHIVED:
         raise InvalidState("An archived conversation takes no messages.", status=conversation.status)
     is_live = conversation.status in LIVE_STATUSES
@@ -110,7 +110,7 @@ def check_start(conversation: Conversation) -> None:
 
 
 async def start(session: AsyncSession, conversation: Conversation, now: datetime) -> None:
-    """Hand out a run without a message, after which the agent waits for one. Raises InvalidState."""
+    """Start a run without a message: it prepares the runtime, then the agent waits for input. Raises InvalidState."""
     check_start(conversation)
     conversation.last_run += 1
     begin_run(conversation, conversation.last_run)
@@ -120,7 +120,10 @@ async def start(session: AsyncSession, conversation: Conversation, now: datetime
 async def stop(
     session: AsyncSession, conversation: Conversation, now: datetime, problem: Problem | None = None
 ) -> None:
-    """Stop: from this commit on its run appends nothing, and its replay is over. Raises InvalidState."""
+    """Stop the conversation: after the commit its run can't append events, and a replay is dropped.
+
+    Raises InvalidState.
+    """
     if conversation.status not in LIVE_STATUSES:
         message = f"Only a starting or running conversation can be stopped; this one is {conversation.status}."
         raise InvalidState(message, status=conversation.status)
@@ -129,13 +132,13 @@ async def stop(
 
 
 def begin_run(conversation: Conversation, run: int) -> None:
-    """Make a run the active one."""
+    """Make a run the active one, with no attempts yet."""
     conversation.active_run = run
     conversation.run_attempts = 0
 
 
 def begin_attempt(conversation: Conversation) -> int:
-    """Count another attempt at the active run, which ends the one before it; its number."""
+    """Count a new attempt at the active run, and return its number, which fences off writes of earlier attempts."""
     conversation.run_attempts += 1
     return conversation.run_attempts
 
@@ -149,7 +152,7 @@ async def work(
     *,
     is_logged: bool = True,
 ) -> None:
-    """Say what the agent does while its run is active. ``is_logged``: whether the state becomes an event."""
+    """Set the agent's state while its run is active. ``is_logged``: whether the change becomes an event."""
     await _change_status(
         session, conversation, now, ConversationStatus.RUNNING, agent_state, problem=problem, is_logged=is_logged
     )
@@ -164,12 +167,12 @@ async def end_run(
     *,
     is_logged: bool = True,
 ) -> None:
-    """Make the next queued run the active one; where there is none wait for input, with a problem paused.
+    """End the run, and make the next queued one active. If there is none, wait for input, or pause on a problem.
 
-    ``is_logged``: whether the state becomes an event.
+    ``is_logged``: whether the change of state becomes an event.
     """
     if problem is not None:
-        # The next user message goes on, with the whole budget again.
+        # The budget starts again with the next user message.
         conversation.budget_from_usd = conversation.cost_usd
     if conversation.last_run > run:
         begin_run(conversation, run + 1)
@@ -179,9 +182,9 @@ async def end_run(
 
 
 async def fail(session: AsyncSession, conversation: Conversation, now: datetime, problem: Problem) -> None:
-    """End the run in ERROR, with what is queued behind it and what is left of a replay."""
+    """End the run in ERROR, and drop queued runs and the rest of a replay."""
     await settle(session, conversation, now, ConversationStatus.ERROR, None, problem)
-    # Or the next message would run into the same fault again.
+    # Otherwise the next message would run into the same fault again.
     await ReplayRepository(session).discard(conversation.id)
 
 
@@ -195,13 +198,13 @@ async def settle(
     *,
     is_logged: bool = True,
 ) -> None:
-    """End the active run in a state. The other moves are made of it; by itself it serves demonstrations."""
+    """End the active run in any state. Other moves are built on it; only the demo data calls it directly."""
     await _change_status(session, conversation, now, status, agent_state, problem=problem, is_logged=is_logged)
     conversation.active_run = None
 
 
 async def remove(session: AsyncSession, conversation: Conversation, now: datetime) -> None:
-    """Delete the row, with all that hangs on it, and tell subscribers that the conversation is gone."""
+    """Delete the conversation with all dependent rows, and record the deletion for subscribers."""
     sequence = await OwnerRepository(session).next_status_sequence(conversation.owner_id)
     StatusChangeRepository(session).add(
         StatusChange(
@@ -217,7 +220,7 @@ async def remove(session: AsyncSession, conversation: Conversation, now: datetim
     await ConversationRepository(session).delete(conversation.id)
 
 
-# The state that the log tells where the conversation has none.
+# Agent states that the log shows for statuses in which the conversation has none.
 _LOGGED_STATES = {ConversationStatus.STOPPED: AgentState.PAUSED, ConversationStatus.ERROR: AgentState.ERROR}
 
 
@@ -231,9 +234,9 @@ async def _change_status(
     problem: Problem | None = None,
     is_logged: bool = True,
 ) -> None:
-    """Write a new status, a row that tells subscribers of it, and an event of the log where the state is another.
+    """Set status and agent state, record the change for subscribers, and log an event if the agent's state changed.
 
-    Nothing happens when nothing changes.
+    Does nothing if nothing changes.
     """
     code = problem.code.name if problem else None
     message = storable(problem.message)[:REASON_MAX_LENGTH] if problem else None

@@ -1,4 +1,4 @@
-"""What a sandbox looks like from inside, whichever way it is made."""
+"""The inside of a sandbox, for all implementations: its paths, the shell script around a command, kept outputs."""
 
 import contextlib
 from pathlib import Path
@@ -11,7 +11,7 @@ from app.services.sandbox.process import Ended
 WORKSPACE = "/workspace"
 UID = 1000
 MAX_DIRECTORY_BYTES = 4096
-# One argument of a program can't be longer than 128 KiB on Linux.
+# Linux limits a single argument to 128 KiB.
 MAX_COMMAND_BYTES = 100_000
 MAX_KEPT_OUTPUTS = 20
 DIRECTORY_FILE = f"{WORKSPACE}/.parley/directory"
@@ -44,15 +44,15 @@ eval "$2"
 
 
 def program(directory: str, command: str, limits: CommandLimits) -> list[str]:
-    """What a sandbox runs. ``timeout`` ends the command should the server that waits for it be gone, or stand still."""
+    """Return the command line inside the sandbox. ``timeout`` ends it even if the server is gone or hangs."""
     seconds = f"{limits.wall_seconds + 5:g}"
     return ["timeout", "--signal=KILL", seconds, "/bin/bash", "-c", SCRIPT, "bash", directory, command]
 
 
 def last_directory(files: WorkspaceFiles) -> str:
-    """Where the last command left off, as it says itself; ``/workspace`` where that makes no sense.
+    """Return the stored working directory of the last command; ``/workspace`` if it is invalid.
 
-    The next command begins there inside the sandbox, where any directory is as good as another.
+    The command may have forged it, which is harmless: the next command starts there inside the sandbox.
     """
     try:
         text = files.read(DIRECTORY_FILE, MAX_DIRECTORY_BYTES).decode().removesuffix("\n")
@@ -63,7 +63,7 @@ def last_directory(files: WorkspaceFiles) -> str:
 
 
 def result(workspace: Path, owner: int | None, limits: CommandLimits, output: Output, ended: Ended) -> CommandResult:
-    """How the command ended; what is too long to be told is kept in the workspace."""
+    """Build the result of a command; output that is too long is stored in the workspace."""
     files = WorkspaceFiles(workspace, owner)
     text, where = output.text(), None
     is_long = len(text) > limits.output_characters
@@ -75,7 +75,7 @@ def result(workspace: Path, owner: int | None, limits: CommandLimits, output: Ou
 
 
 def _keep(files: WorkspaceFiles, whole: bytes) -> str | None:
-    """Write the output into the workspace under the next number, and remove the oldest ones. None when it can't be."""
+    """Store output in the workspace under the next number, and remove the oldest ones; ``None`` if that fails."""
     try:
         numbers = sorted(_numbers(files))
         for number in numbers[: max(0, len(numbers) - MAX_KEPT_OUTPUTS + 1)]:
