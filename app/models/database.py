@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from app.errors import StorageFull
 from app.models.direct import DirectAccess, SQLiteAccess
 from app.models.full_disk import full_disk_told
 from app.models.statement import Statement
+from app.models.unit_of_work import Model, UnitOfWork, loaded
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 SQLITE_READERS = 8
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
-POSTGRES_CONNECTIONS = 20
+# The direct access has more of its own.
+POSTGRES_CONNECTIONS = 10
 POOL_TIMEOUT_SECONDS = 30.0
 # Of one shape each: which filters are set, in which order.
 MAX_STATEMENTS = 500
@@ -146,6 +148,21 @@ class Database:
         with full_disk_told():
             async with self._alone(), AsyncSession(self.writer, expire_on_commit=False) as session, session.begin():
                 yield session
+
+    @asynccontextmanager
+    async def unit_of_work(self) -> AsyncGenerator[UnitOfWork]:
+        """As ``write``, of statements that are compiled once. Raises StorageFull."""
+        async with self.direct.transaction() as transaction:
+            unit = UnitOfWork(self.compiled, self.reader.dialect, transaction)
+            yield unit
+            unit.finish()
+
+    async def rows_of(
+        self, model: type[Model], name: object, build: Callable[[], ClauseElement], parameters: Mapping[str, Any]
+    ) -> list[Model]:
+        """Objects for the rows of a statement that has all columns of the model; it is compiled once, for its name."""
+        rows = await self.direct.read(self.compiled(name, build), parameters)
+        return loaded(model, rows, self.reader.dialect)
 
     def compiled(self, name: object, build: Callable[[], ClauseElement]) -> Statement:
         """The statement of that name, which ``build`` makes the first time; it has named parameters.

@@ -18,6 +18,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.errors import ErrorCode
 from app.models.conversation import TOKENS, AgentState, Conversation, Problem
 from app.models.record import Record, Row
+from app.models.unit_of_work import made
 
 
 class EventSource(StrEnum):
@@ -218,6 +219,25 @@ class EventQuery:
     sources: tuple[EventSource, ...] | None = None
 
 
+def new_row(conversation_id: UUID, run: int, sequence: int, event: NewEvent, now: datetime) -> Event:
+    """The row of an event, under a sequence that the conversation gave."""
+    usage = event.usage
+    values: dict[str, Any] = {
+        "conversation_id": conversation_id,
+        "sequence": sequence,
+        "run": run,
+        "kind": kind_of(event.body),
+        "source": event.source,
+        "body": encode_body(event.body),
+        "llm_model": usage.llm_model if usage else None,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+        "cost_usd": usage.cost_usd if usage else None,
+        "created_at": event.created_at or now,
+    }
+    return made(Event, values)
+
+
 class EventRepository:
     """Events in one session."""
 
@@ -226,20 +246,7 @@ class EventRepository:
 
     def add(self, conversation_id: UUID, run: int, sequence: int, event: NewEvent, now: datetime) -> Event:
         """Insert at the next flush, under a sequence that the conversation gave."""
-        usage = event.usage
-        row = Event(
-            conversation_id=conversation_id,
-            sequence=sequence,
-            run=run,
-            kind=kind_of(event.body),
-            source=event.source,
-            body=encode_body(event.body),
-            llm_model=usage.llm_model if usage else None,
-            prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None,
-            cost_usd=usage.cost_usd if usage else None,
-            created_at=event.created_at or now,
-        )
+        row = new_row(conversation_id, run, sequence, event, now)
         self._session.add(row)
         return row
 
@@ -277,20 +284,6 @@ class EventRepository:
             .limit(limit)
         )
         return list(await self._session.exec(statement))
-
-    async def dialogue(self, conversation_id: UUID, last_run: int, limit: int) -> list[Event]:
-        """The newest ``limit`` events of all runs up to ``last_run``, ordered as they follow in the dialogue."""
-        statement = (
-            select(Event)
-            .where(
-                col(Event.conversation_id) == conversation_id,
-                col(Event.run) <= last_run,
-                col(Event.kind) != EventKind.STATE_CHANGE,
-            )
-            .order_by(col(Event.run).desc(), col(Event.sequence).desc())
-            .limit(limit)
-        )
-        return list(reversed((await self._session.exec(statement)).all()))
 
     async def of_run(self, conversation_id: UUID, run: int) -> list[Event]:
         """A run's events without its state changes, in order. Bounded by the run's own iterations."""

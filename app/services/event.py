@@ -8,15 +8,14 @@ from datetime import datetime
 from typing import cast
 from uuid import UUID
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from app.errors import InvalidInput, SlowSubscriber, conversation_not_found
 from app.models.conversation import Conversation
 from app.models.conversation_state import ConversationStates
 from app.models.database import Database
-from app.models.event import Event, EventQuery, EventRepository, NewEvent
+from app.models.event import Event, EventQuery, EventRepository, NewEvent, new_row
 from app.models.event_record import EventRecords
 from app.models.record import Record, Row
+from app.models.unit_of_work import Writes
 from app.services.outage import until_answered
 from app.services.progress import Progress
 from app.services.wakeups import POLL_SECONDS, Wakeups, deltas_topic, events_topic, tool_output_topic
@@ -27,14 +26,14 @@ MAX_OUTAGE_SECONDS = 300.0
 
 
 def append(
-    session: AsyncSession, conversation: Conversation, run: int, events: Sequence[NewEvent], now: datetime
+    session: Writes, conversation: Conversation, run: int, events: Sequence[NewEvent], now: datetime
 ) -> list[Event]:
     """Append events to a locked conversation's log, under its next sequences."""
-    repository = EventRepository(session)
     rows: list[Event] = []
     for event in events:
         conversation.last_sequence += 1
-        rows.append(repository.add(conversation.id, run, conversation.last_sequence, event, now))
+        rows.append(new_row(conversation.id, run, conversation.last_sequence, event, now))
+        session.add(rows[-1])
     conversation.touch(now)
     return rows
 

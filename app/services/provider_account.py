@@ -11,6 +11,7 @@ from app.errors import GitProviderAuthentication, InvalidInput, NotFound
 from app.models.database import Database
 from app.models.owner import OwnerRepository
 from app.models.provider_account import ProviderAccount, ProviderAccountRepository, ProviderType
+from app.models.run_reads import RunReads
 from app.services.clock import Clock
 from app.services.git.answer import check_text
 from app.services.git.base import GitAccess, GitProvider
@@ -117,7 +118,7 @@ class ProviderAccountService:
     async def secrets(self, owner_id: str) -> list[SecretStr]:
         """The owner's tokens, for hiding them; those that can't be decrypted are left out."""
         found: list[SecretStr] = []
-        for account in await self.search(owner_id):
+        for account in await RunReads(self._database).provider_accounts(owner_id):
             try:
                 found.append(self._token(account))
             except GitProviderAuthentication:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from app.errors import InvalidInput, LLMAuthentication, SettingsNotFound
 from app.models.database import Database
 from app.models.owner import OwnerRepository
+from app.models.run_reads import RunReads
 from app.models.settings import DEFAULT_MAX_ITERATIONS, Settings, SettingsRepository
 from app.services.chat import LLM, Model
 from app.services.clock import Clock
@@ -168,8 +169,7 @@ class SettingsService:
             after = batch[-1].id
 
     async def _saved(self, owner_id: str) -> Settings | None:
-        async with self._database.read() as session:
-            return await SettingsRepository(session).get(owner_id)
+        return await RunReads(self._database).settings(owner_id)
 
     def _api_key(self, settings: Settings) -> SecretStr | None:
         if settings.llm_api_key_encrypted is None:

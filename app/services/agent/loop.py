@@ -115,11 +115,12 @@ class AgentLoop:
         """Begin an attempt at the run; its number. ``None`` when the run is over, or has ended the server too often."""
         try:
             run_log = self.log_of(conversation_id, run)
-            async with run_log.writing(keeps_status=True) as (session, conversation):
+            async with run_log.stepping(keeps_status=True) as (_, conversation):
                 attempt = moves.begin_attempt(conversation)
-                if attempt > 1:
-                    await recover(session, conversation, run_log.now())
                 waits = conversation.agent_state == AgentState.AWAITING_USER_CONFIRMATION
+            if attempt > 1:
+                async with run_log.writing(keeps_status=True) as (session, conversation):
+                    await recover(session, conversation, run_log.now())
             # A server may be restarted any number of times while a call waits for its user.
             if attempt <= MAX_ATTEMPTS or waits:
                 return attempt

@@ -11,6 +11,7 @@ from app.models.conversation import AgentState, Conversation
 from app.models.database import Database
 from app.models.event import EventRepository, StateChangeBody, ToolCallBody
 from app.models.replay import ReplayRepository
+from app.models.run_reads import RunReads
 from app.services import trajectory
 from app.services.agent.run_log import RunLog
 
@@ -25,8 +26,7 @@ class ReplayPlayer:
 
     async def is_pending(self, conversation_id: UUID) -> bool:
         """Whether there is something left to play."""
-        async with self._database.read() as session:
-            return await ReplayRepository(session).position(conversation_id) is not None
+        return await RunReads(self._database).is_replay(conversation_id)
 
     async def play(self, run_log: RunLog) -> None:
         """Play what is left, 100 events in each transaction; then the run is over.
