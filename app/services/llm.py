@@ -23,6 +23,7 @@ from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services import llm_demo
 from app.services.chat import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
 from app.services.llm_assembly import Answer, take
+from app.services.llm_ending import leave_out_metadata, shorten_ending
 from app.services.llm_fault_words import sentence_of
 from app.services.llm_faults import CallFailed, Fault, fault, fault_of, message_of, place_of
 from app.services.llm_gathering import GatheringClient
@@ -182,6 +183,7 @@ class LiteLLM(LLM):
                     with within(scope):
                         stream = cast("Stream", await litellm.acompletion(**request))
                 stream.chunks = JoinedChunks(stream.chunks)
+                shorten_ending(stream, answer)
                 chunks = aiter(stream)
                 while True:
                     async with self._limit(deadline):
@@ -265,6 +267,7 @@ def _confine(litellm: ModuleType) -> None:
     setattr(litellm, "client_session", httpx.Client(transport=CheckedSyncTransport(_certificates())))  # noqa: B010
     _forget_clients(litellm)
     guard_sockets()
+    leave_out_metadata()
 
 
 def _client(_handler: object, timeout: httpx.Timeout | float | None = None, **_: object) -> GatheringClient:
