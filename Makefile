@@ -65,7 +65,7 @@ profile: $(DEVELOPMENT) ## show where a request's time goes
 
 .PHONY: fuzz
 fuzz: $(DEVELOPMENT) ## compare compiled execution with graphql-core on 20,000 operations
-	@$(VENV)/bin/python -m tests.execution_differences $(or $(ARGS),20000)
+	@$(VENV)/bin/python -m tests.execution.differences $(or $(ARGS),20000)
 
 .PHONY: lock
 lock: $(VENV)/.uv ## rewrite the lock files; with ARGS=--upgrade to the newest versions

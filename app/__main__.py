@@ -51,7 +51,7 @@ class _DatabaseTrouble(Exception):
 @contextlib.contextmanager
 def _database_trouble() -> Generator[None]:
     """What the operator can mend becomes a line; what Parley did wrong stays a traceback."""
-    from app.models.database import DatabaseTrouble, is_outage, is_unusable, reason
+    from app.models.database.database import DatabaseTrouble, is_outage, is_unusable, reason
 
     try:
         yield
@@ -120,8 +120,8 @@ def _allow_open_files() -> None:
 def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] | None = None) -> int:
     # The schema and the database are imported only by the commands that need them.
     from app.endpoints.connections import connection_limits
-    from app.endpoints.http_protocol import http_protocol
-    from app.endpoints.websocket_protocol import WebSocketProtocol
+    from app.endpoints.uvicorn.http import http_protocol
+    from app.endpoints.uvicorn.websocket import WebSocketProtocol
     from app.main import Parley, create_app
 
     _allow_open_files()
@@ -170,7 +170,7 @@ def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] 
 
 
 def _schema(options: argparse.Namespace) -> int:
-    from app.graphql import build_schema
+    from app.graphql.schema import build_schema
 
     schema = build_schema()
     print(json.dumps(schema.possible_types(), indent=2) if options.possible_types else schema.as_str())
@@ -179,7 +179,7 @@ def _schema(options: argparse.Namespace) -> int:
 
 def _upgrade(_options: argparse.Namespace) -> int:
     from app.models import migration
-    from app.models.database import Database, database_url
+    from app.models.database.database import Database, database_url
 
     async def upgrade() -> None:
         database = Database(database_url(_config()))

@@ -14,15 +14,15 @@ from app.models.event import Event, EventQuery
 from app.models.git_repository import GitBranch, GitRepository
 from app.models.provider_account import ProviderAccount
 from app.models.settings import Settings
-from app.services.auth import Caller
+from app.services.auth.authenticator import Caller
 from app.services.conversation import ConversationService
 from app.services.event import EventPage, EventService
 from app.services.git.calls import CallBudget
-from app.services.progress import Progress
 from app.services.provider_account import ProviderAccountService
+from app.services.push.progress import Progress
+from app.services.push.status_feed import StatusFeed
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
-from app.services.status_feed import StatusFeed
 from app.services.tool_call import ToolCallService
 
 MAX_BATCH = 200

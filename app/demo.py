@@ -20,7 +20,7 @@ from app.models.event import EventBody, EventSource, MessageBody, NewEvent, Tool
 from app.models.git_repository import GitRepository, GitRepositoryRepository
 from app.models.owner import OwnerRepository
 from app.services.agent.run_log import append_with_usage
-from app.services.auth import LOCAL_CALLER_ID
+from app.services.auth.authenticator import LOCAL_CALLER_ID
 from app.services.clock import utc_now
 from app.services.lifecycle import moves
 from app.services.settings import DEFAULT_LLM_MODEL, UpdateSettings

@@ -10,20 +10,19 @@ from starlette.applications import Starlette
 from app import endpoints
 from app.config import Config
 from app.context import Services
-from app.graphql import build_schema
-from app.limits import Limits
+from app.graphql.limits import Limits
+from app.graphql.schema import build_schema
 from app.memory import spare_collector
 from app.models import migration
-from app.models.database import Database, database_url
+from app.models.database.database import Database, database_url
 from app.models.provider_account import ProviderType
 from app.services.agent.command_tools import CommandTools
 from app.services.agent.engine import DurableRunEngine, RunEngine
 from app.services.agent.file_tools import FileTools
 from app.services.agent.loop import AgentLoop
 from app.services.agent.tools import Toolbox
-from app.services.auth import Authenticator, build_authenticator
+from app.services.auth.authenticator import Authenticator, build_authenticator
 from app.services.background import BackgroundTasks
-from app.services.chat import LLM
 from app.services.clock import Clock, utc_now
 from app.services.conversation import ConversationService
 from app.services.event import EventService
@@ -32,18 +31,19 @@ from app.services.git.clone import GitCloner
 from app.services.git.providers import providers
 from app.services.housekeeping import Housekeeping
 from app.services.lifecycle.title import TitleService
-from app.services.llm import LiteLLM
+from app.services.llm.base import LLM
+from app.services.llm.litellm import LiteLLM
 from app.services.lock_file import LockFile
 from app.services.outbound import private_allowed
 from app.services.provider_account import ProviderAccountService
+from app.services.push.postgres import PostgresWakeups
+from app.services.push.status_feed import StatusFeed
+from app.services.push.wakeups import LocalWakeups, Wakeups
 from app.services.repository import RepositoryService
 from app.services.sandbox.shell import Shell, build_sandbox, command_limits
-from app.services.secrets import open_secret_box, prepare_data_dir
+from app.services.secrets.box import open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
-from app.services.status_feed import StatusFeed
 from app.services.tool_call import ToolCallService
-from app.services.wakeups import LocalWakeups, Wakeups
-from app.services.wakeups_postgres import PostgresWakeups
 from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)

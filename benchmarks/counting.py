@@ -14,9 +14,9 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Engine, event
 
-from app.models.database import Database
-from app.models.direct import DirectTransaction
-from app.models.statement import Statement
+from app.models.database.database import Database
+from app.models.database.sqlite import DirectTransaction
+from app.models.database.statement import Statement
 from benchmarks.postgres import PostgresServer, database_name
 
 _LOGGED = re.compile(r"^\S+ \S+ \S+ \[(\d+)\] LOG:  (?:statement|execute [^:]*): +(.*)$", re.MULTILINE)

@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from sqlmodel import SQLModel
 
-from app.models import migration, title_grams
+from app.models import migration
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger, fold
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.event import EventBody as Body
 from app.models.event import (
     EventSource,
@@ -29,6 +29,7 @@ from app.models.event import (
     encode_body,
     kind_of,
 )
+from app.models.search import title_grams
 from benchmarks.operations import Subject
 
 OWNER = "bench"

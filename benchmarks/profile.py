@@ -22,15 +22,15 @@ import jwt
 from app.config import load_config
 from app.context import Context
 from app.endpoints.admission import Admission
-from app.endpoints.graphql_request import BodyLimits, read_parameters
-from app.graphql import build_schema
+from app.endpoints.graphql.request import BodyLimits, read_parameters
+from app.graphql.schema import build_schema
 from app.json_bounds import JSONBounds
 from app.main import Parley, create_app
 from app.memory import spare_collector
-from app.models.conversation_search import NEWEST_FIRST, ConversationQuery
+from app.models.search.query import NEWEST_FIRST, ConversationQuery
 from app.schema.connection import parse_conversation_cursor
 from app.schema.conversation_record import RecordConnection
-from app.services.auth import Caller, bearer_token
+from app.services.auth.authenticator import Caller, bearer_token
 from benchmarks import data
 from benchmarks.operations import OPERATIONS, Operation, Subject
 from benchmarks.servers import SECRET, parley

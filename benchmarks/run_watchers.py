@@ -8,7 +8,7 @@ from typing import Protocol
 
 import psycopg
 
-from app.models.database import Database
+from app.models.database.database import Database
 from benchmarks.counting import Counts, PostgresLog, SQLiteTally, count, without_background
 from benchmarks.postgres import PostgresServer
 

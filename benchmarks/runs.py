@@ -32,7 +32,7 @@ from pydantic import SecretStr
 from app.config import AuthMode, load_config
 from app.logs import configure_logging
 from app.main import Parley, create_app
-from app.services.llm_transport import Scope, within
+from app.services.llm.transport import Scope, within
 from benchmarks.counting import Counts
 from benchmarks.postgres import PostgresServer
 from benchmarks.run_watchers import PostgresWatcher, SQLiteWatcher, Watcher

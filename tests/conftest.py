@@ -7,13 +7,13 @@ from typing import cast
 import pytest
 from playwright.async_api import BrowserContext, async_playwright
 
-from tests.client import Client
-from tests.playground import CHROMIUM, FLAGS, WAIT_MILLISECONDS
-from tests.postgres import PostgresServer
-from tests.scripted_llm import ScriptedLLM, echo
-from tests.server import RunningServer, running_server
+from tests.support.client import Client
+from tests.support.playground import CHROMIUM, FLAGS, WAIT_MILLISECONDS
+from tests.support.postgres import PostgresServer
+from tests.support.scripted_llm import ScriptedLLM, echo
+from tests.support.server import RunningServer, running_server
 
-pytest_plugins = ("tests.postgres", "tests.tooled_agent")
+pytest_plugins = ("tests.support.postgres", "tests.support.tooled_agent")
 
 
 @pytest.fixture(scope="session")

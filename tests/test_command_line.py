@@ -18,11 +18,11 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.client import NO_TLS
-from tests.processes import ServerProcess
-from tests.sandboxes import needs_sandbox
+from tests.support.client import NO_TLS
+from tests.support.paths import ROOT
+from tests.support.processes import ServerProcess
+from tests.support.sandboxes import needs_sandbox
 
-ROOT = Path(__file__).parent.parent
 SECONDS = 40
 SECRET = "not-for-anybodys-eyes"
 

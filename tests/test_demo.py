@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from app.models.conversation import AgentState, ConversationStatus
-from tests.client import NO_TLS
-from tests.processes import printed
+from tests.support.client import NO_TLS
+from tests.support.processes import printed
 
 JSON = dict[str, Any]
 SECONDS = 40

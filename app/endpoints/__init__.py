@@ -17,14 +17,14 @@ from app.config import Config
 from app.context import Services
 from app.endpoints import health, pages
 from app.endpoints.admission import Admission
-from app.endpoints.documents import Documents
-from app.endpoints.graphql_http import GraphQLEndpoint
-from app.endpoints.graphql_websocket import GraphQLSocket
+from app.endpoints.graphql.documents import Documents
+from app.endpoints.graphql.http import GraphQLEndpoint
+from app.endpoints.graphql.websocket import GraphQLSocket
 from app.endpoints.guard import Guard
 from app.endpoints.headers import headers_of
-from app.endpoints.http_protocol import EXCHANGE
-from app.graphql import Schema
-from app.services.auth import Authenticator
+from app.endpoints.uvicorn.http import EXCHANGE
+from app.graphql.schema import Schema
+from app.services.auth.authenticator import Authenticator
 
 PREFLIGHT_SECONDS = 600
 ORIGIN = b"origin"

@@ -11,7 +11,7 @@ from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 from app.config import Config
 from app.endpoints.connections import Proxies
 from app.endpoints.headers import Headers
-from app.services.auth import Caller
+from app.services.auth.authenticator import Caller
 
 # Whose bucket is forgotten begins with a full one; those who called last are kept.
 REMEMBERED_CALLERS = 10_000

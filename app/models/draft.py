@@ -10,7 +10,7 @@ from sqlmodel import select as sqlmodel_select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.models.conversation import TOKENS, Conversation
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.event import Usage
 
 

@@ -17,8 +17,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import ErrorCode
 from app.models.conversation import TOKENS, AgentState, Conversation, Problem
-from app.models.record import Record, Row
-from app.models.unit_of_work import made
+from app.models.database.record import Record
+from app.models.database.row import Row
+from app.models.database.unit_of_work import made
 
 
 class EventSource(StrEnum):

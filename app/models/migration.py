@@ -26,7 +26,7 @@ from app.models import (
     tool_call,
     workspace_removal,
 )
-from app.models.database import Database
+from app.models.database.database import Database
 
 METADATA = SQLModel.metadata
 TABLES = (

@@ -8,13 +8,13 @@ from sqlalchemy.sql import ClauseElement
 
 from app.models.condensation import Condensation
 from app.models.conversation import Conversation
-from app.models.database import Database
+from app.models.database.database import Database
+from app.models.database.unit_of_work import table_of
 from app.models.event import Event, EventKind
 from app.models.provider_account import ProviderAccount
 from app.models.replay import ReplayProgress
 from app.models.settings import Settings
 from app.models.tool_call import ToolCall
-from app.models.unit_of_work import table_of
 
 _CONVERSATION, _EVENT, _CONDENSATION = table_of(Conversation), table_of(Event), table_of(Condensation)
 _TOOL_CALL, _REPLAY_PROGRESS = table_of(ToolCall), table_of(ReplayProgress)

@@ -9,13 +9,13 @@ from sqlalchemy.sql import ClauseElement
 from sqlmodel import UTCDateTime
 
 from app.models.conversation import LIVE_STATUSES, Conversation
+from app.models.database.unit_of_work import UnitOfWork, loaded, table_of
 from app.models.draft import Draft
 from app.models.event import Event, NewEvent, kind_of
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import Owner
 from app.models.replay import Replay, ReplayProgress
 from app.models.tool_call import ToolCall
-from app.models.unit_of_work import UnitOfWork, loaded, table_of
 
 _OWNER, _CONVERSATION, _EVENT = table_of(Owner), table_of(Conversation), table_of(Event)
 _KEY = table_of(IdempotencyKey)

@@ -8,7 +8,7 @@ import strawberry
 
 from app.context import Context
 from app.execution.selection import selected_names
-from app.models import conversation_search
+from app.models.search import query as conversation_search
 from app.schema import event
 from app.schema.connection import check_count, conversation_cursor, parse_conversation_cursor
 from app.schema.conversation import (

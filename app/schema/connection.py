@@ -12,8 +12,8 @@ from uuid import UUID
 import strawberry
 
 from app.models.conversation import Conversation
-from app.models.conversation_search import ConversationOrder, ConversationOrderField, Position
-from app.models.record import Record
+from app.models.database.record import Record
+from app.models.search.query import ConversationOrder, ConversationOrderField, Position
 from app.schema.scalar import invalid
 
 MAX_FIRST = 100

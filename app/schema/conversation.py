@@ -8,10 +8,10 @@ from strawberry import Private
 
 from app.context import Context
 from app.models import conversation as models
-from app.models import conversation_search
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
-from app.models.conversation_search import ConversationOrderField, OrderDirection
-from app.models.record import Record
+from app.models.database.record import Record
+from app.models.search import query as conversation_search
+from app.models.search.query import ConversationOrderField, OrderDirection
 from app.schema import event, repository
 from app.schema.connection import PageInfo, conversation_cursor
 from app.schema.event import EventConnection, EventEdge, event_query
@@ -29,7 +29,7 @@ from app.schema.user_error import (
     StopConversationError,
 )
 from app.services.message import Message
-from app.services.status_feed import StatusUpdate
+from app.services.push.status_feed import StatusUpdate
 
 Info = strawberry.Info[Context, None]
 

@@ -12,8 +12,8 @@ from strawberry.utils.str_converters import to_camel_case, to_snake_case
 
 from app.execution.shape import Access, Shape
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
-from app.models.conversation_search import NEWEST_FIRST, ConversationOrder, ConversationOrderField, ConversationQuery
-from app.models.record import Record
+from app.models.database.record import Record
+from app.models.search.query import NEWEST_FIRST, ConversationOrder, ConversationOrderField, ConversationQuery
 from app.schema.connection import PageInfo, record_edges
 from app.schema.conversation import Conversation, ConversationConnection, TokenUsage, convert, edge
 from app.schema.deferred import Deferred

@@ -8,9 +8,9 @@ from strawberry.types.enum import StrawberryEnumDefinition
 
 from app.errors import ErrorCode
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
-from app.models.conversation_search import ConversationOrderField, OrderDirection
 from app.models.event import EventSource
 from app.models.provider_account import ProviderType
+from app.models.search.query import ConversationOrderField, OrderDirection
 from app.services.git.base import RepositorySort
 
 E = TypeVar("E", bound=Enum)

@@ -10,8 +10,8 @@ from strawberry import Private
 from app.context import Context
 from app.models import event as models
 from app.models.conversation import AgentState
+from app.models.database.record import Record
 from app.models.event import EventQuery, EventSource, decode_body
-from app.models.record import Record
 from app.schema.connection import DEFAULT_EVENTS, PageInfo, check_count, event_cursor, parse_event_cursor
 from app.schema.node import Node, event_id
 from app.schema.problem import Problem

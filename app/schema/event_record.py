@@ -10,8 +10,9 @@ from typing import Any, cast
 from app.errors import ErrorCode
 from app.execution.shape import Access, Shape, Variant
 from app.models.conversation import Problem as Found
+from app.models.database.record import Record
+from app.models.database.row import Row
 from app.models.event import EventKind, EventQuery, EventSource, read_bodies
-from app.models.record import Record, Row
 from app.schema.connection import event_cursor
 from app.schema.deferred import Deferred
 from app.schema.event import UNREADABLE, Event, EventConnection, connection, convert, page_info

@@ -18,16 +18,16 @@ from app.models.conversation import (
     ConversationStatus,
     fold,
 )
-from app.models.conversation_record import BRIEF_COLUMNS, ConversationRecords
-from app.models.conversation_search import ConversationFilter, ConversationQuery, ConversationSearch
-from app.models.database import Database
+from app.models.database.database import Database
+from app.models.database.record import Record
+from app.models.database.unit_of_work import Writes, made
 from app.models.event import Event, EventRepository, MessageBody
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
-from app.models.record import Record
 from app.models.replay import new_replay
+from app.models.rows.conversation import BRIEF_COLUMNS, ConversationRecords
 from app.models.run_writes import RunWrites
-from app.models.unit_of_work import Writes, made
+from app.models.search.query import ConversationFilter, ConversationQuery, ConversationSearch
 from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
 from app.services import trajectory
 from app.services.agent.engine import RunEngine
@@ -39,15 +39,15 @@ from app.services.lifecycle.capacity import make_room
 from app.services.lifecycle.creation import CreateConversation, check_creation
 from app.services.lifecycle.title import TitleService, checked_title, default_title, truncated_title
 from app.services.message import Message
-from app.services.redaction import Redactor
-from app.services.repository import RepositoryService
-from app.services.settings import SettingsService
-from app.services.wakeups import (
+from app.services.push.wakeups import (
     Wakeups,
     deltas_topic,
     removals_topic,
     tool_output_topic,
 )
+from app.services.repository import RepositoryService
+from app.services.secrets.redaction import Redactor
+from app.services.settings import SettingsService
 from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)

@@ -10,15 +10,16 @@ from uuid import UUID
 
 from app.errors import InvalidInput, SlowSubscriber, conversation_not_found
 from app.models.conversation import Conversation
-from app.models.conversation_state import ConversationStates
-from app.models.database import Database
+from app.models.database.database import Database
+from app.models.database.record import Record
+from app.models.database.row import Row
+from app.models.database.unit_of_work import Writes
 from app.models.event import Event, EventQuery, EventRepository, NewEvent, new_row
-from app.models.event_record import EventRecords
-from app.models.record import Record, Row
-from app.models.unit_of_work import Writes
+from app.models.rows.conversation_state import ConversationStates
+from app.models.rows.event import EventRecords
 from app.services.outage import until_answered
-from app.services.progress import Progress
-from app.services.wakeups import POLL_SECONDS, Wakeups, deltas_topic, events_topic, tool_output_topic
+from app.services.push.progress import Progress
+from app.services.push.wakeups import POLL_SECONDS, Wakeups, deltas_topic, events_topic, tool_output_topic
 
 FOLLOW_BATCH = 100
 # How long a database may be away until its subscribers are told.

@@ -12,17 +12,17 @@ from uuid import UUID
 import structlog
 
 from app.errors import ErrorCode
-from app.models import title_grams
 from app.models.conversation import AgentState, Conversation, ConversationRepository, Problem
-from app.models.database import Database, is_outage
+from app.models.database.database import Database, is_outage
 from app.models.draft import DraftRepository
+from app.models.search import title_grams
 from app.models.status_change import StatusChangeRepository
 from app.services.agent.draft import recover
 from app.services.agent.engine import RunEngine
 from app.services.clock import Clock
 from app.services.idempotency import Idempotency
 from app.services.lifecycle import moves
-from app.services.wakeups import (
+from app.services.push.wakeups import (
     Wakeups,
     deltas_topic,
     events_topic,

@@ -5,10 +5,10 @@ from datetime import timedelta
 from uuid import UUID
 
 from app.errors import InvalidInput
-from app.models.database import Database
+from app.models.database.database import Database
+from app.models.database.unit_of_work import UnitOfWork
 from app.models.idempotency import KEY_MAX_LENGTH, IdempotencyKey, IdempotencyKeyRepository
 from app.models.run_writes import RunWrites
-from app.models.unit_of_work import UnitOfWork
 from app.services.clock import Clock
 from app.services.message import check_storable
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from app.errors import InvalidInput
-from app.services.redaction import JSONValue
+from app.services.secrets.redaction import JSONValue
 
 TEXT_MAX_LENGTH = 100_000
 MAX_IMAGES = 10

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import structlog
 
-from app.models.database import is_outage
+from app.models.database.database import is_outage
 
 log = structlog.get_logger(__name__)
 

@@ -8,14 +8,14 @@ import structlog
 from pydantic import SecretStr
 
 from app.errors import GitProviderAuthentication, InvalidInput, NotFound
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.owner import OwnerRepository
 from app.models.provider_account import ProviderAccount, ProviderAccountRepository, ProviderType
 from app.models.run_reads import RunReads
 from app.services.clock import Clock
 from app.services.git.answer import check_text
 from app.services.git.base import GitAccess, GitProvider
-from app.services.secrets import SecretBox, SecretUnreadable
+from app.services.secrets.box import SecretBox, SecretUnreadable
 
 HOST_MAX_LENGTH = 260
 LOGIN_MAX_LENGTH = 200

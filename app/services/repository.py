@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from app.errors import AppError, GitProviderAuthentication, InvalidInput, NotFound, WorkspaceFailure
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.git_repository import GitBranch, GitRepository, GitRepositoryRepository
 from app.models.owner import OwnerRepository
 from app.models.provider_account import ProviderAccount, ProviderType

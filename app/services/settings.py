@@ -12,15 +12,15 @@ import structlog
 from pydantic import SecretStr
 
 from app.errors import InvalidInput, LLMAuthentication, SettingsNotFound
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.owner import OwnerRepository
 from app.models.run_reads import RunReads
 from app.models.settings import DEFAULT_MAX_ITERATIONS, Settings, SettingsRepository
-from app.services.chat import LLM, Model
 from app.services.clock import Clock
+from app.services.llm.base import LLM, Model
 from app.services.outbound import check_base_url
 from app.services.provider_account import ProviderAccountService
-from app.services.secrets import SecretBox, SecretUnreadable
+from app.services.secrets.box import SecretBox, SecretUnreadable
 
 DEFAULT_LLM_MODEL = "demo/assistant"
 MAX_ITERATIONS_LIMIT = 1000

@@ -7,14 +7,14 @@ import structlog
 
 from app.errors import InvalidInput, InvalidState, NotFound, conversation_not_found
 from app.models.conversation import AgentState, Conversation, ConversationRepository
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.event import EventKind, EventRepository
 from app.models.owner import OwnerRepository
 from app.models.tool_call import ToolCallRepository
 from app.services.clock import Clock
 from app.services.lifecycle import moves
 from app.services.message import check_storable
-from app.services.wakeups import Wakeups
+from app.services.push.wakeups import Wakeups
 
 REASON_MAX_LENGTH = 2000
 

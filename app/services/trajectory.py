@@ -27,7 +27,7 @@ from app.models.event import (
     decode_body,
 )
 from app.services.message import MAX_IMAGES, MAX_JSON_DEPTH, Message, check_storable
-from app.services.redaction import JSONValue, Redactor
+from app.services.secrets.redaction import JSONValue, Redactor
 
 VERSION = 1
 MAX_EVENTS = 50_000

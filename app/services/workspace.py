@@ -17,15 +17,15 @@ import structlog
 
 from app.errors import WorkspaceFailure
 from app.models.conversation import Conversation, ConversationRepository
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.git_repository import GitRepositoryRepository
 from app.models.workspace_removal import WorkspaceRemovalRepository
 from app.services.clock import Clock
+from app.services.filesystem.tree import remove_tree
 from app.services.git.base import CloneSource
 from app.services.git.checkout import clone_branch
 from app.services.git.clone import GitCloner
 from app.services.sandbox.shell import Shell
-from app.services.workspace_tree import remove_tree
 
 log = structlog.get_logger(__name__)
 

@@ -22,9 +22,9 @@ from strawberry.scalars import JSON
 from app.models import conversation as models
 from app.models import git_repository, owner  # noqa: F401  Conversations refer to their tables.
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
-from app.models.conversation_search import ConversationOrder
 from app.models.event import Event as EventRow
 from app.models.event import EventSource
+from app.models.search.query import ConversationOrder
 from app.schema.connection import conversation_cursor, event_cursor, parse_conversation_cursor, parse_event_cursor
 
 OWNER = "bench"

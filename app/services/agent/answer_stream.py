@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 
 from app.services.event import AnswerDelta
 from app.services.message import storable
-from app.services.redaction import Redactor
-from app.services.wakeups import Wakeups, deltas_topic
+from app.services.push.wakeups import Wakeups, deltas_topic
+from app.services.secrets.redaction import Redactor
 
 INTERVAL_SECONDS = 0.03
 MAX_PIECE_LENGTH = 1000

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from app.services.chat import ChatMessage, Role
+from app.services.llm.base import ChatMessage, Role
 
 # An estimate on the safe side for English and code: tokenizers differ, and counting with each costs more than it gives.
 CHARACTERS_PER_TOKEN = 3.5

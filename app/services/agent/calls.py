@@ -1,7 +1,7 @@
 """Carries out tool calls: asked for, begun, and answered, each at most once."""
 
 from app.models.conversation import AgentState, Conversation
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.event import EventSource, NewEvent, ToolCallBody, ToolResultBody
 from app.models.run_reads import RunReads
 from app.models.run_writes import RunWrites
@@ -12,9 +12,9 @@ from app.services.agent.tools import Toolbox, ToolContext, ToolOutput
 from app.services.lifecycle import moves
 from app.services.message import storable
 from app.services.outage import until_answered
-from app.services.redaction import Redactor
+from app.services.push.wakeups import POLL_SECONDS, Wakeups, run_topic
+from app.services.secrets.redaction import Redactor
 from app.services.settings import SettingsService
-from app.services.wakeups import POLL_SECONDS, Wakeups, run_topic
 
 CUT_OFF = (
     "This call was cut off by a restart of the server before its result was written down. It may have been carried out "

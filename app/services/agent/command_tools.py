@@ -10,11 +10,11 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from app.services.agent.tools import Arguments, Tool, ToolContext, ToolFault, ToolOutput, typed_tool
+from app.services.filesystem.files import MAX_PATH_CHARACTERS, WorkspaceFiles
 from app.services.sandbox.base import CommandResult, OnOutput, Sandbox
 from app.services.sandbox.identity import sandbox_uid
 from app.services.sandbox.script import MAX_COMMAND_BYTES, WORKSPACE, last_directory
 from app.services.sandbox.shell import Shell
-from app.services.workspace_files import MAX_PATH_CHARACTERS, WorkspaceFiles
 
 MAX_MATCHES = 500
 MAX_MATCHES_PER_FILE = 100

@@ -12,15 +12,15 @@ import structlog
 from app.config import Config
 from app.errors import LLMFailure
 from app.models.condensation import Condensation, CondensationRepository
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.event import Event, EventRepository, EventSource, MessageBody, ToolCallBody, ToolResultBody, decode_body
 from app.models.run_reads import RunReads
 from app.services.agent.budget import shortened, text_tokens, tokens
 from app.services.agent.history import alternating, messages
 from app.services.agent.run_log import RunLog, add_usage
-from app.services.chat import LLM, ChatMessage, Model, Role, ToolSpec
+from app.services.llm.base import LLM, ChatMessage, Model, Role, ToolSpec
 from app.services.message import storable
-from app.services.redaction import Redactor
+from app.services.secrets.redaction import Redactor
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.models.conversation import Conversation
-from app.models.database import is_outage
+from app.models.database.database import is_outage
 from app.models.draft import Draft, DraftRepository
 from app.models.event import EventSource, MessageBody, NewEvent, Usage
 from app.services.agent.run_log import RunLog, append_with_usage

@@ -14,11 +14,11 @@ import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from sqlalchemy.engine import URL
 
-from app.models.database import DatabaseTrouble, is_outage, is_unusable, reason
+from app.models.database.database import DatabaseTrouble, is_outage, is_unusable, reason
 from app.services.agent.loop import AgentLoop, Outcome
 from app.services.agent.takeover import Takeover
 from app.services.outage import until_answered
-from app.services.wakeups import POLL_SECONDS, Wakeups, run_topic
+from app.services.push.wakeups import POLL_SECONDS, Wakeups, run_topic
 
 log = structlog.get_logger(__name__)
 

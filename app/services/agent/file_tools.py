@@ -9,10 +9,10 @@ from uuid import UUID
 from pydantic import Field
 
 from app.services.agent.tools import Arguments, Tool, ToolContext, ToolFault, ToolOutput, typed_tool
+from app.services.filesystem.files import MAX_PATH_CHARACTERS, ROOT, Entry, WorkspaceFiles
+from app.services.filesystem.tree import measure
 from app.services.sandbox.base import CommandLimits
 from app.services.sandbox.identity import sandbox_uid
-from app.services.workspace_files import MAX_PATH_CHARACTERS, ROOT, Entry, WorkspaceFiles
-from app.services.workspace_tree import measure
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_CONTENT_CHARACTERS = 200_000

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.models.event import Event, EventSource, MessageBody, ToolCallBody, ToolResultBody, decode_body
-from app.services.chat import ChatMessage, Role, ToolCall
+from app.services.llm.base import ChatMessage, Role, ToolCall
 
 MAX_EVENTS = 2000
 

@@ -4,13 +4,13 @@ import asyncio
 from pathlib import Path
 
 from app.models.conversation import Conversation
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.git_repository import GitRepository, GitRepositoryRepository
 from app.services.agent.history import INSTRUCTIONS
 from app.services.agent.tools import Toolbox
+from app.services.filesystem.files import WorkspaceFiles, WorkspacePathError
 from app.services.sandbox.script import WORKSPACE
 from app.services.workspace import WorkspaceService
-from app.services.workspace_files import WorkspaceFiles, WorkspacePathError
 
 GUIDE = "AGENTS.md"
 GUIDE_MAX_BYTES = 1_000_000

@@ -23,8 +23,7 @@ from app.models.conversation import (
     ConversationStatus,
     Problem,
 )
-from app.models.conversation_state import ConversationStates
-from app.models.database import Database, is_outage
+from app.models.database.database import Database, is_outage
 from app.models.event import (
     Event,
     EventSource,
@@ -34,8 +33,8 @@ from app.models.event import (
     Usage,
     decode_body,
 )
+from app.models.rows.conversation_state import ConversationStates
 from app.models.settings import Settings
-from app.services import chat
 from app.services.agent.answer_stream import AnswerStream
 from app.services.agent.calls import CallRunner
 from app.services.agent.condensation import Condenser
@@ -46,13 +45,14 @@ from app.services.agent.replay import ReplayPlayer
 from app.services.agent.run_log import RunEnded, RunLog
 from app.services.agent.stuck import stuck
 from app.services.agent.tools import Toolbox, is_whole, parse_arguments
-from app.services.chat import LLM, ChatMessage, Completion, Ending, Model
 from app.services.clock import Clock
 from app.services.lifecycle import moves
+from app.services.llm import base as chat
+from app.services.llm.base import LLM, ChatMessage, Completion, Ending, Model
 from app.services.message import storable, storable_json
-from app.services.redaction import JSONValue, Redactor
+from app.services.push.wakeups import Wakeups
+from app.services.secrets.redaction import JSONValue, Redactor
 from app.services.settings import SettingsService
-from app.services.wakeups import Wakeups
 from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.models.conversation import AgentState, Conversation
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.event import EventRepository, StateChangeBody, ToolCallBody
 from app.models.replay import ReplayRepository
 from app.models.run_reads import RunReads

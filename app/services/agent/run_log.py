@@ -8,19 +8,19 @@ from uuid import UUID
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.models.conversation import MAX_TOKENS, AgentState, Conversation, ConversationRepository, Problem
-from app.models.conversation_state import ConversationStates
-from app.models.database import Database
+from app.models.database.database import Database
+from app.models.database.unit_of_work import UnitOfWork, Writes
 from app.models.draft import DraftRepository, Drafts
 from app.models.event import Event, EventRepository, NewEvent, Usage
+from app.models.rows.conversation_state import ConversationStates
 from app.models.run_reads import RunReads
 from app.models.run_writes import RunWrites
-from app.models.unit_of_work import UnitOfWork, Writes
 from app.services.agent.history import MAX_EVENTS, is_answered
 from app.services.clock import Clock
 from app.services.event import append
 from app.services.lifecycle import moves
 from app.services.outage import until_answered
-from app.services.wakeups import Wakeups, events_topic, status_topic
+from app.services.push.wakeups import Wakeups, events_topic, status_topic
 
 
 class RunEnded(Exception):

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 from sqlalchemy.engine import URL
 
-from app.services.postgres_connection import CONNECTION_ERRORS, PostgresConnection
+from app.services.push.postgres_connection import CONNECTION_ERRORS, PostgresConnection
 
 log = structlog.get_logger(__name__)
 

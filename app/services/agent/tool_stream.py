@@ -5,8 +5,8 @@ from uuid import UUID
 
 from app.services.event import ToolDelta
 from app.services.message import storable
-from app.services.redaction import Redactor
-from app.services.wakeups import Wakeups, tool_output_topic
+from app.services.push.wakeups import Wakeups, tool_output_topic
+from app.services.secrets.redaction import Redactor
 
 INTERVAL_SECONDS = 0.1
 MAX_PIECE_LENGTH = 1000

@@ -12,12 +12,12 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.logs import new_reference_id
-from app.services.chat import ToolSpec
+from app.services.filesystem.files import WorkspacePathError
+from app.services.llm.base import ToolSpec
 from app.services.message import MAX_NUMBER_CHARS, storable, storable_json
-from app.services.redaction import JSONValue
 from app.services.sandbox.base import OnOutput, SandboxUnavailable
 from app.services.sandbox.shell import Shell
-from app.services.workspace_files import WorkspacePathError
+from app.services.secrets.redaction import JSONValue
 
 log = structlog.get_logger(__name__)
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import WorkspaceFailure
+from app.services.filesystem.tree import remove_tree
 from app.services.git.base import CloneSource
 from app.services.git.clone import Checkout, GitCloner
 from app.services.git.hosts import default_branch
-from app.services.workspace_tree import remove_tree
 
 SHOWN_COMMIT_CHARACTERS = 12
 SHOWN_NAME_CHARACTERS = 255

@@ -22,10 +22,10 @@ import structlog
 
 from app.config import Config
 from app.errors import InvalidInput, WorkspaceFailure
+from app.services.filesystem.tree import measure
 from app.services.git.base import CloneSource
 from app.services.outbound import public_addresses
-from app.services.redaction import Redactor
-from app.services.workspace_tree import measure
+from app.services.secrets.redaction import Redactor
 
 log = structlog.get_logger(__name__)
 

@@ -10,8 +10,8 @@ from app.models.conversation import (
     ConversationRepository,
     Problem,
 )
+from app.models.database.unit_of_work import UnitOfWork, Writes
 from app.models.run_writes import RunWrites
-from app.models.unit_of_work import UnitOfWork, Writes
 from app.services.lifecycle import moves
 
 

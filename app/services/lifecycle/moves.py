@@ -37,15 +37,15 @@ from app.models.conversation import (
     ConversationStatus,
     Problem,
 )
+from app.models.database.unit_of_work import UnitOfWork, Writes, made
 from app.models.event import Event, EventSource, MessageBody, NewEvent, StateChangeBody, new_row
 from app.models.owner import OwnerRepository
 from app.models.replay import ReplayRepository
 from app.models.run_writes import RunWrites
 from app.models.status_change import StatusChange
-from app.models.unit_of_work import UnitOfWork, Writes, made
 from app.services.event import append
 from app.services.message import storable
-from app.services.wakeups import Wakeups, events_topic, run_topic, status_topic
+from app.services.push.wakeups import Wakeups, events_topic, run_topic, status_topic
 
 REASON_MAX_LENGTH = 1000
 _STARTABLE = (ConversationStatus.STOPPED, ConversationStatus.ERROR)

@@ -7,13 +7,13 @@ import structlog
 
 from app.errors import AppError, InvalidInput, LLMFailure
 from app.models.conversation import TITLE_MAX_LENGTH, Conversation, ConversationRepository
-from app.models.database import Database
+from app.models.database.database import Database
 from app.models.event import EventRepository, MessageBody, decode_body
-from app.services.chat import LLM, TITLE_TOKENS, ChatMessage, Role
 from app.services.clock import Clock
 from app.services.lifecycle.title_text import of_answer
+from app.services.llm.base import LLM, TITLE_TOKENS, ChatMessage, Role
 from app.services.message import check_storable
-from app.services.redaction import Redactor
+from app.services.secrets.redaction import Redactor
 from app.services.settings import SettingsService
 from app.services.visible_text import beginning, shortened, visible
 

@@ -11,7 +11,7 @@ import unicodedata
 from collections import deque
 from collections.abc import Callable
 
-from app.services.redaction import JSONValue
+from app.services.secrets.redaction import JSONValue
 from app.services.visible_text import is_picture, on_one_line, seen, shortened
 
 ANSWER_CHARS = 16_000

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 from uuid import UUID, uuid4
 
+from app.services.filesystem.tree import hand_over
 from app.services.sandbox import script
 from app.services.sandbox.base import CommandLimits, CommandResult, OnOutput, SandboxUnavailable
 from app.services.sandbox.identity import sandbox_uid
@@ -22,7 +23,6 @@ from app.services.sandbox.output import Output
 from app.services.sandbox.process import run_to_end
 from app.services.sandbox.seccomp import refuse_keys
 from app.services.sandbox.watchdog import Watchdog
-from app.services.workspace_tree import hand_over
 
 PROGRAMS = ("bwrap", "choom", "nice", "prlimit", "bash", "timeout")
 ROOT_PROGRAMS = ("setpriv", "unshare", "mount", "sh")

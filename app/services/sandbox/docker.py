@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from app.services.filesystem.tree import hand_over
 from app.services.sandbox import script
 from app.services.sandbox.base import CommandLimits, CommandResult, OnOutput, SandboxUnavailable
 from app.services.sandbox.identity import sandbox_uid
 from app.services.sandbox.output import Output
 from app.services.sandbox.process import run_to_end
 from app.services.sandbox.watchdog import Watchdog
-from app.services.workspace_tree import hand_over
 
 ENGINE_TIMEOUT_SECONDS = 20.0
 MAX_ANSWER_BYTES = 64 * 1024

@@ -3,10 +3,10 @@
 import contextlib
 from pathlib import Path
 
+from app.services.filesystem.files import WorkspaceFiles, WorkspacePathError
 from app.services.sandbox.base import CommandLimits, CommandResult
 from app.services.sandbox.output import Output, shorten
 from app.services.sandbox.process import Ended
-from app.services.workspace_files import WorkspaceFiles, WorkspacePathError
 
 WORKSPACE = "/workspace"
 UID = 1000

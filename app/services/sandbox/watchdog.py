@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.services.filesystem.tree import measure
 from app.services.sandbox.base import CommandLimits
-from app.services.workspace_tree import measure
 
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 MAX_OPEN_FILES = 20_000

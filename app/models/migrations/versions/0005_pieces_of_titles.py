@@ -1,7 +1,7 @@
 """An index of the pieces of titles, by which a text in a title is found (ADR 0014).
 
-Its tables are no models: triggers keep them, and ``app.models.title_grams`` asks them. A later migration that makes the
-table of conversations anew on SQLite, as Alembic does to alter a column, has to make the triggers anew too.
+Its tables are no models: triggers keep them, and ``app.models.search.title_grams`` asks them. A later migration that
+makes the table of conversations anew on SQLite, as Alembic does to alter a column, has to make the triggers anew too.
 """
 
 # ruff: noqa: S608  The statements are put together from constants.

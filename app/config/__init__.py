@@ -1,0 +1,27 @@
+"""The configuration: what the operator sets by environment variables, checked at the start."""
+
+from app.config.config import (
+    MIN_SECRET_KEY_CHARACTERS,
+    AuthMode,
+    Config,
+    ConfigError,
+    LogFormat,
+    SandboxKind,
+    TrustedDocuments,
+    is_loopback,
+    load_config,
+    split_list,
+)
+
+__all__ = [
+    "MIN_SECRET_KEY_CHARACTERS",
+    "AuthMode",
+    "Config",
+    "ConfigError",
+    "LogFormat",
+    "SandboxKind",
+    "TrustedDocuments",
+    "is_loopback",
+    "load_config",
+    "split_list",
+]

@@ -1,0 +1,196 @@
+"""What a GraphQL request over HTTP asks for, read from its address or its body."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any, NamedTuple, cast
+
+import orjson
+from starlette.requests import Request
+from starlette.types import Receive, Scope
+
+from app.endpoints.admission import HeldBody
+from app.endpoints.graphql.negotiation import JSON_TYPE
+from app.endpoints.headers import Headers, headers_of
+from app.graphql.masking import NO_DOCUMENT
+from app.json_bounds import JSONBounds, TooMuchJSON
+
+_LARGE_INTEGER = re.compile(rb"[0-9]{19}")
+_JSON = JSON_TYPE.encode()
+_SMALL = frozenset({str, int, bool, type(None)})
+
+
+class Refused(Exception):
+    """The request is answered with a status and one error, and nothing is executed."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str = "BAD_REQUEST",
+        headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = headers or {}
+        self.extensions = {"code": code, **(extensions or {})}
+
+
+class Parameters(NamedTuple):
+    """What a request asks for. ``document_id`` and ``extensions`` may name a document where there is no ``query``."""
+
+    query: str | None
+    variables: dict[str, Any] | None
+    operation_name: str | None
+    document_id: object = None
+    extensions: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How large a body may be, and what its JSON may have."""
+
+    max_bytes: int
+    json: JSONBounds
+
+
+async def read_parameters(scope: Scope, receive: Receive, limits: BodyLimits, held: HeldBody) -> Parameters:
+    """Read and check what a request asks for. Raises Refused."""
+    if is_get(scope):
+        return _from_query(Request(scope, receive), limits)
+    headers = headers_of(scope)
+    _check_type(headers)
+    return parse_parameters(headers, await _read(headers, receive, limits.max_bytes, held), limits)
+
+
+def parse_parameters(headers: Headers, body: bytes, limits: BodyLimits) -> Parameters:
+    """What a body asks for that is all there. Raises Refused."""
+    _check_type(headers)
+    if len(body) > limits.max_bytes:
+        raise _too_large(limits.max_bytes)
+    try:
+        limits.json.check(body)
+        found = _parse_body(body)
+    except TooMuchJSON as error:
+        raise _too_much(error) from None
+    except UnicodeDecodeError:
+        raise Refused(400, "The body is not UTF-8.") from None
+    except (ValueError, RecursionError):
+        raise Refused(400, "The body is not JSON.") from None
+    if not isinstance(found, dict):
+        raise Refused(400, "The body is a JSON object with the document in `query`.")
+    return _checked(cast("dict[str, object]", found))
+
+
+def is_get(scope: Scope) -> bool:
+    """Whether the request may not change anything."""
+    return scope["method"] in {"GET", "HEAD"}
+
+
+async def _read(headers: Headers, receive: Receive, max_bytes: int, held: HeldBody) -> bytes:
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > max_bytes:
+        raise _too_large(max_bytes)
+    chunks: list[bytes] = []
+    size, is_more = 0, True
+    while is_more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "The request was cut off.")
+        chunk: bytes = message.get("body", b"")
+        is_more = message.get("more_body", False)
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        if not held.grow(len(chunk)):
+            message = "The server holds as many bodies as it can; try again."
+            raise Refused(503, message, code="SERVICE_UNAVAILABLE", headers={"Retry-After": "1"})
+        if chunk:
+            chunks.append(chunk)
+    # Most bodies come as one piece, which is not copied.
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(max_bytes: int) -> Refused:
+    return Refused(413, f"A request has at most {max_bytes} bytes.", code="PAYLOAD_TOO_LARGE")
+
+
+def _too_much(error: TooMuchJSON) -> Refused:
+    return Refused(400, error.message, code=error.code, extensions={"limit": error.limit})
+
+
+def _from_query(request: Request, limits: BodyLimits) -> Parameters:
+    given: dict[str, object] = dict(request.query_params)
+    for name in ("variables", "extensions"):
+        text = str(given.get(name, "")) or "null"
+        try:
+            limits.json.check(text.encode(errors="replace"))
+            given[name] = _parse_json(text)
+        except TooMuchJSON as error:
+            raise _too_much(error) from None
+        except (ValueError, RecursionError):
+            raise Refused(400, f"`{name}` is not JSON.") from None
+    return _checked(given)
+
+
+def _checked(given: dict[str, object]) -> Parameters:
+    query, variables, operation_name = given.get("query"), given.get("variables"), given.get("operationName")
+    if query is not None and not isinstance(query, str):
+        raise Refused(400, NO_DOCUMENT)
+    if variables is not None and not isinstance(variables, dict):
+        raise Refused(400, "`variables` is an object.")
+    if operation_name is not None and not isinstance(operation_name, str):
+        raise Refused(400, "`operationName` is a string.")
+    extensions = given.get("extensions")
+    if extensions is not None and not isinstance(extensions, dict):
+        raise Refused(400, "`extensions` is an object.")
+    return Parameters(
+        query,
+        cast("dict[str, Any] | None", variables),
+        operation_name or None,
+        given.get("documentId"),
+        cast("object", extensions),
+    )
+
+
+def _check_type(headers: Headers) -> None:
+    if headers.get(b"content-type") != _JSON and not _is_json(headers.text(b"content-type", "") or ""):
+        raise Refused(415, f"The Content-Type of a request is {JSON_TYPE}, in UTF-8.", code="UNSUPPORTED_MEDIA_TYPE")
+
+
+def _is_json(content_type: str) -> bool:
+    message = Message()
+    message["Content-Type"] = content_type
+    charset = message.get_content_charset("utf-8")
+    return content_type.partition(";")[0].strip().lower() == JSON_TYPE and charset in {"utf-8", "utf8"}
+
+
+def _parse_body(body: bytes) -> object:
+    """The standard library steps in for what orjson refuses, and where orjson would make floats of large integers."""
+    try:
+        found = cast("object", orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return _parse_json(body.decode())
+    return _parse_json(body.decode()) if _may_have_floats(found) and _LARGE_INTEGER.search(body) else found
+
+
+def _may_have_floats(body: object) -> bool:
+    """Most variables are texts and small numbers: then the whole body need not be looked through."""
+    variables = cast("dict[str, object]", body).get("variables") if isinstance(body, dict) else None
+    return not isinstance(variables, dict) or not _SMALL.issuperset(
+        map(type, cast("dict[str, object]", variables).values())
+    )
+
+
+def _parse_json(text: str) -> object:
+    """Raise ValueError for what is not JSON, such as NaN, which Python would take."""
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(name)

@@ -1,0 +1,394 @@
+"""HTTP connections that are bounded before anything is parsed, and on which an answer can be sent whole.
+
+httptools puts a header, or an address, together from its pieces in quadratic time, and uvicorn waits for a head or a
+body for ever. So bytes are counted here before the parser gets them, and one timer for each connection looks at how
+long its request takes.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+import httptools
+import orjson
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable
+from uvicorn._types import Scope as UvicornScope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from app.endpoints.connections import ConnectionLimits, Gate, Seat
+from app.endpoints.uvicorn.websocket import WebSocketProtocol
+
+# The key of a request's scope under which its exchange is. It is to be taken out: it refers to the scope, and left
+# there it would tie each request into a cycle, which only the garbage collector ends.
+EXCHANGE = "parley.http.exchange"
+_LENGTH = b"content-length: %d\r\n\r\n"
+_HEALTH = frozenset({"/health/live", "/health/ready"})
+# How much of a head the parser gets at once.
+_PIECE_BYTES = 16 * 1024
+# The sizes of chunks, what is written beside them, and trailers: as much at once, and in all in proportion to the body.
+_FREE_FRAMING_BYTES = 16 * 1024
+_FRAMING_PER_BYTE = 1
+_MAX_WAITING_REQUESTS = 64
+_LOOK_SECONDS = 5.0
+# A refusal would be lost where what was sent after it is not read.
+_LINGER_SECONDS = 1.0
+_LINGER_BYTES = 1024 * 1024
+
+
+class _Refusal(Exception):
+    """The connection ends with a status and one error."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+    def response(self) -> bytes:
+        error = {"message": self.message, "extensions": {"code": self.code}}
+        body = orjson.dumps({"errors": [error]})
+        fields = b"content-type: application/json; charset=utf-8\r\ncache-control: no-store\r\nconnection: close\r\n"
+        if self.status == _FULL.status:
+            fields += b"retry-after: 1\r\n"
+        return b"".join([STATUS_LINE[self.status], fields, _LENGTH % len(body), body])
+
+
+_FULL = _Refusal(503, "TOO_MANY_CONNECTIONS", "The server has as many connections as it takes.")
+_MALFORMED = _Refusal(400, "BAD_REQUEST", "Invalid HTTP request received.")
+_TOO_SLOW = _Refusal(408, "REQUEST_TIMED_OUT", "The request did not come in time.")
+
+
+async def _full(_scope: UvicornScope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    _, _, body = _FULL.response().partition(b"\r\n\r\n")
+    headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    headers += [(b"cache-control", b"no-store"), (b"connection", b"close"), (b"retry-after", b"1")]
+    await send({"type": "http.response.start", "status": _FULL.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class Exchange:
+    """A request on its connection, past ASGI's messages: what is there of it at once, and its whole answer."""
+
+    __slots__ = ("_cycle", "trust")
+
+    def __init__(self, cycle: RequestResponseCycle, trust: Callable[[], None]) -> None:
+        self._cycle = cycle
+        self.trust = trust
+        """To be called when the request has shown a good token."""
+
+    def take_body(self) -> bytes | None:
+        """The body, if all of it has come; ``None`` where it has to be received."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.disconnected:
+            return None
+        body, cycle.body = cycle.body, bytearray()
+        return bytes(body)
+
+    def answer(self, fields: bytes, body: bytes) -> bool:
+        """Send ``200`` with a body in one write; tells whether it was sent.
+
+        It is not where that would have to wait, or the connection ends with it. ``fields`` are the lines of the head
+        but for the length, each with its end.
+        """
+        cycle = self._cycle
+        if cycle.response_started or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused:
+            return False
+        if cycle.scope["method"] == "HEAD":
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        head = [b"%b: %b\r\n" % field for field in cycle.default_headers]
+        cycle.transport.write(b"".join([STATUS_LINE[200], *head, fields, _LENGTH % len(body), body]))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
+
+
+class HTTPProtocol(HttpToolsProtocol):
+    """uvicorn's, with bounds, and on which a small answer costs half: its head is not put together name by name.
+
+    A connection has one timer for all its times, in the place of one for each.
+    """
+
+    gate: ClassVar[Gate] = Gate(ConnectionLimits())
+    _seat: Seat | None = None
+    _timer: asyncio.TimerHandle | None = None
+    # Since when the head comes, the body comes, or nothing does.
+    _since: float = 0.0
+    # When it is ended if it has not by itself; ``None`` while it is open.
+    _end_at: float | None = None
+    _unwritable_since: float | None = None
+    # The request that is answered, or was last; ``cycle`` is the one that comes.
+    _answered: RequestResponseCycle | None = None
+    _in_head: bool = True
+    _head_bytes: int = 0
+    _fields_bytes: int = 0
+    _held_bytes: int = 0
+    # How many heads and how many messages were complete so far.
+    _heads: int = 0
+    _messages: int = 0
+    _framing_bytes: int = 0
+    # What has come since the last of the body.
+    _framing_at_once: int = 0
+    _body_bytes: int = 0
+    # When a part of the time for a body began, and how much of the body there was.
+    _window: tuple[float, int] = (0.0, 0)
+    _discarded_bytes: int = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """A client has connected."""
+        super().connection_made(transport)
+        self._seat = self.gate.enter(self.client[0] if self.client else "", transport.abort)
+        self._since = self.loop.time()
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        super().connection_lost(exc)
+        self._let_go()
+        if self._seat is not None:
+            self._seat.leave()
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        super().pause_writing()
+        self._unwritable_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        super().resume_writing()
+        self._unwritable_since = None
+
+    def data_received(self, data: bytes) -> None:
+        """Give the parser as much as there is room for."""
+        start = 0
+        while start < len(data) and self._end_at is None:
+            end = start + _PIECE_BYTES if self._in_head else len(data)
+            self._feed(data if not start and end >= len(data) else data[start:end])
+            start = end
+        if start < len(data):
+            self._discard(len(data) - start)
+
+    def handle_websocket_upgrade(self) -> None:
+        """Another protocol takes over."""
+        seat = self._seat
+        if seat is None or seat.is_reserve:
+            self._refuse(_FULL)
+            return
+        self._let_go()
+        self._end_at = self.loop.time()
+        super().handle_websocket_upgrade()
+        successor = self.transport.get_protocol()
+        if isinstance(successor, WebSocketProtocol):
+            successor.seat = seat
+        else:
+            seat.leave()
+
+    def on_url(self, url: bytes) -> None:
+        """Part of an address."""
+        super().on_url(url)
+        if len(self.url) > self.gate.limits.max_head_bytes:
+            raise self._long_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; those behind a body, which some clients send, are nothing to anybody here."""
+        if not self._in_head:
+            return
+        super().on_header(name, value)
+        self._fields_bytes += len(name) + len(value)
+        if self._fields_bytes > self.gate.limits.max_head_bytes or len(self.headers) > self.gate.limits.max_headers:
+            raise self._long_head()
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        self._in_head = False
+        self._heads += 1
+        self._end_head()
+        self._framing_bytes = self._framing_at_once = self._body_bytes = self._discarded_bytes = 0
+        self._since = self.loop.time()
+        self._window = (self._since, 0)
+        super().on_headers_complete()
+        if len(self.pipeline) > _MAX_WAITING_REQUESTS:
+            raise _Refusal(429, "TOO_MANY_REQUESTS", "A connection has too many requests waiting.")
+
+    def on_body(self, body: bytes) -> None:
+        """Part of a body."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+        if self.cycle.response_complete:
+            self._discarded_bytes += len(body)
+            if self._discarded_bytes > self.gate.limits.max_body_bytes:
+                self.transport.abort()
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        self._in_head = True
+        self._messages += 1
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The answer is complete; uvicorn's protocol calls this."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._in_head and not self._head_bytes:
+            self._since = self.loop.time()
+
+    def _feed(self, data: bytes) -> None:
+        heads, messages, body_bytes = self._heads, self._messages, self._body_bytes
+        if self._in_head and not self._head_bytes:
+            self._since = self.loop.time()
+        parser = cast("httptools.HttpRequestParser", self.parser)
+        try:
+            parser.feed_data(data)
+            if self._in_head:
+                # Where a message ended in this piece, what is behind it is no longer than the piece.
+                self._count_head(len(data) if messages == self._messages else 0)
+            elif heads == self._heads:
+                self._count_framing(len(data), self._body_bytes - body_bytes)
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            else:
+                self._unsupported_upgrade_warning()
+        except httptools.HttpParserError as error:
+            self._refuse(error.__context__ if isinstance(error.__context__, _Refusal) else _MALFORMED)
+        except _Refusal as refusal:
+            self._refuse(refusal)
+
+    def _count_head(self, size: int) -> None:
+        """Raise where a head gets too long before its end, or all of them together do."""
+        self._head_bytes += size
+        if self._head_bytes > self.gate.limits.max_head_bytes:
+            raise self._long_head()
+        self._held_bytes += size
+        if not self.gate.hold(size):
+            raise _FULL
+
+    def _count_framing(self, size: int, body_bytes: int) -> None:
+        """Raise where a body has much more around it than in it."""
+        self._framing_bytes += size - body_bytes
+        self._framing_at_once = 0 if body_bytes else self._framing_at_once + size
+        if (
+            self._framing_at_once > _FREE_FRAMING_BYTES
+            or self._framing_bytes > _FREE_FRAMING_BYTES + _FRAMING_PER_BYTE * self._body_bytes
+        ):
+            raise _MALFORMED
+
+    def _end_head(self) -> None:
+        self.gate.release(self._held_bytes)
+        self._held_bytes = self._head_bytes = self._fields_bytes = 0
+
+    def _long_head(self) -> "_Refusal":
+        limits = self.gate.limits
+        if not self.headers and len(getattr(self, "url", b"")) > limits.max_head_bytes // 2:
+            return _Refusal(414, "URI_TOO_LONG", f"A request's head has at most {limits.max_head_bytes} bytes.")
+        message = (
+            f"A request has at most {limits.max_headers} headers, and {limits.max_head_bytes} bytes before its body."
+        )
+        return _Refusal(431, "REQUEST_HEADER_FIELDS_TOO_LARGE", message)
+
+    def _refuse(self, refusal: "_Refusal") -> None:
+        """Answer, unless an answer has begun, and end. What still comes is not looked at."""
+        if self._end_at is not None or self.transport.is_closing():
+            return
+        self._end_head()
+        self.pipeline.clear()
+        cycle = self._answered
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.abort()
+                return
+        self.transport.write(refusal.response())
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self._end_at = self.loop.time() + _LINGER_SECONDS
+        self._discarded_bytes = 0
+        self._look_again(_LINGER_SECONDS)
+
+    def _discard(self, size: int) -> None:
+        self._discarded_bytes += size
+        if self._discarded_bytes > _LINGER_BYTES:
+            self.transport.abort()
+
+    def _look(self) -> None:
+        """End what takes too long; else look again when it may."""
+        now = self.loop.time()
+        left = self._seconds_left(now)
+        if left > 0:
+            self._look_again(min(left, _LOOK_SECONDS))
+        elif self._end_at is not None or self._unwritable_since is not None:
+            self.transport.abort()
+        elif self._in_head and not self._head_bytes:
+            self._end_at = now + self.gate.limits.write_seconds
+            self._look_again(_LOOK_SECONDS)
+            self.transport.close()
+        else:
+            self._refuse(_TOO_SLOW)
+
+    def _look_again(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(max(0.0, seconds), self._look)
+
+    def _seconds_left(self, now: float) -> float:
+        limits = self.gate.limits
+        if self._end_at is None and self.transport.is_closing():
+            self._end_at = now + limits.write_seconds
+        if self._end_at is not None:
+            return self._end_at - now
+        if self._unwritable_since is not None and self._unwritable_since + limits.write_seconds <= now:
+            return 0.0
+        if not self._in_head:
+            return self._seconds_left_for_body(now)
+        if self._answered is not None and not self._answered.response_complete:
+            return _LOOK_SECONDS
+        if self._head_bytes or self._answered is None:
+            return self._since + limits.head_seconds - now
+        return self._since + self.timeout_keep_alive - now
+
+    def _seconds_left_for_body(self, now: float) -> float:
+        limits = self.gate.limits
+        began, size = self._window
+        if self.flow.read_paused:
+            # The server is what it waits for.
+            self._since += now - began
+            self._window = (now, self._body_bytes)
+        elif now - began >= _LOOK_SECONDS:
+            if self._body_bytes - size < (now - began) * limits.body_least_bytes_per_second:
+                return 0.0
+            self._window = (now, self._body_bytes)
+        return min(self._window[0] + _LOOK_SECONDS, self._since + limits.body_seconds) - now
+
+    def _let_go(self) -> None:
+        self._end_head()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _unset_keepalive_if_required(self) -> None:
+        """There is none of uvicorn's own timer."""
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        scope = cast("dict[str, Any]", cycle.scope)
+        if self._seat is not None:
+            if self._seat.is_reserve:
+                cycle.keep_alive = False
+                if scope["path"] not in _HEALTH:
+                    super()._start_asgi_task(cycle, _full)
+                    return
+            scope[EXCHANGE] = Exchange(cycle, self._seat.trust)
+        super()._start_asgi_task(cycle, app)
+
+
+def http_protocol(limits: ConnectionLimits) -> type[HTTPProtocol]:
+    """The protocol with these limits, of one server: its connections are counted together."""
+    return type("HTTPProtocol", (HTTPProtocol,), {"gate": Gate(limits)})

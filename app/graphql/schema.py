@@ -1,0 +1,245 @@
+"""Query, Mutation and Subscription become the schema, with its limits and its masking."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import strawberry
+from graphql import ExecutionResult as OriginalResult
+from graphql import GraphQLError, is_abstract_type
+from strawberry.extensions import MaxTokensLimiter
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext, ExecutionResult
+from strawberry.types.execution import PreExecutionError
+from strawberry.types.graphql import OperationType
+
+from app import resolvers
+from app.execution.executor import CompiledExecutor, compiled_executor
+from app.graphql.deadline import Deadlines
+from app.graphql.limits import DEFAULT_LIMITS, Limits
+from app.graphql.masking import RequestTimedOut, mask
+from app.graphql.preparation import Measuring, Parsing, Preparation, TimeLimit, Validation
+from app.schema.conversation import (
+    Conversation,
+    ConversationConnection,
+    CreateConversationPayload,
+    DeleteConversationPayload,
+    RenameConversationPayload,
+    SendMessagePayload,
+    StartConversationPayload,
+    StopConversationPayload,
+)
+from app.schema.event import EVENT_TYPES
+from app.schema.node import Node
+from app.schema.repository import Repository, RepositoryConnection
+from app.schema.scalar import SCALARS
+from app.schema.settings import (
+    RemoveProviderTokenPayload,
+    ResetSettingsPayload,
+    SetProviderTokenPayload,
+    Settings,
+    UpdateSettingsPayload,
+)
+from app.schema.tool_call import RespondToToolCallPayload
+
+# What is kept of documents that came before, and of the code that was made for their operations.
+PREPARED_BYTES = 32 * 1024 * 1024
+PLANS_BYTES = 32 * 1024 * 1024
+
+
+@strawberry.type(description="What can be read.")
+class Query:
+    """Queries."""
+
+    node: Node | None = strawberry.field(
+        resolver=resolvers.node.get, description="Refetch any object by its global ID."
+    )
+    nodes: list[Node | None] = strawberry.field(
+        resolver=resolvers.node.get_many,
+        description="Refetch objects; the order of `ids` is kept, null for what is not visible. At most 100.",
+    )
+    conversation: Conversation | None = strawberry.field(
+        resolver=resolvers.conversation.get, description="Null when it does not exist or is not the caller's."
+    )
+    conversations: ConversationConnection = strawberry.field(
+        resolver=resolvers.conversation.search, description="The caller's conversations. `first` is at most 100."
+    )
+    repository: Repository | None = strawberry.field(
+        resolver=resolvers.repository.get, description="Null when the provider does not know it."
+    )
+    repositories: RepositoryConnection | None = strawberry.field(
+        resolver=resolvers.repository.search,
+        description="Asks the git provider; null with an error when it cannot be reached.",
+    )
+    settings: Settings | None = strawberry.field(
+        resolver=resolvers.settings.get, description="Null until the caller saves settings."
+    )
+
+
+@strawberry.type(description="What can be changed.")
+class Mutation:
+    """Mutations."""
+
+    create_conversation: CreateConversationPayload = strawberry.field(
+        resolver=resolvers.conversation.create, description="Create a conversation and start its agent."
+    )
+    rename_conversation: RenameConversationPayload = strawberry.field(
+        resolver=resolvers.conversation.rename, description="Give a conversation a title, or have one made."
+    )
+    delete_conversation: DeleteConversationPayload = strawberry.field(
+        resolver=resolvers.conversation.delete,
+        description="Stop a conversation, and delete it with its log and workspace.",
+    )
+    start_conversation: StartConversationPayload = strawberry.field(
+        resolver=resolvers.conversation.start, description="Bring a stopped conversation back to waiting for input."
+    )
+    stop_conversation: StopConversationPayload = strawberry.field(
+        resolver=resolvers.conversation.stop,
+        description="Stop a conversation at once; nothing of its run comes after this.",
+    )
+    send_message: SendMessagePayload = strawberry.field(
+        resolver=resolvers.conversation.send_message,
+        description="Say something. A stopped conversation starts; while the agent answers, the message is queued.",
+    )
+    respond_to_tool_call: RespondToToolCallPayload = strawberry.field(
+        resolver=resolvers.tool_call.respond, description="Allow or refuse a tool call that waits for confirmation."
+    )
+    update_settings: UpdateSettingsPayload = strawberry.field(
+        resolver=resolvers.settings.update, description="Save settings."
+    )
+    reset_settings: ResetSettingsPayload = strawberry.field(
+        resolver=resolvers.settings.reset,
+        description="Deletes the caller's settings and stored API key; provider tokens stay.",
+    )
+    set_provider_token: SetProviderTokenPayload = strawberry.field(
+        resolver=resolvers.provider_account.set_token,
+        description="Store a token for a git provider, in the place of an earlier one.",
+    )
+    remove_provider_token: RemoveProviderTokenPayload = strawberry.field(
+        resolver=resolvers.provider_account.remove_token, description="Forget the token for a git provider."
+    )
+
+
+@strawberry.type(description="What can be watched.")
+class Subscription:
+    """Subscriptions."""
+
+    conversation_status_changed = strawberry.subscription(
+        resolver=resolvers.conversation.status_changed,
+        description="Sends the current status of each conversation first, so nothing is lost between a query and "
+        "this. Null: all of the caller's.",
+    )
+    conversation_events = strawberry.subscription(
+        resolver=resolvers.event.follow,
+        description="Replays events after the cursor `after` (null: only new ones), then follows. Resume with the "
+        "last `cursor`; the stream ends when the conversation is deleted.",
+    )
+    message_deltas = strawberry.subscription(
+        resolver=resolvers.event.deltas,
+        description="The agent's answer while it is being written. Nothing is kept: the finished answer comes as a "
+        "`MessageEvent`.",
+    )
+    tool_output_deltas = strawberry.subscription(
+        resolver=resolvers.event.tool_output_deltas,
+        description="What the agent's tools write while they run; where it is much, not all of it. Nothing is kept: "
+        "the finished output comes as a `ToolResultEvent`.",
+    )
+
+
+class Schema(strawberry.Schema):
+    """The schema. Errors are logged by ``mask`` alone, since a message can hold what a caller sent."""
+
+    def __init__(self, limits: Limits, timeout_seconds: float, *, is_compiled: bool) -> None:
+        self._limits = limits
+        self._deadlines = Deadlines(timeout_seconds)
+        executor_class = compiled_executor(PLANS_BYTES) if is_compiled else None
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]  Strawberry leaves some of its types open.
+            query=Query,
+            mutation=Mutation,
+            subscription=Subscription,
+            types=EVENT_TYPES,
+            config=StrawberryConfig(scalar_map=SCALARS),
+            execution_context_class=executor_class,
+            extensions=[
+                lambda: MaxTokensLimiter(max_token_count=limits.tokens),
+                lambda: Parsing(self._preparation),
+                lambda: Measuring(self._preparation, limits),
+                lambda: TimeLimit(timeout_seconds),
+                lambda: Validation(self._preparation),
+            ],
+        )
+        self._preparation = Preparation(self._schema, executor_class, PREPARED_BYTES)
+
+    async def execute(  # noqa: PLR0917  Strawberry's signature.
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,  # noqa: ANN401  Strawberry's signature, here and below.
+        root_value: Any | None = None,  # noqa: ANN401
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> ExecutionResult:
+        """Execute a query or a mutation. What was validated before takes a short way to the same result."""
+        prepared = self._preparation.find(query) if query else None
+        operation = self._preparation.operation(prepared, operation_name) if prepared is not None else None
+        if (
+            prepared is not None
+            and operation is not None
+            and (allowed_operation_types is None or operation.kind in allowed_operation_types)
+            and not prepared.measure.errors(self._limits, variable_values or {})
+        ):
+            executor = operation.executor(variable_values, context_value, root_value)
+            if not isinstance(executor, list):
+                return await self._run(executor)
+        return await super().execute(
+            query,
+            variable_values,
+            context_value,
+            root_value,
+            operation_name,
+            allowed_operation_types,
+            operation_extensions,
+        )
+
+    async def _run(self, executor: CompiledExecutor) -> ExecutionResult:
+        deadline = self._deadlines.start()
+        try:
+            found = executor.execute_operation()
+            result = found if isinstance(found, OriginalResult) else await found
+        except asyncio.CancelledError:
+            if not deadline.has_ended_task():
+                raise
+            fault = RequestTimedOut(self._deadlines.seconds)
+            errors = [GraphQLError(str(fault), original_error=fault)]
+            self.process_errors(errors)
+            return PreExecutionError(None, errors)
+        finally:
+            deadline.stop()
+        if result.errors:
+            self.process_errors(result.errors)
+        return ExecutionResult(result.data, result.errors)
+
+    def possible_types(self) -> dict[str, list[str]]:
+        """The object types that each interface and union may be, A first: what clients' caches are given."""
+        abstract = [found for found in self._schema.type_map.values() if is_abstract_type(found)]
+        return {
+            found.name: sorted(possible.name for possible in self._schema.get_possible_types(found))
+            for found in sorted(abstract, key=lambda found: found.name)
+        }
+
+    def process_errors(
+        self,
+        errors: list[GraphQLError],
+        execution_context: ExecutionContext | None = None,  # noqa: ARG002  Strawberry passes it.
+    ) -> None:
+        """Put what the client may see in the place of each error. Strawberry calls this wherever errors arise."""
+        errors[:] = [mask(error, self._limits) for error in errors]
+
+
+def build_schema(limits: Limits = DEFAULT_LIMITS, timeout_seconds: float = 30.0, *, is_compiled: bool = True) -> Schema:
+    """The schema, ready to execute. A query or a mutation may take ``timeout_seconds``.
+
+    ``is_compiled``: whether operations are compiled, rather than interpreted by graphql-core.
+    """
+    return Schema(limits, timeout_seconds, is_compiled=is_compiled)

@@ -1,0 +1,1 @@
+"""Typed rows of what is read most: conversations and events."""

@@ -1,0 +1,1 @@
+"""Authentication: bearer tokens, and the keys that sign them."""

@@ -1,0 +1,1 @@
+"""Calls to language models: requests, streamed answers and faults, through LiteLLM."""

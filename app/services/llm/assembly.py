@@ -1,0 +1,306 @@
+"""Puts an answer together from what a stream brings: text, tool calls in fragments, and what a provider wants back.
+
+Servers disagree about fragments of calls: some give every call the index 0, some repeat id or name in each fragment,
+some send a name in pieces, some leave out ids. An id that was seen decides; then the index; then the last call.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+from app.errors import ErrorCode
+from app.services.llm.base import Ending, ToolCall
+from app.services.llm.faults import CallFailed, fault
+
+MAX_ANSWER_CHARS = 2_000_000
+MAX_TOOL_CALLS = 128
+MAX_NAME_CHARS = 1000
+MAX_ID_CHARS = 20_000
+MAX_FIELDS_CHARS = 262_144
+# Escaped characters count for nothing; a backslash alone is the end of a piece.
+_STRUCTURE = re.compile(r'\\.|[{}\[\]"]|\\$', re.DOTALL)
+_CALL_FIELDS = frozenset({"id", "index", "type", "function", "custom"})
+
+
+class FunctionDelta(Protocol):
+    """A fragment of a call's name and arguments."""
+
+    name: str | None
+    arguments: str | None
+
+
+class ToolDelta(Protocol):
+    """A fragment of a tool call."""
+
+    index: int | None
+    id: str | None
+    function: FunctionDelta | None
+
+
+class Delta(Protocol):
+    """What one chunk adds."""
+
+    content: str | None
+    tool_calls: Sequence[ToolDelta] | None
+
+
+class Choice(Protocol):
+    """One of the answers that a provider could give; there is one."""
+
+    delta: Delta
+
+
+class Tokens(Protocol):
+    """A provider's count."""
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+class Chunk(Protocol):
+    """One event of a stream."""
+
+    choices: Sequence[Choice]
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call that is being put together. ``fields`` are the provider's own, such as a thought's signature."""
+
+    id: str | None
+    name: str = ""
+    arguments: list[str] = field(default_factory=list[str])
+    fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    index: int = 0
+    _seen: int = 0
+    _depth: int = 0
+    _was_open: bool = False
+    _is_quoted: bool = False
+    _is_escaped: bool = False
+
+    def is_complete(self) -> bool:
+        """Whether the arguments are a JSON object already, so that nothing can follow.
+
+        Each piece is looked at once, however often this is asked.
+        """
+        for piece in self.arguments[self._seen :]:
+            for found in _STRUCTURE.finditer(piece, 1 if self._is_escaped else 0):
+                character = found[0]
+                if character == '"':
+                    self._is_quoted = not self._is_quoted
+                elif not self._is_quoted and character[0] != "\\":
+                    self._depth += 1 if character in "{[" else -1
+                    self._was_open = True
+            self._is_escaped = _ends_in_escape(piece[1:] if self._is_escaped else piece)
+        self._seen = len(self.arguments)
+        return self._was_open and self._depth <= 0 and not self._is_quoted
+
+    def has_arguments(self) -> bool:
+        """Whether anything but white space has come."""
+        return any(piece.strip() for piece in self.arguments)
+
+    def add_name(self, name: str) -> None:
+        """Some servers send a name in pieces, some the whole name so far in each piece."""
+        if name.startswith(self.name):
+            self.name = name
+        elif name != self.name and not self.name.startswith(name):
+            self.name += name
+        self.name = self.name[:MAX_NAME_CHARS]
+
+
+@dataclass(slots=True)
+class Answer:
+    """What has arrived of one attempt. ``tool_names`` are those that the model was offered."""
+
+    tool_names: frozenset[str] = frozenset()
+    text: list[str] = field(default_factory=list[str])
+    tokens: Tokens | None = None
+    chars: int = 0
+    has_reasoning: bool = False
+    ending: Ending = Ending.WHOLE
+    _calls: list[_Call] = field(default_factory=list[_Call])
+    _by_id: dict[str, _Call] = field(default_factory=dict[str, _Call])
+    _by_index: dict[int, _Call] = field(default_factory=dict[int, _Call])
+    _reasoning: list[str] = field(default_factory=list[str])
+    _thoughts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    _details: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        """The calls in order, each with a name and an id of its own or a made one."""
+        named = [call for call in self._calls if call.name.strip()]
+        return [
+            ToolCall(call.id or f"call_{number}", call.name.strip(), "".join(call.arguments), _bounded(call.fields))
+            for number, call in enumerate(named, 1)
+        ]
+
+    @property
+    def provider_fields(self) -> Mapping[str, object]:
+        """What the provider wants back with this answer's calls, unchanged: reasoning and signatures."""
+        fields: dict[str, object] = {}
+        if self._reasoning:
+            fields["reasoning_content"] = "".join(self._reasoning)
+        if self._thoughts:
+            fields["thinking_blocks"] = self._thoughts
+        if self._details:
+            fields["reasoning_details"] = self._details
+        return _bounded(fields)
+
+    def add_text(self, piece: str) -> None:
+        """Append a piece of text."""
+        self.text.append(piece)
+        self._count(piece)
+
+    def add_call(self, delta: ToolDelta) -> None:
+        """Add a fragment to the call that it belongs to, or begin one."""
+        call_id = (delta.id or "").strip()[:MAX_ID_CHARS] or None
+        name = (delta.function.name if delta.function else None) or ""
+        arguments = (delta.function.arguments if delta.function else None) or ""
+        index = delta.index or 0
+        call = self._call_of(call_id, index, name, arguments)
+        if call_id is not None or name:
+            self._by_index[index] = call
+        if call_id is not None:
+            call.id = call.id or call_id
+            self._by_id[call_id] = call
+        if name:
+            call.add_name(name)
+        if arguments:
+            call.arguments.append(arguments)
+        for key, value in _fields(delta).items():
+            if key not in _CALL_FIELDS and value is not None:
+                call.fields[key] = value
+                self._count(str(value))
+        self._count(arguments)
+
+    def add_reasoning(self, delta: Delta) -> None:
+        """Keep what the model thought, in the form in which its provider wants it back."""
+        fields = _fields(delta)
+        said = fields.get("reasoning_content")
+        if isinstance(said, str) and said:
+            self.has_reasoning = True
+            self._count(said)
+            # litellm shows `reasoning` under this name too, and no provider wants that one back.
+            if not fields.get("reasoning"):
+                self._reasoning.append(said)
+        for name, kept in (("thinking_blocks", self._thoughts), ("reasoning_details", self._details)):
+            for piece in cast("Sequence[object]", fields.get(name) or ()):
+                if isinstance(piece, Mapping):
+                    self.has_reasoning = True
+                    self._count(str(cast("object", piece)))
+                    _add_thought(kept, cast("Mapping[str, Any]", piece))
+
+    def _call_of(self, call_id: str | None, index: int, name: str, arguments: str) -> _Call:
+        known = self._by_id.get(call_id) if call_id is not None else None
+        if known is not None:
+            # Some servers give all calls of an answer one id. Then the index tells them apart.
+            beside = self._by_index.get(index)
+            known = beside if beside is not None and beside.id == call_id else known
+            is_twin = index != known.index and not known.has_arguments() and not arguments.strip()
+            is_elsewhere = index != known.index and bool(known.name) and name != known.name
+            is_behind = known.is_complete() and (
+                index != known.index or bool(arguments.strip()) or not known.name.startswith(name.strip())
+            )
+            is_offered = index == known.index and not name.startswith(known.name) and self._begins(known, name, "")
+            # The rest of a name, behind arguments that are empty so far.
+            is_rest = known.name + name in self.tool_names
+            is_another = bool(name) and not is_rest and (is_elsewhere or is_behind or is_offered or is_twin)
+            return self._begin(call_id, index) if is_another else known
+        call = self._by_index.get(index)
+        if call is None:
+            # A piece with neither id nor name, under an index that nothing began.
+            if call_id is None and not name and self._calls:
+                return self._calls[-1]
+            return self._begin(call_id, index)
+        if call_id is None and not name and arguments.strip() and call.is_complete():
+            # Nothing can follow there. Some servers give what follows on a call's beginning the index 0, always.
+            return call if self._calls[-1].is_complete() else self._calls[-1]
+        is_new = self._begins(call, name, arguments) if call_id is None else self._begins_with_id(call, name, arguments)
+        return self._begin(call_id, index) if is_new else call
+
+    def _begins(self, call: _Call, name: str, arguments: str) -> bool:
+        """Whether a fragment without an id begins another call than the one under its index."""
+        if not name or not call.name:
+            return False
+        if not call.has_arguments():
+            return name != call.name and {name, call.name} <= self.tool_names
+        if call.is_complete():
+            return bool(arguments.strip()) or name != call.name
+        return name != call.name and name in self.tool_names
+
+    @staticmethod
+    def _begins_with_id(call: _Call, name: str, arguments: str) -> bool:
+        """Whether a fragment with an id that was not seen yet begins another call than the one under its index."""
+        # An id can come behind the name, and some servers make a new one up for every fragment of one call.
+        if name:
+            is_middle = bool(arguments.strip()) and not arguments.lstrip().startswith("{")
+            if is_middle and name == call.name and call.has_arguments() and not call.is_complete():
+                return False
+            return call.id is not None or call.is_complete()
+        return call.id is not None and (call.is_complete() or not call.name)
+
+    def _begin(self, call_id: str | None, index: int) -> _Call:
+        if len(self._calls) >= MAX_TOOL_CALLS:
+            message = f"The model asked for more than {MAX_TOOL_CALLS} tools at once."
+            raise CallFailed(fault(message, ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR))
+        self._calls.append(_Call(call_id, index=index))
+        return self._calls[-1]
+
+    def _count(self, piece: str) -> None:
+        self.chars += len(piece)
+        if self.chars > MAX_ANSWER_CHARS:
+            raise CallFailed(fault("The model's answer is too long.", ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR))
+
+
+def _ends_in_escape(piece: str) -> bool:
+    return (len(piece) - len(piece.rstrip("\\"))) % 2 == 1
+
+
+def take(chunk: Chunk, answer: Answer) -> str:
+    """Add a chunk to the answer and return its text, empty where it has none."""
+    tokens: Tokens | None = getattr(chunk, "usage", None)
+    if tokens is not None:
+        answer.tokens = tokens
+    if not chunk.choices:
+        return ""
+    delta = chunk.choices[0].delta
+    answer.add_reasoning(delta)
+    for call in delta.tool_calls or ():
+        answer.add_call(call)
+    piece = delta.content or ""
+    if piece:
+        answer.add_text(piece)
+    return piece
+
+
+def _fields(value: object) -> dict[str, Any]:
+    """The fields of a delta, those that litellm does not know too."""
+    declared = cast("dict[str, Any]", getattr(value, "__dict__", {}))
+    return {**declared, **cast("dict[str, Any]", getattr(value, "__pydantic_extra__", None) or {})}
+
+
+def _add_thought(kept: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
+    """Join a piece of a thought to the one before, unless that one is signed or another."""
+    last = kept[-1] if kept else None
+    is_same = last is not None and all(
+        last.get(name) == piece.get(name) for name in ("type", "index", "id") if piece.get(name) is not None
+    )
+    if last is None or not is_same or last.get("signature") or last.get("data"):
+        kept.append(dict(piece))
+        return
+    for name, value in piece.items():
+        if name in ("thinking", "text", "summary") and isinstance(value, str):
+            last[name] = f"{last.get(name) or ''}{value}"
+        elif value is not None:
+            last[name] = value
+
+
+def _bounded(fields: Mapping[str, Any]) -> Mapping[str, object]:
+    """A copy of JSON alone; nothing of it where it is too large or no JSON."""
+    try:
+        text = json.dumps(fields, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return cast("dict[str, object]", json.loads(text)) if len(text) <= MAX_FIELDS_CHARS else {}

@@ -1,0 +1,401 @@
+"""The only importer of litellm: every model is called through here."""
+
+import asyncio
+import gc
+import importlib
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing
+from types import ModuleType
+from typing import cast
+from urllib.parse import urlsplit
+
+import httpx
+import structlog
+
+from app.config import Config
+from app.errors import ErrorCode, InvalidInput, LLMFailure
+from app.services.llm import demo
+from app.services.llm.assembly import Answer, take
+from app.services.llm.base import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
+from app.services.llm.ending import leave_out_metadata, shorten_ending
+from app.services.llm.fault_words import sentence_of
+from app.services.llm.faults import CallFailed, Fault, fault, fault_of, message_of, place_of
+from app.services.llm.gathering import GatheringClient
+from app.services.llm.providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
+from app.services.llm.transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
+from app.services.llm.usage import cost_usd, usage_of
+from app.services.llm.wire import NO_KEY, JoinedChunks, Stream, ending_of, request_of
+from app.services.outbound import private_allowed
+
+log = structlog.get_logger(__name__)
+
+MAX_ATTEMPTS = 3
+RETRY_PAUSE_SECONDS = 0.5
+# For estimates alone.
+CHARS_PER_TOKEN = 4
+# The client that litellm takes for servers of OpenAI's format, where there is one.
+_SESSION = "aclient_session"
+_LOOKED_UP = ("os.environ/", "oidc/")
+_CONNECT_SECONDS = 5.0
+_REHEARSAL = "http://rehearsal.invalid/v1"
+
+
+class LiteLLM(LLM):
+    """Calls models through litellm, which takes 3.5 to 10 s and 180 MB to import: in a thread, once, when it is needed.
+
+    ``warm_up`` begins it. The demonstration model never needs it, and settings are mostly checked without it.
+    """
+
+    def __init__(self, config: Config, *, retry_pause_seconds: float = RETRY_PAUSE_SECONDS) -> None:
+        self._idle_seconds = config.llm_timeout_seconds
+        self._private_allowed = private_allowed(config)
+        self._total_seconds = config.llm_answer_timeout_seconds
+        self._retry_pause_seconds = retry_pause_seconds
+        self._loading: Future[ModuleType] | None = None
+
+    def warm_up(self, model_name: str) -> None:
+        """Start the import in the background, unless the model does without; calls that come early wait for it."""
+        if not is_demo(model_name):
+            self._begin()
+
+    def is_ready(self, model_name: str) -> bool:
+        """Whether the import is over, or not needed."""
+        return is_demo(model_name) or (self._loading is not None and self._loading.done())
+
+    async def ready(self, model_name: str) -> None:
+        """Return once the model can be called."""
+        if not is_demo(model_name):
+            await self._library()
+
+    async def close(self) -> None:
+        """Close the connections that are kept for later calls. The next call opens new ones."""
+        if self._loading is None or not self._loading.done():
+            return
+        litellm = await self._library()
+        cleanup = importlib.import_module("litellm.llms.custom_httpx.async_client_cleanup")
+        worker = importlib.import_module("litellm.litellm_core_utils.logging_worker")
+        await cleanup.close_litellm_async_clients()
+        await getattr(litellm, _SESSION).aclose()
+        setattr(litellm, _SESSION, _session())
+        _forget_clients(litellm)
+        await worker.GLOBAL_LOGGING_WORKER.stop()
+        # The dropped cache left a last task for each client.
+        await asyncio.sleep(0)
+
+    async def validate(self, model_name: str, base_url: str | None) -> None:
+        if route_at_once(model_name, base_url) is None:
+            _route(await self._library(), model_name, base_url)
+
+    async def context_tokens(self, model_name: str, base_url: str | None) -> int | None:
+        if is_demo(model_name):
+            return None
+        litellm = await self._library()
+        name = _route(litellm, model_name, base_url).name
+        # The table itself: the library's own lookup asks some providers over the network.
+        table = cast("Mapping[str, Mapping[str, object]]", litellm.model_cost)
+        known = table.get(name) or table.get(name.partition("/")[2]) or {}
+        tokens = known.get("max_input_tokens")
+        return tokens if isinstance(tokens, int) else None
+
+    async def requires_api_key(self, model_name: str, base_url: str | None) -> bool:
+        found = route_at_once(model_name, base_url)
+        if found is not None and not (base_url and found.provider in OPENAI_COMPATIBLE):
+            return requires_api_key(found.provider, base_url)
+        litellm = await self._library()
+        return _requires_api_key(litellm, _route(litellm, model_name, base_url), base_url)
+
+    async def complete(
+        self,
+        model: Model,
+        messages: Sequence[ChatMessage],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        max_tokens: int | None = None,
+        timeout_seconds: float | None = None,
+        on_text: OnText | None = None,
+    ) -> Completion:
+        if is_demo(model.name):
+            _checked_demo(model)
+            return await demo.complete(messages, max_tokens=max_tokens, on_text=on_text)
+        litellm = await self._library()
+        target, key = _authorize(litellm, model)
+        request = request_of(target, key, model.base_url, messages, tools=tools, max_tokens=max_tokens)
+        # The library's own limit is a net behind the ones kept here, which also hold between two pieces.
+        request["timeout"] = self._idle_seconds + 30.0
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + min(self._total_seconds, timeout_seconds or self._total_seconds)
+        names = frozenset(tool.name for tool in tools)
+        attempt = 0
+        while True:
+            attempt += 1
+            answer = Answer(names)
+            try:
+                async with aclosing(self._pieces(litellm, request, answer, deadline, key)) as pieces:
+                    async for piece in pieces:
+                        if on_text is not None:
+                            await on_text(piece)
+                break
+            except CallFailed as failed:
+                pause = self._retry_pause_seconds * 2 ** (attempt - 1)
+                # Text that was passed on can't be taken back, so such an answer is not begun again.
+                is_last = attempt == MAX_ATTEMPTS or bool(answer.text) or loop.time() + pause >= deadline
+                if is_last or not failed.fault.is_transient:
+                    raise failed.fault.failure from None
+            await asyncio.sleep(pause)
+        usage = await usage_of(litellm, target, request, answer)
+        return Completion("".join(answer.text), tuple(answer.calls), usage, answer.ending, answer.provider_fields)
+
+    def estimate(self, model: Model, messages: Sequence[ChatMessage], text: str) -> Usage:
+        chars = sum(len(message.text) + sum(len(call.arguments) for call in message.tool_calls) for message in messages)
+        prompt, answered = (int(count / CHARS_PER_TOKEN) + 1 for count in (chars, len(text)))
+        if is_demo(model.name) or self._loading is None or not self._loading.done():
+            return Usage(prompt, answered, 0.0 if is_demo(model.name) else None)
+        litellm = self._loading.result()
+        return Usage(
+            prompt, answered, cost_usd(litellm, _route(litellm, model.name, model.base_url), prompt, answered, None)
+        )
+
+    def _begin(self) -> Future[ModuleType]:
+        if self._loading is None:
+            self._loading = Future()
+            threading.Thread(target=_load_into, args=(self._loading,), name="litellm-import", daemon=True).start()
+        return self._loading
+
+    async def _library(self) -> ModuleType:
+        # Shielded: a caller who gives up must not cancel the import for the others.
+        return await asyncio.shield(asyncio.wrap_future(self._begin()))
+
+    async def _pieces(
+        self, litellm: ModuleType, request: Mapping[str, object], answer: Answer, deadline: float, key: str | None
+    ) -> AsyncGenerator[str, None]:
+        stream: Stream | None = None
+        left = deadline - asyncio.get_running_loop().time()
+        scope = Scope(self._private_allowed, time.monotonic() + left)
+        try:
+            try:
+                async with self._limit(deadline):
+                    with within(scope):
+                        stream = cast("Stream", await litellm.acompletion(**request))
+                stream.chunks = JoinedChunks(stream.chunks)
+                shorten_ending(stream, answer)
+                chunks = aiter(stream)
+                while True:
+                    async with self._limit(deadline):
+                        with within(scope):
+                            chunk = await anext(chunks, None)
+                    if chunk is None:
+                        break
+                    piece = take(chunk, answer)
+                    if piece:
+                        yield piece
+            except TimeoutError:
+                late = fault(LATE, ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE)
+                raise CallFailed(late) from None
+            except (CallFailed, GeneratorExit):
+                raise
+            except Exception as error:  # noqa: BLE001  litellm raises whatever its providers' code raises
+                raise CallFailed(_refusal(scope) or _told(error, scope, key)) from None
+            if (refusal := _refusal(scope)) is not None:
+                raise CallFailed(refusal)
+            answer.ending = ending_of(stream, answer)
+        finally:
+            if stream is not None:
+                await stream.aclose()
+            await scope.close()
+
+    def _limit(self, deadline: float) -> asyncio.Timeout:
+        return asyncio.timeout_at(min(asyncio.get_running_loop().time() + self._idle_seconds, deadline))
+
+
+def _load_into(loading: Future[ModuleType]) -> None:
+    try:
+        loading.set_result(_load())
+        # Another 200 MB that no collection needs to walk through.
+        gc.freeze()
+    except BaseException as error:  # noqa: BLE001  whoever waits for the import gets what it failed with
+        loading.set_exception(error)
+
+
+def _load() -> ModuleType:
+    # Read at import: without these litellm fetches a price list from the internet and loads the .env of the directory.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
+    os.environ["LITELLM_MODE"] = "PRODUCTION"
+    # The one key that litellm reads past its own lookup, which is cut off below.
+    os.environ.pop("OLLAMA_API_KEY", None)
+    litellm = importlib.import_module("litellm")
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        # Its lines hold prompts and answers, and its handlers write to stderr beside our log.
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.setLevel(logging.CRITICAL)
+    settings: dict[str, object] = {
+        "suppress_debug_info": True,
+        "redact_messages_in_exceptions": True,
+        "turn_off_message_logging": True,
+        "disable_streaming_logging": True,
+        "disable_hf_tokenizer_download": True,
+        # Where a provider wants an image's bytes litellm fetches its URL: from public addresses only.
+        "user_url_validation": True,
+        # httpx closes a connection at once when a call is cancelled, and all of them in close().
+        "disable_aiohttp_transport": True,
+        "drop_params": True,
+        "num_retries": 0,
+        **_empty_vault(),
+    }
+    for name, value in settings.items():
+        setattr(litellm, name, value)
+    # The first call imports and builds for another second and a half, which would hold up the first answer, and all
+    # requests with it.
+    asyncio.run(_rehearse(litellm))
+    _confine(litellm)
+    return litellm
+
+
+def _confine(litellm: ModuleType) -> None:
+    """Give all its clients the checked transport; a guard refuses what reaches a socket in another way."""
+    handlers = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+    handlers.AsyncHTTPHandler.create_client = _client
+    handlers.HTTPHandler.create_client = _sync_client
+    setattr(litellm, _SESSION, _session())
+    setattr(litellm, "client_session", httpx.Client(transport=CheckedSyncTransport(_certificates())))  # noqa: B010
+    _forget_clients(litellm)
+    guard_sockets()
+    leave_out_metadata()
+
+
+def _client(_handler: object, timeout: httpx.Timeout | float | None = None, **_: object) -> GatheringClient:
+    # Time without progress is bounded for each call, as the operator says.
+    wait = timeout if timeout is not None else httpx.Timeout(None, connect=_CONNECT_SECONDS)
+    return GatheringClient(_certificates(), timeout=wait, is_openai=False)
+
+
+def _sync_client(handler: object) -> httpx.Client:
+    timeout = cast("httpx.Timeout | float | None", getattr(handler, "timeout", None))
+    return httpx.Client(transport=CheckedSyncTransport(_certificates()), timeout=timeout or _CONNECT_SECONDS)
+
+
+def _session() -> GatheringClient:
+    """Goes by the certificates that litellm would go by."""
+    return GatheringClient(_certificates())
+
+
+def _certificates() -> VerifyTypes:
+    handlers = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+    return handlers.get_ssl_configuration()
+
+
+def _refusal(scope: Scope) -> Fault | None:
+    if scope.refusal is None:
+        return None
+    is_late = scope.refusal == LATE
+    unavailable, failed = (
+        ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE,
+        ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR,
+    )
+    return fault(scope.refusal, unavailable if is_late else failed)
+
+
+def _told(error: Exception, scope: Scope, key: str | None) -> Fault:
+    found = fault_of(error, secret=key, answered=scope.status)
+    if found.own is not None:
+        # Without the piece of an answer that some errors repeat.
+        text = message_of("", sentence_of(str(found.own)), secret=key)
+        log.error("llm.library_failed", kind=type(found.own).__name__, place=place_of(found.own), detail=text)
+    return found
+
+
+async def _rehearse(litellm: ModuleType) -> None:
+    """Call a model whose server is a function in here, so that all is imported that a call takes."""
+    greeting = (ChatMessage(Role.USER, "Hello"),)
+    target = Route("openai", "openai/gpt-4o")
+    request = request_of(target, None, _REHEARSAL, greeting, tools=(), max_tokens=1)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(_rehearsed)) as client:
+        setattr(litellm, _SESSION, client)
+        answer = Answer()
+        async for chunk in await litellm.acompletion(**request):
+            take(chunk, answer)
+    await usage_of(litellm, target, request, answer)
+    _forget_clients(litellm)
+
+
+def _rehearsed(_request: httpx.Request) -> httpx.Response:
+    choice = {"index": 0, "delta": {"content": "Hello"}, "finish_reason": "stop"}
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o", "choices": [choice]}
+    events = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+    return httpx.Response(200, headers={"content-type": "text/event-stream"}, text=events)
+
+
+def _forget_clients(litellm: ModuleType) -> None:
+    """A new cache, since emptying the old one would close everything again in tasks of its own."""
+    cache = cast("object", litellm.in_memory_llm_clients_cache)
+    setattr(litellm, "in_memory_llm_clients_cache", type(cache)())  # noqa: B010  a module has no such name to a type checker
+
+
+class _NoSecret:
+    value = None
+
+
+class _NoSecrets:
+    """Stands for a vault that is always empty."""
+
+    def get_secret(self, name: str) -> _NoSecret:  # noqa: ARG002  the signature is litellm's
+        return _NoSecret()
+
+
+def _empty_vault() -> dict[str, object]:
+    """Settings by which litellm looks up keys and addresses in an empty vault instead of the server's environment."""
+    kinds = importlib.import_module("litellm.types.secret_managers.main")
+    return {
+        "secret_manager_client": _NoSecrets(),
+        "_key_management_system": kinds.KeyManagementSystem.AZURE_KEY_VAULT,
+        "_key_management_settings": kinds.KeyManagementSettings(access_mode="read_only"),
+    }
+
+
+def _route(litellm: ModuleType, model_name: str, base_url: str | None) -> Route:
+    registry = importlib.import_module("litellm.llms.openai_like.json_loader").JSONProviderRegistry
+    known = frozenset(str(getattr(provider, "value", provider)) for provider in litellm.provider_list)
+
+    def is_provider(prefix: str) -> bool:
+        return prefix in known or bool(registry.exists(prefix))
+
+    def provider_of(name: str) -> str | None:
+        try:
+            return str(litellm.get_llm_provider(name, api_key=NO_KEY)[1])
+        except Exception:  # noqa: BLE001  it raises several kinds for a name that it does not know
+            return None
+
+    return route(model_name, base_url, is_provider=is_provider, provider_of=provider_of)
+
+
+def _requires_api_key(litellm: ModuleType, target: Route, base_url: str | None) -> bool:
+    endpoints = cast("Sequence[str]", litellm.openai_compatible_endpoints)
+    hosted = frozenset(urlsplit(each if "://" in each else f"https://{each}").hostname or "" for each in endpoints)
+    return requires_api_key(target.provider, base_url, hosted=hosted)
+
+
+def _checked_demo(model: Model) -> None:
+    try:
+        route_at_once(model.name, model.base_url)
+    except InvalidInput as error:
+        raise LLMFailure(error.message, code=ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR) from error
+
+
+def _authorize(litellm: ModuleType, model: Model) -> tuple[Route, str | None]:
+    try:
+        target = _route(litellm, model.name, model.base_url)
+    except InvalidInput as error:
+        raise LLMFailure(error.message, code=ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR) from error
+    key = (model.api_key.get_secret_value().strip() if model.api_key else "") or None
+    # litellm reads these as references into the server's environment, files and identity.
+    if (key is None and _requires_api_key(litellm, target, model.base_url)) or (key and key.startswith(_LOOKED_UP)):
+        message = f"The provider {target.provider} needs an API key."
+        raise LLMFailure(message, code=ErrorCode.STATUS_ERROR_LLM_AUTHENTICATION)
+    return target, key

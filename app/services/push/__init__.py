@@ -1,0 +1,1 @@
+"""Wake-ups and messages from writers to subscribers, in one process or over PostgreSQL."""

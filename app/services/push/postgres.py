@@ -1,0 +1,105 @@
+"""Wake-ups between instances, by PostgreSQL's LISTEN and NOTIFY, over the local ones."""
+
+import asyncio
+import contextlib
+import json
+from contextlib import AbstractContextManager
+from uuid import uuid4
+
+import structlog
+from sqlalchemy.engine import URL
+
+from app.services.push.postgres_connection import CONNECTION_ERRORS, PostgresConnection
+from app.services.push.wakeups import Listener, LocalWakeups
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "parley"
+MAX_QUEUED = 10_000
+MAX_BATCH = 200
+# PostgreSQL refuses a payload of 8,000 bytes or more.
+MAX_PAYLOAD_BYTES = 7_900
+RECONNECT_SECONDS = 1.0
+ALIVE_CHECK_SECONDS = 15.0
+
+
+class PostgresWakeups:
+    """Every instance holds one connection that listens and tells; it is made anew whenever it drops.
+
+    What is told while it is down is lost to the other instances, whose subscribers then read by polling.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._instance = uuid4().hex
+        self._local = LocalWakeups()
+        self._outgoing: asyncio.Queue[str] = asyncio.Queue(MAX_QUEUED)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect in the background."""
+        self._task = asyncio.create_task(self._stay_connected(), name="wakeups")
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def publish(self, topic: str, message: str | None = None) -> None:
+        """Wake the listeners here at once, and those of other instances as soon as the connection takes it."""
+        self._local.publish(topic, message)
+        payload = json.dumps([self._instance, topic, message], ensure_ascii=False)
+        if len(payload.encode()) <= MAX_PAYLOAD_BYTES:
+            with contextlib.suppress(asyncio.QueueFull):
+                self._outgoing.put_nowait(payload)
+
+    def listen(self, topic: str) -> AbstractContextManager[Listener]:
+        """Listen until the block ends."""
+        return self._local.listen(topic)
+
+    def has_listener(self, topic: str) -> bool:
+        """Whether somebody in this process listens."""
+        return self._local.has_listener(topic)
+
+    async def _stay_connected(self) -> None:
+        while True:
+            try:
+                await self._converse()
+            except CONNECTION_ERRORS as error:
+                log.warning("wakeups.disconnected", error=type(error).__name__)
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _converse(self) -> None:
+        connection = await PostgresConnection.open(self._url)
+        try:
+            connection.on_lost(self._look_at_connection)
+            await connection.listen(CHANNEL, self._hear)
+            while True:
+                await connection.tell(CHANNEL, await self._batch())
+        finally:
+            connection.close()
+
+    def _look_at_connection(self) -> None:
+        """Have the connection used, so that its loss is noticed now."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._outgoing.put_nowait("")
+
+    async def _batch(self) -> list[str]:
+        """What waits to be told; an empty message after a while, which shows that the connection lives."""
+        try:
+            async with asyncio.timeout(ALIVE_CHECK_SECONDS):
+                payloads = [await self._outgoing.get()]
+        except TimeoutError:
+            return [""]
+        while len(payloads) < MAX_BATCH and not self._outgoing.empty():
+            payloads.append(self._outgoing.get_nowait())
+        return payloads
+
+    def _hear(self, payload: str) -> None:
+        if not payload:
+            return
+        instance, topic, message = json.loads(payload)
+        if instance != self._instance:
+            self._local.publish(topic, message)

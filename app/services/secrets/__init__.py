@@ -1,0 +1,1 @@
+"""API keys and tokens, encrypted at rest and redacted wherever text leaves the server."""

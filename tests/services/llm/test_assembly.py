@@ -1,0 +1,269 @@
+"""Answers as providers and gateways really send them, through the whole path of a call."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from app.config import Config
+from app.services.llm.base import ChatMessage, Completion, Ending, Model, Role, ToolSpec
+from app.services.llm.litellm import LiteLLM
+from tests.support.scripted_llm import Body, Reply, ScriptedLLM, deltas, raw
+from tests.support.scripted_llm import fragment as T  # noqa: N812  Tables of fragments read better with a short name.
+
+A = '{"path": "a", "content": "x {\\"} \\\\"}'
+B = '{"path": "b", "content": ""}'
+HELLO = (ChatMessage(Role.USER, "Hello"),)
+TOOLS = tuple(ToolSpec(name, "", {"type": "object", "properties": {}}) for name in ("write_file", "list_files", "list"))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ScriptedLLM]:
+    with ScriptedLLM() as running:
+        yield running
+
+
+@pytest.fixture
+async def llm(server: ScriptedLLM) -> AsyncIterator[LiteLLM]:
+    server.reset()
+    service = LiteLLM(Config(), retry_pause_seconds=0.0)
+    yield service
+    await service.close()
+
+
+async def answer(llm: LiteLLM, server: ScriptedLLM, reply: Reply, model: str = "openai/scripted") -> Completion:
+    server.script(reply)
+    return await llm.complete(Model(model, None, server.url), HELLO, tools=TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("fragments", "calls"),
+    [
+        ([T(0, "c1", "write_file", ""), T(0, "c2", "write_file", ""), T(0, "c1", "-", A), T(0, "c2", "-", B)], "AB"),
+        ([T(0, "-", "write_file", A), T(0, "-", "write_file", B)], "AB"),
+        ([T(0, "c1", "write_file", ""), T(1, "c1", "write_file", ""), T(0, "-", "-", A), T(1, "-", "-", B)], "AB"),
+        ([T(0, "c1", "write_file", ""), T(1, "c1", "write_file", ""), T(1, "c1", "-", B), T(0, "c1", "-", A)], "AB"),
+        ([T(0, "c1", "write_file", ""), T(0, "c1", "write_file", ""), T(0, "c1", "-", A)], "A"),
+        ([T(0, "c1", "write_file", A), T(0, "c2", "write_file", B)], "AB"),
+        ([T(0, "c1", "write_file", A), T(0, "c1", "write_file", B)], "AB"),
+        ([T(0, "c1", "write_file", A), T(1, "c1", "write_file", ""), T(1, "-", "-", B)], "AB"),
+        ([T(0, "c1", "write_file", ""), T(0, "c2", "write_file", ""), T(0, "-", "-", B)], " B"),
+        ([T(3, "c1", "write_file", ""), T(7, "c2", "write_file", B), T(3, "-", "-", A)], "AB"),
+        ([T(0, "c1", "write_file", ""), T(5, "-", "-", A)], "A"),
+        ([T(0, "c1", "write_", ""), T(0, "-", "file", A)], "A"),
+        ([T(0, "c1", "write_", ""), T(0, "-", "write_file", A)], "A"),
+        ([T(0, "c1", "write_file", A[:5]), T(0, "-", "write_file", A[5:])], "A"),
+        ([T(0, "c1", "write_file", A[:9]), T(0, "c1", "write_file", A[9:]), T(0, "c1", "write_file", "")], "A"),
+        ([T(0, "c1", "write_file", ""), T(0, "x2", "-", A[:7]), T(0, "x3", "-", A[7:])], "A"),
+        ([T(0, "-", "write_file", ""), T(0, "c1", "-", A)], "A"),
+        ([T(0, "c1", "-", ""), T(0, "-", "write_file", A)], "A"),
+        ([T(0, "", "write_file", ""), T(0, "", "", A)], "A"),
+        ([T(0, None, "write_file", None), T(0, None, None, A)], "A"),
+        ([T("0", "c1", "write_file", ""), T("0", "-", "-", A)], "A"),
+        ([T("-", "c1", "write_file", A), T("-", "c2", "write_file", B)], "AB"),
+        ([T(0, "c1", "write_file", A), T(1, "c2", "-", "{}")], "A"),
+        ([T(0, "c1", "write_file", json.loads(A))], "A"),
+        ([T(0, "c1", "write_file", "", type=None), T(0, "-", "-", A, type="tool")], "A"),
+        ([{"tool_calls": {"index": 0, "id": "c1", "name": "write_file", "arguments": A}}], "A"),
+        ([{"function_call": {"name": "write_file", "arguments": ""}}, {"function_call": {"arguments": A}}], "A"),
+        ([T(0, f"c{n}", "write_file", each) for n, each in enumerate((A, B, A))], "ABA"),
+        ([T(0, "c1", "write_file", ""), *(T(0, "-", "-", each) for each in A)], "A"),
+        (
+            [T(1, "c1", "write_file", ""), T(0, "-", "-", A), T(2, "c2", "write_file", ""), T(0, "-", "-", B)],
+            "AB",
+        ),
+        ([T(0, "c1", "write_file", A), T(1, "c2", "write_file", ""), T(0, "-", "-", B)], "AB"),
+        ([T(0, "x1", "write_file", A[:6]), T(0, "x2", "write_file", A[6:])], "A"),
+        (
+            [
+                *(T(0, "c1", "write_file", A[:6]), T(0, "c2", "write_file", B[:6])),
+                *(T(0, "c1", "-", A[6:]), T(0, "c2", "-", B[6:])),
+            ],
+            "AB",
+        ),
+        (
+            [
+                {
+                    "tool_calls": [
+                        {"index": 0, "id": "c1", "type": "custom", "custom": {"name": "write_file", "input": A}}
+                    ]
+                }
+            ],
+            "A",
+        ),
+        ([T(0, "c1", "write_file", A, custom=None)], "A"),
+        ([{"tool_calls": [{"index": 0, "id": "c1", "function": "write_file"}]}, T(0, "-", "-", A)], "A"),
+        (
+            [T(0, "-", "write_file", ""), *(T(0, "-", "write_file", each) for each in A), T(0, "-", "write_file", B)],
+            "AB",
+        ),
+    ],
+)
+async def test_the_fragments_of_calls_are_put_together_as_they_were_meant(
+    llm: LiteLLM, server: ScriptedLLM, fragments: list[Body], calls: str
+) -> None:
+    found = await answer(llm, server, deltas(*fragments, finish_reason="tool_calls"))
+
+    assert [call.name for call in found.tool_calls] == ["write_file"] * len(calls)
+    expected = [{"A": json.loads(A), "B": json.loads(B), " ": None}[each] for each in calls]
+    assert [json.loads(call.arguments) if call.arguments else None for call in found.tool_calls] == expected
+
+
+@pytest.mark.parametrize(
+    ("fragments", "names"),
+    [
+        ([T(0, "c1", "list_", ""), T(0, "-", "files", "{}")], ["list_files"]),
+        ([T(0, "c1", "list", ""), T(0, "-", "_files", "{}")], ["list_files"]),
+        ([T(0, "c1", "list_files", ""), T(0, "-", "write_file", "{}")], ["list_files", "write_file"]),
+        ([T(0, "-", "list_files", "{}"), T(0, "-", "write_file", "{}")], ["list_files", "write_file"]),
+        ([T(0, "c1", "write_file", "{}"), T(0, "c1", "list_files", "")], ["write_file", "list_files"]),
+        ([T(0, "c1", "write_file", ""), T(0, "c1", "list_files", "{}")], ["write_file", "list_files"]),
+        ([T(0, "c1", "list", ""), T(0, "c1", "list_files", "{}")], ["list_files"]),
+        ([T(0, "c1", "list_", "{}"), T(0, "c1", "files", "")], ["list_files"]),
+        ([T(0, "c1", "-", "{}")], []),
+        ([T(0, "-", "-", "{}")], []),
+        ([T(0, "-", " ", "{}")], []),
+    ],
+)
+async def test_no_call_is_without_a_name(
+    llm: LiteLLM, server: ScriptedLLM, fragments: list[Body], names: list[str]
+) -> None:
+    found = await answer(llm, server, deltas({"content": "x"}, *fragments, finish_reason="tool_calls"))
+
+    assert [call.name for call in found.tool_calls] == names
+
+
+def _sse(*chunks: object, ending: str = "\n\n") -> bytes:
+    return (
+        "".join(f"data: {json.dumps(chunk)}{ending}" for chunk in chunks).encode() + b"data: [DONE]" + ending.encode()
+    )
+
+
+def _chunk(delta: object, finish_reason: object = None) -> Body:
+    return {"id": "1", "object": "chat.completion.chunk", "choices": [{"delta": delta, "finish_reason": finish_reason}]}
+
+
+WHOLE: Body = {
+    "id": "1",
+    "object": "chat.completion",
+    "created": 1.5,
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": "3", "completion_tokens": 2.0, "total_tokens": None},
+}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        deltas({"content": [{"type": "text", "text": "hel"}]}, {"content": [{"type": "text", "text": "lo"}]}),
+        deltas({"content": ["hel", {"type": "output_text", "text": {"value": "lo"}}]}),
+        deltas({"content": {"type": "text", "text": "hello"}}),
+        deltas({"content": "hel", "refusal": None}, {"refusal": "lo"}),
+        deltas({"content": None, "tool_calls": None, "function_call": None}, {"content": "hello", "role": None}),
+        raw(json.dumps(WHOLE).encode(), "application/json"),
+        raw(b" \n" + json.dumps(WHOLE, indent=1).encode()),
+        raw(_sse(WHOLE)),
+        raw(_sse(_chunk({"content": "hello"}), _chunk({}, "stop")), "text/plain"),
+        raw(_sse(_chunk({"content": "hel"}), _chunk({"content": "lo"}), _chunk(None, "eos"), ending="\r\n\r\n")),
+        raw(_sse(_chunk({"content": "hel"}), _chunk({"content": "lo"}), _chunk({}, "stop"), ending="\n")),
+        raw(_sse(_chunk({"content": "hel"}), _chunk({"content": "lo"}), _chunk({}, "stop"), ending="\r\r")),
+        raw(b"\xef\xbb\xbf" + _sse(_chunk({"content": "hello"}), _chunk({}, "stop"))),
+        raw(b": wait\n\n" + _sse({"choices": []}, _chunk({"content": "hello"}), {"choices": None}, _chunk({}, "stop"))),
+        raw(_sse(_chunk({"content": "hello"}), _chunk({}, "stop")).removesuffix(b"data: [DONE]\n\n")),
+        raw(_sse(_chunk({"content": "hello"}), _chunk({}, "stop")).removesuffix(b"\n\ndata: [DONE]\n\n")),
+    ],
+)
+async def test_text_is_read_in_whatever_form_it_comes(llm: LiteLLM, server: ScriptedLLM, reply: Reply) -> None:
+    found = await answer(llm, server, reply)
+
+    assert (found.text, found.tool_calls, found.ending) == ("hello", (), Ending.WHOLE)
+
+
+async def test_a_whole_answer_with_calls_is_read(llm: LiteLLM, server: ScriptedLLM) -> None:
+    calls = [{"id": f"c{n}", "type": "function", "function": {"name": "list_files", "arguments": "{}"}} for n in (1, 2)]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    whole = {**WHOLE, "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+
+    found = await answer(llm, server, raw(json.dumps(whole).encode(), "application/json"))
+
+    assert [(call.id, call.name) for call in found.tool_calls] == [("c1", "list_files"), ("c2", "list_files")]
+
+
+@pytest.mark.parametrize("usage", [
+    {"prompt_tokens": -5, "completion_tokens": 7},
+    {"prompt_tokens": 0.5, "completion_tokens": "7"},
+    {"prompt_tokens": "many", "completion_tokens": 7.9, "total_tokens": None},
+    {"prompt_tokens": None, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": "x"}},
+])  # fmt: skip
+async def test_odd_counts_of_tokens_do_not_cost_the_answer(llm: LiteLLM, server: ScriptedLLM, usage: Body) -> None:
+    found = await answer(llm, server, deltas({"content": "hello"}, usage=usage))
+
+    assert (found.text, found.usage.prompt_tokens, found.usage.completion_tokens) == ("hello", 0, 7)
+
+
+async def test_counts_larger_than_any_column_are_cut(llm: LiteLLM, server: ScriptedLLM) -> None:
+    usage = {"prompt_tokens": 10**30, "completion_tokens": 1e300, "total_tokens": "9" * 39}
+
+    found = await answer(llm, server, deltas({"content": "hello"}, usage=usage))
+
+    assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (2**53 - 1, 2**53 - 1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "ending"),
+    [
+        ("length", Ending.CUT),
+        ("max_tokens", Ending.CUT),
+        ("content_filter", Ending.FILTERED),
+        ("SAFETY", Ending.FILTERED),
+    ],
+)
+async def test_an_answer_that_was_cut_off_says_so(
+    llm: LiteLLM, server: ScriptedLLM, reason: str, ending: Ending
+) -> None:
+    found = await answer(llm, server, deltas({"content": "hel"}, finish_reason=reason))
+
+    assert (found.text, found.ending) == ("hel", ending)
+
+
+async def test_what_a_provider_wants_back_is_kept_with_the_calls(llm: LiteLLM, server: ScriptedLLM) -> None:
+    detail = {"type": "reasoning.text", "index": 0, "format": "anthropic-claude-v1"}
+    google = {"google": {"thought_signature": "c2lnbg=="}}
+
+    found = await answer(
+        llm,
+        server,
+        deltas(
+            {"reasoning_content": "First "},
+            {"reasoning_content": "think."},
+            {"reasoning_details": [{**detail, "text": "First "}]},
+            {"reasoning_details": [{**detail, "text": "think.", "signature": "s1"}]},
+            {"reasoning_details": [{"type": "reasoning.encrypted", "index": 1, "data": "AAAA"}]},
+            T(0, "c1", "list_files", "{}", extra_content=google, provider_specific_fields={"thought_signature": "x"}),
+            finish_reason="tool_calls",
+        ),
+    )
+
+    assert found.provider_fields == {
+        "reasoning_content": "First think.",
+        "reasoning_details": [
+            {**detail, "text": "First think.", "signature": "s1"},
+            {"type": "reasoning.encrypted", "index": 1, "data": "AAAA"},
+        ],
+    }
+    assert found.tool_calls[0].provider_fields == {
+        "extra_content": google,
+        "provider_specific_fields": {"thought_signature": "x"},
+    }
+
+
+async def test_reasoning_that_no_provider_wants_back_is_not_kept(llm: LiteLLM, server: ScriptedLLM) -> None:
+    found = await answer(llm, server, deltas({"reasoning": "Think."}, T(0, "c1", "list_files", "{}")))
+
+    assert found.provider_fields == {}
+
+
+async def test_an_answer_of_reasoning_alone_is_empty(llm: LiteLLM, server: ScriptedLLM) -> None:
+    found = await answer(llm, server, deltas({"reasoning_content": "Think."}, {"content": " \n"}))
+
+    assert found.is_empty

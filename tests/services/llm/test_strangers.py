@@ -1,0 +1,387 @@
+"""Model servers that are strangers: where calls may go, and how much may come back."""
+
+import asyncio
+import gzip
+import importlib
+import math
+import re
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from typing import cast
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from app.config import Config
+from app.errors import ErrorCode, LLMFailure
+from app.services.llm.base import ChatMessage, Completion, Model, Role
+from app.services.llm.faults import MAX_MESSAGE_CHARS
+from app.services.llm.litellm import LiteLLM
+from app.services.llm.transport import (
+    MAX_ANSWER_BYTES,
+    MAX_ANSWER_LINES,
+    MAX_LINE_BYTES,
+    CheckedSyncTransport,
+    CheckedTransport,
+    Refused,
+    Scope,
+    guard_sockets,
+    within,
+)
+from tests.support.scripted_llm import Reply, ScriptedLLM, deltas, drip, fragment, raw
+
+HELLO = (ChatMessage(Role.USER, "Hello"),)
+# Each has its own client in the library.
+HANDLERS = ("openai", "deepseek", "groq", "openrouter", "mistral", "hosted_vllm", "anthropic", "ollama_chat")
+_connected: list[tuple[object, ...]] = []
+_is_listening = [False]
+
+
+def _listen(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "socket.connect" and _is_listening[0] and isinstance(arguments[1], tuple):
+        address = cast("tuple[object, ...]", arguments[1])
+        _connected.append(address)
+        if not str(address[0]).startswith(("127.", "::1")):
+            # What a test calls stays on this machine.
+            raise ConnectionRefusedError
+
+
+@cache
+def _begin_to_listen() -> None:
+    sys.addaudithook(_listen)
+
+
+@pytest.fixture
+def connected(confined: LiteLLM) -> Iterator[list[tuple[object, ...]]]:
+    """Each address that this process connects to, behind the guard: what that refuses is not among them."""
+    assert confined.is_ready("openai/gpt-4o")
+    _begin_to_listen()
+    _connected.clear()
+    _is_listening[0] = True
+    yield _connected
+    _is_listening[0] = False
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedLLM]:
+    with ScriptedLLM() as scripted:
+        yield scripted
+
+
+async def service(*, private: bool) -> LiteLLM:
+    config = Config(_env_file=None, llm_private_base_urls=private, llm_timeout_seconds=5.0)  # pyright: ignore[reportCallIssue]
+    llm = LiteLLM(config, retry_pause_seconds=0.001)
+    await llm.ready("openai/gpt-4o")
+    return llm
+
+
+@pytest.fixture
+async def llm() -> AsyncIterator[LiteLLM]:
+    found = await service(private=True)
+    yield found
+    await found.close()
+
+
+@pytest.fixture
+async def confined() -> AsyncIterator[LiteLLM]:
+    found = await service(private=False)
+    yield found
+    await found.close()
+
+
+async def answer_of(llm: LiteLLM, name: str, url: str | None) -> Completion:
+    return await llm.complete(Model(name, SecretStr("sk-of-the-caller"), url), HELLO)
+
+
+async def failure_of(llm: LiteLLM, name: str, url: str | None) -> LLMFailure:
+    with pytest.raises(LLMFailure) as caught:
+        await answer_of(llm, name, url)
+    return caught.value
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("provider", HANDLERS)
+async def test_no_redirect_is_followed(llm: LiteLLM, server: ScriptedLLM, provider: str, status: int) -> None:
+    with ScriptedLLM() as secret:
+        server.script(*[Reply(status=status, body={}, headers={"location": f"{secret.url}/chat/completions"})] * 3)
+        failure = await failure_of(llm, f"{provider}/model", server.url)
+        assert (len(server.requests), len(secret.requests)) == (1, 0)
+    assert failure.message == "The model's server redirects to another address, where this server does not follow."
+    assert failure.code is ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
+
+
+@pytest.mark.parametrize("provider", HANDLERS)
+async def test_no_handler_calls_a_private_address(confined: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    failure = await failure_of(confined, f"{provider}/model", server.url)
+    # Some of the library's clients ask the local server for a model's size first.
+    assert re.fullmatch(
+        r"The address of (127\.0\.0\.1|localhost) is private\. This server calls public addresses only\.",
+        failure.message,
+    )
+    assert len(server.requests) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["ollama", "ollama_chat", "llamafile", "lemonade", "docker_model_runner", "langgraph", "langflow"]
+)
+async def test_local_providers_are_refused_by_their_address(
+    confined: LiteLLM, connected: Sequence[tuple[object, ...]], name: str
+) -> None:
+    failure = await failure_of(confined, f"{name}/model", None)
+    assert "private" in failure.message or "can't check" in failure.message
+    assert [address for address in connected if str(address[0]).startswith(("127.", "::1"))] == []
+
+
+def resolve_to_loopback(host: str | bytes | None, port: int | str | None, *_: object, **__: object) -> list[object]:
+    """A name server that tells this server's own address for every name."""
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", int(port or 443)))]
+
+
+@pytest.mark.parametrize("has_url", [True, False])
+async def test_no_provider_that_the_library_knows_connects_anywhere_unchecked(
+    confined: LiteLLM,
+    server: ScriptedLLM,
+    connected: list[tuple[object, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    has_url: bool,
+) -> None:
+    # All names are private now, so no connection at all is right.
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_to_loopback)
+    providers = sorted({str(getattr(each, "value", each)) for each in importlib.import_module("litellm").provider_list})
+    few = asyncio.Semaphore(16)
+
+    async def answers(provider: str) -> bool:
+        async with few:
+            with suppress(LLMFailure):
+                await answer_of(confined, f"{provider}/model", server.url if has_url else None)
+                return True
+            return False
+
+    answered = await asyncio.gather(*(answers(provider) for provider in providers))
+
+    assert len(providers) > 100
+    assert [provider for provider, has_answered in zip(providers, answered, strict=True) if has_answered] == []
+    assert connected == []
+    assert len(server.requests) == 0
+
+
+async def test_a_refused_question_of_the_library_costs_no_answer_from_elsewhere(
+    server: ScriptedLLM,
+) -> None:
+    # Given a call whose first question went to a private address that was refused, then a response that came.
+    scope = Scope(private_allowed=False, deadline=math.inf)
+    with within(scope):
+        async with httpx.AsyncClient(transport=CheckedTransport()) as client:
+            with pytest.raises(Refused):
+                await client.get(server.url)
+            assert scope.refusal is not None
+            scope.private_allowed = True
+            assert (await client.get(server.url)).status_code > 0
+    assert scope.refusal is None
+
+
+PUBLIC = "93.184.216.34"
+
+
+class Rebinding:
+    """A name server that tells a name's public address at the first look-up, and loopback from then on."""
+
+    def __init__(self) -> None:
+        self.looked_up = 0
+
+    def __call__(self, host: str | bytes | None, port: int | str | None, *_: object, **__: object) -> list[object]:
+        is_asked = host == "changes.example"
+        self.looked_up += is_asked
+        address = PUBLIC if host == PUBLIC or (is_asked and self.looked_up == 1) else "127.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, int(port or 443)))]
+
+
+@pytest.mark.parametrize("provider", HANDLERS)
+async def test_the_address_that_was_checked_is_the_one_that_is_called(
+    confined: LiteLLM,
+    server: ScriptedLLM,
+    monkeypatch: pytest.MonkeyPatch,
+    connected: list[tuple[object, ...]],
+    provider: str,
+) -> None:
+    names = Rebinding()
+    monkeypatch.setattr(socket, "getaddrinfo", names)
+    port = urlsplit(server.url).port
+
+    failure = await failure_of(confined, f"{provider}/model", f"http://changes.example:{port}/v1")
+
+    # The first attempt reached the address that was public; the second one found the name to be private.
+    assert connected == [(PUBLIC, port)]
+    assert names.looked_up == 2
+    assert re.fullmatch(
+        r"The address of (changes\.example|localhost) is private\. This server calls public addresses only\.",
+        failure.message,
+    )
+    assert len(server.requests) == 0
+
+
+def test_calls_in_threads_go_to_the_address_that_was_checked(
+    server: ScriptedLLM, monkeypatch: pytest.MonkeyPatch, connected: list[tuple[object, ...]]
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", Rebinding())
+    port = urlsplit(server.url).port
+
+    with (
+        within(Scope(private_allowed=False, deadline=math.inf)),
+        httpx.Client(transport=CheckedSyncTransport()) as client,
+        pytest.raises(httpx.ConnectError),
+    ):
+        client.get(f"http://changes.example:{port}/v1")
+
+    assert connected == [(PUBLIC, port)]
+
+
+def test_a_client_past_the_transport_gets_from_a_model_to_no_other_private_place(server: ScriptedLLM) -> None:
+    guard_sockets()
+    scope = Scope(private_allowed=True, deadline=math.inf)
+    # As a client of a provider's own does that follows a redirect, where private addresses are allowed.
+    with ScriptedLLM() as secret, within(scope), socket.socket() as first, socket.socket() as second:
+        first.connect(("127.0.0.1", urlsplit(server.url).port))
+        with pytest.raises(Refused):
+            second.connect(("127.0.0.1", urlsplit(secret.url).port))
+    assert scope.refusal == "The model's server redirects to another address, where this server does not follow."
+
+
+EVENT = (
+    b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":%s}]}\n\n'
+)
+SAID = EVENT % b'{"content":"Hello"}'
+END = b"\n\n"
+TOO_MUCH = "A part of the model's answer has too much in it."
+THOUGHT = EVENT % (b'{"reasoning_content":"' + b"x" * 1_000_000 + b'"}')
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "groq"])
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            SAID + (b": " + b"x" * 1_000_000 + END) * 40,
+            f"The model's answer is larger than {MAX_ANSWER_BYTES // 2**20} MiB.",
+        ),
+        (SAID + THOUGHT * 40, "The model's answer is too long."),
+        (SAID + b"\n" * 600_000, f"The model's answer has more than {MAX_ANSWER_LINES:,} lines."),
+        (
+            SAID + b"data: " + b"x" * 5_000_000,
+            f"A line of the model's answer is longer than {MAX_LINE_BYTES // 2**20} MiB.",
+        ),
+        (EVENT % (b'{"tool_calls":[' + b"{}," * 2000 + b"{}]}") + END, "The model asked for too many tools at once."),
+        (EVENT % (b'{"tool_calls":[' + b"{}," * 500_000 + b"{}]}") + END, TOO_MUCH),
+        (SAID + b'data: {"choices":[' + b"{}," * 20_000 + b"{}]}" + END, TOO_MUCH),
+        (SAID + b"data: {" + b",".join(b'"%d":1' % number for number in range(20_000)) + b"}" + END, TOO_MUCH),
+        (SAID + b"data:\n" * 100_000 + END, "An event of the model's answer has more than 1,000 lines."),
+        (b'{"choices":[' + b"{}," * 600_000, TOO_MUCH),
+        (b'{"choices":[]}\n' * 20_000, "The model's answer has more than 10,000 lines."),
+    ],
+    ids=[
+        "bytes",
+        "reasoning",
+        "lines",
+        "line",
+        "calls",
+        "calls at once",
+        "choices",
+        "keys",
+        "event",
+        "whole",
+        "wholes",
+    ],
+)
+async def test_an_answer_without_end_ends_with_a_reason(
+    llm: LiteLLM, server: ScriptedLLM, provider: str, body: bytes, reason: str
+) -> None:
+    server.script(*[raw(body)] * 3)
+    failure = await failure_of(llm, f"{provider}/model", server.url)
+    assert failure.message == reason
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "anthropic"])
+async def test_a_compressed_answer_is_refused(llm: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    bomb = raw(gzip.compress(b"\n" * 50_000_000))
+    server.script(*[replace(bomb, headers={**bomb.headers, "content-encoding": "gzip"})] * 3)
+    failure = await failure_of(llm, f"{provider}/model", server.url)
+    assert failure.message == "The model's server answers compressed, although it was asked not to."
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "anthropic"])
+async def test_of_an_errors_body_the_beginning_is_read(llm: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    server.script(*[replace(raw(b"w" * 40_000_000, "text/plain"), status=400)] * 3)
+    began = time.process_time()
+    failure = await failure_of(llm, f"{provider}/model", server.url)
+    assert len(failure.message) <= MAX_MESSAGE_CHARS
+    assert failure.message.startswith("The model's provider rejected the request.")
+    assert time.process_time() - began < 5.0
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "groq", "openrouter", "mistral", "hosted_vllm"])
+async def test_a_fractional_count_of_tokens_costs_no_answer(llm: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    usage = {"prompt_tokens": 11.5, "completion_tokens": "7", "total_tokens": 18.5}
+    server.script(deltas({"content": "Good "}, {"content": "morning"}, usage=usage))
+    answer = await answer_of(llm, f"{provider}/model", server.url)
+    assert answer.text == "Good morning"
+    # This one's client in the library asks for no counts.
+    expected = (8, 2) if provider == "mistral" else (11, 7)
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == expected
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "anthropic", "ollama_chat"])
+@pytest.mark.parametrize(("idle", "total"), [(0.2, 30.0), (30.0, 0.2)])
+async def test_a_byte_now_and_then_is_no_progress(
+    server: ScriptedLLM, provider: str, status: int, idle: float, total: float
+) -> None:
+    config = Config(
+        _env_file=None,  # pyright: ignore[reportCallIssue]
+        llm_private_base_urls=True,
+        llm_timeout_seconds=idle,
+        llm_answer_timeout_seconds=total,
+    )
+    llm = LiteLLM(config, retry_pause_seconds=0.001)
+    await llm.ready("openai/gpt-4o")
+    server.script(replace(drip(b":" * 10_000, 0.02), status=status))
+
+    failure = await failure_of(llm, f"{provider}/model", server.url)
+
+    assert failure.message == "The model did not answer in time."
+    assert failure.code is ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE
+    await server.requests[0].client_left()
+    await llm.close()
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "groq"])
+async def test_a_tools_name_without_end_is_cut(llm: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    pieces = [fragment(0, "c1", "x" * 100_000, "-")] * 50
+    server.script(deltas(fragment(0, "c1", "n", ""), *pieces, fragment(0, "c1", "-", "{}")))
+    answer = await answer_of(llm, f"{provider}/model", server.url)
+    assert [(call.name[:2], len(call.name)) for call in answer.tool_calls] == [("nx", 1000)]
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "anthropic", "ollama_chat"])
+@pytest.mark.parametrize("max_tokens", [None, 30])
+async def test_a_whole_answer_without_end_ends_with_a_reason(
+    llm: LiteLLM, server: ScriptedLLM, provider: str, max_tokens: int | None
+) -> None:
+    # A title has the same way to the model as an answer, with a few tokens.
+    body = b'{"choices": [{"message": {"content": "' + b"x" * (MAX_ANSWER_BYTES + 1) + b'"}}]}'
+    server.script(*[raw(body, "application/json")] * 3)
+    with pytest.raises(LLMFailure) as caught:
+        await llm.complete(
+            Model(f"{provider}/model", SecretStr("sk-of-the-caller"), server.url), HELLO, max_tokens=max_tokens
+        )
+    assert re.fullmatch(
+        r"The model's (answer is (larger than 32 MiB|too long)|server .*)\.( The .*)?", caught.value.message
+    )

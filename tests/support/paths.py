@@ -1,0 +1,7 @@
+"""Where things are in the source tree."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests"
+CLIENTS = ROOT / "clients"

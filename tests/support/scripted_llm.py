@@ -1,0 +1,452 @@
+"""An OpenAI-compatible server on 127.0.0.1 that answers as a test tells it to.
+
+In a test: ``with ScriptedLLM() as llm: llm.script(text("Hel", "lo"))``, and call ``openai/anything`` with ``llm.url``
+as the base URL. It lives in a thread of its own, so it answers whatever the test's loop does. As a process, for tests
+that kill the server that calls it: ``python -m tests.support.scripted_llm --port 0 --pieces 5 --pause 0.02`` prints its
+URL and answers ``answer to <last user message>``.
+"""
+
+import argparse
+import asyncio
+import json
+import re
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Self, cast
+
+Body = Mapping[str, object]
+MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_REQUESTS = 1000
+WAIT_SECONDS = 20.0
+
+
+class Gate:
+    """Lets a test act in the middle of an answer: the server waits at it until ``release``. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._reached: Future[None] = Future()
+        self._released: Future[None] = Future()
+
+    async def reached(self) -> None:
+        """Return once an answer waits here; TimeoutError after 20 s."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            await asyncio.shield(asyncio.wrap_future(self._reached))
+
+    def release(self) -> None:
+        """Let every answer go on that waits here or comes later."""
+        _settle(self._released)
+
+    async def pass_through(self) -> None:
+        """Wait for the release, as the server does."""
+        _settle(self._reached)
+        await asyncio.shield(asyncio.wrap_future(self._released))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call of an answer. ``arguments`` is sent as it is, valid JSON or not."""
+
+    name: str
+    arguments: str
+    id: str = "call_1"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer. Build it with the functions below."""
+
+    pieces: tuple[str, ...] = ()
+    calls: tuple[Call, ...] = ()
+    deltas: tuple[Body, ...] = ()
+    usage: tuple[int, int] | Body | None = (11, 7)
+    finish_reason: str | None = "stop"
+    pause_seconds: float = 0.0
+    gate: Gate | None = None
+    gate_after: int = 0
+    is_cut: bool = False
+    status: int = 200
+    body: Body | None = None
+    raw: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def text(*pieces: str, usage: tuple[int, int] | None = (11, 7), pause_seconds: float = 0.0) -> Reply:
+    """Stream the pieces; ``usage`` is prompt and completion tokens, None sends none."""
+    return Reply(pieces, usage=usage, pause_seconds=pause_seconds)
+
+
+def tools(*calls: Call, said: Sequence[str] = ()) -> Reply:
+    """Ask for tools, after ``said``; the arguments come in fragments of five characters."""
+    return Reply(tuple(said), calls, finish_reason="tool_calls")
+
+
+def deltas(
+    *each: Body,
+    finish_reason: str | None = "stop",
+    usage: tuple[int, int] | Body | None = (11, 7),
+    is_cut: bool = False,
+) -> Reply:
+    """Stream these deltas as they are, whatever they hold, then the usual end."""
+    return Reply(deltas=each, finish_reason=finish_reason, usage=usage, is_cut=is_cut)
+
+
+def raw(body: bytes, content_type: str = "text/event-stream") -> Reply:
+    """Send these bytes."""
+    return Reply(raw=body, headers={"content-type": content_type, "content-length": str(len(body))})
+
+
+def drip(body: bytes, pause_seconds: float, content_type: str = "text/event-stream") -> Reply:
+    """Send these bytes one by one."""
+    return replace(raw(body, content_type), pause_seconds=pause_seconds)
+
+
+def fragment(index: object, call_id: object, name: object, arguments: object, **more: object) -> Body:
+    """A delta with one fragment of a tool call; what is "-" is left out."""
+    function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value != "-"}
+    given: Body = {"index": index, "id": call_id, "function": function, **more}
+    return {"tool_calls": [{key: value for key, value in given.items() if value != "-"}]}
+
+
+def error(
+    status: int,
+    message: str,
+    *,
+    code: str | None = None,
+    kind: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Answer with an error as OpenAI words it."""
+    body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    return Reply(status=status, body=body, headers=headers or {})
+
+
+def cut(*pieces: str) -> Reply:
+    """Stream the pieces, then break the connection off."""
+    return Reply(pieces, is_cut=True)
+
+
+def unfinished(*pieces: str) -> Reply:
+    """Stream the pieces and end in good order, but with no finish reason, as a proxy does whose upstream went away."""
+    return Reply(pieces, usage=None, finish_reason=None)
+
+
+def hold(gate: Gate, *before: str, after: Sequence[str] = ()) -> Reply:
+    """Stream ``before``, wait at the gate, then stream ``after``. With nothing before it not even headers are sent."""
+    return Reply((*before, *after), gate=gate, gate_after=len(before))
+
+
+def never() -> Reply:
+    """Accept the request and never answer."""
+    return hold(Gate())
+
+
+@dataclass(slots=True)
+class Request:
+    """What a client sent: header names in lower case, the body parsed."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: Body
+    _left: Future[None] = field(default_factory=Future[None])
+
+    async def client_left(self) -> None:
+        """Return once the client closed the connection before its answer was complete; TimeoutError after 20 s."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            await asyncio.shield(asyncio.wrap_future(self._left))
+
+    def mark_left(self) -> None:
+        """Note that the client is gone."""
+        _settle(self._left)
+
+
+def last_user_text(body: Body) -> str:
+    """Return what the user said last, without images; neighbouring messages come as paragraphs of one."""
+    for message in reversed(cast("Sequence[Body]", body.get("messages") or ())):
+        if message.get("role") == "user":
+            content = message.get("content")
+            parts = cast("Sequence[Body]", content or ())
+            if not isinstance(content, str):
+                content = " ".join(str(part["text"]) for part in parts if part.get("type") == "text")
+            return content.rpartition("\n\n")[2]
+    return ""
+
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
+
+
+class _Checked:
+    """Reads the messages of a request one by one, and notes what the strictest of the providers would refuse."""
+
+    def __init__(self) -> None:
+        self.fault: str | None = None
+        self._ids: set[str] = set()
+        self._open: list[object] = []
+        self._previous: object = None
+
+    def read(self, message: Body) -> None:
+        """Note the first fault."""
+        role = message.get("role")
+        calls = cast("Sequence[Body]", message.get("tool_calls") or ())
+        self._expect(role == "tool" or not self._open, "a call without its result")
+        if role == "tool":
+            self._expect(message.get("tool_call_id") in self._open, "a result without its call")
+            self._open = [call for call in self._open if call != message.get("tool_call_id")]
+        else:
+            self._expect(bool(message.get("content") or calls), "an empty message")
+        self._expect(role not in ("user", "assistant") or role != self._previous, "roles that do not alternate")
+        self._expect((self._previous, role) != ("tool", "user"), "a user behind a tool")
+        for call in calls:
+            self._read_call(call)
+        self._previous = role
+
+    def end(self) -> str | None:
+        """The first fault; None where there is none."""
+        self._expect(not self._open, "a call without its result")
+        return self.fault
+
+    def _read_call(self, call: Body) -> None:
+        function = cast("Body", call.get("function"))
+        call_id = str(call.get("id")).partition("__thought__")[0]
+        self._expect(_NAME.fullmatch(str(function.get("name"))), "a name with other characters")
+        self._expect(_CALL_ID.fullmatch(call_id), "an id that is too long or has other characters")
+        self._expect(call_id not in self._ids, "an id that is not unique")
+        self._expect(isinstance(json.loads(str(function.get("arguments"))), dict), "arguments that are no object")
+        self._ids.add(call_id)
+        self._open.append(call.get("id"))
+
+    def _expect(self, holds: object, fault: str) -> None:
+        if not holds and self.fault is None:
+            self.fault = f"The request has {fault}."
+
+
+def fault_of(body: Body) -> str | None:
+    """Why the strictest of the providers would refuse a request."""
+    checked = _Checked()
+    for message in cast("Sequence[Body]", body.get("messages") or ()):
+        checked.read(message)
+    return checked.end()
+
+
+def echo(pieces: int = 3, pause_seconds: float = 0.0) -> Callable[[Body], Reply]:
+    """Answer ``answer to <last user message>`` in that many pieces."""
+
+    def reply(body: Body) -> Reply:
+        whole = f"answer to {last_user_text(body)}"
+        size = max(1, -(-len(whole) // pieces))
+        return text(*(whole[start : start + size] for start in range(0, len(whole), size)), pause_seconds=pause_seconds)
+
+    return reply
+
+
+class ScriptedLLM:
+    """The server. ``requests`` holds the last 1,000; ``default`` answers when the script has run out."""
+
+    def __init__(self, default: Callable[[Body], Reply] | None = None, *, port: int = 0) -> None:
+        self.default: Callable[[Body], Reply] = default or echo()
+        self.requests: deque[Request] = deque(maxlen=MAX_REQUESTS)
+        self.faults: list[str] = []
+        self._script: deque[Reply] = deque()
+        self._port = port
+        self._started: Future[int] = Future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="scripted-llm", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The base URL, ending in ``/v1``."""
+        return f"http://127.0.0.1:{self._started.result(WAIT_SECONDS)}/v1"
+
+    def script(self, *replies: Reply) -> None:
+        """Answer the next requests with these, in order."""
+        self._script.extend(replies)
+
+    def reset(self) -> None:
+        """Forget the script and the requests."""
+        self._script.clear()
+        self.requests.clear()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._started.result(WAIT_SECONDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(WAIT_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        server = await asyncio.start_server(self._accept, "127.0.0.1", self._port, limit=1024 * 1024)
+        self._started.set_result(server.sockets[0].getsockname()[1])
+        await self._stop.wait()
+        server.close()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await server.wait_closed()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            # A client that goes away in the middle of its request or answer is what many tests are about.
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await self._exchange(reader, writer)
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await _read(reader)
+        self.requests.append(request)
+        fault = fault_of(request.body)
+        if fault is not None:
+            self.faults.append(fault)
+            reply = error(400, fault, kind="invalid_request_error")
+        else:
+            reply = self._script.popleft() if self._script else self.default(request.body)
+        answering = asyncio.create_task(_answer(writer, request, reply))
+        # A client sends nothing more on this connection: whatever comes is its end.
+        leaving = asyncio.create_task(reader.read(1))
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                request.mark_left()
+        finally:
+            for task in (answering, leaving):
+                task.cancel()
+            await asyncio.gather(answering, leaving, return_exceptions=True)
+
+
+async def _read(reader: asyncio.StreamReader) -> Request:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    path = head[0].split(" ")[1]
+    headers = {
+        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)
+    }
+    length = int(headers.get("content-length", "0"))
+    assert length <= MAX_BODY_BYTES
+    raw = await reader.readexactly(length)
+    return Request(path, headers, cast("Body", json.loads(raw)) if raw else {})
+
+
+async def _answer(writer: asyncio.StreamWriter, request: Request, reply: Reply) -> None:
+    if reply.gate is not None and reply.gate_after == 0:
+        await reply.gate.pass_through()
+    if reply.body is not None:
+        body = json.dumps(reply.body).encode()
+        extra = {"content-type": "application/json", "content-length": str(len(body)), **reply.headers}
+        writer.write(_head(reply.status, extra) + body)
+        await writer.drain()
+        return
+    if reply.raw is not None:
+        size = 1 if reply.pause_seconds else max(1, len(reply.raw))
+        writer.write(_head(reply.status, reply.headers))
+        for start in range(0, len(reply.raw), size):
+            writer.write(reply.raw[start : start + size])
+            await writer.drain()
+            await asyncio.sleep(reply.pause_seconds)
+        return
+    writer.write(_head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked", **reply.headers}))
+    async for event in _events(request, reply):
+        data = f"data: {event}\n\n".encode()
+        writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        await writer.drain()
+    if reply.is_cut:
+        return
+    writer.write(b"0\r\n\r\n")
+    await writer.drain()
+
+
+def _head(status: int, headers: Mapping[str, str]) -> bytes:
+    lines = [
+        f"HTTP/1.1 {status} Scripted",
+        "connection: close",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+async def _events(request: Request, reply: Reply) -> AsyncIterator[str]:
+    model = request.body.get("model")
+    yield _chunk(model, {"role": "assistant", "content": ""})
+    for index, piece in enumerate(reply.pieces):
+        if reply.gate is not None and index == reply.gate_after > 0:
+            await reply.gate.pass_through()
+        yield _chunk(model, {"content": piece})
+        if reply.pause_seconds:
+            await asyncio.sleep(reply.pause_seconds)
+    if reply.gate is not None and 0 < reply.gate_after == len(reply.pieces):
+        await reply.gate.pass_through()
+    for delta in (*_call_deltas(reply), *reply.deltas):
+        yield _chunk(model, delta)
+    if reply.is_cut:
+        return
+    if reply.finish_reason is not None:
+        yield _chunk(model, {}, reply.finish_reason)
+    usage = _usage(request, reply)
+    if usage is not None:
+        yield json.dumps(
+            {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [], "usage": usage}
+        )
+    yield "[DONE]"
+
+
+def _call_deltas(reply: Reply) -> list[Body]:
+    """Each call's name, then its arguments in fragments."""
+    found: list[Body] = []
+    for index, call in enumerate(reply.calls):
+        found.append(fragment(index, call.id, call.name, "", type="function"))
+        starts = range(0, len(call.arguments), 5)
+        found += [fragment(index, "-", "-", call.arguments[start : start + 5]) for start in starts]
+    return found
+
+
+def _usage(request: Request, reply: Reply) -> Body | None:
+    options = cast("Body", request.body.get("stream_options") or {})
+    if not options.get("include_usage") or not isinstance(reply.usage, tuple):
+        return reply.usage if options.get("include_usage") and not isinstance(reply.usage, tuple) else None
+    prompt, completion = reply.usage
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _chunk(model: object, delta: Body, finish_reason: str | None = None) -> str:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return json.dumps({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [choice]})
+
+
+def _settle(future: Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def main() -> None:
+    """Serve until the process is ended."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--pieces", type=int, default=5)
+    parser.add_argument("--pause", type=float, default=0.02)
+    options = parser.parse_args()
+    with ScriptedLLM(echo(options.pieces, options.pause), port=options.port) as llm:
+        sys.stdout.write(f"{llm.url}\n")
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""A server with fakes at its edges, in a process of its own: ``python -m tests.support.served DIRECTORY``.
+
+It prints its address, and ends with its standard input.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from app.config import AuthMode
+from app.models.provider_account import ProviderType
+from tests.support.fake_git import FakeGitProvider, repository
+from tests.support.fake_llm import FakeLLM
+from tests.support.server import running_server
+
+
+def main() -> None:
+    llm = FakeLLM()
+    llm.load()
+    found = [repository(number) for number in range(1, 4)]
+    providers = {kind: FakeGitProvider(found=found) for kind in ProviderType}
+    with running_server(
+        Path(sys.argv[1]),
+        llm=llm,
+        git_providers=providers,
+        auth=AuthMode.NONE,
+        jwt_secret=None,
+        rate_limit_per_second=None,
+        max_concurrent_conversations=1000,
+    ) as server:
+        print(server.url, flush=True)
+        # Nobody reads the pipe from now on: log lines would fill it, and hold up the server for good.
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""A whole server for tests: uvicorn on a free port of 127.0.0.1, in a thread with a loop of its own."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Generator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvicorn
+from pydantic import SecretStr
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.config import AuthMode, Config, load_config
+from app.endpoints.connections import Gate, connection_limits
+from app.endpoints.uvicorn.http import http_protocol
+from app.endpoints.uvicorn.websocket import WebSocketProtocol
+from app.main import Parley, create_app
+from app.models.provider_account import ProviderType
+from app.services.agent.tools import Toolbox
+from app.services.clock import Clock, utc_now
+from app.services.git.base import GitProvider
+from app.services.llm.base import LLM
+from tests.support.tokens import HS256_SECRET
+
+T = TypeVar("T")
+START_SECONDS = 30.0
+CALL_SECONDS = 30.0
+ANY_MODEL = "openai/gpt-4o"
+# The number of the request that a task works for; what a request started in the background keeps its number.
+_request_number: ContextVar[int] = ContextVar("request_number", default=0)
+
+
+class RunningServer:
+    """A server and the house behind it. One at a time in a process, since DBOS allows only one."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock = utc_now,
+        llm: LLM | None = None,
+        git_providers: Mapping[ProviderType, GitProvider] | None = None,
+        toolbox: Toolbox | None = None,
+    ) -> None:
+        self.config = config
+        self._clock = clock
+        self._llm = llm
+        self._git_providers = git_providers
+        self._toolbox = toolbox
+        self._requests = 0
+        self._started: Future[int] = Future()
+        self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
+        self.house: Parley
+        self.gate: Gate
+        self._loop: asyncio.AbstractEventLoop
+        self._server: uvicorn.Server
+
+    @property
+    def url(self) -> str:
+        """Where HTTP is answered, without a slash at the end."""
+        return f"http://127.0.0.1:{self._started.result(START_SECONDS)}"
+
+    @property
+    def socket_url(self) -> str:
+        """Where WebSockets are answered."""
+        return self.url.replace("http", "ws", 1) + "/graphql"
+
+    def unread_bytes(self) -> list[int]:
+        """Of each WebSocket: how much was written that the system has not taken yet."""
+
+        async def count() -> list[int]:
+            connections = self._server.server_state.connections
+            sockets = [connection for connection in connections if isinstance(connection, WebSocketProtocol)]
+            return [found.transport.get_write_buffer_size() for found in sockets]
+
+        return self.call(count())
+
+    def works_for_request_after(self, number: int) -> bool:
+        """Whether what runs now belongs to a request that came after that many, rather than to the background."""
+        return _request_number.get() > number
+
+    @property
+    def requests(self) -> int:
+        """How many came so far."""
+        return self._requests
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in the server's own loop, such as a chore of its housekeeping."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_SECONDS)
+
+    def start(self) -> None:
+        """Return once it answers, and would answer a model's first call as it does every other."""
+        self._thread.start()
+        self._started.result(START_SECONDS)
+        if self._llm is None:
+            # Else the first conversation of a server waits for the model's library, and says so in its log.
+            self.call(self.house.llm.ready(ANY_MODEL))
+
+    def stop(self) -> None:
+        """Shut down as a signal would."""
+        self._server.should_exit = True
+        self._thread.join(START_SECONDS)
+
+    def _numbered(self, app: ASGIApp) -> ASGIApp:
+        async def numbered(scope: Scope, receive: Receive, send: Send) -> None:
+            self._requests += 1
+            _request_number.set(self._requests)
+            await app(scope, receive, send)
+
+        return numbered
+
+    def _serve(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as error:
+            if not self._started.done():
+                self._started.set_exception(error)
+            raise
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.house = Parley(
+            self.config, clock=self._clock, llm=self._llm, git_providers=self._git_providers, toolbox=self._toolbox
+        )
+        protocol = http_protocol(connection_limits(self.config))
+        self.gate = protocol.gate
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._numbered(create_app(self.config, parley=self.house)),
+                host="127.0.0.1",
+                port=0,
+                log_config=None,
+                access_log=False,
+                http=protocol,
+                proxy_headers=False,
+                ws=WebSocketProtocol,
+                ws_max_size=self.config.max_body_bytes,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        serving = asyncio.create_task(self._server.serve())
+        while not self._server.started and not serving.done():  # noqa: ASYNC110  uvicorn has no event to wait for.
+            await asyncio.sleep(0.01)
+        if not serving.done():
+            self._started.set_result(self._server.servers[0].sockets[0].getsockname()[1])
+        await serving
+        if not self._started.done():
+            self._started.set_exception(RuntimeError("the server did not start"))
+
+
+@contextmanager
+def running_server(
+    data_dir: Path,
+    *,
+    database_url: str | None = None,
+    clock: Clock = utc_now,
+    llm: LLM | None = None,
+    git_providers: Mapping[ProviderType, GitProvider] | None = None,
+    toolbox: Toolbox | None = None,
+    **settings: object,
+) -> Generator[RunningServer]:
+    """A server with bearer tokens signed by ``HS256_SECRET``, so that every test can be a caller of its own.
+
+    ``llm`` stands in for LiteLLM, ``git_providers`` for the hosts of repositories, ``toolbox`` for
+    the agent's tools.
+    """
+    given: dict[str, Any] = {
+        "auth": AuthMode.JWT,
+        "jwt_secret": SecretStr(HS256_SECRET.get_secret_value()),
+        "llm_private_base_urls": True,
+        "llm_rate_limit_wait_seconds": 0.05,
+        **settings,
+    }
+    config = load_config(env_file=None, data_dir=data_dir, database_url=database_url, **given)
+    server = RunningServer(config, clock, llm, git_providers, toolbox)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -1,0 +1,69 @@
+"""An agent with its tools, for tests."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.services.agent.command_tools import CommandTools
+from app.services.agent.file_tools import FileTools
+from app.services.agent.tools import Toolbox, ToolContext, ToolOutput
+from app.services.sandbox.bubblewrap import BubblewrapSandbox
+from app.services.sandbox.shell import Shell
+from tests.support.sandboxes import LIMITS
+
+SECRET = "the server's own"
+
+
+class Agent:
+    """An agent with its tools and a workspace, and files of the server beside it."""
+
+    def __init__(self, root: Path, shell: Shell) -> None:
+        self.conversation_id = uuid4()
+        self._root = root
+        self.workspace = self._path(self.conversation_id)
+        self.workspace.mkdir(parents=True, mode=0o700)
+        (root / "secret.key").write_text(SECRET)
+        tools = [*CommandTools(shell, self._path).tools(), *FileTools(self._path, shell.limits).tools()]
+        self.toolbox = Toolbox(tools, shell)
+
+    def _path(self, conversation_id: UUID) -> Path:
+        return self._root / "workspaces" / str(conversation_id)
+
+    async def call(self, name: str, **arguments: object) -> ToolOutput:
+        """Call a tool."""
+        return await self.toolbox.run(ToolContext(self.conversation_id), name, arguments)
+
+    async def told(self, name: str, **arguments: object) -> str:
+        """What a call answers that succeeds."""
+        found = await self.call(name, **arguments)
+        assert not found.is_error, found.output
+        return found.output
+
+    async def fault(self, name: str, **arguments: object) -> str:
+        """What a call answers that fails."""
+        found = await self.call(name, **arguments)
+        assert found.is_error, found.output
+        return found.output
+
+    def outside(self) -> Mapping[str, str]:
+        """Every file of the server that is not in the workspace."""
+        files = (path for path in self._root.rglob("*") if path.is_file() and self.workspace not in path.parents)
+        return {str(path.relative_to(self._root)): path.read_text() for path in files}
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> Agent:
+    """An agent with a shell, where this machine has a sandbox."""
+    shell = Shell(BubblewrapSandbox(), LIMITS)
+    await shell.start()
+    return Agent(tmp_path, shell)
+
+
+@pytest.fixture
+async def unarmed(tmp_path: Path) -> Agent:
+    """An agent without a shell."""
+    shell = Shell(None, LIMITS)
+    await shell.start()
+    return Agent(tmp_path, shell)
