@@ -33,6 +33,9 @@ _PORTION_BYTES = 64 * 1024
 _GROUP_EVENTS = 1000
 _GROUP_BYTES = 512 * 1024
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
+# After the last event, for the end of the response, so that the connection can serve the next call.
+REST_SECONDS = 0.05
+_LAST_EVENT = b"[DONE]\n\n"
 
 _CALL_FIELDS = frozenset({"index", "id", "type", "function"})
 _TEXTS = ("content", "reasoning_content", "reasoning")
@@ -140,6 +143,7 @@ class Gathered(httpx.AsyncByteStream):
         # The first text for the user, which may come behind the model's reasoning; and the end.
         self._urgent = asyncio.Event()
         self._is_spoken = False
+        self._is_over = False
         self._reading: asyncio.Task[None] | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -182,8 +186,10 @@ class Gathered(httpx.AsyncByteStream):
         )
 
     async def aclose(self) -> None:
-        """Close the connection, whatever is still to come."""
+        """Close the connection, whatever is still to come; keep it open where that is nothing."""
         if self._reading is not None:
+            if self._is_over:
+                await asyncio.wait({self._reading}, timeout=REST_SECONDS)
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
         await self._stream.aclose()
@@ -229,6 +235,7 @@ class Gathered(httpx.AsyncByteStream):
                 self._is_document = beginning.startswith((b"{", b"["))
                 if not self._is_document and self._received.startswith(b"\xef\xbb\xbf"):
                     del self._received[:3]
+        self._is_over = self._received.endswith(_LAST_EVENT)
         end = self._received.rfind(END, looked_at)
         if end >= 0:
             self._end = end + len(END)

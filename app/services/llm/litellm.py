@@ -28,6 +28,7 @@ from app.services.llm.fault_words import sentence_of
 from app.services.llm.faults import CallFailed, Fault, fault, fault_of, message_of, place_of
 from app.services.llm.gathering import GatheringClient
 from app.services.llm.providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
+from app.services.llm.sending import leave_as_they_are
 from app.services.llm.transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
 from app.services.llm.usage import cost_usd, usage_of
 from app.services.llm.wire import NO_KEY, JoinedChunks, Stream, ending_of, request_of
@@ -268,6 +269,7 @@ def _confine(litellm: ModuleType) -> None:
     _forget_clients(litellm)
     guard_sockets()
     leave_out_metadata()
+    leave_as_they_are()
 
 
 def _client(_handler: object, timeout: httpx.Timeout | float | None = None, **_: object) -> GatheringClient:
