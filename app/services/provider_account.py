@@ -11,7 +11,6 @@ from app.errors import GitProviderAuthentication, InvalidInput, NotFound
 from app.models.database.database import Database
 from app.models.owner import OwnerRepository
 from app.models.provider_account import ProviderAccount, ProviderAccountRepository, ProviderType
-from app.models.run_reads import RunReads
 from app.services.clock import Clock
 from app.services.git.answer import check_text
 from app.services.git.base import GitAccess, GitProvider
@@ -115,10 +114,10 @@ class ProviderAccountService:
         account = next((found for found in accounts if found.provider == provider), None)
         return GitAccess() if account is None else GitAccess(account.host, self._token(account))
 
-    async def secrets(self, owner_id: str) -> list[SecretStr]:
-        """The owner's tokens, for hiding them; those that can't be decrypted are left out."""
+    def tokens_of(self, accounts: Sequence[ProviderAccount]) -> list[SecretStr]:
+        """The tokens, for hiding them; those that can't be decrypted are left out."""
         found: list[SecretStr] = []
-        for account in await RunReads(self._database).provider_accounts(owner_id):
+        for account in accounts:
             try:
                 found.append(self._token(account))
             except GitProviderAuthentication:

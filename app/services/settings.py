@@ -121,7 +121,10 @@ class SettingsService:
 
         Raises SettingsNotFound, and LLMAuthentication where the model's provider needs a key and there is none.
         """
-        settings = await self.get(owner_id)
+        return await self.model_of(await self.get(owner_id))
+
+    async def model_of(self, settings: Settings | None) -> tuple[Settings, Model]:
+        """As ``model``, of settings that were read already."""
         if settings is None:
             message = "No settings are saved yet: save an LLM model first."
             raise SettingsNotFound(message)
@@ -132,18 +135,22 @@ class SettingsService:
             raise LLMAuthentication(message, llm_model=model.name)
         return settings, model
 
-    async def secrets(self, owner_id: str, settings: Settings | None = None) -> list[SecretStr]:
-        """The owner's API key and tokens, for hiding them; those that can't be decrypted are left out.
+    async def secrets(self, owner_id: str) -> list[SecretStr]:
+        """The owner's API key and tokens, for hiding them; those that can't be decrypted are left out."""
+        return (await self.with_secrets(owner_id))[1]
 
-        ``settings``: the owner's, where they were read already.
-        """
-        tokens = await self._accounts.secrets(owner_id)
-        settings = settings or await self._saved(owner_id)
+    async def with_secrets(self, owner_id: str) -> tuple[Settings | None, list[SecretStr]]:
+        """The owner's settings, and what ``secrets`` tells."""
+        settings, accounts = await RunReads(self._database).settings_and_accounts(owner_id)
+        tokens = self._accounts.tokens_of(accounts)
+        if settings is None:
+            return None, tokens
+        self._llm.warm_up(settings.llm_model)
         try:
-            api_key = self._api_key(settings) if settings else None
+            api_key = self._api_key(settings)
         except LLMAuthentication:
-            return tokens
-        return [api_key, *tokens] if api_key else tokens
+            return settings, tokens
+        return settings, [api_key, *tokens] if api_key else tokens
 
     async def rotate_secrets(self) -> tuple[int, int]:
         """Encrypt every stored API key and token with the newest key of the secret box.

@@ -50,9 +50,9 @@ class CallRunner:
                 [NewEvent(EventSource.ENVIRONMENT, ToolResultBody(sequence, CUT_SHORT, is_error=True))]
             )
             return
-        settings = await self._settings.get(conversation.owner_id)
-        redactor = Redactor(await self._settings.secrets(conversation.owner_id, settings))
-        call = await self._read(run_log, sequence)
+        settings, secrets = await self._settings.with_secrets(conversation.owner_id)
+        redactor = Redactor(secrets)
+        call = None if run_log.take_new_call(sequence) else await self._read(run_log, sequence)
         if call is None and settings is not None and settings.confirmation_mode:
             call = await self._ask(run_log, sequence)
         if call is not None and call.begun_at is None and call.approved is None:

@@ -67,7 +67,7 @@ class Condenser:
             limit //= 2
         limit -= text_tokens("".join(f"{tool.name}{tool.description}{tool.parameters}" for tool in tools))
         events = await run_log.dialogue()
-        first, condensation = await self._kept(run_log.conversation_id)
+        first, condensation = run_log.condensation = run_log.condensation or await self._kept(run_log.conversation_id)
         told = _told(instructions, model.name, first, condensation, events)
         if tokens(told) <= limit:
             return told
@@ -78,6 +78,7 @@ class Condenser:
         if cut:
             condensation = await self._condense(run_log, model, condensation, rest[:cut], redactor)
             first = first or await self._first(run_log.conversation_id)
+            run_log.condensation = (first, condensation)
             told = _told(instructions, model.name, first, condensation, events)
         return told if tokens(told) <= limit else shortened(told, limit)
 

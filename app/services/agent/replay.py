@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -11,7 +10,6 @@ from app.models.conversation import AgentState, Conversation
 from app.models.database.database import Database
 from app.models.event import EventRepository, StateChangeBody, ToolCallBody
 from app.models.replay import ReplayRepository
-from app.models.run_reads import RunReads
 from app.services import trajectory
 from app.services.agent.run_log import RunLog
 
@@ -23,10 +21,6 @@ class ReplayPlayer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def is_pending(self, conversation_id: UUID) -> bool:
-        """Whether there is something left to play."""
-        return await RunReads(self._database).is_replay(conversation_id)
 
     async def play(self, run_log: RunLog) -> None:
         """Play what is left, 100 events in each transaction; then the run is over.

@@ -2,16 +2,18 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.models.condensation import Condensation
 from app.models.conversation import MAX_TOKENS, AgentState, Conversation, ConversationRepository, Problem
 from app.models.database.database import Database
 from app.models.database.unit_of_work import UnitOfWork, Writes
 from app.models.draft import DraftRepository, Drafts
-from app.models.event import Event, EventRepository, NewEvent, Usage
+from app.models.event import Event, EventKind, EventRepository, NewEvent, Usage
 from app.models.rows.conversation_state import ConversationStates
 from app.models.run_reads import RunReads
 from app.models.run_writes import RunWrites
@@ -25,6 +27,15 @@ from app.services.push.wakeups import Wakeups, events_topic, status_topic
 
 class RunEnded(Exception):
     """The run is not the conversation's active one, or has been begun anew elsewhere: it may write nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """Where a run stands. ``is_replay``: it has a trajectory left to play."""
+
+    conversation: Conversation
+    events: list[Event]
+    is_replay: bool
 
 
 class RunLog:
@@ -43,7 +54,17 @@ class RunLog:
         self.conversation_id = conversation_id
         self.run = run
         self.attempt = attempt
+        self.is_last = False
+        """Whether the run has ended here, and none follows it."""
+        self.condensation: tuple[Event | None, Condensation | None] | None = None
+        """What stands for the beginning of the history, once it was read: nobody else changes it meanwhile."""
         self._has_draft = False
+        # What was read and written of the log, as long as that ends where it did then.
+        self._seen_sequence = 0
+        self._events: list[Event] | None = None
+        self._dialogue: list[Event] | None = None
+        self._new_calls = set[int]()
+        self._fresh: RunState | None = None
 
     def now(self) -> datetime:
         """The time."""
@@ -58,15 +79,39 @@ class RunLog:
         """Whether the conversation is still there."""
         return await RunReads(self._database).conversation(self.conversation_id) is not None
 
-    async def read(self) -> tuple[Conversation, list[Event]]:
+    async def read(self) -> RunState:
         """The conversation, and the run's own events without state changes. Raises RunEnded."""
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None:
+            return fresh
         reads = RunReads(self._database)
-        conversation = self._must_be_active(await reads.conversation(self.conversation_id))
-        return conversation, await reads.of_run(self.conversation_id, self.run)
+        found, is_replay = await reads.conversation_and_replay(self.conversation_id)
+        conversation = self._must_be_active(found)
+        if self._events is None or conversation.last_sequence != self._seen_sequence:
+            self._forget()
+            self._seen_sequence = conversation.last_sequence
+            self._events = await reads.of_run(self.conversation_id, self.run)
+        return RunState(conversation, list(self._events), is_replay)
+
+    def go_on_from(self, state: RunState) -> None:
+        """Take for read what was read and written at the beginning of the attempt."""
+        self._fresh = state
+        self._seen_sequence = state.conversation.last_sequence
+        self._events = list(state.events)
 
     async def dialogue(self) -> list[Event]:
         """What was said and done up to this run, as far as the agent is told."""
-        return await RunReads(self._database).dialogue(self.conversation_id, self.run, MAX_EVENTS)
+        if self._dialogue is None and self.run == 1 and self._events is not None:
+            self._dialogue = self._events[-MAX_EVENTS:]
+        if self._dialogue is None:
+            self._dialogue = await RunReads(self._database).dialogue(self.conversation_id, self.run, MAX_EVENTS)
+        return list(self._dialogue)
+
+    def take_new_call(self, sequence: int) -> bool:
+        """Whether a tool call was appended here and not taken before, so that nothing is known of it elsewhere."""
+        is_new = sequence in self._new_calls
+        self._new_calls.discard(sequence)
+        return is_new
 
     @asynccontextmanager
     async def writing(self, *, keeps_status: bool = False) -> AsyncGenerator[tuple[AsyncSession, Conversation]]:
@@ -90,6 +135,8 @@ class RunLog:
             conversation = await RunWrites(unit).lock(self.conversation_id, with_owner=not keeps_status)
             active, before = self._must_be_active(conversation), _Mark(conversation)
             yield unit, active
+        if before.last_sequence == self._seen_sequence:
+            self._seen_sequence = active.last_sequence
         self._tell(before, active)
 
     async def append(self, events: Sequence[NewEvent]) -> None:
@@ -107,8 +154,10 @@ class RunLog:
                     if await writes.is_of(conversation.id, sequence, self.run, events[0], now):
                         return
                 sequences.append(conversation.last_sequence + 1)
-                append_with_usage(session, conversation, self.run, events, now)
+                rows = append_with_usage(session, conversation, self.run, events, now)
                 await self._discard_draft(session)
+            self._has_draft = False
+            self._remember(rows)
 
         if events:
             await until_answered(write)
@@ -169,6 +218,8 @@ class RunLog:
                 if used is not None:
                     add_usage(conversation, used.llm_model, used.prompt_tokens, used.completion_tokens, used.cost_usd)
                 await self.end(session, conversation, problem)
+            self._forget()
+            self.is_last = conversation.active_run is None
 
         await until_answered(write)
 
@@ -191,6 +242,17 @@ class RunLog:
                 await moves.fail(unit, conversation, self.now(), problem)
 
         await until_answered(write)
+
+    def _remember(self, rows: Sequence[Event]) -> None:
+        """Note what was appended. Where somebody else has appended too, ``read`` sees that."""
+        self._new_calls.update(row.sequence for row in rows if row.kind == EventKind.TOOL_CALL)
+        if self._events is not None:
+            self._events += rows
+        if self._dialogue is not None:
+            self._dialogue = [*self._dialogue, *rows][-MAX_EVENTS:]
+
+    def _forget(self) -> None:
+        self._events = self._dialogue = None
 
     def _must_be_active(self, conversation: Conversation | None) -> Conversation:
         if conversation is None or not self._is_active(conversation):
@@ -220,11 +282,12 @@ class _Mark:
 
 def append_with_usage(
     session: Writes, conversation: Conversation, run: int, events: Sequence[NewEvent], now: datetime
-) -> None:
+) -> list[Event]:
     """Append events to a locked conversation's log, and add their usage to the conversation's."""
-    append(session, conversation, run, events, now)
+    rows = append(session, conversation, run, events, now)
     for usage in (event.usage for event in events if event.usage is not None):
         add_usage(conversation, usage.llm_model, usage.prompt_tokens, usage.completion_tokens, usage.cost_usd)
+    return rows
 
 
 def add_usage(

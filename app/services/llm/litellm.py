@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from functools import lru_cache
 from types import ModuleType
 from typing import cast
 from urllib.parse import urlsplit
@@ -361,6 +362,7 @@ def _empty_vault() -> dict[str, object]:
     }
 
 
+@lru_cache(maxsize=1000)
 def _route(litellm: ModuleType, model_name: str, base_url: str | None) -> Route:
     registry = importlib.import_module("litellm.llms.openai_like.json_loader").JSONProviderRegistry
     known = frozenset(str(getattr(provider, "value", provider)) for provider in litellm.provider_list)
@@ -377,6 +379,7 @@ def _route(litellm: ModuleType, model_name: str, base_url: str | None) -> Route:
     return route(model_name, base_url, is_provider=is_provider, provider_of=provider_of)
 
 
+@lru_cache(maxsize=1000)
 def _requires_api_key(litellm: ModuleType, target: Route, base_url: str | None) -> bool:
     endpoints = cast("Sequence[str]", litellm.openai_compatible_endpoints)
     hosted = frozenset(urlsplit(each if "://" in each else f"https://{each}").hostname or "" for each in endpoints)
