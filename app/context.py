@@ -10,9 +10,10 @@ from strawberry.dataloader import DataLoader
 
 from app.errors import Unauthenticated
 from app.models.conversation import Conversation
-from app.models.event import Event, EventQuery
+from app.models.event import EventQuery
 from app.models.git_repository import GitBranch, GitRepository
 from app.models.provider_account import ProviderAccount
+from app.models.rows.event import EventRow
 from app.models.settings import Settings
 from app.services.auth.authenticator import Caller
 from app.services.conversation import ConversationService
@@ -60,7 +61,7 @@ class Context:
         return _loader(partial(self.services.conversation.get_many, self.owner_id))
 
     @cached_property
-    def events(self) -> DataLoader[tuple[UUID, int], Event | None]:
+    def events(self) -> DataLoader[tuple[UUID, int], EventRow | None]:
         return _loader(partial(self.services.event.get_many, self.owner_id))
 
     @cached_property

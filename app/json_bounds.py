@@ -1,21 +1,26 @@
 """Measures JSON before it is parsed, in a time that grows with its length: parsing costs up to 50 times as much.
 
 The counts of commas and brackets in the whole text are looked at first, since they are upper bounds and nearly every
-request is far below; only where they are not is the text looked through without its strings.
+request is far below; only where they are not is the text looked through without its strings. That is done in pieces, so
+that a thread that measures a long text lets others go on.
 """
 
 import re
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
 # Possessive, so that a string without end is looked at once.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+# As much of a text as has no string that goes on behind it.
+_WHOLE_STRINGS = re.compile(rb'(?:[^"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _BRACKETS = bytes(1 if byte in b"[{" else 0xFF if byte in b"]}" else 0 for byte in range(256))
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 # An entry of an object has two strings, each with two quotes.
 _QUOTES_PER_ITEM = 4
+_PIECE_BYTES = 256 * 1024
 
 
 class TooMuchJSON(Exception):
@@ -37,33 +42,58 @@ class JSONBounds:
     # Python converts no longer numbers, and the time for it grows with the square of their length.
     digits: int = 4000
 
-    def check(self, text: bytes) -> None:
-        """Raise TooMuchJSON where parsing would cost too much; whether it is JSON is not told."""
-        if len(text) <= self.depth:
-            return
-        opening = text.count(b"[") + text.count(b"{")
-        if (
-            opening > self.depth
-            or text.count(b",") + opening > self.items
-            or b"0" * (self.digits + 1) in text.translate(_DIGITS)
-        ):
-            self._check_without_strings(text)
+    def check(self, text: bytes) -> int:
+        """How many items there are at most. Raise TooMuchJSON where parsing would cost too much.
 
-    def _check_without_strings(self, text: bytes) -> None:
+        Whether it is JSON is not told.
+        """
+        if len(text) <= self.depth:
+            return len(text)
+        opening = text.count(b"[") + text.count(b"{")
+        items = text.count(b",") + opening
+        if opening > self.depth or items > self.items or b"0" * (self.digits + 1) in text.translate(_DIGITS):
+            return self._check_without_strings(text)
+        return items
+
+    def _check_without_strings(self, text: bytes) -> int:
         if text.count(b'"') - text.count(b'\\"') > _QUOTES_PER_ITEM * (self.items + 1):
             raise self._too_many_items()
-        bare = _STRING.sub(b"", text)
-        if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > self.items:
-            raise self._too_many_items()
-        steps = array("b", bare.translate(_BRACKETS, _NO_BRACKETS))
-        if max(accumulate(steps), default=0) > self.depth:
-            raise TooMuchJSON(
-                "JSON_DEPTH_LIMIT_EXCEEDED", f"It is not JSON nested at most {self.depth} deep.", self.depth
-            )
-        if b"0" * (self.digits + 1) in bare.translate(_DIGITS):
-            message = f"A number has at most {self.digits} digits in a row."
-            raise TooMuchJSON("JSON_NUMBER_LIMIT_EXCEEDED", message, self.digits)
+        items, depth, tail = 0, 0, b""
+        for piece in _pieces(text):
+            bare = _STRING.sub(b"", piece)
+            items += bare.count(b",") + bare.count(b"[") + bare.count(b"{")
+            if items > self.items:
+                raise self._too_many_items()
+            steps = array("b", bare.translate(_BRACKETS, _NO_BRACKETS))
+            if max(accumulate(steps, initial=depth)) > self.depth:
+                message = f"It is not JSON nested at most {self.depth} deep."
+                raise TooMuchJSON("JSON_DEPTH_LIMIT_EXCEEDED", message, self.depth)
+            depth += sum(steps)
+            digits = tail + bare.translate(_DIGITS)
+            if b"0" * (self.digits + 1) in digits:
+                message = f"A number has at most {self.digits} digits in a row."
+                raise TooMuchJSON("JSON_NUMBER_LIMIT_EXCEEDED", message, self.digits)
+            # A number may go on in the next piece.
+            tail = digits[-self.digits :]
+        return items
 
     def _too_many_items(self) -> TooMuchJSON:
         message = f"JSON has at most {self.items} entries of lists and objects."
         return TooMuchJSON("JSON_ITEMS_LIMIT_EXCEEDED", message, self.items)
+
+
+def _pieces(text: bytes) -> Iterator[bytes]:
+    """The text in order, cut only where no string is."""
+    start, size = 0, _PIECE_BYTES
+    while start < len(text):
+        if len(text) - start <= size:
+            yield text[start:]
+            return
+        found = _WHOLE_STRINGS.match(text, start, start + size)
+        end = found.end() if found is not None else start
+        if end > start:
+            yield text[start:end]
+            start, size = end, _PIECE_BYTES
+        else:
+            # A string longer than that begins here.
+            size *= 2

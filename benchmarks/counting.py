@@ -14,8 +14,8 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Engine, event
 
+from app.models.database.access import DirectTransaction
 from app.models.database.database import Database
-from app.models.database.sqlite import DirectTransaction
 from app.models.database.statement import Statement
 from benchmarks.postgres import PostgresServer, database_name
 

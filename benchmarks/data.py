@@ -59,13 +59,13 @@ RARE_TITLES = 3
 THINGS = ("the parser", "the “login” page", "flaky tests", "the price of café crème", "the schema", "CI", "the cache")
 
 
-def sqlite_file(conversations: int) -> Path:
+def sqlite_file(conversations: int, directory: Path = DIRECTORY) -> Path:
     """The database file; it is built again when the tables or this module change."""
     state = f"{migration.script_directory().get_current_head()} {Path(__file__).read_text()}"
-    path = DIRECTORY / f"{conversations}-{sha256(state.encode()).hexdigest()[:12]}.db"
+    path = directory / f"{conversations}-{sha256(state.encode()).hexdigest()[:12]}.db"
     if not path.exists():
-        DIRECTORY.mkdir(exist_ok=True)
-        for stale in DIRECTORY.glob(f"{conversations}-*"):
+        directory.mkdir(exist_ok=True)
+        for stale in directory.glob(f"{conversations}-*"):
             stale.unlink()
         building = path.with_suffix(".building")
         asyncio.run(fill(f"sqlite+aiosqlite:///{building}", conversations))

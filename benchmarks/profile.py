@@ -22,14 +22,14 @@ import jwt
 from app.config import load_config
 from app.context import Context
 from app.endpoints.admission import Admission
+from app.endpoints.graphql.json_text import JSONTexts
 from app.endpoints.graphql.request import BodyLimits, read_parameters
 from app.graphql.schema import build_schema
-from app.json_bounds import JSONBounds
 from app.main import Parley, create_app
 from app.memory import spare_collector
 from app.models.search.query import NEWEST_FIRST, ConversationQuery
 from app.schema.connection import parse_conversation_cursor
-from app.schema.conversation_record import RecordConnection
+from app.schema.conversation_connection import RowConnection
 from app.services.auth.authenticator import Caller, bearer_token
 from benchmarks import data
 from benchmarks.operations import OPERATIONS, Operation, Subject
@@ -80,7 +80,7 @@ async def _stages(house: Parley, app: Any, subjects: Sequence[Subject]) -> None:
     caller = Caller(data.OWNER, None)
     services = house.services
     admission = Admission(house.config)
-    limits = BodyLimits(house.config.max_body_bytes, JSONBounds(items=house.config.max_json_items))
+    limits = BodyLimits(house.config.max_body_bytes, JSONTexts(house.config))
     spare_collector()
 
     def scope() -> dict[str, Any]:
@@ -117,7 +117,7 @@ async def _stages(house: Parley, app: Any, subjects: Sequence[Subject]) -> None:
     found = await services.conversation.search(data.OWNER, shown_query)
 
     async def shown() -> None:
-        RecordConnection.of(found, shown_query)
+        RowConnection.of(found, shown_query)
 
     stages: dict[str, Callable[[], Awaitable[Any]]] = {
         "nothing": _done,
@@ -126,7 +126,7 @@ async def _stages(house: Parley, app: Any, subjects: Sequence[Subject]) -> None:
         "  the token": lambda: house.authenticator.authenticate(bearer_token(token)),
         "  the rate limit": admit,
         "  execution": lambda: executed(one),
-        "    its SQL": lambda: services.conversation.record(data.OWNER, UUID(next(turns).id)),
+        "    its SQL": lambda: services.conversation.get_row(data.OWNER, UUID(next(turns).id)),
         "a page": whole("q1"),
         "  execution ": lambda: executed(page),
         "    its SQL ": lambda: services.conversation.search(data.OWNER, _query(next(turns))),

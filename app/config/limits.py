@@ -8,7 +8,10 @@ class LimitSettings(BaseSettings):
     """The part of the configuration that ``docs/limits.md`` is about."""
 
     max_body_bytes: int = Field(
-        default=8 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest request body and WebSocket message."
+        default=16 * 1024 * 1024,
+        ge=1024,
+        le=64 * 1024 * 1024,
+        description="Largest request body and WebSocket message; a trajectory of 50,000 small events has 12 MiB.",
     )
     max_connections: int = Field(
         default=10_000,
@@ -43,11 +46,16 @@ class LimitSettings(BaseSettings):
         "beyond is refused for a while.",
     )
     max_json_items: int = Field(
+        default=100_000,
+        ge=1000,
+        le=1_000_000,
+        description="Entries of lists and objects that the JSON of a request may have, those of a trajectory aside.",
+    )
+    max_trajectory_items: int = Field(
         default=1_000_000,
         ge=1000,
         le=10_000_000,
-        description="Entries of lists and objects that the JSON of a request may have; a trajectory of 50,000 events "
-        "has some 20 for each.",
+        description="Entries of lists and objects that a request with a trajectory may have; an event has 11 to 20.",
     )
     failed_token_rate_per_second: int = Field(
         default=20,
@@ -60,6 +68,19 @@ class LimitSettings(BaseSettings):
         ge=1,
         le=1_000_000,
         description="Requests without a good token that an address may send at once after a pause.",
+    )
+    page_rate_per_second: int = Field(
+        default=50,
+        ge=1,
+        le=1_000_000,
+        description="Requests for pages and their assets that an address may send each second over time.",
+    )
+    page_burst: int = Field(
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        description="Requests for pages and their assets that an address may send at once after a pause; a page has up "
+        "to 30.",
     )
     request_timeout_seconds: float = Field(
         default=30.0, gt=0, le=600, description="Longest duration of a query or a mutation."

@@ -19,10 +19,12 @@ from app.endpoints import health, pages
 from app.endpoints.admission import Admission
 from app.endpoints.graphql.documents import Documents
 from app.endpoints.graphql.http import GraphQLEndpoint
+from app.endpoints.graphql.json_text import JSONTexts
 from app.endpoints.graphql.websocket import GraphQLSocket
 from app.endpoints.guard import Guard
 from app.endpoints.headers import headers_of
-from app.endpoints.uvicorn.http import EXCHANGE
+from app.endpoints.page_rate import PageRate
+from app.endpoints.uvicorn.exchange import EXCHANGE
 from app.graphql.schema import Schema
 from app.services.auth.authenticator import Authenticator
 
@@ -41,12 +43,17 @@ def application(
 ) -> Starlette:
     """The ASGI application. When its ``state.ending`` is set, streamed answers end."""
     admission = Admission(config)
-    documents = Documents(config)
-    endpoint = GraphQLEndpoint(config, schema, services, authenticator, admission=admission, documents=documents)
-    socket = GraphQLSocket(config, schema, services, authenticator, admission=admission, documents=documents)
+    documents, texts = Documents(config), JSONTexts(config)
+    endpoint = GraphQLEndpoint(
+        config, schema, services, authenticator, admission=admission, documents=documents, texts=texts
+    )
+    socket = GraphQLSocket(
+        config, schema, services, authenticator, admission=admission, documents=documents, texts=texts
+    )
     app = _Application(
         endpoint,
         config,
+        rate=lambda app: PageRate(app, admission, authenticator),
         routes=[
             Route("/graphql", endpoint, methods=["GET", "POST"]),
             WebSocketRoute("/graphql", socket.__call__),
@@ -68,10 +75,17 @@ class _Application(Starlette):
 
     METHODS = frozenset({"GET", "HEAD", "POST"})
 
-    def __init__(self, endpoint: GraphQLEndpoint, config: Config, **rest: Any) -> None:  # noqa: ANN401  As Starlette has it.
+    def __init__(
+        self,
+        endpoint: GraphQLEndpoint,
+        config: Config,
+        *,
+        rate: Callable[[ASGIApp], ASGIApp],
+        **rest: Any,  # noqa: ANN401  As Starlette has it.
+    ) -> None:
         super().__init__(**rest)
         self._graphql = Guard(_across_origins(endpoint, config), config)
-        self._others = Guard(_across_origins(super().__call__, config), config)
+        self._others = Guard(_across_origins(rate(super().__call__), config), config)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self

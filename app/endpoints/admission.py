@@ -104,6 +104,7 @@ class Admission:
         rate, burst = config.rate_limit_per_second, config.rate_limit_burst
         self._buckets: Buckets = TokenBuckets(rate, burst) if rate is not None else NoBuckets()
         self._strangers = TokenBuckets(config.failed_token_rate_per_second, config.failed_token_burst)
+        self._pages = TokenBuckets(config.page_rate_per_second, config.page_burst)
         self._proxies = Proxies(config.trusted_proxies)
         self._body_bytes_left = max(config.max_buffered_bytes, config.max_body_bytes)
         self._connections = Places("connections", config.max_connections_per_caller)
@@ -115,7 +116,14 @@ class Admission:
 
     def stranger(self, peer: tuple[str, int] | None, headers: Headers) -> None:
         """Count a request without a good token. Raises TooMany where its address has sent too many of them."""
-        self._strangers.take(self._proxies.client(peer[0] if peer is not None else "", headers))
+        self._strangers.take(self._address(peer, headers))
+
+    def page(self, peer: tuple[str, int] | None, headers: Headers) -> None:
+        """Count a request that needs no token. Raises TooMany where its address has sent too many of them."""
+        self._pages.take(self._address(peer, headers))
+
+    def _address(self, peer: tuple[str, int] | None, headers: Headers) -> str:
+        return self._proxies.client(peer[0] if peer is not None else "", headers)
 
     def body(self) -> "HeldBody":
         """Where a body that comes in pieces is counted until it is released."""

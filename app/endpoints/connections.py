@@ -31,7 +31,7 @@ class ConnectionLimits:
     body_seconds: float = 60.0
     body_least_bytes_per_second: int = 1024
     write_seconds: float = 60.0
-    max_body_bytes: int = 8 * 1024 * 1024
+    max_body_bytes: int = 16 * 1024 * 1024
     max_held_head_bytes: int = 16 * 1024 * 1024
     trusted_proxies: tuple[str, ...] = ()
 

@@ -91,7 +91,10 @@ class Guard:
 
 
 def _same_host(origin: str, host: str) -> bool:
-    return bool(host) and urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        return bool(host) and urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
 
 
 def _is_local_name(host: str) -> bool:

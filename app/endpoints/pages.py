@@ -9,6 +9,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+# One waits for each client that does not read, and one more in the connection.
+PIECE_BYTES = 16 * 1024
 STATIC = Path(__file__).parent.parent / "static"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
@@ -41,6 +43,8 @@ class _Assets(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
+        if isinstance(response, FileResponse):
+            response.chunk_size = PIECE_BYTES
         if response.status_code == 200:  # noqa: PLR2004  OK.
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
             response.headers["Content-Security-Policy"] = POLICY

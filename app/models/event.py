@@ -1,24 +1,19 @@
 """The event log: append-only rows, numbered without a gap inside one conversation."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from pydantic_core import from_json
-from sqlalchemy import JSON, BigInteger, ColumnElement, Index, Select, exists, literal, tuple_, union_all
-from sqlalchemy import select as sa_select
-from sqlalchemy.orm import aliased
+from sqlalchemy import JSON, BigInteger, Index, tuple_
 from sqlmodel import Field, SQLModel, UTCDateTime, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import ErrorCode
 from app.models.conversation import TOKENS, AgentState, Conversation, Problem
-from app.models.database.record import Record
-from app.models.database.row import Row
 from app.models.database.unit_of_work import made
 
 
@@ -117,36 +112,80 @@ _KINDS: dict[type[EventBody], EventKind] = {
     ToolResultBody: EventKind.TOOL_RESULT,
     StateChangeBody: EventKind.STATE_CHANGE,
 }
-_BODIES: dict[EventKind, TypeAdapter[Any]] = {kind: TypeAdapter(body) for body, kind in _KINDS.items()}
 _TEXTS = frozenset({str})
 _AGENT_STATES = frozenset(AgentState)
 _ERROR_CODES = frozenset(ErrorCode)
-# Whether JSON of a kind is a body for sure. What is not may still be one, and is looked at more closely.
-_IS_PLAIN: dict[str, Callable[[Any], bool]] = {
+
+
+def _is_optional(body: Mapping[str, Any], name: str, expected: type) -> bool:
+    return (value := body.get(name)) is None or type(value) is expected
+
+
+# Whether a stored document is a body of its kind. Fields with a default are absent in rows of earlier releases.
+_IS_BODY: dict[str, Callable[[Any], bool]] = {
     EventKind.MESSAGE.value: lambda body: (
         type(body["text"]) is str
-        and type(body["image_urls"]) is list
-        and _TEXTS.issuperset(map(type, body["image_urls"]))
+        and type(body.get("image_urls", [])) is list
+        and _TEXTS.issuperset(map(type, body.get("image_urls", ())))
         and type(body.get("is_partial", False)) is bool
     ),
     EventKind.TOOL_CALL.value: lambda body: (
         type(body["call_id"]) is type(body["tool_name"]) is str
         and type(body["arguments"]) is dict
-        and (body["thought"] is None or type(body["thought"]) is str)
+        and _is_optional(body, "thought", str)
+        and type(body.get("is_cut", False)) is bool
+        and _is_optional(body, "call_fields", dict)
+        and _is_optional(body, "answer_fields", dict)
     ),
     EventKind.TOOL_RESULT.value: lambda body: (
         type(body["tool_call_sequence"]) is int
         and type(body["output"]) is str
-        and type(body["truncated"]) is type(body["is_error"]) is bool
+        and type(body.get("truncated", False)) is type(body.get("is_error", False)) is bool
     ),
     EventKind.STATE_CHANGE.value: lambda body: (
         body["agent_state"] in _AGENT_STATES
         and (
-            (problem := body["problem"]) is None
+            (problem := body.get("problem")) is None
             or (problem["code"] in _ERROR_CODES and type(problem["message"]) is str)
         )
     ),
 }
+_MADE: dict[str, Callable[[Mapping[str, Any]], EventBody]] = {
+    EventKind.MESSAGE.value: lambda body: MessageBody(
+        body["text"], tuple(body.get("image_urls", ())), body.get("is_partial", False)
+    ),
+    EventKind.TOOL_CALL.value: lambda body: ToolCallBody(
+        body["call_id"],
+        body["tool_name"],
+        body["arguments"],
+        body.get("thought"),
+        body.get("is_cut", False),
+        body.get("call_fields"),
+        body.get("answer_fields"),
+    ),
+    EventKind.TOOL_RESULT.value: lambda body: ToolResultBody(
+        body["tool_call_sequence"], body["output"], body.get("truncated", False), body.get("is_error", False)
+    ),
+    EventKind.STATE_CHANGE.value: lambda body: StateChangeBody(
+        AgentState(body["agent_state"]),
+        Problem(ErrorCode(problem["code"]), problem["message"]) if (problem := body.get("problem")) else None,
+    ),
+}
+_JSON: dict[type[EventBody], TypeAdapter[Any]] = {body: TypeAdapter(body) for body in _KINDS}
+
+
+class StoredEvent(Protocol):
+    """An event as an entity or as a typed row."""
+
+    @property
+    def kind(self) -> str:
+        """The name of an ``EventKind``, or of one of a newer release."""
+        ...
+
+    @property
+    def body(self) -> object:
+        """The stored document."""
+        ...
 
 
 def kind_of(body: EventBody) -> EventKind:
@@ -155,37 +194,22 @@ def kind_of(body: EventBody) -> EventKind:
 
 
 def encode_body(body: EventBody) -> dict[str, Any]:
-    """The body as JSON."""
-    return cast("dict[str, Any]", _BODIES[kind_of(body)].dump_python(body, mode="json"))
+    """The document that is stored of a body."""
+    return cast("dict[str, Any]", _JSON[type(body)].dump_python(body, mode="json"))
 
 
-def decode_body(event: "Event | Record") -> EventBody | None:
-    """The event's body; ``None`` when this release can't read it."""
+def body_fields(kind: str, document: object) -> Mapping[str, Any] | None:
+    """A stored document, whose optional fields may be absent; ``None`` when this release can't read it."""
     try:
-        body: EventBody = _BODIES[EventKind(event.kind)].validate_python(event.body)
-    except ValueError:
+        return cast("Mapping[str, Any]", document) if _IS_BODY[kind](document) else None
+    except (KeyError, TypeError, AttributeError):
         return None
-    return body
 
 
-def read_bodies(kind: type[Record], rows: Sequence[Row]) -> list[Mapping[str, Any] | None]:
-    """The fields of the bodies in rows of records of a kind; ``None`` for one that this release can't read."""
-    kind_at, body_at = kind.columns["kind"], kind.columns["body"]
-    found: list[Mapping[str, Any] | None]
-    try:
-        stored = ",".join([row[body_at] for row in rows])
-        bodies = from_json(f"[{stored}]", allow_inf_nan=False, cache_strings="keys")
-        found = [body if _IS_PLAIN[row[kind_at]](body) else None for row, body in zip(rows, bodies, strict=True)]
-    except (ValueError, TypeError, KeyError):
-        found = [None] * len(rows)
-    return [body or _fields(decode_body(kind(row))) for row, body in zip(rows, found, strict=True)]
-
-
-def _fields(body: EventBody | None) -> Mapping[str, Any] | None:
-    if isinstance(body, StateChangeBody):
-        return encode_body(body)
-    # As they are, since what an agent gave as arguments may be no JSON that can be written.
-    return {field.name: getattr(body, field.name) for field in fields(body)} if body is not None else None
+def decode_body(event: StoredEvent) -> EventBody | None:
+    """The event's body; ``None`` when this release can't read it."""
+    fields = body_fields(event.kind, event.body)
+    return _MADE[event.kind](fields) if fields is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +242,22 @@ class EventQuery:
     before: int | None = None
     backward: bool = False
     sources: tuple[EventSource, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What its statement depends on, apart from the values."""
+        sources = None if self.sources is None else len(self.sources)
+        return (self.after is None, self.before is None, self.backward, sources)
+
+    def parameters(self, number: int) -> dict[str, object]:
+        """The values of its statement's parameters, whose names end with the query's number among several."""
+        return {
+            f"conversation_id_{number}": self.conversation_id,
+            f"after_{number}": self.after,
+            f"before_{number}": self.before,
+            f"limit_{number}": self.limit + 1,
+            **{f"source_{number}_{place}": source for place, source in enumerate(self.sources or ())},
+        }
 
 
 def new_row(conversation_id: UUID, run: int, sequence: int, event: NewEvent, now: datetime) -> Event:
@@ -256,25 +296,6 @@ class EventRepository:
         found = await self._session.get(Event, (conversation_id, sequence))
         wanted = (run, kind_of(event.body), event.source, event.created_at or now)
         return found is not None and (found.run, found.kind, found.source, found.created_at) == wanted
-
-    async def pages(self, owner_id: str, queries: Sequence[EventQuery]) -> list[list[Event]]:
-        """A page for each query, oldest event first, with up to ``limit + 1`` events; in one statement.
-
-        The one event more stands at the far end: it tells that there is another page.
-        """
-        pages: list[list[Event]] = [[] for _ in queries]
-        # An empty list of sources allows no event.
-        parts = [_page(owner_id, number, query) for number, query in enumerate(queries) if query.sources != ()]
-        if not parts:
-            return pages
-        wanted = parts[0] if len(parts) == 1 else union_all(*parts)
-        union = wanted.subquery()
-        row = aliased(Event, union)
-        number = cast("ColumnElement[int]", union.c.page)
-        statement = select(row, number).order_by(number, union.c.sequence)
-        for event, page in await self._session.exec(statement):
-            pages[page].append(event)
-        return pages
 
     async def after(self, conversation_id: UUID, sequence: int, limit: int) -> list[Event]:
         """Up to ``limit`` events behind a sequence, in order."""
@@ -332,20 +353,3 @@ class EventRepository:
         )
         found = {(row.conversation_id, row.sequence): row for row in await self._session.exec(statement)}
         return [found.get(wanted) for wanted in keys]
-
-
-def _page(owner_id: str, number: int, query: EventQuery) -> Select[Any]:
-    # As a list of all that the owner has, SQLite would read 100,000 ids for a page of 50 events.
-    owned = exists().where(col(Conversation.id) == query.conversation_id, col(Conversation.owner_id) == owner_id)
-    table = SQLModel.metadata.tables["event"]
-    columns: list[ColumnElement[Any]] = [*table.c, literal(number).label("page")]
-    statement: Select[Any] = sa_select(*columns).where(table.c.conversation_id == query.conversation_id, owned)
-    if query.after is not None:
-        statement = statement.where(table.c.sequence > query.after)
-    if query.before is not None:
-        statement = statement.where(table.c.sequence < query.before)
-    if query.sources is not None:
-        statement = statement.where(table.c.source.in_(query.sources))
-    ordering = table.c.sequence.desc() if query.backward else table.c.sequence.asc()
-    limited = statement.order_by(ordering).limit(query.limit + 1).subquery()
-    return sa_select(limited)

@@ -33,8 +33,9 @@ from app.schema.conversation import (
     convert,
     status_change,
 )
-from app.schema.conversation_record import RecordConnection, RecordConversation, columns_for
+from app.schema.conversation_connection import RowConnection, RowConversation
 from app.schema.node import conversation_id, conversation_key, existing_conversation_key
+from app.schema.rows.conversation import columns_for
 from app.schema.scalar import invalid
 from app.schema.user_error import with_user_errors
 from app.services.conversation import SendMessage
@@ -53,8 +54,8 @@ async def get(
     context = info.context
     if key is None:
         return None
-    row = await context.services.conversation.record(context.owner_id, key, columns_for(selected_names(info)))
-    return RecordConversation.of(row) if row is not None else None
+    row = await context.services.conversation.get_row(context.owner_id, key, columns_for(selected_names(info)))
+    return RowConversation.of(row) if row is not None else None
 
 
 async def search(
@@ -76,7 +77,7 @@ async def search(
     context = info.context
     columns = columns_for(selected_names(info), order)
     page = await context.services.conversation.search(context.owner_id, query, columns)
-    return RecordConnection.of(page, query)
+    return RowConnection.of(page, query)
 
 
 @with_user_errors
@@ -109,7 +110,7 @@ async def rename(
 ) -> RenameConversationPayload:
     key = existing_conversation_key(input.id, "id")
     row = await info.context.services.conversation.rename(info.context.owner_id, key, input.title)
-    return RenameConversationPayload(conversation=RecordConversation.of(row))
+    return RenameConversationPayload(conversation=RowConversation.of(row))
 
 
 @with_user_errors

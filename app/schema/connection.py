@@ -6,14 +6,17 @@ from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import Any
 from uuid import UUID
 
 import strawberry
 
+from app.execution.columns import Column, compile_texts
 from app.models.conversation import Conversation
-from app.models.database.record import Record
+from app.models.database.row import Row, Rows
+from app.models.rows.conversation import ConversationRow
 from app.models.search.query import ConversationOrder, ConversationOrderField, Position
+from app.schema.rows.conversation import ORDER_COLUMNS
+from app.schema.rows.layout import key_layout_of
 from app.schema.scalar import invalid
 
 MAX_FIRST = 100
@@ -45,7 +48,7 @@ def check_count(name: str, value: int | None, default: int) -> int:
     return value
 
 
-def conversation_cursor(row: Conversation | Record, order: ConversationOrder) -> str:
+def conversation_cursor(row: Conversation | ConversationRow, order: ConversationOrder) -> str:
     """Where a row stands in an order: its sort key and its id."""
     key = row.title_folded
     if order.field is ConversationOrderField.CREATED_AT:
@@ -55,31 +58,27 @@ def conversation_cursor(row: Conversation | Record, order: ConversationOrder) ->
     return _encode([order.field.value, key, row.id.hex])
 
 
-@cache
-def record_edges(
-    kind: type[Record], order: ConversationOrder
-) -> Callable[[Sequence[Sequence[Any]]], list[tuple[str, Sequence[Any]]]]:
-    """What gives each row its cursor: that of ``conversation_cursor``, in an eighth of the time."""
+def row_edges(rows: Rows[ConversationRow], order: ConversationOrder) -> list[tuple[str, Row]]:
+    """Each row with its cursor: that of ``conversation_cursor``, in an eighth of the time."""
     if order.field is ConversationOrderField.TITLE:
-        return lambda rows: [(conversation_cursor(kind(row), order), row) for row in rows]
-    moment = kind.keys["created_at" if order.field is ConversationOrderField.CREATED_AT else "updated_at"].replace(
-        "{r}", "row"
-    )
-    head = f'["{order.field.value}","'
-    text = f"""{head!r} + {moment} + '","' + {kind.keys["id"].replace("{r}", "row")} + '"]'"""
-    texts_of = kind.function(f"[{text} for row in r]", {})
+        return [(conversation_cursor(row, order), row) for row in rows]
+    texts = _cursor_texts(rows.row_class, order.field)(rows.values)
+    joined = "".join(texts)
+    if len(joined) != MOMENT_KEY_LENGTH * len(texts):
+        return [(_base64(text), row) for text, row in zip(texts, rows.values, strict=True)]
+    # In base64 three bytes are four characters whatever is around them, so that all are encoded at once.
+    encoded = b2a_base64(joined.encode(), newline=False).translate(_URL_SAFE).decode()
+    starts = range(0, len(encoded), _ENCODED_LENGTH)
+    return [(encoded[start : start + _ENCODED_LENGTH], row) for start, row in zip(starts, rows.values, strict=True)]
 
-    def edges(rows: Sequence[Sequence[Any]]) -> list[tuple[str, Sequence[Any]]]:
-        texts = texts_of(rows)
-        joined = "".join(texts)
-        if len(joined) != MOMENT_KEY_LENGTH * len(texts):
-            return [(_base64(text), row) for text, row in zip(texts, rows, strict=True)]
-        # In base64 three bytes are four characters whatever is around them, so that all are encoded at once.
-        encoded = b2a_base64(joined.encode(), newline=False).translate(_URL_SAFE).decode()
-        starts = range(0, len(encoded), _ENCODED_LENGTH)
-        return [(encoded[start : start + _ENCODED_LENGTH], row) for start, row in zip(starts, rows, strict=True)]
 
-    return edges
+@cache
+def _cursor_texts(
+    row_class: type[ConversationRow], field: ConversationOrderField
+) -> Callable[[Sequence[Row]], list[str]]:
+    """A function that gives the JSON of each row's cursor."""
+    key = Column(ORDER_COLUMNS[field])
+    return compile_texts([f'["{field.value}","', key, '","', Column("id"), '"]'], key_layout_of(row_class))
 
 
 def parse_conversation_cursor(cursor: str, order: ConversationOrder) -> Position:

@@ -9,17 +9,19 @@ from strawberry import Private
 from app.context import Context
 from app.models import conversation as models
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
-from app.models.database.record import Record
+from app.models.rows.conversation import ConversationRow
 from app.models.search import query as conversation_search
 from app.models.search.query import ConversationOrderField, OrderDirection
 from app.schema import event, repository
 from app.schema.connection import PageInfo, conversation_cursor
 from app.schema.event import EventConnection, EventEdge, event_query
-from app.schema.event_record import RecordEventConnection
+from app.schema.event_connection import RowEventConnection
 from app.schema.node import Node, conversation_id, repository_key
 from app.schema.problem import Problem
 from app.schema.repository import Repository, RepositoryRef
-from app.schema.scalar import JSON, URI, Long, invalid, is_storable
+from app.schema.rows.conversation import AGENT_STATE, STATUS, TRIGGER
+from app.schema.scalar import JSON, URI, invalid, is_storable
+from app.schema.usage import TokenUsage
 from app.schema.user_error import (
     CreateConversationError,
     DeleteConversationError,
@@ -36,20 +38,11 @@ Info = strawberry.Info[Context, None]
 TITLE_CONTAINS_MAX_LENGTH = 200
 
 
-@strawberry.type(description="What LLM calls took.")
-class TokenUsage:
-    """Usage."""
-
-    prompt_tokens: Long = strawberry.field(description="Tokens that were sent, at most 2**53 - 1.")
-    completion_tokens: Long = strawberry.field(description="Tokens that were answered, at most 2**53 - 1.")
-    cost_usd: float | None = strawberry.field(description="US dollars; null when the model's price is unknown.")
-
-
 @strawberry.type(description="A conversation with an agent.")
 class Conversation(Node):
     """A conversation."""
 
-    row: Private[models.Conversation | Record]
+    row: Private[models.Conversation | ConversationRow]
     title: str = strawberry.field(description="1 to 200 characters.")
     title_is_auto_generated: bool = strawberry.field(description="False once a user renamed it.")
     status: ConversationStatus = strawberry.field(description="Whether its runtime is there.")
@@ -86,7 +79,7 @@ class Conversation(Node):
         filter: event.Filter = None,  # noqa: A002  The contract's name.
     ) -> EventConnection:
         query = event_query(self.row.id, first=first, after=after, last=last, before=before, wanted=filter)
-        return RecordEventConnection.of(await info.context.event_pages.load(query), query)
+        return RowEventConnection.of(await info.context.event_pages.load(query), query)
 
     @strawberry.field(
         description="The whole history as one document, which `CreateConversationInput.replay` accepts. Holds no "
@@ -341,10 +334,9 @@ class ConversationStatusChange:
     occurred_at: datetime = strawberry.field(description="When it changed.")
 
 
-def convert(row: models.Conversation | Record) -> Conversation:
+def convert(row: models.Conversation | ConversationRow) -> Conversation:
     """The conversation of a row. A value of a newer release is shown as the nearest one that is known."""
-    status = ConversationStatus.__members__.get(row.status, ConversationStatus.ERROR)
-    agent_state = AgentState.__members__.get(row.agent_state or "")
+    status = STATUS.member(row.status)
     return Conversation(
         id=conversation_id(row.id),
         row=row,
@@ -352,21 +344,17 @@ def convert(row: models.Conversation | Record) -> Conversation:
         title_is_auto_generated=row.title_is_auto_generated,
         status=status,
         status_reason=Problem.of_names(row.reason_code, row.reason_message),
-        agent_state=agent_state if status is ConversationStatus.RUNNING else None,
-        trigger=ConversationTrigger.__members__.get(row.trigger, ConversationTrigger.API),
+        agent_state=AGENT_STATE.member(row.agent_state) if status is ConversationStatus.RUNNING else None,
+        trigger=TRIGGER.member(row.trigger),
         branch_name=row.branch_name,
         llm_model=row.llm_model,
         created_at=row.created_at,
         updated_at=row.updated_at,
-        usage=TokenUsage(
-            prompt_tokens=Long(row.prompt_tokens),
-            completion_tokens=Long(row.completion_tokens),
-            cost_usd=row.cost_usd if row.is_cost_known else None,
-        ),
+        usage=TokenUsage.of_columns(row.prompt_tokens, row.completion_tokens, row.cost_usd, row.is_cost_known),
     )
 
 
-def edge(row: models.Conversation | Record, order: conversation_search.ConversationOrder) -> ConversationEdge:
+def edge(row: models.Conversation | ConversationRow, order: conversation_search.ConversationOrder) -> ConversationEdge:
     """The edge of a row."""
     return ConversationEdge(cursor=conversation_cursor(row, order), node=convert(row))
 

@@ -10,11 +10,12 @@ from strawberry import Private
 from app.context import Context
 from app.models import event as models
 from app.models.conversation import AgentState
-from app.models.database.record import Record
 from app.models.event import EventQuery, EventSource, decode_body
+from app.models.rows.event import EventRow
 from app.schema.connection import DEFAULT_EVENTS, PageInfo, check_count, event_cursor, parse_event_cursor
 from app.schema.node import Node, event_id
 from app.schema.problem import Problem
+from app.schema.rows.event import SOURCE
 from app.schema.scalar import JSON, URI, invalid
 from app.services.event import EventPage
 
@@ -123,10 +124,10 @@ class ToolOutputDelta:
     text: str = strawberry.field(description="Text to append.")
 
 
-def convert(row: models.Event | Record) -> Event:
+def convert(row: models.Event | EventRow) -> Event:
     """The event of a row. One that this release can't read is shown as a message that says so."""
     row_id = event_id(row.conversation_id, row.sequence)
-    source = EventSource.__members__.get(row.source, EventSource.ENVIRONMENT)
+    source = SOURCE.member(row.source)
     head = (row_id, row.sequence, row.created_at, source)
     match decode_body(row):
         case models.MessageBody() as body:
@@ -165,7 +166,7 @@ def convert(row: models.Event | Record) -> Event:
             return _message(*head, models.MessageBody(UNREADABLE))
 
 
-def edge(row: models.Event | Record) -> EventEdge:
+def edge(row: models.Event | EventRow) -> EventEdge:
     """The edge of a row."""
     return EventEdge(cursor=event_cursor(row.sequence), node=convert(row))
 
@@ -196,11 +197,9 @@ def event_query(
 
 def connection(page: EventPage, query: EventQuery) -> EventConnection:
     """A page as the API shows it."""
-    edges = [edge(row) for row in page.events()]
+    edges = [edge(row) for row in page.rows]
     cursors = (edges[0].cursor, edges[-1].cursor) if edges else (None, None)
-    return EventConnection(
-        edges=edges, nodes=[found.node for found in edges], page_info=page_info(page, query, *cursors)
-    )
+    return EventConnection(edges=edges, nodes=[each.node for each in edges], page_info=page_info(page, query, *cursors))
 
 
 def page_info(page: EventPage, query: EventQuery, start_cursor: str | None, end_cursor: str | None) -> PageInfo:

@@ -19,13 +19,13 @@ from app.models.conversation import (
     fold,
 )
 from app.models.database.database import Database
-from app.models.database.record import Record
+from app.models.database.row import Rows
 from app.models.database.unit_of_work import Writes, made
 from app.models.event import Event, EventRepository, MessageBody
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
 from app.models.replay import new_replay
-from app.models.rows.conversation import BRIEF_COLUMNS, ConversationRecords
+from app.models.rows.conversation import ConversationRow, ConversationRows
 from app.models.run_writes import RunWrites
 from app.models.search.query import ConversationFilter, ConversationQuery, ConversationSearch
 from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
@@ -71,11 +71,10 @@ class SendMessage:
 
 @dataclass(frozen=True, slots=True)
 class ConversationPage:
-    """Rows in the order asked for, as the driver gave them; ``kind`` makes records of them."""
+    """Conversations in the order asked for."""
 
-    rows: Sequence[Sequence[Any]]
+    rows: Rows[ConversationRow]
     has_next_page: bool
-    kind: type[Record]
 
 
 class ConversationService:
@@ -97,7 +96,7 @@ class ConversationService:
         max_age_seconds: int | None,
     ) -> None:
         self._database = database
-        self._records = ConversationRecords(database)
+        self._rows = ConversationRows(database)
         self._wakeups = wakeups
         self._clock = clock
         self._engine = engine
@@ -114,12 +113,11 @@ class ConversationService:
         """The owner's conversation, or ``None``."""
         return (await self.get_many(owner_id, [conversation_id]))[0]
 
-    async def record(
+    async def get_row(
         self, owner_id: str, conversation_id: UUID, columns: frozenset[str] | None = None
-    ) -> Record | None:
-        """As ``get``, for showing only; with no more than these columns, where fewer are read for them."""
-        is_brief = columns is not None and columns <= BRIEF_COLUMNS
-        return await self._records.get(owner_id, conversation_id, is_brief=is_brief)
+    ) -> ConversationRow | None:
+        """As ``get``, for showing only. ``columns``: those that will be looked at, ``None`` for all."""
+        return await self._rows.get(owner_id, conversation_id, columns)
 
     async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[Conversation | None]:
         """In the order of ``ids``; ``None`` for what is absent or another owner's."""
@@ -129,13 +127,11 @@ class ConversationService:
     async def search(
         self, owner_id: str, query: ConversationQuery, columns: frozenset[str] | None = None
     ) -> ConversationPage:
-        """One page, in one statement; with no more than these columns, where fewer are read for them."""
+        """One page, in one statement. ``columns`` as for ``get_row``."""
         if self._max_age is not None:
             query = replace(query, filter=self._visible(query.filter))
-        is_brief = columns is not None and columns <= BRIEF_COLUMNS
-        rows = await self._records.search(owner_id, query, is_brief=is_brief)
-        kind = self._records.brief_kind if is_brief else self._records.kind
-        return ConversationPage(rows[: query.first], len(rows) > query.first, kind)
+        rows = await self._rows.search(owner_id, query, columns)
+        return ConversationPage(rows[: query.first], len(rows) > query.first)
 
     async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
         """How many conversations all pages together have."""
@@ -277,7 +273,7 @@ class ConversationService:
         moves.announce(self._wakeups, conversation)
         return conversation
 
-    async def rename(self, owner_id: str, conversation_id: UUID, title: str | None) -> Record:
+    async def rename(self, owner_id: str, conversation_id: UUID, title: str | None) -> ConversationRow:
         """Give the title; a blank one means: generate it. A title written meanwhile stays.
 
         Raises NotFound, InvalidInput.
@@ -285,9 +281,9 @@ class ConversationService:
         wanted = checked_title(title)
         if wanted is None:
             await self._title.name(await self._must_get(owner_id, conversation_id), or_default=True)
-            renamed = await self._records.get(owner_id, conversation_id)
+            renamed = await self._rows.get(owner_id, conversation_id)
         else:
-            renamed = await self._records.rename(owner_id, conversation_id, wanted, self._clock())
+            renamed = await self._rows.rename(owner_id, conversation_id, wanted, self._clock())
         if renamed is None:
             raise conversation_not_found("id")
         return renamed

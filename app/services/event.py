@@ -5,18 +5,16 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 from uuid import UUID
 
 from app.errors import InvalidInput, SlowSubscriber, conversation_not_found
 from app.models.conversation import Conversation
 from app.models.database.database import Database
-from app.models.database.record import Record
-from app.models.database.row import Row
+from app.models.database.row import Rows
 from app.models.database.unit_of_work import Writes
-from app.models.event import Event, EventQuery, EventRepository, NewEvent, new_row
+from app.models.event import Event, EventQuery, NewEvent, new_row
 from app.models.rows.conversation_state import ConversationStates
-from app.models.rows.event import EventRecords
+from app.models.rows.event import EventRow, EventRows
 from app.services.outage import until_answered
 from app.services.push.progress import Progress
 from app.services.push.wakeups import POLL_SECONDS, Wakeups, deltas_topic, events_topic, tool_output_topic
@@ -41,20 +39,10 @@ def append(
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events, oldest first; where there is a ``kind``, rows as the driver gave them, of which it makes records.
+    """Events, oldest first. ``has_more``: behind them, or before them when the page was read backward."""
 
-    ``has_more``: behind them, or before them when the page was read backward.
-    """
-
-    rows: Sequence[Event] | Sequence[Row]
+    rows: Rows[EventRow]
     has_more: bool
-    kind: type[Record] | None = None
-
-    def events(self) -> Sequence[Event | Record]:
-        """The events by attribute."""
-        if self.kind is None:
-            return cast("Sequence[Event]", self.rows)
-        return [self.kind(row) for row in cast("Sequence[Row]", self.rows)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +86,22 @@ class EventService:
 
     def __init__(self, database: Database, wakeups: Wakeups) -> None:
         self._database = database
-        self._records = EventRecords(database)
+        self._rows = EventRows(database)
         self._states = ConversationStates(database)
         self._wakeups = wakeups
 
     async def pages(self, owner_id: str, queries: Sequence[EventQuery]) -> list[EventPage]:
         """A page for each query; one statement for all."""
-        if len(queries) == 1:
-            rows = await self._records.page(owner_id, queries[0])
-            return [_trim(rows, queries[0], self._records.kind)]
-        async with self._database.read() as session:
-            found = await EventRepository(session).pages(owner_id, queries)
-        return [_trim(events, query) for events, query in zip(found, queries, strict=True)]
+        pages = await self._rows.pages(owner_id, queries)
+        return [_trim(rows, query) for rows, query in zip(pages, queries, strict=True)]
 
-    async def get_many(self, owner_id: str, keys: Sequence[tuple[UUID, int]]) -> list[Event | None]:
+    async def get_many(self, owner_id: str, keys: Sequence[tuple[UUID, int]]) -> list[EventRow | None]:
         """Events by (conversation id, sequence), in that order; ``None`` for what is not the owner's."""
-        async with self._database.read() as session:
-            return await EventRepository(session).get_many(owner_id, keys)
+        return await self._rows.get_many(owner_id, keys)
 
     async def follow(
         self, owner_id: str, conversation_id: UUID, after: int | None, progress: Progress
-    ) -> AsyncGenerator[Event]:
+    ) -> AsyncGenerator[EventRow]:
         """Events behind ``after`` (``None``: behind the last one there is now), then new ones until the deletion.
 
         Listening begins before the first read, and every read begins behind what was given out, so nothing is lost
@@ -183,12 +166,8 @@ class EventService:
                     return
                 await listener.wait(POLL_SECONDS)
 
-    async def _behind(self, conversation_id: UUID, cursor: int) -> list[Event]:
-        async def read() -> list[Event]:
-            async with self._database.read() as session:
-                return await EventRepository(session).after(conversation_id, cursor, FOLLOW_BATCH)
-
-        return await until_answered(read, MAX_OUTAGE_SECONDS)
+    async def _behind(self, conversation_id: UUID, cursor: int) -> Rows[EventRow]:
+        return await until_answered(lambda: self._rows.after(conversation_id, cursor, FOLLOW_BATCH), MAX_OUTAGE_SECONDS)
 
     async def _first_position(self, owner_id: str, conversation_id: UUID, after: int | None) -> int:
         last = await self._last_sequence(owner_id, conversation_id)
@@ -213,8 +192,8 @@ def _too_slow() -> SlowSubscriber:
     return SlowSubscriber("Too many pieces wait to be taken.")
 
 
-def _trim(rows: Sequence[Event] | Sequence[Row], query: EventQuery, kind: type[Record] | None = None) -> EventPage:
+def _trim(rows: Rows[EventRow], query: EventQuery) -> EventPage:
     has_more = len(rows) > query.limit
     if has_more:
         rows = rows[1:] if query.backward else rows[:-1]
-    return EventPage(rows, has_more, kind)
+    return EventPage(rows, has_more)

@@ -101,19 +101,15 @@ async def test_mutations_run_one_after_another_and_once_each_also_behind_one_tha
         assert calls == ["count", "fail", "count"]
 
 
-async def test_an_operation_is_compiled_when_it_comes_again_and_once_for_each_value_of_its_directives(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    executor = compiled_executor(1_000_000)
+async def test_an_operation_is_compiled_when_it_comes_again_and_once_for_each_value_of_its_directives() -> None:
     interpreted: list[bool | None] = []
-    interpret = executor._interpret  # pyright: ignore[reportPrivateUsage]
 
-    def noted(run: CompiledExecutor, serially: bool | None) -> Any:
-        interpreted.append(serially)
-        return interpret(run, serially)
+    class NotingExecutor(compiled_executor(1_000_000)):
+        def _interpret(self, serially: bool | None) -> Any:
+            interpreted.append(serially)
+            return super()._interpret(serially)
 
-    monkeypatch.setattr(executor, "_interpret", noted)
-    schema = build(executor)
+    schema = build(NotingExecutor)
     text = "query ($is: Boolean!) { good { name @include(if: $is) __typename } }"
     seen: list[int] = []
     for value in (True, True, False, True, False):

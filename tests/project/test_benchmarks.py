@@ -100,9 +100,8 @@ def test_a_benchmark_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.timeout(270)
-def test_the_raw_limit_answers_what_parley_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "DIRECTORY", tmp_path)
-    file = data.sqlite_file(300)
+def test_the_raw_limit_answers_what_parley_answers(tmp_path: Path) -> None:
+    file = data.sqlite_file(300, tmp_path)
     with ExitStack() as stack:
         started: list[Running] = []
         for number, server in enumerate((PARLEY, PARLEY_TEXT, RAW)):
@@ -112,11 +111,8 @@ def test_the_raw_limit_answers_what_parley_answers(tmp_path: Path, monkeypatch: 
             check_same(started, operation, data.subjects(file, have_events=operation.has_events))
 
 
-def test_each_request_asks_for_another_page_or_conversation_in_an_order_that_is_fixed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(data, "DIRECTORY", tmp_path)
-    file = data.sqlite_file(300)
+def test_each_request_asks_for_another_page_or_conversation_in_an_order_that_is_fixed(tmp_path: Path) -> None:
+    file = data.sqlite_file(300, tmp_path)
     for operation in OPERATIONS.values():
         subjects = data.subjects(file, have_events=operation.has_events)
         assert subjects == data.subjects(file, have_events=operation.has_events)
@@ -133,10 +129,7 @@ def test_each_request_asks_for_another_page_or_conversation_in_an_order_that_is_
 
 
 @pytest.mark.timeout(270)
-def test_on_postgresql_the_raw_limit_answers_what_parley_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(data, "DIRECTORY", tmp_path)
+def test_on_postgresql_the_raw_limit_answers_what_parley_answers(tmp_path: Path) -> None:
     with ExitStack() as stack:
         database = stack.enter_context(filled(300))
         urls = stack.enter_context(database.copies(2))
@@ -146,7 +139,7 @@ def test_on_postgresql_the_raw_limit_answers_what_parley_answers(
         ]
         for operation in OPERATIONS.values():
             subjects = database.subjects(have_events=operation.has_events)
-            assert subjects == data.subjects(data.sqlite_file(300), have_events=operation.has_events)
+            assert subjects == data.subjects(data.sqlite_file(300, tmp_path), have_events=operation.has_events)
             check_same(started, operation, subjects)
 
 

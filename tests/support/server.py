@@ -126,6 +126,7 @@ class RunningServer:
         )
         protocol = http_protocol(connection_limits(self.config))
         self.gate = protocol.gate
+        self.turns = protocol.turns
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._numbered(create_app(self.config, parley=self.house)),

@@ -18,16 +18,16 @@ from app.context import Context, Services
 from app.endpoints.admission import Admission, TooMany
 from app.endpoints.graphql.documents import DocumentRefused, Documents
 from app.endpoints.graphql.encoding import encode
+from app.endpoints.graphql.json_text import SMALL_BYTES, JSONTexts
 from app.endpoints.graphql.negotiation import JSON_TYPE, RESPONSE_TYPE, Acceptable
 from app.endpoints.graphql.request import BodyLimits, Parameters, Refused, is_get, parse_parameters, read_parameters
 from app.endpoints.graphql.stream import FRAMINGS, Results, StreamResponse
 from app.endpoints.guard import HEADERS
 from app.endpoints.headers import headers_of
-from app.endpoints.uvicorn.http import EXCHANGE, Exchange
+from app.endpoints.uvicorn.exchange import EXCHANGE, Exchange
 from app.errors import Unauthenticated
 from app.graphql.masking import NO_DOCUMENT, OPERATION_NOT_RESOLVED, TIMED_OUT, UNKNOWN_OPERATION
 from app.graphql.schema import Schema
-from app.json_bounds import JSONBounds
 from app.services.auth.authenticator import Authenticator, Caller
 
 NOT_STREAMED = (
@@ -62,9 +62,10 @@ class GraphQLEndpoint:
         *,
         admission: Admission,
         documents: Documents,
+        texts: JSONTexts,
     ) -> None:
         self._config = config
-        self._limits = BodyLimits(config.max_body_bytes, JSONBounds(items=config.max_json_items))
+        self._limits = BodyLimits(config.max_body_bytes, texts)
         self._admission = admission
         self._documents = documents
         self._schema = schema
@@ -87,12 +88,12 @@ class GraphQLEndpoint:
                 exchange.trust()
             self._admission.request(caller)
             body = exchange.take_body() if exchange is not None and scope["method"] == "POST" else None
-            if body is not None:
+            if body is not None and len(body) <= SMALL_BYTES:
                 parameters = parse_parameters(headers, body, self._limits)
             else:
                 held = self._admission.body()
                 try:
-                    parameters = await read_parameters(scope, receive, self._limits, held)
+                    parameters = await read_parameters(scope, receive, self._limits, held, body)
                 finally:
                     held.release()
             found = await self._answer(scope, parameters, acceptable, caller)

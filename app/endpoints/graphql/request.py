@@ -1,25 +1,25 @@
 """What a GraphQL request over HTTP asks for, read from its address or its body."""
 
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any, NamedTuple, cast
 
-import orjson
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from app.endpoints.admission import HeldBody
+from app.endpoints.graphql.json_text import JSONTexts, parse_text
 from app.endpoints.graphql.negotiation import JSON_TYPE
 from app.endpoints.headers import Headers, headers_of
 from app.graphql.masking import NO_DOCUMENT
-from app.json_bounds import JSONBounds, TooMuchJSON
+from app.json_bounds import TooMuchJSON
 
-_LARGE_INTEGER = re.compile(rb"[0-9]{19}")
 _JSON = JSON_TYPE.encode()
-_SMALL = frozenset({str, int, bool, type(None)})
+# Parsing takes as long for a field as for 400 bytes; a client needs five, and tools add their own.
+_MAX_QUERY_FIELDS = 50
+_MAX_TYPE_LENGTH = 200
 
 
 class Refused(Exception):
@@ -56,32 +56,49 @@ class BodyLimits:
     """How large a body may be, and what its JSON may have."""
 
     max_bytes: int
-    json: JSONBounds
+    json: JSONTexts
 
 
-async def read_parameters(scope: Scope, receive: Receive, limits: BodyLimits, held: HeldBody) -> Parameters:
-    """Read and check what a request asks for. Raises Refused."""
+async def read_parameters(
+    scope: Scope, receive: Receive, limits: BodyLimits, held: HeldBody, body: bytes | None = None
+) -> Parameters:
+    """Read and check what a request asks for. ``body``: what is there already. Raises Refused."""
     if is_get(scope):
         return _from_query(Request(scope, receive), limits)
     headers = headers_of(scope)
     _check_type(headers)
-    return parse_parameters(headers, await _read(headers, receive, limits.max_bytes, held), limits)
+    if body is None:
+        body = await _read(headers, receive, limits.max_bytes, held)
+    else:
+        _hold(held, len(body))
+    if len(body) > limits.max_bytes:
+        raise _too_large(limits.max_bytes)
+    with _refusals():
+        return _parameters(await limits.json.parse(body))
 
 
 def parse_parameters(headers: Headers, body: bytes, limits: BodyLimits) -> Parameters:
-    """What a body asks for that is all there. Raises Refused."""
+    """What a small body asks for that is all there. Raises Refused."""
     _check_type(headers)
     if len(body) > limits.max_bytes:
         raise _too_large(limits.max_bytes)
+    with _refusals():
+        return _parameters(limits.json.parse_small(body))
+
+
+@contextmanager
+def _refusals() -> Generator[None]:
     try:
-        limits.json.check(body)
-        found = _parse_body(body)
+        yield
     except TooMuchJSON as error:
         raise _too_much(error) from None
     except UnicodeDecodeError:
         raise Refused(400, "The body is not UTF-8.") from None
     except (ValueError, RecursionError):
         raise Refused(400, "The body is not JSON.") from None
+
+
+def _parameters(found: object) -> Parameters:
     if not isinstance(found, dict):
         raise Refused(400, "The body is a JSON object with the document in `query`.")
     return _checked(cast("dict[str, object]", found))
@@ -107,17 +124,22 @@ async def _read(headers: Headers, receive: Receive, max_bytes: int, held: HeldBo
         size += len(chunk)
         if size > max_bytes:
             raise _too_large(max_bytes)
-        if not held.grow(len(chunk)):
-            message = "The server holds as many bodies as it can; try again."
-            raise Refused(503, message, code="SERVICE_UNAVAILABLE", headers={"Retry-After": "1"})
+        _hold(held, len(chunk))
         if chunk:
             chunks.append(chunk)
     # Most bodies come as one piece, which is not copied.
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
+def _hold(held: HeldBody, size: int) -> None:
+    if not held.grow(size):
+        message = "The server holds as many bodies as it can; try again."
+        raise Refused(503, message, code="SERVICE_UNAVAILABLE", headers={"Retry-After": "1"})
+
+
 def _too_large(max_bytes: int) -> Refused:
-    return Refused(413, f"A request has at most {max_bytes} bytes.", code="PAYLOAD_TOO_LARGE")
+    message = f"A request has at most {max_bytes} bytes."
+    return Refused(413, message, code="PAYLOAD_TOO_LARGE", extensions={"limit": max_bytes})
 
 
 def _too_much(error: TooMuchJSON) -> Refused:
@@ -125,12 +147,16 @@ def _too_much(error: TooMuchJSON) -> Refused:
 
 
 def _from_query(request: Request, limits: BodyLimits) -> Parameters:
+    query = request.scope["query_string"]
+    if query.count(b"&") >= _MAX_QUERY_FIELDS:
+        raise Refused(400, f"The query of an address has at most {_MAX_QUERY_FIELDS} fields.")
     given: dict[str, object] = dict(request.query_params)
     for name in ("variables", "extensions"):
         text = str(given.get(name, "")) or "null"
         try:
+            # An address has no room for much.
             limits.json.check(text.encode(errors="replace"))
-            given[name] = _parse_json(text)
+            given[name] = parse_text(text)
         except TooMuchJSON as error:
             raise _too_much(error) from None
         except (ValueError, RecursionError):
@@ -164,33 +190,9 @@ def _check_type(headers: Headers) -> None:
 
 
 def _is_json(content_type: str) -> bool:
+    if len(content_type) > _MAX_TYPE_LENGTH:
+        return False
     message = Message()
     message["Content-Type"] = content_type
     charset = message.get_content_charset("utf-8")
     return content_type.partition(";")[0].strip().lower() == JSON_TYPE and charset in {"utf-8", "utf8"}
-
-
-def _parse_body(body: bytes) -> object:
-    """The standard library steps in for what orjson refuses, and where orjson would make floats of large integers."""
-    try:
-        found = cast("object", orjson.loads(body))
-    except orjson.JSONDecodeError:
-        return _parse_json(body.decode())
-    return _parse_json(body.decode()) if _may_have_floats(found) and _LARGE_INTEGER.search(body) else found
-
-
-def _may_have_floats(body: object) -> bool:
-    """Most variables are texts and small numbers: then the whole body need not be looked through."""
-    variables = cast("dict[str, object]", body).get("variables") if isinstance(body, dict) else None
-    return not isinstance(variables, dict) or not _SMALL.issuperset(
-        map(type, cast("dict[str, object]", variables).values())
-    )
-
-
-def _parse_json(text: str) -> object:
-    """Raise ValueError for what is not JSON, such as NaN, which Python would take."""
-    return json.loads(text, parse_constant=_refuse_constant)
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(name)

@@ -1,7 +1,6 @@
 """Subscriptions (and queries and mutations) over WebSocket: the protocol graphql-transport-ws."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -30,6 +29,7 @@ from app.endpoints.admission import Admission, Place, TooMany
 from app.endpoints.graphql.broadcast import Broadcasts, Subscriber
 from app.endpoints.graphql.documents import DocumentRefused, Documents
 from app.endpoints.graphql.encoding import encode
+from app.endpoints.graphql.json_text import JSONTexts
 from app.endpoints.headers import headers_of
 from app.endpoints.uvicorn.websocket import TRUST, WRITE
 from app.errors import Unauthenticated
@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 MAX_OPERATIONS = 100
 ID_MAX_LENGTH = 200
+# Of `connection_init`, which has a token and what else a client's library puts there.
+EARLY_JSON = JSONBounds(items=1000, depth=20)
 # Of the operation that the task runs: all that Strawberry does not hand over with it.
 _operation_id: ContextVar[str] = ContextVar("operation_id")
 BAD_REQUEST = 4400
@@ -61,6 +63,7 @@ class GraphQLSocket:
         *,
         admission: Admission,
         documents: Documents,
+        texts: JSONTexts,
     ) -> None:
         self._config = config
         self._services = services
@@ -68,6 +71,7 @@ class GraphQLSocket:
         self.authenticator = authenticator
         self.admission = admission
         self.documents = documents
+        self.texts = texts
 
     async def __call__(self, socket: WebSocket) -> None:
         """Serve one connection to its end."""
@@ -76,7 +80,7 @@ class GraphQLSocket:
             await socket.close(4406, "Subprotocol not acceptable")
             return
         await socket.accept(GRAPHQL_TRANSPORT_WS_PROTOCOL)
-        adapter = _Adapter(socket, self._config)
+        adapter = _Adapter(socket, self._config, self.texts)
         operations = _Operations(self._broadcasts, adapter)
         handler = _Handler(self, adapter, operations, Context(self._services), self._config)
         handler.scope = socket.scope
@@ -95,10 +99,12 @@ class GraphQLSocket:
 class _Adapter(AsyncWebSocketAdapter):
     """Reads and writes one socket. A client that does not take a message in time loses the connection."""
 
-    def __init__(self, socket: WebSocket, config: Config) -> None:
+    def __init__(self, socket: WebSocket, config: Config, texts: JSONTexts) -> None:
         self._socket = socket
         self._send_timeout_seconds = config.send_timeout_seconds
-        self._json = JSONBounds(items=config.max_json_items)
+        self._texts = texts
+        self.is_trusted = False
+        """Whether a good token has come: until then a message has little in it."""
         self._sending = asyncio.Lock()
         # Only where Parley's own protocol serves the socket.
         self._write: Callable[[bytes], bool] | None = socket.scope.get("extensions", {}).get(WRITE)
@@ -115,8 +121,7 @@ class _Adapter(AsyncWebSocketAdapter):
             except KeyError as error:
                 raise NonTextMessageReceived from error
             try:
-                self._json.check(text.encode(errors="replace"))
-                message = json.loads(text)
+                message = await self._parse(text.encode())
             except TooMuchJSON as error:
                 await self.close(BAD_REQUEST, error.message)
                 return
@@ -125,6 +130,11 @@ class _Adapter(AsyncWebSocketAdapter):
                     raise NonJsonMessageReceived from error
                 continue
             yield message
+
+    async def _parse(self, text: bytes) -> object:
+        if not self.is_trusted:
+            EARLY_JSON.check(text)
+        return await self._texts.parse(text)
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send. Raises WebSocketDisconnected, also where the client is too slow."""
@@ -209,6 +219,7 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
         # Only where Parley's own protocol serves the socket.
         self.trust: Callable[[], None] | None = None
         self._endpoint = endpoint
+        self._adapter = adapter
         self._place: Place | None = None
         self._expiry: asyncio.Task[None] | None = None
 
@@ -235,6 +246,7 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.websocket.close(TRY_AGAIN_LATER, error.message)
             raise ConnectionRejectionError from None
         context.caller = caller
+        self._adapter.is_trusted = True
         if self.trust is not None:
             self.trust()
         return UNSET

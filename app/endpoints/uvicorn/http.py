@@ -2,106 +2,52 @@
 
 httptools puts a header, or an address, together from its pieces in quadratic time, and uvicorn waits for a head or a
 body for ever. So bytes are counted here before the parser gets them, and one timer for each connection looks at how
-long its request takes.
+long its request takes. What those send who have shown no good token, and long heads of everybody, is taken up in turns.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 import httptools
-import orjson
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable
-from uvicorn._types import Scope as UvicornScope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.endpoints.connections import ConnectionLimits, Gate, Seat
+from app.endpoints.uvicorn.exchange import EXCHANGE, Exchange
+from app.endpoints.uvicorn.flow import TurnedFlow
+from app.endpoints.uvicorn.refusal import FULL, MALFORMED, TOO_SLOW, Refusal, full
+from app.endpoints.uvicorn.turns import SMALL_BYTES, Priority, Turns
 from app.endpoints.uvicorn.websocket import WebSocketProtocol
 
-# The key of a request's scope under which its exchange is. It is to be taken out: it refers to the scope, and left
-# there it would tie each request into a cycle, which only the garbage collector ends.
-EXCHANGE = "parley.http.exchange"
-_LENGTH = b"content-length: %d\r\n\r\n"
 _HEALTH = frozenset({"/health/live", "/health/ready"})
-# How much of a head the parser gets at once.
+_HEALTH_STARTS = (b"GET /health/", b"HEAD /health/")
+# How much the parser gets at once, before what it found is counted.
 _PIECE_BYTES = 16 * 1024
+# Taking apart a header, or a path, costs up to a microsecond for each byte, which is a hundred times what reading it
+# costs. Long are only those that nobody looks into: cookies, tokens, and queries.
+_MAX_STRUCTURED_BYTES = 4096
+_MAX_PATH_BYTES = 2048
+# It is kept for as long as the socket is open, in several forms.
+_MAX_SOCKET_HEAD_BYTES = 16 * 1024
+_STRUCTURED = frozenset(
+    b"accept accept-encoding accept-language access-control-request-headers access-control-request-method connection "
+    b"content-encoding content-length content-type expect forwarded host if-match if-modified-since if-none-match "
+    b"if-range if-unmodified-since keep-alive last-event-id origin proxy-connection range referer sec-fetch-mode "
+    b"sec-fetch-site sec-websocket-extensions sec-websocket-key sec-websocket-protocol sec-websocket-version te "
+    b"trailer transfer-encoding upgrade x-forwarded-for".split()
+)
 # The sizes of chunks, what is written beside them, and trailers: as much at once, and in all in proportion to the body.
 _FREE_FRAMING_BYTES = 16 * 1024
-_FRAMING_PER_BYTE = 1
+_FRAMING_PER_BYTE = 0.25
+# Each chunk costs a call of Python: those of a body with more of them than this are taken up in turns.
+_MUCH_FRAMING_PER_BYTE = 0.01
 _MAX_WAITING_REQUESTS = 64
+# What waits of a file for a client that does not read, beside the piece that comes next.
+_UNREAD_BYTES = 16 * 1024
 _LOOK_SECONDS = 5.0
 # A refusal would be lost where what was sent after it is not read.
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1024 * 1024
-
-
-class _Refusal(Exception):
-    """The connection ends with a status and one error."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-
-    def response(self) -> bytes:
-        error = {"message": self.message, "extensions": {"code": self.code}}
-        body = orjson.dumps({"errors": [error]})
-        fields = b"content-type: application/json; charset=utf-8\r\ncache-control: no-store\r\nconnection: close\r\n"
-        if self.status == _FULL.status:
-            fields += b"retry-after: 1\r\n"
-        return b"".join([STATUS_LINE[self.status], fields, _LENGTH % len(body), body])
-
-
-_FULL = _Refusal(503, "TOO_MANY_CONNECTIONS", "The server has as many connections as it takes.")
-_MALFORMED = _Refusal(400, "BAD_REQUEST", "Invalid HTTP request received.")
-_TOO_SLOW = _Refusal(408, "REQUEST_TIMED_OUT", "The request did not come in time.")
-
-
-async def _full(_scope: UvicornScope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    _, _, body = _FULL.response().partition(b"\r\n\r\n")
-    headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", b"%d" % len(body))]
-    headers += [(b"cache-control", b"no-store"), (b"connection", b"close"), (b"retry-after", b"1")]
-    await send({"type": "http.response.start", "status": _FULL.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-class Exchange:
-    """A request on its connection, past ASGI's messages: what is there of it at once, and its whole answer."""
-
-    __slots__ = ("_cycle", "trust")
-
-    def __init__(self, cycle: RequestResponseCycle, trust: Callable[[], None]) -> None:
-        self._cycle = cycle
-        self.trust = trust
-        """To be called when the request has shown a good token."""
-
-    def take_body(self) -> bytes | None:
-        """The body, if all of it has come; ``None`` where it has to be received."""
-        cycle = self._cycle
-        if cycle.more_body or cycle.disconnected:
-            return None
-        body, cycle.body = cycle.body, bytearray()
-        return bytes(body)
-
-    def answer(self, fields: bytes, body: bytes) -> bool:
-        """Send ``200`` with a body in one write; tells whether it was sent.
-
-        It is not where that would have to wait, or the connection ends with it. ``fields`` are the lines of the head
-        but for the length, each with its end.
-        """
-        cycle = self._cycle
-        if cycle.response_started or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused:
-            return False
-        if cycle.scope["method"] == "HEAD":
-            return False
-        cycle.response_started = cycle.response_complete = True
-        cycle.waiting_for_100_continue = False
-        head = [b"%b: %b\r\n" % field for field in cycle.default_headers]
-        cycle.transport.write(b"".join([STATUS_LINE[200], *head, fields, _LENGTH % len(body), body]))
-        cycle.message_event.set()
-        cycle.on_response()
-        return True
 
 
 class HTTPProtocol(HttpToolsProtocol):
@@ -111,7 +57,9 @@ class HTTPProtocol(HttpToolsProtocol):
     """
 
     gate: ClassVar[Gate] = Gate(ConnectionLimits())
+    turns: ClassVar[Turns] = Turns()
     _seat: Seat | None = None
+    _turned: TurnedFlow
     _timer: asyncio.TimerHandle | None = None
     # Since when the head comes, the body comes, or nothing does.
     _since: float = 0.0
@@ -123,6 +71,10 @@ class HTTPProtocol(HttpToolsProtocol):
     _in_head: bool = True
     _head_bytes: int = 0
     _fields_bytes: int = 0
+    _structured_bytes: int = 0
+    # What has come, and waits for its turn.
+    _waiting: bytes = b""
+    _waits_as: Priority = Priority.LARGE
     _held_bytes: int = 0
     # How many heads and how many messages were complete so far.
     _heads: int = 0
@@ -136,14 +88,14 @@ class HTTPProtocol(HttpToolsProtocol):
     _discarded_bytes: int = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """A client has connected."""
         super().connection_made(transport)
+        self.flow = self._turned = TurnedFlow(transport)
+        transport.set_write_buffer_limits(high=_UNREAD_BYTES)
         self._seat = self.gate.enter(self.client[0] if self.client else "", transport.abort)
         self._since = self.loop.time()
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
         super().connection_lost(exc)
         self._let_go()
         if self._seat is not None:
@@ -160,10 +112,63 @@ class HTTPProtocol(HttpToolsProtocol):
         self._unwritable_since = None
 
     def data_received(self, data: bytes) -> None:
+        """Take it up now, or when it is this connection's turn; nothing more is read until then."""
+        priority = self._priority(data)
+        if priority is None and not self._waiting:
+            self._take(data)
+            return
+        is_first = not self._waiting
+        self._waiting += data
+        if not self.turns.hold(len(data)) and priority is Priority.LARGE:
+            self._stop_waiting()
+            self._refuse(FULL)
+        elif is_first:
+            self._wait(priority or Priority.CALLER)
+
+    def _wait(self, priority: Priority) -> None:
+        self._waits_as = priority
+        if not self.turns.take(priority, min(len(self._waiting), _PIECE_BYTES), self._take_waiting):
+            self._turned.hold_back()
+
+    def _priority(self, data: bytes) -> Priority | None:
+        """``None``: it is taken up at once. So are health checks, and whatever small comes from who has a token."""
+        if self._end_at is not None:
+            return None
+        is_small = len(data) <= SMALL_BYTES
+        if self._seat is not None and self._seat.is_trusted:
+            is_body = not self._in_head and self._framing_bytes <= _MUCH_FRAMING_PER_BYTE * self._body_bytes
+            return None if is_small or is_body else Priority.CALLER
+        if is_small and self._in_head and not self._head_bytes and data.startswith(_HEALTH_STARTS):
+            return None
+        return Priority.SMALL if is_small else Priority.LARGE
+
+    def _stop_waiting(self) -> bytes:
+        data, self._waiting = self._waiting, b""
+        self.turns.release(len(data))
+        return data
+
+    def _take_waiting(self) -> None:
+        """Take up a piece, when it is this connection's turn."""
+        piece, self._waiting = self._waiting[:_PIECE_BYTES], self._waiting[_PIECE_BYTES:]
+        self.turns.release(len(piece))
+        try:
+            self._take(piece)
+        except BaseException:
+            # Raised from what the loop calls for a connection, this ends it; here the loop would only tell of it.
+            self.transport.abort()
+            raise
+        if self._end_at is not None:
+            self._discard(len(self._stop_waiting()))
+        if self._waiting:
+            self._wait(self._waits_as)
+        else:
+            self._turned.let_on()
+
+    def _take(self, data: bytes) -> None:
         """Give the parser as much as there is room for."""
         start = 0
         while start < len(data) and self._end_at is None:
-            end = start + _PIECE_BYTES if self._in_head else len(data)
+            end = start + _PIECE_BYTES
             self._feed(data if not start and end >= len(data) else data[start:end])
             start = end
         if start < len(data):
@@ -173,22 +178,31 @@ class HTTPProtocol(HttpToolsProtocol):
         """Another protocol takes over."""
         seat = self._seat
         if seat is None or seat.is_reserve:
-            self._refuse(_FULL)
+            self._refuse(FULL)
+            return
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _MAX_SOCKET_HEAD_BYTES:
+            message = f"The handshake of a WebSocket has at most {_MAX_SOCKET_HEAD_BYTES} bytes."
+            self._refuse(Refusal(431, "REQUEST_HEADER_FIELDS_TOO_LARGE", message))
             return
         self._let_go()
         self._end_at = self.loop.time()
         super().handle_websocket_upgrade()
+        self.transport.set_write_buffer_limits()
         successor = self.transport.get_protocol()
         if isinstance(successor, WebSocketProtocol):
             successor.seat = seat
         else:
             seat.leave()
+        # It and its parser refer to each other, and nothing tells this protocol of the end of the connection.
+        self.parser = None
 
     def on_url(self, url: bytes) -> None:
         """Part of an address."""
         super().on_url(url)
         if len(self.url) > self.gate.limits.max_head_bytes:
             raise self._long_head()
+        if len(self.url) > _MAX_PATH_BYTES and len(self.url.partition(b"?")[0]) > _MAX_PATH_BYTES:
+            raise Refusal(414, "URI_TOO_LONG", f"A path has at most {_MAX_PATH_BYTES} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; those behind a body, which some clients send, are nothing to anybody here."""
@@ -196,6 +210,11 @@ class HTTPProtocol(HttpToolsProtocol):
             return
         super().on_header(name, value)
         self._fields_bytes += len(name) + len(value)
+        if self.headers[-1][0] in _STRUCTURED:
+            self._structured_bytes += len(value)
+            if self._structured_bytes > _MAX_STRUCTURED_BYTES:
+                message = f"The headers that are taken apart have at most {_MAX_STRUCTURED_BYTES} bytes together."
+                raise Refusal(431, "REQUEST_HEADER_FIELDS_TOO_LARGE", message)
         if self._fields_bytes > self.gate.limits.max_head_bytes or len(self.headers) > self.gate.limits.max_headers:
             raise self._long_head()
 
@@ -209,7 +228,7 @@ class HTTPProtocol(HttpToolsProtocol):
         self._window = (self._since, 0)
         super().on_headers_complete()
         if len(self.pipeline) > _MAX_WAITING_REQUESTS:
-            raise _Refusal(429, "TOO_MANY_REQUESTS", "A connection has too many requests waiting.")
+            raise Refusal(429, "TOO_MANY_REQUESTS", "A connection has too many requests waiting.")
 
     def on_body(self, body: bytes) -> None:
         """Part of a body."""
@@ -256,8 +275,8 @@ class HTTPProtocol(HttpToolsProtocol):
             else:
                 self._unsupported_upgrade_warning()
         except httptools.HttpParserError as error:
-            self._refuse(error.__context__ if isinstance(error.__context__, _Refusal) else _MALFORMED)
-        except _Refusal as refusal:
+            self._refuse(error.__context__ if isinstance(error.__context__, Refusal) else MALFORMED)
+        except Refusal as refusal:
             self._refuse(refusal)
 
     def _count_head(self, size: int) -> None:
@@ -267,7 +286,7 @@ class HTTPProtocol(HttpToolsProtocol):
             raise self._long_head()
         self._held_bytes += size
         if not self.gate.hold(size):
-            raise _FULL
+            raise FULL
 
     def _count_framing(self, size: int, body_bytes: int) -> None:
         """Raise where a body has much more around it than in it."""
@@ -277,22 +296,22 @@ class HTTPProtocol(HttpToolsProtocol):
             self._framing_at_once > _FREE_FRAMING_BYTES
             or self._framing_bytes > _FREE_FRAMING_BYTES + _FRAMING_PER_BYTE * self._body_bytes
         ):
-            raise _MALFORMED
+            raise MALFORMED
 
     def _end_head(self) -> None:
         self.gate.release(self._held_bytes)
-        self._held_bytes = self._head_bytes = self._fields_bytes = 0
+        self._held_bytes = self._head_bytes = self._fields_bytes = self._structured_bytes = 0
 
-    def _long_head(self) -> "_Refusal":
+    def _long_head(self) -> Refusal:
         limits = self.gate.limits
         if not self.headers and len(getattr(self, "url", b"")) > limits.max_head_bytes // 2:
-            return _Refusal(414, "URI_TOO_LONG", f"A request's head has at most {limits.max_head_bytes} bytes.")
+            return Refusal(414, "URI_TOO_LONG", f"A request's head has at most {limits.max_head_bytes} bytes.")
         message = (
             f"A request has at most {limits.max_headers} headers, and {limits.max_head_bytes} bytes before its body."
         )
-        return _Refusal(431, "REQUEST_HEADER_FIELDS_TOO_LARGE", message)
+        return Refusal(431, "REQUEST_HEADER_FIELDS_TOO_LARGE", message)
 
-    def _refuse(self, refusal: "_Refusal") -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer, unless an answer has begun, and end. What still comes is not looked at."""
         if self._end_at is not None or self.transport.is_closing():
             return
@@ -331,7 +350,7 @@ class HTTPProtocol(HttpToolsProtocol):
             self._look_again(_LOOK_SECONDS)
             self.transport.close()
         else:
-            self._refuse(_TOO_SLOW)
+            self._refuse(TOO_SLOW)
 
     def _look_again(self, seconds: float) -> None:
         if self._timer is not None:
@@ -369,6 +388,7 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def _let_go(self) -> None:
         self._end_head()
+        self._stop_waiting()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -383,7 +403,7 @@ class HTTPProtocol(HttpToolsProtocol):
             if self._seat.is_reserve:
                 cycle.keep_alive = False
                 if scope["path"] not in _HEALTH:
-                    super()._start_asgi_task(cycle, _full)
+                    super()._start_asgi_task(cycle, full)
                     return
             scope[EXCHANGE] = Exchange(cycle, self._seat.trust)
         super()._start_asgi_task(cycle, app)
@@ -391,4 +411,4 @@ class HTTPProtocol(HttpToolsProtocol):
 
 def http_protocol(limits: ConnectionLimits) -> type[HTTPProtocol]:
     """The protocol with these limits, of one server: its connections are counted together."""
-    return type("HTTPProtocol", (HTTPProtocol,), {"gate": Gate(limits)})
+    return type("HTTPProtocol", (HTTPProtocol,), {"gate": Gate(limits), "turns": Turns()})

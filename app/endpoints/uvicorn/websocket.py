@@ -28,8 +28,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's, which waits in ``send`` while more than 64 KiB are unread, so that no queue grows.
 
     Closing waits for the client to read what was sent; a client that never does would keep the socket and up to that
-    much memory for ever. It has 3 s after the application's end. Nothing is compressed: a message of 8 MiB can come as
-    8 KiB, and unpacking it holds up everybody else.
+    much memory for ever. It has 3 s after the application's end. Nothing is compressed: a message of 16 MiB can come as
+    16 KiB, and unpacking it holds up everybody else.
     """
 
     seat: Seat | None = None
@@ -57,6 +57,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             if self.transport.is_closing():
                 return
             super().data_received(data[start : start + _PIECE_BYTES])
+        if not self.handshake_initiated and self.conn.handshake_exc is not None:
+            # A head that HTTP takes and WebSockets does not, such as one of a long line: uvicorn would tell nobody.
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
 
     def trust(self) -> None:
         """The client has shown a good token: it may send more."""

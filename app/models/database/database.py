@@ -19,8 +19,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.config import Config, ConfigError
 from app.errors import StorageFull
+from app.models.database.access import DirectAccess
 from app.models.database.full_disk import full_disk_told
-from app.models.database.sqlite import DirectAccess, SQLiteAccess
+from app.models.database.sqlite import PRAGMAS, READ_ONLY_PRAGMA, SQLiteAccess
 from app.models.database.statement import Statement
 from app.models.database.unit_of_work import Model, UnitOfWork, loaded
 
@@ -227,13 +228,8 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
         raw: Any = connection
         raw.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
-        # With WAL a killed process loses nothing; only a power cut may lose the last commits, never corrupt.
-        cursor.execute("PRAGMA synchronous = NORMAL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA cache_size = -65536")
-        if read_only:
-            cursor.execute("PRAGMA query_only = ON")
+        for pragma in (*PRAGMAS, READ_ONLY_PRAGMA) if read_only else PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     def start(connection: "Connection") -> None:

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -21,21 +22,16 @@ from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from app.models.database.access import DEFAULT_LIMITS, AccessLimits, DirectTransaction, busy, fault
 from app.models.database.full_disk import full_disk_told
 from app.models.database.row import Row
-from app.models.database.sqlite import DEADLINE_SECONDS, MAX_WAITING, DirectTransaction, fault
 from app.models.database.statement import Statement
 
-CONNECTIONS = 10
 # Of their own for transactions, which wait for locks: reads don't wait for them.
 TRANSACTIONS = 10
 CONNECT_SECONDS = 10
 # Of one that was given up, until the server has ended it.
 MEND_SECONDS = 10.0
-# Firewalls forget connections that say nothing for longer.
-IDLE_SECONDS = 300.0
-# On each connection; the server keeps a plan for each.
-MAX_PREPARED = 100
 # SQLSTATE: the server ends, and says nothing more on this connection.
 _SHUTDOWN = "57P"
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -48,10 +44,10 @@ _SECONDS = [f"{second:02}" for second in range(60)]
 class PostgresAccess:
     """PostgreSQL's. A statement has a connection to itself for as long as it runs."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, limits: AccessLimits = DEFAULT_LIMITS) -> None:
         dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        self._links = _Links(dsn, CONNECTIONS)
-        self._writing = _Links(dsn, TRANSACTIONS)
+        self._links = _Links(dsn, limits)
+        self._writing = _Links(dsn, replace(limits, connections=TRANSACTIONS))
 
     async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """As the protocol has it."""
@@ -172,7 +168,8 @@ class _PostgresTransaction:
 class _Link:
     """A connection, and the statements that were prepared on it."""
 
-    def __init__(self, connection: "asyncpg.Connection") -> None:
+    def __init__(self, connection: "asyncpg.Connection", max_prepared: int) -> None:
+        self._max_prepared = max_prepared
         self.idle_since = 0.0
         self.has_transaction = False
         self.is_closed = connection.is_closed
@@ -205,7 +202,7 @@ class _Link:
 
     async def _prepare(self, sql: str) -> PreparedStatement:
         prepared = self._prepared[sql] = await self._connection.prepare(sql)
-        if len(self._prepared) > MAX_PREPARED:
+        if len(self._prepared) > self._max_prepared:
             self._prepared.popitem(last=False)
         return prepared
 
@@ -213,9 +210,10 @@ class _Link:
 class _Links:
     """At most so many connections. Each is opened when it is needed, and closed when it was not for minutes."""
 
-    def __init__(self, dsn: str, places: int) -> None:
+    def __init__(self, dsn: str, limits: AccessLimits) -> None:
         self._dsn = dsn
-        self._places = places
+        self._limits = limits
+        self._places = limits.connections
         self._all: set[_Link] = set()
         # In the order in which they were given back; the last one is taken.
         self._free: list[_Link] = []
@@ -241,12 +239,12 @@ class _Links:
         if self._places:
             self._places -= 1
             return await self._open()
-        if len(self._waiting) >= MAX_WAITING:
-            raise _busy()
+        if len(self._waiting) >= self._limits.max_waiting:
+            raise busy()
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[_Link | None] = loop.create_future()
         self._waiting.append(waiter)
-        timer = loop.call_later(DEADLINE_SECONDS, _give_up, waiter)
+        timer = loop.call_later(self._limits.wait_seconds, _give_up, waiter)
         try:
             link = await waiter
         except BaseException:
@@ -265,7 +263,7 @@ class _Links:
         link.idle_since = time.monotonic()
         self._free.append(link)
         if self._looking is None:
-            self._looking = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._look)
+            self._looking = asyncio.get_running_loop().call_later(self._limits.idle_seconds, self._look)
 
     def take_back(self, link: _Link, *, is_sound: bool) -> None:
         """Have back a connection on which something failed. ``is_sound``: nothing runs on it any more."""
@@ -297,11 +295,11 @@ class _Links:
     async def _open(self) -> _Link:
         """In a place that was taken for it."""
         try:
-            connection = await _connect(self._dsn)
+            connection = await _connect(self._dsn, self._limits.deadline_seconds)
         except BaseException:
             self._vacate()
             raise
-        link = _Link(connection)
+        link = _Link(connection, self._limits.max_prepared)
         if self._is_closed:
             link.close()
             raise _closed()
@@ -352,18 +350,18 @@ class _Links:
         """Close what was not needed, and look again later while there is something to look at."""
         self._looking = None
         now = time.monotonic()
-        while self._free and self._free[0].idle_since + IDLE_SECONDS <= now:
+        while self._free and self._free[0].idle_since + self._limits.idle_seconds <= now:
             self._drop(self._free.pop(0))
         if self._free:
-            pause = self._free[0].idle_since + IDLE_SECONDS - now
+            pause = self._free[0].idle_since + self._limits.idle_seconds - now
             self._looking = asyncio.get_running_loop().call_later(pause, self._look)
 
 
-async def _connect(dsn: str) -> asyncpg.Connection:
+async def _connect(dsn: str, deadline_seconds: float) -> asyncpg.Connection:
     connection = await asyncpg.connect(
         dsn,
         timeout=CONNECT_SECONDS,
-        command_timeout=DEADLINE_SECONDS,
+        command_timeout=deadline_seconds,
         # Statements are made so that one plan is good for all values. To plan a page anew, by how many rows the values
         # may have, takes 0.5 ms where the page takes 0.25. No page is worth compiling, which is begun by what the
         # planner thinks it costs.
@@ -416,11 +414,7 @@ def _date(days: int) -> str:
 
 def _give_up(waiter: "asyncio.Future[_Link | None]") -> None:
     if not waiter.done():
-        waiter.set_exception(_busy())
-
-
-def _busy() -> TimeoutError:
-    return TimeoutError("Too many statements wait for the database.")
+        waiter.set_exception(busy())
 
 
 def _closed() -> ConnectionError:

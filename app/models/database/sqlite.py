@@ -1,7 +1,4 @@
-"""Rows straight from the driver: what an ORM session costs is several times what the database takes.
-
-SQLite is asked here, by threads that have a connection each; PostgreSQL in ``direct_postgres``.
-"""
+"""Statements on SQLite's own connections: one of the event loop's, and those of a few threads."""
 
 import asyncio
 import contextlib
@@ -9,23 +6,20 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-
+from app.models.database.access import DEFAULT_LIMITS, AccessLimits, DirectTransaction, busy, fault
 from app.models.database.full_disk import full_disk_told
 from app.models.database.row import Row
 from app.models.database.statement import Statement
 
 READ_THREADS = 2
-MAX_WAITING = 10_000
 # Reads of one transaction in the event loop, and answers that are handed to it together: each handing over wakes it.
 BATCH = 32
-DEADLINE_SECONDS = 30.0
 # SQLite's instructions between two looks at the clock: some milliseconds.
 INSTRUCTIONS = 100_000
 # In the event loop: a page of 100 conversations takes some 7,000, or 0.2 ms.
@@ -37,36 +31,14 @@ _BEGIN: tuple[str, list[Any]] = ("BEGIN IMMEDIATE", [])
 _ROLLBACK = "ROLLBACK"
 
 
-class DirectAccess(Protocol):
-    """Runs statements, each in a transaction of its own. Raises DBAPIError, and OSError for no connection."""
-
-    async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """The rows of a statement that writes nothing."""
-        ...
-
-    async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Run a statement that writes; the rows that it returns. Raises StorageFull."""
-        ...
-
-    def transaction(self) -> AbstractAsyncContextManager["DirectTransaction"]:
-        """Several statements in one transaction, which is rolled back when the block raises. Raises StorageFull."""
-        ...
-
-    async def close(self) -> None:
-        """Close every connection."""
-        ...
-
-
-class DirectTransaction(Protocol):
-    """Statements of one transaction, which begins with the first of them."""
-
-    async def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Run a statement behind those that were left for later; its rows."""
-        ...
-
-    def later(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
-        """Leave a statement whose rows nobody needs for the next one that is run, or for the commit."""
-        ...
+PRAGMAS = (
+    "journal_mode = WAL",
+    # With WAL a killed process loses nothing; only a power cut may lose the last commits, never corrupt.
+    "synchronous = NORMAL",
+    "foreign_keys = ON",
+    "cache_size = -65536",
+)
+READ_ONLY_PRAGMA = "query_only = ON"
 
 
 @dataclass(slots=True)
@@ -123,10 +95,11 @@ class SQLiteAccess:
     ``writing`` is held while anything writes, since SQLite has room for one writer.
     """
 
-    def __init__(self, path: Path, writing: asyncio.Lock) -> None:
-        self._readers = _Readers(path, READ_THREADS)
-        self._inline = _InlineReader(path, self._readers)
-        self._writer = _Writer(path, 1)
+    def __init__(self, path: Path, writing: asyncio.Lock, limits: AccessLimits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._readers = _Readers(path, READ_THREADS, limits)
+        self._inline = _InlineReader(path, self._readers, limits)
+        self._writer = _Writer(path, 1, limits)
         self._writing = writing
         self._waiting: list[_Job] = []
         self._flushing: asyncio.Task[None] | None = None
@@ -140,8 +113,8 @@ class SQLiteAccess:
     async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """As the protocol has it."""
         job = _Job(statement.sql, statement.values(parameters), asyncio.get_running_loop().create_future())
-        if len(self._waiting) >= MAX_WAITING:
-            raise _busy()
+        if len(self._waiting) >= self._limits.max_waiting:
+            raise busy()
         self._waiting.append(job)
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
@@ -152,7 +125,7 @@ class SQLiteAccess:
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[DirectTransaction]:
         """As the protocol has it."""
-        async with asyncio.timeout(DEADLINE_SECONDS) as waiting, self._writing:
+        async with asyncio.timeout(self._limits.wait_seconds) as waiting, self._writing:
             waiting.reschedule(None)
             transaction = _SQLiteTransaction(self._writer)
             with full_disk_told():
@@ -226,7 +199,8 @@ class _InlineReader:
     somebody wrote before is seen, since the transaction begins after the asking.
     """
 
-    def __init__(self, path: Path, others: "_Readers") -> None:
+    def __init__(self, path: Path, others: "_Readers", limits: AccessLimits) -> None:
+        self._limits = limits
         self._path = path
         self._others = others
         self._connection: sqlite3.Connection | None = None
@@ -236,8 +210,8 @@ class _InlineReader:
 
     def submit(self, job: _Job) -> None:
         """Have a job run. Raises TimeoutError when too many wait."""
-        if len(self._waiting) >= MAX_WAITING:
-            raise _busy()
+        if len(self._waiting) >= self._limits.max_waiting:
+            raise busy()
         self._waiting.append(job)
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self._run)
@@ -302,7 +276,8 @@ class _Readers:
 
     is_read_only = True
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, limits: AccessLimits) -> None:
+        self._limits = limits
         self._path = path
         self._threads = [threading.Thread(target=self._serve, name="sqlite", daemon=True) for _ in range(threads)]
         self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
@@ -315,8 +290,8 @@ class _Readers:
             self._loop = asyncio.get_running_loop()
             for thread in self._threads:
                 thread.start()
-        if self._queue.qsize() >= MAX_WAITING:
-            raise _busy()
+        if self._queue.qsize() >= self._limits.max_waiting:
+            raise busy()
         self._queue.put(jobs)
 
     async def close(self) -> None:
@@ -327,7 +302,7 @@ class _Readers:
             self._queue.put(None)
         # A thread of the loop's executor could wait for them, but that may be gone by now.
         for _ in self._threads:
-            await asyncio.wait_for(self._ended.acquire(), DEADLINE_SECONDS)
+            await asyncio.wait_for(self._ended.acquire(), self._limits.deadline_seconds)
 
     def run(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         """Run jobs; what goes wrong is theirs."""
@@ -339,7 +314,7 @@ class _Readers:
         connection: sqlite3.Connection | None = None
         while (jobs := self._queue.get()) is not None:
             try:
-                connection = connection or _connect(self._path, is_read_only=self.is_read_only)
+                connection = connection or self._open()
                 self._start_clock(connection)
                 self.run(connection, jobs)
             except sqlite3.Error as error:
@@ -363,8 +338,11 @@ class _Readers:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(tell)
 
+    def _open(self) -> sqlite3.Connection:
+        return _connect(self._path, is_read_only=self.is_read_only, timeout_seconds=self._limits.deadline_seconds)
+
     def _start_clock(self, connection: sqlite3.Connection) -> None:
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + self._limits.deadline_seconds
         connection.set_progress_handler(lambda: time.monotonic() > deadline, INSTRUCTIONS)
 
 
@@ -387,19 +365,8 @@ class _Writer(_Readers):
                 connection.execute("ROLLBACK")
 
 
-def _connect(path: Path, *, is_read_only: bool, timeout_seconds: float = DEADLINE_SECONDS) -> sqlite3.Connection:
+def _connect(path: Path, *, is_read_only: bool, timeout_seconds: float) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=timeout_seconds, cached_statements=256)
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "cache_size = -65536"):
+    for pragma in (*PRAGMAS, READ_ONLY_PRAGMA) if is_read_only else PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
-    if is_read_only:
-        connection.execute("PRAGMA query_only = ON")
     return connection
-
-
-def fault(sql: str, error: Exception, base: type[Exception], *, is_lost: bool = False) -> Exception:
-    """As the ORM would raise it. The values are left out, since they are messages, titles and sealed keys."""
-    return DBAPIError.instance(sql, None, error, base, hide_parameters=True, connection_invalidated=is_lost)
-
-
-def _busy() -> TimeoutError:
-    return TimeoutError("Too many statements wait for the database.")

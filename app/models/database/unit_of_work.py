@@ -7,6 +7,7 @@ is nothing else: no identity map, no lazy loading, and every statement stands be
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Dialect, Table, bindparam, insert, update
@@ -15,9 +16,8 @@ from sqlalchemy.sql import ClauseElement
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.models.database.record import record_class
-from app.models.database.row import Row
-from app.models.database.sqlite import DirectTransaction
+from app.models.database.access import DirectTransaction
+from app.models.database.row import Row, decoder
 from app.models.database.statement import Statement
 
 Model = TypeVar("Model", bound=SQLModel)
@@ -110,11 +110,23 @@ def made(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 
 def loaded(model: type[Model], rows: Sequence[Row], dialect: Dialect) -> list[Model]:
-    """Objects of rows that have all columns of the model, in the table's order."""
-    columns = list(table_of(model).c)
-    record = record_class(columns, dialect)
-    names = [column.name for column in columns]
-    return [made(model, {name: getattr(values, name) for name in names}) for values in map(record, rows)]
+    """Objects of rows that begin with all columns of the model, in the table's order."""
+    decoders = _decoders(table_of(model), dialect)
+    return [
+        made(
+            model,
+            {
+                name: value if decode is None or value is None else decode(value)
+                for (name, decode), value in zip(decoders, row, strict=False)
+            },
+        )
+        for row in rows
+    ]
+
+
+@cache
+def _decoders(table: Table, dialect: Dialect) -> Sequence[tuple[str, Callable[[Any], Any] | None]]:
+    return [(column.name, decoder(column, dialect)) for column in table.c]
 
 
 def table_of(model: type[SQLModel]) -> Table:

@@ -1,91 +1,103 @@
-"""Conversations as records: what is read most, by statements that are compiled once."""
+"""Conversations as typed rows: what is read most, by statements that are compiled once."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, bindparam, case, update
+from sqlalchemy import bindparam, case, update
 from sqlalchemy.sql import ClauseElement
 from sqlmodel import SQLModel, UTCDateTime, col, select
 
 from app.models.conversation import Conversation, fold
 from app.models.database.database import Database
-from app.models.database.record import Record, record_class
-from app.models.database.row import Row
+from app.models.database.row import Rows, TypedRow, row_class_for, table_columns
 from app.models.search.query import ConversationQuery
 
 _TABLE = SQLModel.metadata.tables["conversation"]
-# What lists mostly show of a conversation: reading all costs a quarter more.
-_BRIEF = [
-    _TABLE.c[name]
-    for name in (
-        "id",
-        "title",
-        "title_is_auto_generated",
-        "status",
-        "agent_state",
-        "trigger",
-        "branch_name",
-        "llm_model",
-        "created_at",
-        "updated_at",
-    )
-]
-# All that the API shows, and where a conversation stands in a list.
-_WHOLE: list[Column[Any]] = [
-    *_BRIEF,
-    *(
-        _TABLE.c[name]
-        for name in (
-            "title_folded",
-            "reason_code",
-            "reason_message",
-            "repository_id",
-            "prompt_tokens",
-            "completion_tokens",
-            "cost_usd",
-            "is_cost_known",
-        )
-    ),
-]
-BRIEF_COLUMNS = frozenset(column.name for column in _BRIEF)
 
 
-class ConversationRecords:
-    """The owner's conversations. ``kind`` is the class of the records, ``brief_kind`` of those that have less."""
+class ConversationRow(TypedRow):
+    """All that the API shows of a conversation, and what its place in a list is made of."""
+
+    id: UUID
+    title: str
+    title_is_auto_generated: bool
+    status: str
+    agent_state: str | None
+    trigger: str
+    branch_name: str | None
+    llm_model: str | None
+    created_at: datetime
+    updated_at: datetime
+    title_folded: str
+    reason_code: str | None
+    reason_message: str | None
+    repository_id: UUID | None
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    is_cost_known: bool
+
+
+# What lists mostly show. Reading all columns costs a quarter more.
+BRIEF_COLUMNS = (
+    "id",
+    "title",
+    "title_is_auto_generated",
+    "status",
+    "agent_state",
+    "trigger",
+    "branch_name",
+    "llm_model",
+    "created_at",
+    "updated_at",
+)
+_ALL_COLUMNS = table_columns(ConversationRow, _TABLE)
+_FEW_COLUMNS = table_columns(ConversationRow, _TABLE, BRIEF_COLUMNS)
+
+
+class ConversationRows:
+    """The owner's conversations. ``columns`` are those that will be looked at, ``None`` for all of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.kind = record_class(_WHOLE, database.reader.dialect)
-        self.brief_kind = record_class(_BRIEF, database.reader.dialect, _WHOLE[len(_BRIEF) :])
+        dialect = database.reader.dialect
+        self._row_class = row_class_for(ConversationRow, _TABLE, dialect)
+        self._brief_row_class = row_class_for(ConversationRow, _TABLE, dialect, BRIEF_COLUMNS)
 
-    async def get(self, owner_id: str, conversation_id: UUID, *, is_brief: bool = False) -> Record | None:
+    async def get(
+        self, owner_id: str, conversation_id: UUID, columns: frozenset[str] | None = None
+    ) -> ConversationRow | None:
         """The owner's conversation, or ``None``."""
+        is_brief = _is_brief(columns)
         statement = self._database.compiled(
             ("conversation", is_brief),
-            lambda: select(*(_BRIEF if is_brief else _WHOLE)).where(
+            lambda: select(*(_FEW_COLUMNS if is_brief else _ALL_COLUMNS)).where(
                 col(Conversation.owner_id) == bindparam("owner_id"), col(Conversation.id) == bindparam("id")
             ),
         )
-        rows = await self._database.direct.read(statement, {"owner_id": owner_id, "id": conversation_id})
-        kind = self.brief_kind if is_brief else self.kind
-        return kind(rows[0]) if rows else None
+        values = await self._database.direct.read(statement, {"owner_id": owner_id, "id": conversation_id})
+        row_class = self._brief_row_class if is_brief else self._row_class
+        return row_class(values[0]) if values else None
 
-    async def search(self, owner_id: str, query: ConversationQuery, *, is_brief: bool) -> Sequence[Row]:
-        """Up to ``first + 1`` rows as the driver gave them: the one more tells that there is a next page."""
+    async def search(
+        self, owner_id: str, query: ConversationQuery, columns: frozenset[str] | None = None
+    ) -> Rows[ConversationRow]:
+        """Up to ``first + 1`` rows: the one more tells that there is a next page."""
+        is_brief = _is_brief(columns)
+        row_class = self._brief_row_class if is_brief else self._row_class
         if query.filter.is_impossible:
-            return []
-        name = ("conversations", is_brief, *query.shape)
-        columns = _BRIEF if is_brief else _WHOLE
+            return Rows(row_class, [])
         dialect = self._database.reader.dialect.name
-        statement = self._database.compiled(name, lambda: query.statement(select(*columns), owner_id, dialect))
-        return await self._database.direct.read(statement, query.parameters(owner_id))
+        statement = self._database.compiled(
+            ("conversations", is_brief, *query.shape),
+            lambda: query.statement(select(*(_FEW_COLUMNS if is_brief else _ALL_COLUMNS)), owner_id, dialect),
+        )
+        return Rows(row_class, await self._database.direct.read(statement, query.parameters(owner_id)))
 
-    async def rename(self, owner_id: str, conversation_id: UUID, title: str, now: datetime) -> Record | None:
+    async def rename(self, owner_id: str, conversation_id: UUID, title: str, now: datetime) -> ConversationRow | None:
         """Write a title that a user gave; the conversation then, or ``None``."""
         statement = self._database.compiled("rename conversation", _rename)
-        rows = await self._database.direct.write(
+        values = await self._database.direct.write(
             statement,
             {
                 "of_owner": owner_id,
@@ -95,7 +107,11 @@ class ConversationRecords:
                 "now": now,
             },
         )
-        return self.kind(rows[0]) if rows else None
+        return self._row_class(values[0]) if values else None
+
+
+def _is_brief(columns: frozenset[str] | None) -> bool:
+    return columns is not None and columns.issubset(BRIEF_COLUMNS)
 
 
 def _rename() -> ClauseElement:
@@ -111,5 +127,5 @@ def _rename() -> ClauseElement:
             title_revision=col(Conversation.title_revision) + 1,
             updated_at=case((created_at > given, created_at), else_=given),
         )
-        .returning(*_WHOLE)
+        .returning(*_ALL_COLUMNS)
     )

@@ -1,58 +1,133 @@
-"""Events as records: a page of one log, by statements that are compiled once."""
+"""Events as typed rows: pages of logs, by statements that are compiled once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Uuid, bindparam, exists, select
+from pydantic_core import from_json
+from sqlalchemy import ColumnElement, Integer, Select, Uuid, bindparam, exists, literal, select, union_all
+from sqlalchemy.sql import ClauseElement
 from sqlmodel import SQLModel, col
 
 from app.models.conversation import Conversation
 from app.models.database.database import Database
-from app.models.database.record import record_class
-from app.models.database.row import Row
-from app.models.event import EventQuery
+from app.models.database.row import Row, Rows, TypedRow, row_class_for, table_columns
+from app.models.event import EventQuery, body_fields
 
 _TABLE = SQLModel.metadata.tables["event"]
-# What the API shows of an event.
-_COLUMNS = [_TABLE.c[name] for name in ("conversation_id", "sequence", "kind", "source", "body", "created_at")]
 
 
-class EventRecords:
-    """The owner's events. ``kind`` is the class of the records."""
+class EventRow(TypedRow):
+    """All that the API shows of an event."""
+
+    conversation_id: UUID
+    sequence: int
+    kind: str
+    source: str
+    body: object
+    created_at: datetime
+
+
+_COLUMNS = table_columns(EventRow, _TABLE)
+# Behind the columns: which of the queries a row answers.
+_QUERY_INDEX = len(_COLUMNS)
+
+
+class EventRows:
+    """The owner's events."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.kind = record_class(_COLUMNS, database.reader.dialect)
+        self._row_class = row_class_for(EventRow, _TABLE, database.reader.dialect)
 
-    async def page(self, owner_id: str, query: EventQuery) -> Sequence[Row]:
-        """Rows, oldest first, up to ``limit + 1``: the one more stands at the far end, and tells of another page."""
-        if query.sources == ():
-            return []
-        sources = query.sources or ()
-        shape = (query.after is None, query.before is None, query.backward, query.sources is None, len(sources))
-        statement = self._database.compiled(("events", *shape), lambda: _statement(query))
-        parameters: dict[str, Any] = {
-            "owner_id": owner_id,
-            "conversation_id": query.conversation_id,
-            "after": query.after,
-            "before": query.before,
-            "limit": query.limit + 1,
-            **{f"source_{number}": source for number, source in enumerate(sources)},
-        }
-        rows = await self._database.direct.read(statement, parameters)
-        return rows[::-1] if query.backward else rows
+    async def pages(self, owner_id: str, queries: Sequence[EventQuery]) -> list[Rows[EventRow]]:
+        """A page for each query, oldest event first, of up to ``limit + 1`` events; in one statement.
+
+        The one event more stands at the far end, and tells that there is another page.
+        """
+        # An empty list of sources allows no event.
+        asked = {number: query for number, query in enumerate(queries) if query.sources != ()}
+        values: Sequence[Row] = await self._read(owner_id, asked) if asked else ()
+        pages: list[list[Row]] = [[] for _ in queries]
+        if len(asked) == 1:
+            pages[next(iter(asked))] = list(values)
+        else:
+            for row in values:
+                number: int = row[_QUERY_INDEX]
+                pages[number].append(row)
+        return [
+            Rows(self._row_class, page[::-1] if query.backward else page)
+            for page, query in zip(pages, queries, strict=True)
+        ]
+
+    async def after(self, conversation_id: UUID, sequence: int, limit: int) -> Rows[EventRow]:
+        """Up to ``limit`` events behind a sequence, in order."""
+        statement = self._database.compiled("events behind", _after)
+        parameters = {"conversation_id": conversation_id, "sequence": sequence, "limit": limit}
+        return Rows(self._row_class, await self._database.direct.read(statement, parameters))
+
+    async def get_many(self, owner_id: str, keys: Sequence[tuple[UUID, int]]) -> list[EventRow | None]:
+        """In the order of ``keys`` (conversation id, sequence); ``None`` for what is absent or another owner's."""
+        # Each is a page of one event, that behind the one before.
+        queries = [EventQuery(conversation_id, 1, sequence - 1, sequence + 1) for conversation_id, sequence in keys]
+        return [page[0] if page else None for page in await self.pages(owner_id, queries)]
+
+    async def _read(self, owner_id: str, asked: Mapping[int, EventQuery]) -> Sequence[Row]:
+        shapes = tuple((number, *query.shape) for number, query in asked.items())
+        statement = self._database.compiled(("events", shapes), lambda: _statement(asked))
+        parameters: dict[str, Any] = {"owner_id": owner_id}
+        for number, query in asked.items():
+            parameters |= query.parameters(number)
+        return await self._database.direct.read(statement, parameters)
 
 
-def _statement(query: EventQuery) -> Any:  # noqa: ANN401  Of its columns.
-    conversation_id = bindparam("conversation_id", type_=Uuid())
+def read_bodies(rows: Rows[EventRow]) -> list[Mapping[str, Any] | None]:
+    """The fields of each body, as JSON has them; ``None`` for one that this release can't read."""
+    columns = rows.row_class.columns
+    kind, body = columns["kind"].place, columns["body"].place
+    try:
+        # One call for all of them takes a third of the time.
+        text = ",".join([row[body] for row in rows.values])
+        documents = from_json(f"[{text}]", allow_inf_nan=False, cache_strings="keys")
+    except (ValueError, TypeError):
+        documents = [row.body for row in rows]
+    return [body_fields(row[kind], document) for row, document in zip(rows.values, documents, strict=True)]
+
+
+def _statement(asked: Mapping[int, EventQuery]) -> ClauseElement:
+    pages = [_page(number, query) for number, query in asked.items()]
+    if len(pages) == 1:
+        return pages[0]
+    # A limit belongs to a part of a union only as a subquery.
+    return union_all(*(select(page.subquery()) for page in pages))
+
+
+def _page(number: int, query: EventQuery) -> Select[Any]:
+    conversation_id = bindparam(f"conversation_id_{number}", type_=Uuid())
+    # As a list of all that the owner has, SQLite would read 100,000 ids for a page of 50 events.
     owned = exists().where(col(Conversation.id) == conversation_id, col(Conversation.owner_id) == bindparam("owner_id"))
     conditions: list[ColumnElement[bool]] = [_TABLE.c.conversation_id == conversation_id, owned]
     if query.after is not None:
-        conditions.append(_TABLE.c.sequence > bindparam("after"))
+        conditions.append(_TABLE.c.sequence > bindparam(f"after_{number}"))
     if query.before is not None:
-        conditions.append(_TABLE.c.sequence < bindparam("before"))
+        conditions.append(_TABLE.c.sequence < bindparam(f"before_{number}"))
     if query.sources is not None:
-        sources: list[ColumnElement[str]] = [bindparam(f"source_{number}") for number in range(len(query.sources))]
-        conditions.append(_TABLE.c.source.in_(sources))
+        names = [f"source_{number}_{place}" for place in range(len(query.sources))]
+        conditions.append(_TABLE.c.source.in_([bindparam(name) for name in names]))
     ordering = _TABLE.c.sequence.desc() if query.backward else _TABLE.c.sequence.asc()
-    return select(*_COLUMNS).where(*conditions).order_by(ordering).limit(bindparam("limit", type_=Integer()))
+    limit = bindparam(f"limit_{number}", type_=Integer())
+    page = select(*_COLUMNS, literal(number, Integer()).label("query"))
+    return page.where(*conditions).order_by(ordering).limit(limit)
+
+
+def _after() -> ClauseElement:
+    return (
+        select(*_COLUMNS)
+        .where(
+            _TABLE.c.conversation_id == bindparam("conversation_id", type_=Uuid()),
+            _TABLE.c.sequence > bindparam("sequence"),
+        )
+        .order_by(_TABLE.c.sequence)
+        .limit(bindparam("limit", type_=Integer()))
+    )

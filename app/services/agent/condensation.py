@@ -68,18 +68,18 @@ class Condenser:
         limit -= text_tokens("".join(f"{tool.name}{tool.description}{tool.parameters}" for tool in tools))
         events = await run_log.dialogue()
         first, condensation = run_log.condensation = run_log.condensation or await self._kept(run_log.conversation_id)
-        told = _told(instructions, model.name, first, condensation, events)
+        told = told_of(instructions, model.name, first, condensation, events)
         if tokens(told) <= limit:
             return told
         if tokens(shortened(told)) <= limit and not is_too_long:
             return shortened(told)
         rest = _behind(condensation, events)
-        cut = _cut(rest, limit // 2)
+        cut = cut_of(rest, limit // 2)
         if cut:
             condensation = await self._condense(run_log, model, condensation, rest[:cut], redactor)
             first = first or await self._first(run_log.conversation_id)
             run_log.condensation = (first, condensation)
-            told = _told(instructions, model.name, first, condensation, events)
+            told = told_of(instructions, model.name, first, condensation, events)
         return told if tokens(told) <= limit else shortened(told, limit)
 
     async def _limit(self, model: Model) -> int:
@@ -130,7 +130,7 @@ class Condenser:
         return condensation
 
 
-def _told(
+def told_of(
     instructions: str, model_name: str, first: Event | None, condensation: Condensation | None, events: Sequence[Event]
 ) -> list[ChatMessage]:
     if condensation is None:
@@ -161,7 +161,7 @@ def _end(condensation: Condensation) -> tuple[int, int]:
     return condensation.run, condensation.sequence
 
 
-def _cut(events: Sequence[Event], budget: int) -> int:
+def cut_of(events: Sequence[Event], budget: int) -> int:
     """How many events to condense, so that the others take about ``budget`` tokens and no call loses its result.
 
     The last turn always stays.
@@ -173,7 +173,7 @@ def _cut(events: Sequence[Event], budget: int) -> int:
         if isinstance(body, ToolResultBody):
             is_open.discard(body.tool_call_sequence)
             continue
-        if isinstance(body, MessageBody):
+        if isinstance(body, MessageBody) and event.source != EventSource.ENVIRONMENT:
             # A call that was interrupted gets no result any more.
             is_open.clear()
         if number and not is_open:

@@ -116,7 +116,7 @@ class AgentLoop:
 
         ``None`` when the run is over, or has ended the server too often.
         """
-        first = self.log_of(conversation_id, run)
+        first, is_ready = self.log_of(conversation_id, run), False
         try:
             state = await first.read()
             is_ready = await self._is_ready_at_once(state)
@@ -138,7 +138,8 @@ class AgentLoop:
             problem = Problem(_INTERNAL, f"The run was begun {attempt} times and never came to an end.")
             await run_log.fail(problem)
         except RunEnded:
-            if not await first.exists():
+            # Its workspace was made here, perhaps behind the conversation's deletion.
+            if is_ready and not await first.exists():
                 await self._workspace.discard(conversation_id)
         return None
 

@@ -5,12 +5,12 @@ some send a name in pieces, some leave out ids. An id that was seen decides; the
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from app.errors import ErrorCode
+from app.services.llm.arguments import Arguments
 from app.services.llm.base import Ending, ToolCall
 from app.services.llm.faults import CallFailed, fault
 
@@ -19,8 +19,6 @@ MAX_TOOL_CALLS = 128
 MAX_NAME_CHARS = 1000
 MAX_ID_CHARS = 20_000
 MAX_FIELDS_CHARS = 262_144
-# Escaped characters count for nothing; a backslash alone is the end of a piece.
-_STRUCTURE = re.compile(r'\\.|[{}\[\]"]|\\$', re.DOTALL)
 _CALL_FIELDS = frozenset({"id", "index", "type", "function", "custom"})
 
 
@@ -71,35 +69,9 @@ class _Call:
 
     id: str | None
     name: str = ""
-    arguments: list[str] = field(default_factory=list[str])
+    arguments: Arguments = field(default_factory=Arguments)
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
     index: int = 0
-    _seen: int = 0
-    _depth: int = 0
-    _was_open: bool = False
-    _is_quoted: bool = False
-    _is_escaped: bool = False
-
-    def is_complete(self) -> bool:
-        """Whether the arguments are a JSON object already, so that nothing can follow.
-
-        Each piece is looked at once, however often this is asked.
-        """
-        for piece in self.arguments[self._seen :]:
-            for found in _STRUCTURE.finditer(piece, 1 if self._is_escaped else 0):
-                character = found[0]
-                if character == '"':
-                    self._is_quoted = not self._is_quoted
-                elif not self._is_quoted and character[0] != "\\":
-                    self._depth += 1 if character in "{[" else -1
-                    self._was_open = True
-            self._is_escaped = _ends_in_escape(piece[1:] if self._is_escaped else piece)
-        self._seen = len(self.arguments)
-        return self._was_open and self._depth <= 0 and not self._is_quoted
-
-    def has_arguments(self) -> bool:
-        """Whether anything but white space has come."""
-        return any(piece.strip() for piece in self.arguments)
 
     def add_name(self, name: str) -> None:
         """Some servers send a name in pieces, some the whole name so far in each piece."""
@@ -132,7 +104,7 @@ class Answer:
         """The calls in order, each with a name and an id of its own or a made one."""
         named = [call for call in self._calls if call.name.strip()]
         return [
-            ToolCall(call.id or f"call_{number}", call.name.strip(), "".join(call.arguments), _bounded(call.fields))
+            ToolCall(call.id or f"call_{number}", call.name.strip(), call.arguments.text, _bounded(call.fields))
             for number, call in enumerate(named, 1)
         ]
 
@@ -151,7 +123,7 @@ class Answer:
     def add_text(self, piece: str) -> None:
         """Append a piece of text."""
         self.text.append(piece)
-        self._count(piece)
+        self._count(len(piece))
 
     def add_call(self, delta: ToolDelta) -> None:
         """Add a fragment to the call that it belongs to, or begin one."""
@@ -168,12 +140,11 @@ class Answer:
         if name:
             call.add_name(name)
         if arguments:
-            call.arguments.append(arguments)
+            self._count(call.arguments.add(arguments))
         for key, value in _fields(delta).items():
             if key not in _CALL_FIELDS and value is not None:
                 call.fields[key] = value
-                self._count(str(value))
-        self._count(arguments)
+                self._count(len(str(value)))
 
     def add_reasoning(self, delta: Delta) -> None:
         """Keep what the model thought, in the form in which its provider wants it back."""
@@ -181,7 +152,7 @@ class Answer:
         said = fields.get("reasoning_content")
         if isinstance(said, str) and said:
             self.has_reasoning = True
-            self._count(said)
+            self._count(len(said))
             # litellm shows `reasoning` under this name too, and no provider wants that one back.
             if not fields.get("reasoning"):
                 self._reasoning.append(said)
@@ -189,7 +160,7 @@ class Answer:
             for piece in cast("Sequence[object]", fields.get(name) or ()):
                 if isinstance(piece, Mapping):
                     self.has_reasoning = True
-                    self._count(str(cast("object", piece)))
+                    self._count(len(str(cast("object", piece))))
                     _add_thought(kept, cast("Mapping[str, Any]", piece))
 
     def _call_of(self, call_id: str | None, index: int, name: str, arguments: str) -> _Call:
@@ -198,9 +169,13 @@ class Answer:
             # Some servers give all calls of an answer one id. Then the index tells them apart.
             beside = self._by_index.get(index)
             known = beside if beside is not None and beside.id == call_id else known
-            is_twin = index != known.index and not known.has_arguments() and not arguments.strip()
+            # Some servers end with the whole call once more, and perhaps without its index.
+            is_new_place = index != known.index and (beside is None or beside is known)
+            if not is_new_place and name in ("", known.name) and known.arguments.is_repeated_by(arguments):
+                return known
+            is_twin = index != known.index and not known.arguments.has_any and not arguments.strip()
             is_elsewhere = index != known.index and bool(known.name) and name != known.name
-            is_behind = known.is_complete() and (
+            is_behind = known.arguments.is_complete and (
                 index != known.index or bool(arguments.strip()) or not known.name.startswith(name.strip())
             )
             is_offered = index == known.index and not name.startswith(known.name) and self._begins(known, name, "")
@@ -214,9 +189,9 @@ class Answer:
             if call_id is None and not name and self._calls:
                 return self._calls[-1]
             return self._begin(call_id, index)
-        if call_id is None and not name and arguments.strip() and call.is_complete():
+        if call_id is None and not name and arguments.strip() and call.arguments.is_complete:
             # Nothing can follow there. Some servers give what follows on a call's beginning the index 0, always.
-            return call if self._calls[-1].is_complete() else self._calls[-1]
+            return call if self._calls[-1].arguments.is_complete else self._calls[-1]
         is_new = self._begins(call, name, arguments) if call_id is None else self._begins_with_id(call, name, arguments)
         return self._begin(call_id, index) if is_new else call
 
@@ -224,9 +199,9 @@ class Answer:
         """Whether a fragment without an id begins another call than the one under its index."""
         if not name or not call.name:
             return False
-        if not call.has_arguments():
+        if not call.arguments.has_any:
             return name != call.name and {name, call.name} <= self.tool_names
-        if call.is_complete():
+        if call.arguments.is_complete:
             return bool(arguments.strip()) or name != call.name
         return name != call.name and name in self.tool_names
 
@@ -236,10 +211,10 @@ class Answer:
         # An id can come behind the name, and some servers make a new one up for every fragment of one call.
         if name:
             is_middle = bool(arguments.strip()) and not arguments.lstrip().startswith("{")
-            if is_middle and name == call.name and call.has_arguments() and not call.is_complete():
+            if is_middle and name == call.name and call.arguments.has_any and not call.arguments.is_complete:
                 return False
-            return call.id is not None or call.is_complete()
-        return call.id is not None and (call.is_complete() or not call.name)
+            return call.id is not None or call.arguments.is_complete
+        return call.id is not None and (call.arguments.is_complete or not call.name)
 
     def _begin(self, call_id: str | None, index: int) -> _Call:
         if len(self._calls) >= MAX_TOOL_CALLS:
@@ -248,14 +223,10 @@ class Answer:
         self._calls.append(_Call(call_id, index=index))
         return self._calls[-1]
 
-    def _count(self, piece: str) -> None:
-        self.chars += len(piece)
+    def _count(self, chars: int) -> None:
+        self.chars += chars
         if self.chars > MAX_ANSWER_CHARS:
             raise CallFailed(fault("The model's answer is too long.", ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR))
-
-
-def _ends_in_escape(piece: str) -> bool:
-    return (len(piece) - len(piece.rstrip("\\"))) % 2 == 1
 
 
 def take(chunk: Chunk, answer: Answer) -> str:

@@ -4,103 +4,198 @@ Gateways send content as a list of parts, calls in the form of 2023, token count
 a stream was asked for. litellm fails on some of these and silently drops others, so they are repaired before it.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from app.services.llm.counts import checked_count, repair_foreign_usage, repair_usage
-from app.services.llm.lenient_json import JSON, MAX_ITEMS, check_items, encoded, parsed_json
-from app.services.llm.native import native_events, repaired_native
-from app.services.llm.transport import refused
+from app.services.llm.deltas import number_calls, repair_delta
+from app.services.llm.event_errors import error_of, short_error
+from app.services.llm.faults import UNREAD
+from app.services.llm.lenient_json import (
+    JSON,
+    MAX_ITEMS,
+    MAX_LENIENT_BYTES,
+    encoded,
+    parsed_json,
+    read_json,
+    unambiguous,
+)
+from app.services.llm.native import is_end, is_google, native_events, repaired_native
+from app.services.llm.transport import Refused, refused
 
 END = b"\n\n"
 DATA = b"data:"
 DONE = b"[DONE]"
+_ERROR = b"error:"
 MAX_ERROR_BYTES = 16 * 1024
-# Of one event. litellm joins lines in square time, and takes 60 µs for each piece of a call.
+# Of one event. litellm joins lines in square time.
 MAX_LINES = 1000
-MAX_CALL_PIECES = 1000
-MAX_ERROR_CHARS = 4_000
-# A part's text stands under the name of its type.
-_TEXT_PARTS = ("text", "output_text", "refusal")
+MAX_GLUED = 100
+_DECODER = json.JSONDecoder(strict=False)
 _HEAD = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
 # Fields that are text wherever they are.
 _TEXT_FIELDS = ("id", "object", "model", "system_fingerprint", "service_tier")
-# Fields of a delta that nobody reads here, and whose form litellm insists on.
-_UNREAD = ("images", "audio", "annotations")
+# What a piece of an answer may bring.
+_SAID = frozenset({"content", "tool_calls", "function_call", "refusal"})
 _FINISH_REASONS = {
-    # OpenRouter ends an answer so that its provider broke off.
-    "error": None,
     **{name: name for name in ("stop", "length", "tool_calls", "content_filter", "function_call")},
-    "max_tokens": "length",
-    "max_output_tokens": "length",
-    "MAX_TOKENS": "length",
-    "safety": "content_filter",
-    "SAFETY": "content_filter",
     "tool_use": "tool_calls",
+    # No reason, or that the provider broke off, as OpenRouter, DeepSeek, Zhipu and servers of one's own say it.
+    **dict.fromkeys(("null", "none", "error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout"), None),
+    **dict.fromkeys(("insufficient_system_resource", "network_error", "engine_error", "internal_error"), None),
+    **dict.fromkeys(("max_tokens", "max_output_tokens", "max_completion_tokens", "max_new_tokens"), "length"),
+    **dict.fromkeys(("model_length", "model_context_window_exceeded", "context_length_exceeded"), "length"),
+    **dict.fromkeys(("truncated", "incomplete", "repetition"), "length"),
+    **dict.fromkeys(("safety", "sensitive", "recitation", "prohibited_content", "blocklist", "spii"), "content_filter"),
+    **dict.fromkeys(("blocked", "guardrail_intervened", "content_filtered", "refusal"), "content_filter"),
 }
 
 
 @dataclass(slots=True)
 class StreamRepair:
-    """Repairs the events of one stream. ``is_openai``: they are in OpenAI's format for certain."""
+    """Repairs the events of one stream. ``is_openai``: they are in OpenAI's format for certain.
+
+    ``is_json``: they are JSON for certain, so that anything else is either noise or broken.
+    """
 
     is_openai: bool = True
+    is_json: bool = True
+    is_text: bool = False
+    """Whether they are those of OpenAI's completions of a text, which have no deltas."""
+    is_ended: bool = False
+    """Whether the provider said how the answer ends."""
+    is_over: bool = False
+    """Whether it said that nothing follows."""
+    failure: Refused | None = None
+    """Why nothing behind the last event can be read."""
+    _has_begun: bool = False
+    _has_said: bool = False
     # One answer was asked for. Where a server gives several, the first one that came is read.
     _choice: int | None = None
 
-    def repaired(self, block: bytes) -> tuple[bytes, JSON | None]:
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether an end is missing that litellm would not miss, were this the end of the stream."""
+        return self._has_begun and not self.is_ended
+
+    def repaired(self, block: bytes, *, is_last: bool = False) -> tuple[bytes, JSON | None]:
         """One event, without the blank line behind it, as (the event to pass on, its chunk).
 
         The chunk is ``None``, and the event as it came, where it holds no chunk of OpenAI's. An event that needs no
-        repair passes byte by byte; one that says nothing to anybody is empty.
+        repair passes byte by byte; one that says nothing to anybody is empty. Of one that can't be read ``failure``
+        says why. ``is_last``: the stream ended behind it, perhaps in its middle.
         """
-        if block.startswith(DATA) and b"\n" not in block:
-            return self._repaired_line(block)
+        try:
+            if block.startswith(DATA) and b"\n" not in block:
+                return self._repaired_line(block, is_last=is_last)
+            return self._repaired_block(block, is_last=is_last)
+        except Refused as failure:
+            self.failure = failure
+            return b"", None
+
+    def _repaired_block(self, block: bytes, *, is_last: bool) -> tuple[bytes, JSON | None]:
         given = block.split(b"\n")
         lines = [line for line in given if line.startswith(DATA)]
         if not lines and all(not line or line.startswith(b":") for line in given):
             # Comments, by which a server keeps a connection open.
             return b"", None
-        if len(lines) == 1:
-            output, chunk = self._repaired_line(lines[0])
-            if output is lines[0]:
-                return block, chunk
-            # The name of an event of another format stands in a line of its own.
-            return (output if chunk is not None or not output else block.replace(lines[0], output, 1)), chunk
         # Some servers end their events with one line feed, where the format asks for two.
-        if lines and all(_is_whole(line) for line in lines):
-            return END.join(event for event, _ in map(self._repaired_line, lines) if event), None
+        if len(lines) > 1 and all(_is_whole(line) for line in lines):
+            return self._repaired_lines(lines, is_last=is_last), None
         if len(given) > MAX_LINES:
             raise refused(f"An event of the model's answer has more than {MAX_LINES:,} lines.")
-        return block, None
+        if not lines:
+            told = parsed_json(block.removeprefix(_ERROR)) if block.startswith(_ERROR) else None
+            # As llama.cpp tells one.
+            return (line_of({"error": cast("JSON", told)}) if isinstance(told, dict) else block), None
+        line = lines[0] if len(lines) == 1 and _is_whole(lines[0]) else _in_one_line(block)
+        if line is None and len(lines) > 1:
+            return self._repaired_lines(lines, is_last=is_last), None
+        is_error = any(each.removeprefix(b"event:").strip() == b"error" for each in given)
+        output, chunk = self._repaired_line(line or lines[0], is_last=is_last, is_error=is_error)
+        if output is lines[0]:
+            return block, chunk
+        # The name of an event of another format stands in a line of its own.
+        names = b"\n".join(each for each in given if each.startswith(b"event:"))
+        return (output if chunk is not None or not output or not names else names + b"\n" + output), chunk
 
-    def _repaired_line(self, line: bytes) -> tuple[bytes, JSON | None]:
+    def _repaired_lines(self, lines: Sequence[bytes], *, is_last: bool) -> bytes:
+        """Each as an event; those before one that can't be read are passed on."""
+        events: list[bytes] = []
+        for number, line in enumerate(lines, 1):
+            event, _ = self.repaired(line, is_last=is_last and number == len(lines))
+            if event:
+                events.append(event)
+            if self.failure is not None or self.is_over:
+                break
+        return END.join(events)
+
+    def _repaired_line(self, line: bytes, *, is_last: bool, is_error: bool = False) -> tuple[bytes, JSON | None]:
+        """``is_error``: the event's name says so."""
         data = line[len(DATA) :]
+        if data.lstrip().startswith(DATA):
+            # Some proxies put their own in front of it.
+            data = data.lstrip()[len(DATA) :]
+            line = DATA + data
         if data.strip() == DONE:
-            return line, None
-        parsed = parsed_json(data)
+            # Some of litellm's handlers take it for the reason why an answer ends, and for its end wherever it stands.
+            self.is_over = True
+            return b"", None
+        parsed, is_strict = read_json(data)
         if not isinstance(parsed, dict):
-            # Some gateways send words of their own, such as a ping.
-            is_noise = self.is_openai and not data.lstrip().startswith((b"{", b"["))
-            return b"" if is_noise else line, None
+            if parsed is None and (lines := _glued(data)):
+                return self._repaired_lines(lines, is_last=is_last), None
+            if is_error and self.is_openai and not data.lstrip().startswith((b"{", b"[")):
+                return line_of({"error": error_of({"message": data.decode(errors="replace")}, is_named=True)}), None
+            return self._checked_noise(line, parsed, is_last=is_last), None
+        self.is_json = True
         chunk = cast("JSON", parsed)
-        check_items(data, chunk)
         # What an error says is of no format.
         if chunk.get("error"):
             is_long = len(line) > MAX_ERROR_BYTES
-            return DATA + b" " + encoded({"error": _short_error(chunk["error"])}) if is_long else line, None
+            return line_of({"error": short_error(chunk["error"])}) if is_long or not is_strict else line, None
+        if self.is_openai and (error := error_of(chunk, is_named=is_error)) is not None:
+            return line_of({"error": error}), None
         if "choices" not in chunk:
-            is_changed = repair_foreign_usage(chunk)
-            events = repaired_native(chunk) or ([chunk] if is_changed else [])
-            return END.join(DATA + b" " + encoded(each) for each in events) or line, None
+            return self._repaired_native(chunk, None if not is_strict else line), None
         is_changed = self.repair(chunk)
-        return (DATA + b" " + encoded(chunk) if is_changed else line), chunk
+        return (line_of(chunk) if is_changed or not is_strict else unambiguous(line)), chunk
+
+    def _repaired_native(self, event: JSON, line: bytes | None) -> bytes:
+        """``line``: as it came, where it can be passed on."""
+        self.note(event)
+        is_changed = repair_foreign_usage(event)
+        events = repaired_native(event) or ([event] if is_changed or line is None else [])
+        return END.join(line_of(each) for each in events) or unambiguous(line or b"")
+
+    def note(self, event: JSON, *, is_whole: bool = False) -> None:
+        """Note of an event in another format than OpenAI's whether it says how the answer ends."""
+        self.is_ended = self.is_ended or is_whole or is_end(event)
+        self._has_begun = self._has_begun or is_google(event)
+
+    def _checked_noise(self, line: bytes, parsed: object, *, is_last: bool) -> bytes:
+        """What is passed on of an event that is no object. Raises ``Refused`` for one that is broken."""
+        if not self.is_json:
+            return line
+        if not line[len(DATA) :].lstrip().startswith((b"{", b"[")):
+            # Some gateways send words of their own, such as a ping.
+            return b""
+        if parsed is not None:
+            return line
+        # Behind its end an answer is whole, whatever follows. What the stream's end cut off is told by that end.
+        if self.is_ended or is_last:
+            return b""
+        raise refused(UNREAD)
 
     def repair(self, chunk: JSON) -> bool:
         """Repair a chunk in place; tells whether anything had to be changed."""
         is_changed = _repair_head(chunk)
         choices = chunk.get("choices")
+        if isinstance(choices, dict) and cast("JSON", choices).keys() & {"delta", "message", "text"}:
+            choices = chunk["choices"] = [cast("JSON", choices)]
+            is_changed = True
         if not isinstance(choices, list):
             chunk["choices"] = []
             return True
@@ -109,8 +204,12 @@ class StreamRepair:
         if len(first) != len(cast("list[object]", choices)):
             chunk["choices"] = first
             is_changed = True
+        self._has_begun = self._has_begun or bool(first)
         for choice in first:
-            is_changed = _repair_choice(choice) or is_changed
+            is_piece = isinstance(choice.get("delta"), dict)
+            is_changed = _repair_choice(choice, has_said=self._has_said, is_text=self.is_text) or is_changed
+            self._has_said = self._has_said or (is_piece and any(map(choice["delta"].get, _SAID)))
+            self.is_ended = self.is_ended or choice.get("finish_reason") is not None
         return is_changed
 
     def _first(self, choices: Sequence[JSON]) -> list[JSON]:
@@ -127,7 +226,6 @@ class StreamRepair:
 def _documents(body: bytes) -> list[JSON]:
     """Its chunks; empty where it holds anything else."""
     answer = parsed_json(body)
-    check_items(body, answer)
     found = cast("list[object]", answer) if isinstance(answer, list) else [answer]
     if answer is None:
         lines = [line for line in body.split(b"\n", MAX_ITEMS) if line.strip()]
@@ -138,7 +236,7 @@ def _documents(body: bytes) -> list[JSON]:
     return chunks if len(chunks) == len(found) else []
 
 
-def whole_answer(body: bytes, *, is_openai: bool = True) -> bytes:
+def whole_answer(body: bytes, stream: StreamRepair) -> bytes:
     """A JSON answer to a request for a stream, as the events of a stream; empty where it is none.
 
     Several chunks, in a list or each on a line of its own, are the stream without its form.
@@ -146,35 +244,66 @@ def whole_answer(body: bytes, *, is_openai: bool = True) -> bytes:
     chunks = _documents(body)
     if not chunks:
         return b""
-    stream = StreamRepair(is_openai)
     events: list[bytes] = []
     for chunk in chunks:
         if chunk.get("error"):
-            return stream.repaired(DATA + b" " + encoded(chunk))[0] + END
-        if not is_openai and "choices" not in chunk:
+            return stream.repaired(line_of(chunk))[0] + END
+        if not stream.is_openai and "choices" not in chunk:
+            stream.note(chunk, is_whole=len(chunks) == 1)
             repair_foreign_usage(chunk)
             native = [each for event in native_events(chunk) for each in repaired_native(event) or [event]]
-            events += [DATA + b" " + encoded(event) for event in native]
+            events += map(line_of, native)
             continue
-        if not isinstance(chunk.get("choices"), list):
-            return b""
+        if not isinstance(chunk.get("choices"), dict | list):
+            error = error_of(chunk, is_alone=True) if stream.is_openai else None
+            return line_of({"error": error}) + END if error is not None else b""
         stream.repair(chunk)
         for choice in chunk["choices"] if len(chunks) == 1 else ():
             choice["finish_reason"] = choice.get("finish_reason") or "stop"
+            stream.is_ended = True
         usage = chunk.pop("usage", None)
-        events.append(DATA + b" " + encoded(chunk))
+        events.append(line_of(chunk))
         if usage:
-            events.append(DATA + b" " + encoded({**chunk, "choices": [], "usage": usage}))
-    return END.join((*events, DATA + b" " + DONE)) + END
+            events.append(line_of({**chunk, "choices": [], "usage": usage}))
+    return END.join(events) + END
 
 
-def _short_error(error: object) -> JSON:
-    """What tells the kind of an error, and its message's beginning: the library looks through it in square time."""
-    fields = cast("JSON", error) if isinstance(error, dict) else {"message": error}
-    message = fields.get("message")
-    text = message if isinstance(message, str) else encoded({"": message or fields})[4:].decode()
-    kinds = {name: value for name in ("type", "code", "status") if isinstance(value := fields.get(name), str | int)}
-    return {"message": text[:MAX_ERROR_CHARS], **{name: str(value)[:100] for name, value in kinds.items()}}
+def line_of(chunk: object) -> bytes:
+    """A chunk as the line of an event."""
+    return DATA + b" " + unambiguous(encoded(chunk))
+
+
+def is_terse(beginning: bytes | bytearray) -> bool | None:
+    """Whether a stream's events end with one line feed; ``None`` where that can't be told yet."""
+    first, _, rest = bytes(beginning).partition(b"\n")
+    if len(rest) < len(DATA) and DATA.startswith(rest):
+        return None
+    return first.startswith(DATA) and rest.startswith(DATA) and _is_whole(first)
+
+
+def _glued(data: bytes) -> list[bytes]:
+    """The lines of events between which a server or a proxy lost the line feeds; empty where they are none."""
+    if len(data) > MAX_LENIENT_BYTES or not data.lstrip().startswith(b"{"):
+        return []
+    text, lines = data.decode(errors="replace").strip(), list[bytes]()
+    while text:
+        text = text.removeprefix(DATA.decode()).lstrip()
+        try:
+            value, end = _DECODER.raw_decode(text)
+        except (ValueError, RecursionError):
+            return [*lines, DATA + DONE] if lines and text == DONE.decode() else []
+        if not isinstance(value, dict) or len(lines) == MAX_GLUED:
+            return []
+        lines.append(DATA + b" " + text[:end].encode())
+        text = text[end:].lstrip()
+    return lines if len(lines) > 1 else []
+
+
+def _in_one_line(block: bytes) -> bytes | None:
+    """An event whose JSON is spread over lines, as the format allows or as some servers break it."""
+    spread = block[block.find(DATA) + len(DATA) :].replace(b"\n" + DATA, b"\n")
+    parsed = parsed_json(spread)
+    return DATA + b" " + encoded(cast("object", parsed)) if isinstance(parsed, dict) else None
 
 
 def _is_whole(line: bytes) -> bool:
@@ -206,173 +335,30 @@ def _repair_head(chunk: JSON) -> bool:
     return is_changed
 
 
-def _repair_choice(choice: JSON) -> bool:
-    is_changed = False
+def _repair_choice(choice: JSON, *, has_said: bool, is_text: bool) -> bool:
+    """``has_said``: pieces came before it, so that a whole message says them once more."""
+    is_changed = type(choice.get("index", 0)) is not int
+    if is_changed:
+        choice["index"] = 0
     reason = choice.get("finish_reason")
     # An unknown word is an end all the same.
-    known = _FINISH_REASONS.get(reason, "stop") if isinstance(reason, str) and reason else None
+    known = _FINISH_REASONS.get(reason.strip().casefold(), "stop") if isinstance(reason, str) and reason else None
     if reason != known:
         choice["finish_reason"] = known
         is_changed = True
     delta = choice.get("delta")
     if not isinstance(delta, dict):
-        message = choice.pop("message", None)
-        choice["delta"] = delta = cast("JSON", message if isinstance(message, dict) else {})
-        _number_calls(delta)
+        said = delta or choice.pop("message", None) or choice.pop("content", None)
+        if isinstance(said, list) and said and isinstance(said[0], dict):
+            said = cast("list[object]", said)[0]
+        message = cast("object", {"content": said} if isinstance(said, str) else said)
+        choice["delta"] = delta = cast("JSON", message if isinstance(message, dict) and not has_said else {})
+        number_calls(delta)
         is_changed = True
-    if isinstance(choice.get("text"), str) and not cast("JSON", delta).get("content"):
+    if isinstance(choice.get("text"), str) and not is_text and not cast("JSON", delta).get("content"):
         # The older form, for completions of a text.
         cast("JSON", delta)["content"] = choice.pop("text")
         is_changed = True
     if choice.pop("logprobs", None) is not None:
         is_changed = True
-    return _repair_delta(cast("JSON", delta)) or is_changed
-
-
-def _leave_out_odd(delta: JSON) -> bool:
-    """Leave out what nobody reads, and fields in a form that says nothing."""
-    odd = [name for name in _UNREAD if delta.get(name) is not None]
-    if delta.get("role") is not None and not isinstance(delta["role"], str):
-        odd.append("role")
-    fields = delta.get("provider_specific_fields")
-    if fields is not None and not isinstance(fields, dict):
-        odd.append("provider_specific_fields")
-    for name in ("thinking_blocks", "reasoning_details"):
-        value = delta.get(name)
-        if isinstance(value, dict):
-            delta[name] = [value]
-        elif value is not None and not isinstance(value, list):
-            odd.append(name)
-    for name in odd:
-        del delta[name]
-    return bool(odd)
-
-
-def _number_calls(message: JSON) -> None:
-    """The calls of a whole message are in order, and have no index."""
-    calls = message.get("tool_calls")
-    for number, call in enumerate(cast("list[object]", calls) if isinstance(calls, list) else []):
-        if isinstance(call, dict):
-            cast("JSON", call).setdefault("index", number)
-
-
-def _repair_delta(delta: JSON) -> bool:
-    is_changed = _leave_out_odd(delta)
-    content = delta.get("content")
-    if content is not None and not isinstance(content, str):
-        text, reasoning = _text_of(content)
-        delta["content"] = text
-        if reasoning:
-            delta["reasoning_content"] = f"{delta.get('reasoning_content') or ''}{reasoning}"
-        is_changed = True
-    refusal = delta.pop("refusal", None)
-    if isinstance(refusal, str) and refusal:
-        delta["content"] = f"{delta.get('content') or ''}{refusal}"
-    is_changed = is_changed or refusal is not None
-    for name in ("reasoning_content", "reasoning"):
-        value = delta.get(name)
-        if value is not None and not isinstance(value, str):
-            delta[name] = "".join(_text_of(value))
-            is_changed = True
-    if delta.get("reasoning_content") is None and (delta.get("reasoning") or delta.get("reasoning_details")):
-        # litellm renames the first, so that nobody can tell any more which one a provider wants back, and drops a chunk
-        # that has nothing besides the second, the signature of a thought among them.
-        delta["reasoning_content"] = delta.get("reasoning") or ""
-        is_changed = True
-    return _repair_calls(delta) or is_changed
-
-
-def _repair_calls(delta: JSON) -> bool:
-    is_changed = False
-    old = delta.pop("function_call", None)
-    calls = delta.get("tool_calls")
-    if isinstance(calls, dict):
-        calls = [cast("JSON", calls)]
-        is_changed = True
-    if isinstance(old, dict) and not calls:
-        calls = [cast("JSON", {"index": 0, "function": old})]
-        is_changed = True
-    if not isinstance(calls, list):
-        if calls is not None:
-            del delta["tool_calls"]
-        return is_changed or calls is not None or old is not None
-    given = cast("list[object]", calls)
-    if len(given) > MAX_CALL_PIECES:
-        raise refused("The model asked for too many tools at once.")
-    repaired_calls = [cast("JSON", call) for call in given if isinstance(call, dict)]
-    for call in repaired_calls:
-        is_changed = _repair_call(call) or is_changed
-    delta["tool_calls"] = repaired_calls
-    return is_changed or len(repaired_calls) != len(given)
-
-
-def _repair_call(call: JSON) -> bool:
-    is_changed = False
-    call_id = call.get("id")
-    if call_id is not None and (not isinstance(call_id, str) or not call_id.strip()):
-        call["id"] = str(call_id) if isinstance(call_id, int) and not isinstance(call_id, bool) else None
-        is_changed = True
-    index = call.get("index")
-    if type(index) is not int:
-        number = checked_count(index)
-        call["index"] = number if number is not None else 0
-        is_changed = True
-    if call.get("type", "function") != "function":
-        call["type"] = "function"
-        is_changed = True
-    custom = call.pop("custom", None)
-    if isinstance(custom, dict) and not call.get("function"):
-        # litellm makes a thing without a function of it, and fails on that.
-        call["function"] = {"name": cast("JSON", custom).get("name"), "arguments": cast("JSON", custom).get("input")}
-    is_changed = is_changed or custom is not None
-    function = call.get("function")
-    if isinstance(function, str):
-        call["function"] = function = {
-            "name": function,
-            **{name: call[name] for name in ("arguments",) if name in call},
-        }
-        is_changed = True
-    if function is None and not call.keys() & {"name", "arguments"}:
-        return is_changed
-    if not isinstance(function, dict):
-        # The name and arguments stand beside the id in some servers' calls.
-        call["function"] = function = {name: call[name] for name in ("name", "arguments") if name in call}
-        is_changed = True
-    parts = cast("JSON", function)
-    if parts.get("name") is not None and not isinstance(parts["name"], str):
-        parts["name"] = None
-        is_changed = True
-    arguments = parts.get("arguments")
-    if not isinstance(arguments, str):
-        parts["arguments"] = encoded(cast("object", arguments)).decode() if isinstance(arguments, dict | list) else ""
-        is_changed = True
-    return is_changed
-
-
-def _text_of(content: object) -> tuple[str, str]:
-    """The text of a list of parts, and what the model thought."""
-    text, reasoning = "", ""
-    for part in _parts(content):
-        if isinstance(part, str):
-            text += part
-        elif isinstance(part, int | float):
-            text += encoded(part).decode()
-        elif isinstance(part, dict):
-            fields = cast("JSON", part)
-            thought = fields.get("thinking") or fields.get("reasoning")
-            if thought:
-                reasoning += thought if isinstance(thought, str) else "".join(_text_of(thought))
-            for name in _TEXT_PARTS:
-                said = fields.get(name)
-                said = cast("JSON", said).get("value") if isinstance(said, dict) else said
-                if isinstance(said, str):
-                    text += said
-                    break
-    return text, reasoning
-
-
-def _parts(content: object) -> Iterator[object]:
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        yield from cast("Sequence[object]", content)
-    else:
-        yield content
+    return repair_delta(cast("JSON", delta)) or is_changed

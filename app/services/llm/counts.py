@@ -14,6 +14,9 @@ MAX_DIGITS = 40
 _COUNTS = ("tokens", "TokenCount", "tokenCount")
 _USAGES = ("usage", "usageMetadata")
 _DETAILS = "_details"
+_GOOGLE_DETAILS = "Details"
+# Fields beside the counts whose form litellm insists on.
+_FORMS: dict[str, type] = {"server_tool_use": dict, "inference_geo": str, "speed": str}
 _MAX_DEPTH = 5
 _TOTALS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
@@ -37,7 +40,7 @@ def checked_count(value: object) -> int | None:
 def repair_usage(usage: JSON) -> bool:
     """Repair the usage of an answer in OpenAI's format in place; tells whether anything had to be changed."""
     totals = [name for name in _TOTALS if name in usage]
-    is_changed = _repair_counts(usage)
+    is_changed = repair_counts(usage)
     for name in totals:
         # It computes with those that are there.
         usage.setdefault(name, 0)
@@ -48,6 +51,13 @@ def repair_usage(usage: JSON) -> bool:
         elif details is not None:
             del usage[name]
             is_changed = True
+    for name in [name for name, form in _FORMS.items() if not isinstance(usage.get(name), form | None)]:
+        del usage[name]
+        is_changed = True
+    used = usage.get("server_tool_use")
+    if isinstance(used, dict) and not all(type(count) is int for count in cast("JSON", used).values()):
+        del usage["server_tool_use"]
+        is_changed = True
     if "cost" in usage and not _is_price(usage["cost"]):
         del usage["cost"]
         is_changed = True
@@ -66,14 +76,29 @@ def repair_foreign_usage(event: JSON) -> bool:
                 continue
             usage = fields[name]
             if isinstance(usage, dict):
-                is_changed = _repair_counts(cast("JSON", usage)) or is_changed
+                is_changed = _repair_details(cast("JSON", usage)) or is_changed
+                is_changed = repair_counts(cast("JSON", usage)) or is_changed
             else:
                 fields[name] = {}
                 is_changed = True
     return is_changed
 
 
-def _repair_counts(usage: JSON, depth: int = 0) -> bool:
+def _repair_details(usage: JSON) -> bool:
+    """Google tells the kinds of tokens in lists, which litellm walks through."""
+    is_changed = False
+    for name in [name for name in usage if name.endswith(_GOOGLE_DETAILS)]:
+        details = usage[name]
+        given = cast("list[object]", details) if isinstance(details, list) else []
+        parts = [cast("JSON", part) for part in given if isinstance(part, dict)]
+        kept = [part for part in parts if isinstance(part.get("modality"), str)]
+        if not isinstance(details, list) or len(kept) != len(given):
+            usage[name] = kept
+            is_changed = True
+    return is_changed
+
+
+def repair_counts(usage: JSON, depth: int = 0) -> bool:
     """Make each count one, and leave out those that are no numbers; and what is nested deeper than counts ever are."""
     is_changed = False
     if depth > _MAX_DEPTH:
@@ -90,11 +115,11 @@ def _repair_counts(usage: JSON, depth: int = 0) -> bool:
                 usage[name] = count
             is_changed = True
         elif isinstance(value, dict):
-            is_changed = _repair_counts(cast("JSON", value), depth + 1) or is_changed
+            is_changed = repair_counts(cast("JSON", value), depth + 1) or is_changed
         elif isinstance(value, list):
             for part in cast("list[object]", value):
                 if isinstance(part, dict):
-                    is_changed = _repair_counts(cast("JSON", part), depth + 1) or is_changed
+                    is_changed = repair_counts(cast("JSON", part), depth + 1) or is_changed
     return is_changed
 
 

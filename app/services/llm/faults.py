@@ -51,7 +51,8 @@ _LENGTH_WORDS = (
 # What goes wrong within the library or here, whatever came from the server.
 _OWN = (LookupError, TypeError, AttributeError, NameError, AssertionError, ArithmeticError, ImportError, RuntimeError)
 _LIBRARIES = ("litellm", "openai", "app")
-_UNREAD = "The model's server answered in a way that can't be read."
+UNREAD = "The model's server answered in a way that can't be read."
+BROKE_OFF = "The model's answer broke off."
 _FAILED_HERE = "This server failed at calling the model. Its log tells the reason."
 
 
@@ -135,7 +136,7 @@ def _own_fault(error: BaseException, answered: int | None) -> Fault:
     code = ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
     if answered is not None and isinstance(error, ValueError):
         # Such as a page of a proxy where JSON was asked for, which may be gone in a moment.
-        return Fault(LLMFailure(_UNREAD, code=code), is_transient=True, own=error)
+        return Fault(LLMFailure(UNREAD, code=code), is_transient=True, own=error)
     return Fault(LLMFailure(_FAILED_HERE, code=code), is_transient=False, own=error)
 
 

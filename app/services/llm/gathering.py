@@ -15,8 +15,10 @@ from typing import Any, cast
 
 import httpx
 
-from app.services.llm.chunks import DATA, END, StreamRepair, whole_answer
-from app.services.llm.lenient_json import JSON, encoded
+from app.services.llm.chunks import END, StreamRepair, is_terse, line_of, whole_answer
+from app.services.llm.faults import BROKE_OFF
+from app.services.llm.lenient_json import JSON
+from app.services.llm.lines import Lines, repair_of
 from app.services.llm.native import is_streamed
 from app.services.llm.transport import MAX_LINE_BYTES, CheckedTransport, refused
 
@@ -32,10 +34,10 @@ _PORTION_BYTES = 64 * 1024
 # How much is joined at once, at some 15 µs for an event.
 _GROUP_EVENTS = 1000
 _GROUP_BYTES = 512 * 1024
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
-# After the last event, for the end of the response, so that the connection can serve the next call.
-REST_SECONDS = 0.05
-_LAST_EVENT = b"[DONE]\n\n"
+# Of a whole answer in JSON, whose text has 2,000,000 characters at most.
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+# Between the end of an answer and that of what its server sends.
+_LAST_SECONDS = 0.05
 
 _CALL_FIELDS = frozenset({"index", "id", "type", "function"})
 _TEXTS = ("content", "reasoning_content", "reasoning")
@@ -91,9 +93,18 @@ class GatheringClient(httpx.AsyncClient):
         response = await super().send(request, stream=stream, **options)
         is_openai = self._is_openai or request.url.path.endswith("/chat/completions")
         # Some servers say JSON and stream, others say that they stream and answer in one JSON.
-        if stream and response.is_success and (is_openai or _is_events(response)):
-            body = cast("httpx.AsyncByteStream", response.stream)
-            response.stream = Gathered(body, self._pace, StreamRepair(is_openai))
+        line_repair = repair_of(request)
+        body = cast("httpx.AsyncByteStream", response.stream)
+        if stream and response.is_success and line_repair is not None:
+            response.stream = Lines(body, line_repair)
+            response.encoding = "utf-8"
+        elif stream and response.is_success and (is_openai or _is_events(response)):
+            path = request.url.path
+            is_text = path.endswith("/completions") and not path.endswith("/chat/completions")
+            repair = StreamRepair(is_openai, is_json=is_openai or is_streamed(path), is_text=is_text)
+            response.stream = Gathered(body, self._pace, repair)
+            # Events are, whatever the headers say.
+            response.encoding = "utf-8"
         return response
 
 
@@ -136,6 +147,8 @@ class Gathered(httpx.AsyncByteStream):
         self._end = 0
         # A carriage return ends what was received, and a line feed may follow that belongs to it.
         self._is_returned = False
+        # Whether events end with one line feed, where the format asks for two; None before one has ended.
+        self._is_terse: bool | None = None
         # Whether it is one JSON document instead of events; None before anything has come.
         self._is_document: bool | None = None
         self._arrived = asyncio.Event()
@@ -143,12 +156,11 @@ class Gathered(httpx.AsyncByteStream):
         # The first text for the user, which may come behind the model's reasoning; and the end.
         self._urgent = asyncio.Event()
         self._is_spoken = False
-        self._is_over = False
         self._reading: asyncio.Task[None] | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         reading = self._reading = asyncio.create_task(self._read(), name="llm stream")
-        while not reading.done():
+        while not reading.done() and not self._repair.is_over:
             await self._arrived.wait()
             self._arrived.clear()
             if reading.done():
@@ -161,35 +173,47 @@ class Gathered(httpx.AsyncByteStream):
                 for portion in portions(events):
                     yield portion
                     await asyncio.sleep(0)
-            if is_spoken:
+                self._check()
+            if is_spoken and not self._repair.is_over:
                 await self._pace.pause(self._urgent)
-        has_failed = reading.cancelled() or reading.exception() is not None
-        for portion in portions(self._rest(has_failed=has_failed)):
-            yield portion
-            await asyncio.sleep(0)
-        # Raises what it ended with.
-        await reading
+        if not self._repair.is_over:
+            has_failed = reading.cancelled() or reading.exception() is not None
+            for portion in portions(self._rest(has_failed=has_failed)):
+                yield portion
+                await asyncio.sleep(0)
+            self._check()
+        if self._repair.is_over:
+            # With the end of what the server sends the connection can serve the next call.
+            await asyncio.wait({reading}, timeout=_LAST_SECONDS)
+        else:
+            # Raises what it ended with.
+            await reading
+        if self._repair.is_broken_off:
+            raise refused(BROKE_OFF)
+
+    def _check(self) -> None:
+        """Raise where an event can't be read, once what came before it is passed on."""
+        if self._repair.failure is not None:
+            raise self._repair.failure
 
     def _rest(self, *, has_failed: bool) -> bytes:
         """What is left at the end. Of a document or an event whose end did not come nothing can be read."""
         if not self._is_document:
             events, _ = joined(self._take(), self._repair)
-            if has_failed:
+            if has_failed or self._repair.is_over or self._repair.failure is not None:
                 return events
             # The last event may lack the blank line behind it.
-            rest, chunk = self._repair.repaired(bytes(self._received))
-            return events + rest + (END if chunk is not None else b"")
+            rest, _ = self._repair.repaired(bytes(self._received), is_last=True)
+            return events + rest + (END if rest else b"")
         received = bytes(self._received)
         # Of what is no answer the beginning is enough to say so.
-        return (
-            b"" if has_failed else whole_answer(received, is_openai=self._repair.is_openai) or received[:_PORTION_BYTES]
-        )
+        return b"" if has_failed else whole_answer(received, self._repair) or received[:_PORTION_BYTES]
 
     async def aclose(self) -> None:
         """Close the connection, whatever is still to come; keep it open where that is nothing."""
         if self._reading is not None:
-            if self._is_over:
-                await asyncio.wait({self._reading}, timeout=REST_SECONDS)
+            if self._repair.is_over:
+                await asyncio.wait({self._reading}, timeout=_LAST_SECONDS)
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
         await self._stream.aclose()
@@ -227,7 +251,7 @@ class Gathered(httpx.AsyncByteStream):
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         # The end of an event can lie across what came before.
         looked_at = max(0, len(self._received) - 1)
-        self._received += data
+        self._received += data.replace(b"\n", END) if self._is_terse else data
         if self._is_document is None:
             looked_at = 0
             beginning = self._received[:_BEGINNING].lstrip(b"\xef\xbb\xbf \t\n")
@@ -235,7 +259,11 @@ class Gathered(httpx.AsyncByteStream):
                 self._is_document = beginning.startswith((b"{", b"["))
                 if not self._is_document and self._received.startswith(b"\xef\xbb\xbf"):
                     del self._received[:3]
-        self._is_over = self._received.endswith(_LAST_EVENT)
+        if self._is_terse is None and self._is_document is False:
+            self._is_terse = is_terse(self._received)
+            if self._is_terse:
+                self._received = self._received.replace(b"\n", END)
+                looked_at = 0
         end = self._received.rfind(END, looked_at)
         if end >= 0:
             self._end = end + len(END)
@@ -265,13 +293,16 @@ def portions(data: bytes, most_events: int = _PORTION_EVENTS, most_bytes: int = 
 def joined(data: bytes, repair: StreamRepair) -> tuple[bytes, bool]:
     """The same events, repaired, the text of neighbours in one; and whether there is text that may go on.
 
-    ``data`` may end within an event.
+    ``data`` may end within an event. It ends before one that can't be read.
     """
     *blocks, rest = data.split(END)
     output: list[bytes] = []
     chunk: JSON | None = None
     has_text = False
     for block in blocks:
+        if repair.is_over or repair.failure is not None:
+            rest = b""
+            break
         event, parsed = repair.repaired(block)
         if not event:
             continue
@@ -282,12 +313,12 @@ def joined(data: bytes, repair: StreamRepair) -> tuple[bytes, bool]:
             _add(chunk, text_chunk)
             continue
         if chunk is not None:
-            output.append(DATA + b" " + encoded(chunk) + END)
+            output.append(line_of(chunk) + END)
         chunk = text_chunk
         if text_chunk is None:
             output.append(event + END)
     if chunk is not None:
-        output.append(DATA + b" " + encoded(chunk) + END)
+        output.append(line_of(chunk) + END)
     return b"".join(output) + rest, has_text
 
 
@@ -328,6 +359,9 @@ def _is_alike(chunk: JSON, following: JSON) -> bool:
         return False
     call, more = _arguments_of(chunk), _arguments_of(following)
     if (call or {}).get("index") != (more or {}).get("index"):
+        return False
+    # It may be all arguments so far once more, as some gateways send them.
+    if more is not None and more["function"]["arguments"].lstrip().startswith("{"):
         return False
     return _without(chunk, _VOLATILE) == _without(following, _VOLATILE) and _without(choice, {"delta"}) == _without(
         other, {"delta"}

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -12,10 +12,16 @@ from app.services.llm.transport import refused
 JSON: TypeAlias = dict[str, Any]
 # Of one event. litellm takes 4 µs for each.
 MAX_ITEMS = 10_000
-# Before it is read; within texts as well, so that a table of two million characters has room.
-MAX_COMMAS = 500_000
-# What Python reads and the faster parser does not.
-_READABLE = re.compile(rb"\\u[dD][89a-fA-F]|NaN|Infinity|\d{19}|[eE]\+?\d{3}")
+# Of what Python reads and the faster parser does not, at some 5 MiB a second.
+MAX_LENIENT_BYTES = 256 * 1024
+_READABLE = re.compile(rb"\\u[dD][89a-fA-F]|NaN|Infinity|\d{19}|[eE]\+?\d{3}|[\x00-\x1f]")
+# Within a text: what httpx takes for the end of a line, and litellm for the end of a stream.
+_AMBIGUOUS = (
+    (b"\xc2\x85", b"\\u0085"),
+    (b"\xe2\x80\xa8", b"\\u2028"),
+    (b"\xe2\x80\xa9", b"\\u2029"),
+    (b"[DONE]", b"\\u005bDONE]"),
+)
 
 
 def encoded(chunk: object) -> bytes:
@@ -26,36 +32,48 @@ def encoded(chunk: object) -> bytes:
         return json.dumps(chunk).encode()
 
 
+def unambiguous(data: bytes) -> bytes:
+    """The same JSON, without what its readers take for something else than text."""
+    for character, escaped in _AMBIGUOUS:
+        if character in data:
+            data = data.replace(character, escaped)
+    return data
+
+
 def parsed_json(data: bytes) -> object:
     """``None`` for what is no JSON. Raises where it has so much in it that reading it would hold up everybody."""
-    if data.count(b",") > MAX_COMMAS:
-        raise refused("A part of the model's answer has too much in it.")
+    return read_json(data)[0]
+
+
+def read_json(data: bytes) -> tuple[object, bool]:
+    """The value, as ``parsed_json`` has it, and whether every reader of JSON would read it."""
+    _check_items(data)
     try:
-        return orjson.loads(data)
+        return orjson.loads(data), True
     except ValueError:
-        # It refuses halves of surrogate pairs, which some models write, and NaN and Infinity, which some servers count.
-        if not data.lstrip().startswith(b"{") or not _READABLE.search(data):
-            return None
+        if len(data) > MAX_LENIENT_BYTES:
+            return None, False
+        # It refuses halves of surrogate pairs, which some models write, NaN and Infinity, which some servers count,
+        # line feeds within texts, and characters of which a server sends a part.
+        text = data.decode(errors="replace")
+        if not text.lstrip().startswith("{") or not (_READABLE.search(data) or "\N{REPLACEMENT CHARACTER}" in text):
+            return None, False
     try:
-        return json.loads(data, parse_int=_whole_number)
+        return json.loads(text, parse_int=_whole_number, strict=False), False
     except (ValueError, RecursionError):
-        return None
+        return None, False
 
 
-def check_items(data: bytes, value: object) -> None:
-    """Raise where an event has more in it than any answer; its text may be as long as a line."""
+def _check_items(data: bytes) -> None:
+    """Raise where an event has more in it than any answer; its texts may be as long as a line, and of commas alone."""
     if data.count(b",") <= MAX_ITEMS:
         return
-    waiting, items = [value], 0
-    while waiting:
-        each = waiting.pop()
-        if not isinstance(each, dict | list):
-            continue
-        inner = list(cast("JSON", each).values()) if isinstance(each, dict) else cast("list[object]", each)
-        items += len(inner)
-        if items > MAX_ITEMS:
-            raise refused("A part of the model's answer has too much in it.")
-        waiting += inner
+    # Escaped quotation marks begin and end no text.
+    bare = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Two texts for each item, for its name and its value.
+    is_much = bare.count(b'"') > 4 * MAX_ITEMS
+    if is_much or b"".join(bare.split(b'"')[::2]).count(b",") > MAX_ITEMS:
+        raise refused("A part of the model's answer has too much in it.")
 
 
 def _whole_number(digits: str) -> int | float:

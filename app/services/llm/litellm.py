@@ -26,13 +26,13 @@ from app.services.llm.assembly import Answer, take
 from app.services.llm.base import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
 from app.services.llm.ending import leave_out_metadata, shorten_ending
 from app.services.llm.fault_words import sentence_of
-from app.services.llm.faults import CallFailed, Fault, fault, fault_of, message_of, place_of
+from app.services.llm.faults import BROKE_OFF, UNREAD, CallFailed, Fault, fault, fault_of, message_of, place_of
 from app.services.llm.gathering import GatheringClient
 from app.services.llm.providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
 from app.services.llm.sending import leave_as_they_are
 from app.services.llm.transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
 from app.services.llm.usage import cost_usd, usage_of
-from app.services.llm.wire import NO_KEY, JoinedChunks, Stream, ending_of, request_of
+from app.services.llm.wire import NO_KEY, Stream, ending_of, request_of, stream_of
 from app.services.outbound import private_allowed
 
 log = structlog.get_logger(__name__)
@@ -183,8 +183,7 @@ class LiteLLM(LLM):
             try:
                 async with self._limit(deadline):
                     with within(scope):
-                        stream = cast("Stream", await litellm.acompletion(**request))
-                stream.chunks = JoinedChunks(stream.chunks)
+                        stream = stream_of(await litellm.acompletion(**request))
                 shorten_ending(stream, answer)
                 chunks = aiter(stream)
                 while True:
@@ -202,8 +201,8 @@ class LiteLLM(LLM):
             except (CallFailed, GeneratorExit):
                 raise
             except Exception as error:  # noqa: BLE001  litellm raises whatever its providers' code raises
-                raise CallFailed(_refusal(scope) or _told(error, scope, key)) from None
-            if (refusal := _refusal(scope)) is not None:
+                raise CallFailed(_refusal(scope, key) or _told(error, scope, key)) from None
+            if (refusal := _refusal(scope, key)) is not None:
                 raise CallFailed(refusal)
             answer.ending = ending_of(stream, answer)
         finally:
@@ -294,15 +293,17 @@ def _certificates() -> VerifyTypes:
     return handlers.get_ssl_configuration()
 
 
-def _refusal(scope: Scope) -> Fault | None:
+def _refusal(scope: Scope, key: str | None) -> Fault | None:
     if scope.refusal is None:
         return None
-    is_late = scope.refusal == LATE
     unavailable, failed = (
         ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE,
         ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR,
     )
-    return fault(scope.refusal, unavailable if is_late else failed)
+    code = unavailable if scope.refusal in (LATE, BROKE_OFF) else failed
+    # Such as a page of a proxy between the events, which may be gone in a moment.
+    message = message_of("", scope.refusal, secret=key)
+    return fault(message, code, is_transient=scope.refusal in (UNREAD, BROKE_OFF))
 
 
 def _told(error: Exception, scope: Scope, key: str | None) -> Fault:

@@ -1,9 +1,15 @@
 """Events of the formats of Anthropic and Google as gateways really send them, turned into what litellm reads."""
 
 import json
-from typing import Any, TypeAlias, cast
+from typing import cast
 
-JSON: TypeAlias = dict[str, Any]
+from app.services.llm.lenient_json import JSON, parsed_json
+
+# Those of Anthropic's that litellm takes for a good end.
+_STOP_REASONS = {"model_context_window_exceeded": "max_tokens"}
+_BLANKS = {"id": "", "name": " "}
+# Fields of Google's events, in those that bring no candidate as well.
+_GOOGLES = {"usageMetadata", "modelVersion", "responseId"}
 
 
 def is_streamed(path: str) -> bool:
@@ -11,10 +17,40 @@ def is_streamed(path: str) -> bool:
     return path.endswith(("/messages", ":streamGenerateContent"))
 
 
+def is_google(event: JSON) -> bool:
+    """Whether it is one of Google's, of which litellm takes the last one for the end whatever it says."""
+    return isinstance(event.get("candidates"), list) or isinstance(event.get("promptFeedback"), dict)
+
+
+def is_end(event: JSON) -> bool:
+    """Whether it says how the answer ends."""
+    feedback, delta = event.get("promptFeedback"), event.get("delta")
+    if isinstance(feedback, dict) and cast("JSON", feedback).get("blockReason"):
+        return True
+    if event.get("type") == "message_delta" and isinstance(delta, dict) and cast("JSON", delta).get("stop_reason"):
+        return True
+    candidates = event.get("candidates")
+    given = cast("list[object]", candidates) if isinstance(candidates, list) else []
+    return any(isinstance(each, dict) and cast("JSON", each).get("finishReason") for each in given)
+
+
 def repaired_native(event: JSON) -> list[JSON] | None:
     """The events to read instead of this one; ``None`` where it needs no repair."""
-    if event.get("type") == "content_block_start":
-        return _with_arguments(event)
+    match event.get("type"):
+        case "message_start" if not isinstance(event.get("message"), dict):
+            return [{**event, "message": {"role": "assistant", "content": [], "usage": {}}}]
+        case "content_block_start":
+            return _with_arguments(event)
+        case "content_block_delta" if not isinstance(event.get("delta"), dict):
+            return [{**event, "delta": {}}]
+        case "message_delta" if isinstance(delta := event.get("delta"), dict):
+            reason = _STOP_REASONS.get(str(cast("JSON", delta).get("stop_reason")))
+            return [{**event, "delta": {**cast("JSON", delta), "stop_reason": reason}}] if reason else None
+        case _:
+            pass
+    if event.keys() & _GOOGLES and not event.keys() & {"candidates", "promptFeedback"}:
+        # litellm takes one without a candidate for the end of the connection.
+        return [{**event, "candidates": [{"index": 0, "content": {"role": "model", "parts": []}}]}]
     if isinstance(event.get("candidates"), list):
         return [event] if _repair_candidates(cast("list[object]", event["candidates"])) else None
     return None
@@ -62,23 +98,45 @@ def _with_arguments(event: JSON) -> list[JSON] | None:
     block = event.get("content_block")
     if not isinstance(block, dict) or cast("JSON", block).get("type") != "tool_use":
         return None
-    given = cast("JSON", block).get("input")
-    if not given or not isinstance(given, dict):
-        return None
-    arguments = {"type": "input_json_delta", "partial_json": json.dumps(given)}
-    delta: JSON = {"type": "content_block_delta", "index": event.get("index", 0), "delta": arguments}
-    return [{**event, "content_block": {**cast("JSON", block), "input": {}}}, delta]
+    given = cast("JSON", block)
+    # litellm insists on both. A call with a blank name is none.
+    names = {name: given[name] if isinstance(given.get(name), str) else blank for name, blank in _BLANKS.items()}
+    arguments = given.get("input")
+    if not arguments or not isinstance(arguments, dict):
+        return None if given.keys() >= _BLANKS.keys() else [{**event, "content_block": {**given, **names}}]
+    whole = {"type": "input_json_delta", "partial_json": json.dumps(arguments)}
+    delta: JSON = {"type": "content_block_delta", "index": event.get("index", 0), "delta": whole}
+    return [{**event, "content_block": {**given, **names, "input": {}}}, delta]
 
 
 def _repair_candidates(candidates: list[object]) -> bool:
-    """Google leaves out the arguments of a call that has none, where litellm insists on them."""
+    """Google leaves out the arguments of a call that has none, where litellm insists on them; and on texts that are."""
     is_changed = False
     for candidate in candidates:
         content = cast("JSON", candidate).get("content") if isinstance(candidate, dict) else None
         parts = cast("JSON", content).get("parts") if isinstance(content, dict) else None
-        for part in cast("list[object]", parts) if isinstance(parts, list) else []:
-            call = cast("JSON", part).get("functionCall") if isinstance(part, dict) else None
-            if isinstance(call, dict) and not isinstance(cast("JSON", call).get("args"), dict):
-                cast("JSON", call)["args"] = {}
+        if not isinstance(content, dict) or not isinstance(parts, list):
+            continue
+        given = cast("list[object]", parts)
+        kept = [cast("JSON", part) for part in given if isinstance(part, dict) and _is_part(cast("JSON", part))]
+        if len(kept) != len(given):
+            cast("JSON", content)["parts"] = kept
+            is_changed = True
+        for part in kept:
+            call = cast("JSON | None", part.get("functionCall"))
+            if call is not None and not isinstance(call.get("args"), dict):
+                read = parsed_json(call["args"].encode()) if isinstance(call.get("args"), str) else None
+                call["args"] = read if isinstance(read, dict) else {}
                 is_changed = True
     return is_changed
+
+
+def _is_part(part: JSON) -> bool:
+    if "functionCall" in part:
+        call = part["functionCall"]
+        return isinstance(call, dict) and isinstance(cast("JSON", call).get("name"), str)
+    if "inlineData" in part:
+        # Without a kind litellm takes it for text.
+        data = part["inlineData"]
+        return isinstance(data, dict) and isinstance(cast("JSON", data).get("mimeType"), str)
+    return isinstance(part.get("text", ""), str)

@@ -8,14 +8,16 @@ from typing import cast
 
 from app.services.llm.assembly import Answer, Tokens
 from app.services.llm.base import Usage
+from app.services.llm.counts import MAX_COUNT
 from app.services.llm.providers import Route
 
 
 async def usage_of(litellm: ModuleType, target: Route, request: Mapping[str, object], answer: Answer) -> Usage:
     """Counted here, in a thread, where the provider tells no counts."""
     tokens = answer.tokens
-    prompt = (tokens.prompt_tokens if tokens else None) or 0
-    answered = (tokens.completion_tokens if tokens else None) or 0
+    # Each was checked; litellm adds some of them up.
+    prompt = min((tokens.prompt_tokens if tokens else None) or 0, MAX_COUNT)
+    answered = min((tokens.completion_tokens if tokens else None) or 0, MAX_COUNT)
     if not prompt and not answered:
         prompt, answered = await asyncio.to_thread(_counted, litellm, request, "".join(answer.text))
     return Usage(prompt, answered, cost_usd(litellm, target, prompt, answered, tokens))

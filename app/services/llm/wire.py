@@ -1,12 +1,13 @@
 """OpenAI's chat format, which litellm speaks for every provider: what is sent, and what a stream brings back."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from inspect import isasyncgen
+from typing import Any, Protocol, cast
 
 from app.errors import ErrorCode
 from app.services.llm.assembly import Answer, Chunk
 from app.services.llm.base import ChatMessage, Ending, ToolCall, ToolSpec
-from app.services.llm.faults import CallFailed, fault
+from app.services.llm.faults import BROKE_OFF, CallFailed, fault
 from app.services.llm.providers import Route
 
 # Sent where no key is set: given nothing, litellm looks for a key in the server's environment.
@@ -58,6 +59,34 @@ class Stream(Protocol):
     async def aclose(self) -> None:
         """Close the connection, whatever is still to come."""
         ...
+
+
+def stream_of(answering: object) -> Stream:
+    """What litellm answered with, its chunks joined from now on."""
+    is_bare = isasyncgen(answering)
+    stream = _Followed(cast("AsyncGenerator[Chunk, Any]", answering)) if is_bare else cast("Stream", answering)
+    stream.chunks = JoinedChunks(stream.chunks)
+    return stream
+
+
+class _Followed:
+    """For the providers of text completions, where litellm answers with a generator: notes what it says of its end."""
+
+    def __init__(self, pieces: AsyncGenerator[Chunk, Any]) -> None:
+        self.received_finish_reason: str | None = None
+        self.intermittent_finish_reason: str | None = None
+        self.chunks: list[Chunk] = []
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[Chunk]:
+        async for chunk in self._pieces:
+            reasons = [getattr(choice, "finish_reason", None) for choice in chunk.choices]
+            self.received_finish_reason = next(filter(None, reasons), self.received_finish_reason)
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Close the connection, whatever is still to come."""
+        await self._pieces.aclose()
 
 
 def request_of(
@@ -119,8 +148,7 @@ def ending_of(stream: Stream, answer: Answer) -> Ending:
     """How the provider itself said that the answer ends. Raises ``CallFailed`` where it did not, or declined all."""
     reason = stream.received_finish_reason or stream.intermittent_finish_reason
     if reason is None:
-        message, code = "The model's answer broke off.", ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE
-        raise CallFailed(fault(message, code, is_transient=True))
+        raise CallFailed(fault(BROKE_OFF, ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE, is_transient=True))
     if reason == "content_filter" and not answer.text:
         message, code = (
             "The model's provider declined the content.",

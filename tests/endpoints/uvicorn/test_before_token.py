@@ -1,35 +1,24 @@
 """Before a token nothing costs more than its bytes: what a stranger sends without end is cut off, and nothing stays."""
 
 import asyncio
-import json
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed
 
 from app.errors import Unauthenticated
 from app.services.auth.authenticator import build_authenticator
 from tests.support.client import NO_TLS, Client
+from tests.support.raw import CHUNKED, START, UPGRADE, WAIT_SECONDS, assert_nothing_stays, code, connected, is_live
 from tests.support.server import RunningServer, running_server
-from tests.support.wire import init, opened, ready
+from tests.support.wire import ready
 
-JSON = dict[str, Any]
 HEAD_BYTES = 8192
 MAX_HEADERS = 30
 BODY_BYTES = 256 * 1024
 CONNECTIONS = 12
-WAIT_SECONDS = 20.0
-START = b"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-UPGRADE = (
-    b"GET /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-    b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
-)
-CHUNKED = START + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -42,84 +31,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         max_body_bytes=BODY_BYTES,
         max_connections=CONNECTIONS,
         head_timeout_seconds=1.0,
-        body_timeout_seconds=3.0,
+        body_timeout_seconds=1.5,
     ) as started:
         yield started
-
-
-class Raw:
-    """A connection on which bytes go out as they are."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def send(self, data: bytes) -> bool:
-        """Tells whether the other end still took it."""
-        try:
-            self.writer.write(data)
-            await self.writer.drain()
-        except ConnectionError:
-            return False
-        return True
-
-    async def send_until_cut_off(self, data: bytes, at_most: int) -> int:
-        """How much was sent until the server ended the connection; fails where it took all."""
-        sent = 0
-        while sent < at_most:
-            if not await self.send(data) or self.reader.at_eof():
-                return sent
-            await asyncio.sleep(0)
-            sent += len(data)
-        pytest.fail(f"{sent} bytes were taken")
-
-    async def answer(self) -> tuple[int, JSON]:
-        """Status and body of the next answer."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
-            length = next(int(line.split(":")[1]) for line in head if line.startswith("content-length"))
-            return int(head[0].split()[1]), json.loads(await self.reader.readexactly(length))
-
-    async def is_ended(self) -> bool:
-        """Waits for the end, past whatever comes before it."""
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                while await self.reader.read(65536):
-                    pass
-        except ConnectionError:
-            return True
-        return True
-
-
-@asynccontextmanager
-async def connected(server: RunningServer) -> AsyncGenerator[Raw]:
-    host, port = server.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        yield Raw(reader, writer)
-    finally:
-        writer.close()
-
-
-async def assert_nothing_stays(server: RunningServer) -> None:
-    """All connections end, and no bytes are held; the server answers."""
-
-    async def seen() -> tuple[int, int]:
-        return server.gate.connections, server.gate.held_bytes
-
-    async with asyncio.timeout(WAIT_SECONDS):
-        while await asyncio.to_thread(server.call, seen()) != (0, 0):  # noqa: ASYNC110  Nothing tells of it.
-            await asyncio.sleep(0.05)
-    assert await is_live(server)
-
-
-async def is_live(server: RunningServer) -> bool:
-    async with httpx.AsyncClient(base_url=server.url, verify=NO_TLS, timeout=WAIT_SECONDS) as http:
-        return (await http.get("/health/live")).json() == {"status": "ok"}
-
-
-def code(body: JSON) -> str:
-    return body["errors"][0]["extensions"]["code"]
 
 
 @pytest.mark.parametrize(
@@ -304,65 +218,6 @@ async def test_where_all_places_are_taken_by_callers_health_is_answered_and_othe
         assert await is_live(server)
     await assert_nothing_stays(server)
     assert (await client.post("{ __typename }")).status == 200
-
-
-def frame(opcode: int, payload: bytes = b"") -> bytes:
-    """A masked frame; the mask changes nothing."""
-    size = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
-    return bytes([opcode]) + size + bytes(4) + payload
-
-
-@pytest.mark.parametrize(
-    "frames",
-    [
-        frame(0x89) * 50,
-        frame(0x8A) * 50,
-        frame(0x01) + frame(0x00) * 50,
-        frame(0x02) + frame(0x00) * 50,
-        frame(0x81, b'{"type":"ping"}') * 50,
-    ],
-    ids=["pings", "pongs", "empty fragments", "empty binary fragments", "messages"],
-)
-async def test_frames_without_end_before_the_token_end_the_socket(server: RunningServer, frames: bytes) -> None:
-    async with connected(server) as raw:
-        await raw.send(UPGRADE)
-        assert b" 101 " in await raw.reader.readuntil(b"\r\n\r\n")
-        await raw.send(frames)
-        await raw.send_until_cut_off(frames * 100, 64 * 1024 * 1024)
-    await assert_nothing_stays(server)
-
-
-async def test_frames_without_end_behind_a_token_end_the_socket(server: RunningServer, client: Client) -> None:
-    async with ready(client) as wire:
-        for _ in range(40):
-            await wire.connection.ping()
-        assert await wire.lives()
-        with suppress(ConnectionClosed):
-            for _ in range(100_000):
-                await wire.connection.ping()
-        # The reason is lost where more was under way than the server reads.
-        assert await wire.closed() in {(1008, "Too many frames"), (1006, "")}
-    await assert_nothing_stays(server)
-
-
-async def test_a_message_before_the_token_is_small(server: RunningServer) -> None:
-    async with opened(server) as wire:
-        await wire.send(json.dumps({"type": "connection_init", "payload": {"a": "b" * 70_000}}))
-        assert (await wire.closed())[0] == 1009
-    await assert_nothing_stays(server)
-
-
-async def test_nothing_is_compressed(server: RunningServer, client: Client) -> None:
-    async with opened(server, compression="deflate") as wire:
-        assert wire.connection.protocol.extensions == []
-        await wire.send(init(client.token))
-        assert await wire.receive() == {"type": "connection_ack"}
-    async with connected(server) as raw:
-        await raw.send(UPGRADE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"))
-        assert b"deflate" not in await raw.reader.readuntil(b"\r\n\r\n")
-        await raw.send(b"\xc1" + frame(0x81, b"compressed")[1:])
-        assert await raw.is_ended()
-    await assert_nothing_stays(server)
 
 
 async def test_who_has_no_good_token_is_limited_by_address_and_others_are_not(

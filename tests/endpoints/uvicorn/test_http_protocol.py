@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from uvicorn.server import ServerState
 
-from app.endpoints.uvicorn.http import EXCHANGE, Exchange, HTTPProtocol
+from app.endpoints.uvicorn.exchange import EXCHANGE, Exchange
+from app.endpoints.uvicorn.http import HTTPProtocol
 from app.endpoints.uvicorn.websocket import WebSocketProtocol
 from tests.support.client import Client
 from tests.support.server import RunningServer
@@ -97,6 +98,9 @@ class Transport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
 
     def is_closing(self) -> bool:
         return False

@@ -15,9 +15,9 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from app.models.database import postgres
+from app.models.database.access import DEFAULT_LIMITS, AccessLimits
 from app.models.database.database import is_outage
-from app.models.database.postgres import CONNECTIONS, PostgresAccess
+from app.models.database.postgres import PostgresAccess
 from app.models.database.statement import Statement
 from tests.support.postgres import PostgresServer
 
@@ -33,13 +33,22 @@ MOMENT = statement("SELECT CAST(:moment AS timestamptz), CAST(NULL AS timestampt
 ALL = statement("SELECT * FROM things")
 
 
+CONNECTIONS = DEFAULT_LIMITS.connections
+
+
 @pytest.fixture
-async def access(postgres_url: str) -> AsyncGenerator[PostgresAccess]:
+def limits() -> AccessLimits:
+    """The usual ones. A test has others by parametrising ``limits``."""
+    return DEFAULT_LIMITS
+
+
+@pytest.fixture
+async def access(postgres_url: str, limits: AccessLimits) -> AsyncGenerator[PostgresAccess]:
     with psycopg.connect(postgres_url) as connection:
         connection.execute("CREATE TABLE things (name text NOT NULL)")
-    found = PostgresAccess(make_url(postgres_url))
-    yield found
-    await found.close()
+    access = PostgresAccess(make_url(postgres_url), limits)
+    yield access
+    await access.close()
 
 
 def count(url: str, condition: str = "true") -> int:
@@ -192,10 +201,10 @@ async def test_who_waits_for_a_connection_can_be_cancelled_at_any_time(
     await assert_whole(access, postgres_url)
 
 
+@pytest.mark.parametrize("limits", [AccessLimits(connections=1)])
 async def test_a_connection_that_is_given_to_somebody_who_is_cancelled_is_given_on(
-    access: PostgresAccess, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    access: PostgresAccess, postgres_url: str
 ) -> None:
-    monkeypatch.setattr(access._links, "_places", 1)
     links = access._links
     link = links.take() or await links.wait()
     waiting = [asyncio.create_task(backend(access)) for _ in range(2)]
@@ -216,10 +225,10 @@ async def test_a_connection_that_is_given_to_somebody_who_is_cancelled_is_given_
     assert count(postgres_url) == 1
 
 
+@pytest.mark.parametrize("limits", [AccessLimits(deadline_seconds=0.3)])
 async def test_a_statement_that_takes_too_long_ends_and_is_not_tried_again(
-    access: PostgresAccess, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    access: PostgresAccess, postgres_url: str
 ) -> None:
-    monkeypatch.setattr(postgres, "DEADLINE_SECONDS", 0.3)
     process = await backend(access)
     with pytest.raises(TimeoutError) as caught:
         await sleep(access, 30)
@@ -230,12 +239,9 @@ async def test_a_statement_that_takes_too_long_ends_and_is_not_tried_again(
     assert count(postgres_url) == 1
 
 
-async def test_nobody_waits_for_ever_and_not_too_many_do(
-    access: PostgresAccess, postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("limits", [AccessLimits(wait_seconds=0.3, max_waiting=2)])
+async def test_nobody_waits_for_ever_and_not_too_many_do(access: PostgresAccess, postgres_url: str) -> None:
     tasks = await sleepers(access, postgres_url, CONNECTIONS)
-    monkeypatch.setattr(postgres, "DEADLINE_SECONDS", 0.3)
-    monkeypatch.setattr(postgres, "MAX_WAITING", 2)
     waiting = [asyncio.create_task(backend(access)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(TimeoutError, match="Too many statements wait"):
@@ -276,10 +282,8 @@ async def test_a_statement_that_is_wrong_is_told_without_its_values_and_costs_no
     assert await backend(access) == process
 
 
-async def test_the_server_keeps_no_more_statements_than_a_connection_may_have(
-    access: PostgresAccess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres, "MAX_PREPARED", 3)
+@pytest.mark.parametrize("limits", [AccessLimits(max_prepared=3)])
+async def test_the_server_keeps_no_more_statements_than_a_connection_may_have(access: PostgresAccess) -> None:
     process = await backend(access)
     for number in range(10):
         assert (await access.read(statement(f"SELECT {number}"), {}))[0][0] == number
@@ -291,10 +295,8 @@ async def test_the_server_keeps_no_more_statements_than_a_connection_may_have(
     assert len(kept) <= 4
 
 
-async def test_connections_that_nobody_needed_for_long_are_closed(
-    access: PostgresAccess, postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres, "IDLE_SECONDS", 0.2)
+@pytest.mark.parametrize("limits", [AccessLimits(idle_seconds=0.2)])
+async def test_connections_that_nobody_needed_for_long_are_closed(access: PostgresAccess, postgres_url: str) -> None:
     await open_connections(access, 3)
     assert count(postgres_url) == 3
     await until(lambda: count(postgres_url) == 0)

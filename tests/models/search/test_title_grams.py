@@ -4,7 +4,7 @@ import random
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import func, insert, inspect, literal, text
@@ -16,7 +16,7 @@ from app.models import migration
 from app.models.conversation import Conversation, ConversationRepository, fold
 from app.models.database.database import Database, database_url
 from app.models.owner import Owner
-from app.models.rows.conversation import ConversationRecords
+from app.models.rows.conversation import ConversationRows
 from app.models.search.query import (
     ConversationFilter,
     ConversationOrder,
@@ -120,7 +120,7 @@ async def test_random_texts_find_what_a_plain_look_finds(database: Database, is_
         for row in chance.sample(rows, 20):
             row.title = made(12)
             row.title_folded, row.updated_at = fold(row.title), START + timedelta(seconds=9000)
-            await ConversationRecords(database).rename(row.owner_id, row.id, row.title, row.updated_at)
+            await ConversationRows(database).rename(row.owner_id, row.id, row.title, row.updated_at)
     texts = [*SYMBOLS, *(made(4) for _ in range(30)), "absent", "a" * 200, "日" * 70]
     for row in chance.sample(rows, 60):
         begin = chance.randrange(len(row.title))
@@ -159,9 +159,10 @@ async def _check(
         page = await search.page("ada", ConversationQuery(20, after, wanted, order))
         assert [row.id for row in page] == behind[:21], (wanted, order)
         assert await search.count("ada", wanted) == len(expected), wanted
-    records = ConversationRecords(database)
-    rows = await records.search("ada", ConversationQuery(20, after, wanted, order), is_brief=True)
-    assert [UUID(str(row[0])) for row in rows] == behind[:21], (wanted, order)
+    rows = await ConversationRows(database).search(
+        "ada", ConversationQuery(20, after, wanted, order), frozenset({"id"})
+    )
+    assert [row.id for row in rows] == behind[:21], (wanted, order)
 
 
 def _key(order: ConversationOrder, row: Conversation) -> tuple[datetime | str, str]:
@@ -182,7 +183,7 @@ async def test_the_index_follows_titles_and_is_of_one_owner(database: Database) 
     first, second, other = conversation("Zebra"), conversation("Zebras", 1), conversation("Zebra", 2, owner_id="bob")
     await add(database, [first, second, other])
     assert [await indexed(database, "zebra", owner) for owner in ("ada", "bob", "eve")] == [2, 1, 0]
-    await ConversationRecords(database).rename("ada", first.id, "Quokka", START)
+    await ConversationRows(database).rename("ada", first.id, "Quokka", START)
     assert [await indexed(database, word) for word in ("zebra", "zebras", "quokka", "k")] == [1, 1, 1, 1]
     async with database.write() as session:
         await ConversationRepository(session).delete(second.id)
@@ -198,7 +199,7 @@ async def test_a_title_that_changes_and_goes_before_the_index_follows_leaves_not
     await add(database, [made])
     assert await indexed(database, "zebra") == 1
     for title in ("Quokka", "Wombat", "Zebra", "Quokka"):
-        await ConversationRecords(database).rename("ada", made.id, title, START)
+        await ConversationRows(database).rename("ada", made.id, title, START)
     async with database.write() as session:
         await ConversationRepository(session).delete(made.id)
     assert [await indexed(database, word) for word in ("zebra", "quokka", "wombat", "a")] == [0, 0, 0, 0]

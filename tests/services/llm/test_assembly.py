@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from typing import cast
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.support.scripted_llm import fragment as T  # noqa: N812  Tables of fr
 
 A = '{"path": "a", "content": "x {\\"} \\\\"}'
 B = '{"path": "b", "content": ""}'
+CONFIG = Config()
 HELLO = (ChatMessage(Role.USER, "Hello"),)
 TOOLS = tuple(ToolSpec(name, "", {"type": "object", "properties": {}}) for name in ("write_file", "list_files", "list"))
 
@@ -26,7 +28,7 @@ def server() -> Iterator[ScriptedLLM]:
 @pytest.fixture
 async def llm(server: ScriptedLLM) -> AsyncIterator[LiteLLM]:
     server.reset()
-    service = LiteLLM(Config(), retry_pause_seconds=0.0)
+    service = LiteLLM(CONFIG, retry_pause_seconds=0.0)
     yield service
     await service.close()
 
@@ -109,6 +111,137 @@ async def test_the_fragments_of_calls_are_put_together_as_they_were_meant(
     assert [json.loads(call.arguments) if call.arguments else None for call in found.tool_calls] == expected
 
 
+def grown(text: str, size: int = 7) -> list[str]:
+    """The beginnings of a text, each longer than the one before, and all of it."""
+    return [text[:end] for end in (*range(size, len(text), size), len(text))]
+
+
+def together(*fragments: Body) -> Body:
+    """One delta with the calls of several."""
+    return {"tool_calls": [call for fragment in fragments for call in cast("list[Body]", fragment["tool_calls"])]}
+
+
+NESTED = '{"path": {"path": {"path": "{"}}, "content": "{\\"path\\": {"}'
+LONG = json.dumps({"path": "a", "content": "word {} " * 2000})
+
+
+@pytest.mark.parametrize("is_apart", [True, False])
+@pytest.mark.parametrize(
+    ("fragments", "calls"),
+    [
+        # Each piece from the beginning, as Qianfan and DeepSeek's gateways have it.
+        ([T(0, "c1", "write_file", ""), *(T(0, "-", "-", each) for each in grown(A))], [A]),
+        ([T(0, "c1", "write_file", each) for each in grown(A)], [A]),
+        ([T(0, "c1", "-", each) for each in ("", *grown(A))], []),
+        ([T(0, "-", "write_file", each) for each in grown(A)], [A]),
+        ([T(0, "c1", "write_file", '{"a"'), T(0, "-", "-", '{"a":1'), T(0, "-", "-", '{"a":1}')], ['{"a":1}']),
+        ([T(0, "c1", "write_file", '{"a"'), T(0, "-", "-", '{"a":1}'), T(0, "-", "-", '{"a":1}')], ['{"a":1}']),
+        ([T(0, "c1", "write_file", "{"), T(0, "-", "-", A)], [A]),
+        ([T(0, "c1", "write_file", ""), *(T(0, "-", "-", each) for each in grown(LONG, 50))], [LONG]),
+        ([T(0, "c1", "write_file", ""), *(T(0, "-", "-", each) for each in grown(NESTED, 3))], [NESTED]),
+        (
+            [
+                *(T(0, "c1", "write_file", each) for each in grown(A)),
+                *(T(1, "c2", "write_file", each) for each in grown(B)),
+            ],
+            [A, B],
+        ),
+        (
+            [
+                *(T(0, "-", "write_file", each) for each in grown(A)),
+                *(T(0, "-", "write_file", each) for each in grown(B)),
+            ],
+            [A, B],
+        ),
+        # Objects that are closed each time.
+        (
+            [
+                T(0, "c1", "write_file", '{"p": ""}'),
+                *(T(0, "-", "-", each) for each in ('{"p": "a"}', '{"p": "ab", "q": 1}')),
+            ],
+            ['{"p": "ab", "q": 1}'],
+        ),
+        # The whole call once more, behind its fragments.
+        (
+            [T(0, "c1", "write_file", ""), T(0, "-", "-", A[:9]), T(0, "-", "-", A[9:]), T(0, "c1", "write_file", A)],
+            [A],
+        ),
+        (
+            [T(0, "c1", "write_file", ""), T(0, "-", "-", A[:9]), T(0, "-", "-", A[9:]), T(0, "c1", "-", A)],
+            [A],
+        ),
+        ([T(0, "c1", "write_file", A), T(0, "c1", "write_file", A), T(0, "c1", "write_file", A)], [A]),
+        ([T(0, "c1", "write_file", A[:-1]), T(0, "-", "-", A)], [A]),
+        (
+            [
+                *(T(0, "c1", "write_file", A), T(1, "c2", "write_file", B)),
+                *(T("-", "c1", "write_file", A), T("-", "c2", "write_file", B)),
+            ],
+            [A, B],
+        ),
+        (
+            [
+                *(T(0, "c1", "write_file", A), T(1, "c2", "write_file", B)),
+                together(T(0, "c1", "write_file", A), T(1, "c2", "write_file", B)),
+            ],
+            [A, B],
+        ),
+        # Fragments that look alike and are none of this.
+        ([T(0, "c1", "write_file", ""), *(T(0, "-", "-", each) for each in NESTED)], [NESTED]),
+        ([T(0, "c1", "write_file", '{"a":'), T(0, "-", "-", '{"a":1}'), T(0, "-", "-", "}")], ['{"a":{"a":1}}']),
+        ([T(0, "c1", "write_file", '{"a":"'), *(T(0, "-", "-", each) for each in ("x", "x", '"}'))], ['{"a":"xx"}']),
+        ([T(0, "c1", "write_file", '{"a":"l'), T(0, "-", "-", 'l -l"}')], ['{"a":"ll -l"}']),
+        (
+            [T(0, "c1", "write_file", '{"a":"'), *(T(0, "-", "-", each) for each in ("{", "{", '}}"}'))],
+            ['{"a":"{{}}"}'],
+        ),
+        ([T(0, "c1", "write_file", "{}"), T(1, "c1", "write_file", "{}")], ["{}", "{}"]),
+        ([T(0, "c1", "write_file", "{}"), T(1, "c2", "write_file", "{}")], ["{}", "{}"]),
+        ([T(0, "-", "write_file", "{}"), T(0, "-", "write_file", "{}")], ["{}", "{}"]),
+    ],
+)
+async def test_arguments_that_come_from_their_beginning_each_time_are_those_of_one_call(
+    llm: LiteLLM, server: ScriptedLLM, fragments: list[Body], calls: list[str], is_apart: bool
+) -> None:
+    # Apart, or all in one packet.
+    reply = deltas(*fragments, finish_reason="tool_calls")
+    if not is_apart:
+        events = [_chunk(fragment) for fragment in fragments]
+        reply = raw(_sse(*events, _chunk({}, "tool_calls")))
+    found = await answer(llm, server, reply)
+
+    assert [(call.name, json.loads(call.arguments)) for call in found.tool_calls] == [
+        ("write_file", json.loads(each)) for each in calls
+    ]
+
+
+async def test_arguments_that_are_cut_off_are_told_as_they_came_last(llm: LiteLLM, server: ScriptedLLM) -> None:
+    pieces = [T(0, "c1", "write_file", "")] + [T(0, "-", "-", each) for each in grown(A)[:-1]]
+
+    found = await answer(llm, server, deltas(*pieces, finish_reason="length"))
+
+    assert [call.arguments for call in found.tool_calls] == [grown(A)[-2]]
+    assert found.ending is Ending.CUT
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {
+            "object": "chat.completion",
+            "choices": [{"index": 0, "message": {"content": "hello"}, "finish_reason": "stop"}],
+        },
+        {"choices": [{"index": 0, "delta": None, "message": {"content": "hello"}, "finish_reason": "stop"}]},
+    ],
+)
+async def test_a_whole_answer_behind_its_pieces_is_not_said_twice(
+    llm: LiteLLM, server: ScriptedLLM, last: Body
+) -> None:
+    found = await answer(llm, server, raw(_sse(_chunk({"content": "hel"}), _chunk({"content": "lo"}), last)))
+
+    assert (found.text, found.ending) == ("hello", Ending.WHOLE)
+
+
 @pytest.mark.parametrize(
     ("fragments", "names"),
     [
@@ -177,6 +310,16 @@ async def test_text_is_read_in_whatever_form_it_comes(llm: LiteLLM, server: Scri
     found = await answer(llm, server, reply)
 
     assert (found.text, found.tool_calls, found.ending) == ("hello", (), Ending.WHOLE)
+
+
+async def test_pieces_that_come_as_messages_are_all_said(llm: LiteLLM, server: ScriptedLLM) -> None:
+    pieces = [{"choices": [{"index": 0, "message": {"content": piece}}]} for piece in ("hel", "lo")]
+
+    found = await answer(
+        llm, server, raw(_sse(_chunk({"role": "assistant", "content": ""}), *pieces, _chunk({}, "stop")))
+    )
+
+    assert found.text == "hello"
 
 
 async def test_a_whole_answer_with_calls_is_read(llm: LiteLLM, server: ScriptedLLM) -> None:

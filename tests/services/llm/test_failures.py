@@ -79,7 +79,8 @@ def server() -> Iterator[ScriptedLLM]:
 @pytest.fixture
 async def llm(server: ScriptedLLM) -> AsyncIterator[LiteLLM]:
     server.reset()
-    service = LiteLLM(Config(), retry_pause_seconds=0.0)
+    # No call is tried again, since the pause before it would last longer than a call may.
+    service = LiteLLM(Config(), retry_pause_seconds=10_000.0)
     yield service
     await service.close()
 

@@ -25,10 +25,16 @@ SLEEPING = "The model is sleeping."
 EVENTS, DOCUMENT, PAGE, TEXT = "text/event-stream", "application/json", "text/html", "text/plain"
 
 
-@pytest.fixture
-def server() -> Iterator[ScriptedLLM]:
+@pytest.fixture(scope="module")
+def running() -> Iterator[ScriptedLLM]:
     with ScriptedLLM() as scripted:
         yield scripted
+
+
+@pytest.fixture
+def server(running: ScriptedLLM) -> ScriptedLLM:
+    running.reset()
+    return running
 
 
 @pytest.fixture
@@ -41,7 +47,8 @@ async def llm() -> AsyncIterator[LiteLLM]:
 
 
 async def failure_of(llm: LiteLLM, server: ScriptedLLM, provider: str, reply: Reply) -> LLMFailure:
-    server.script(*[reply] * 20)
+    server.reset()
+    server.default = lambda _body: reply
     with pytest.raises(LLMFailure) as caught:
         await llm.complete(Model(f"{provider}/model", SecretStr(KEY), server.url), HELLO)
     return caught.value
@@ -117,27 +124,24 @@ PROVIDERS = (
 )
 
 
-@pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("provider", PROVIDERS)
-async def test_no_handler_shows_a_representation(llm: LiteLLM, server: ScriptedLLM, provider: str, name: str) -> None:
-    failure = await failure_of(llm, server, provider, BODIES[name])
+async def test_no_handler_shows_a_representation(llm: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    said = {name: (await failure_of(llm, server, provider, body)).message for name, body in BODIES.items()}
 
-    assert UGLY.search(failure.message) is None, failure.message
-    assert re.match(r"(The model's|This server|The model) ", failure.message)
-    assert len(failure.message) <= MAX_MESSAGE_CHARS
-    assert KEY not in failure.message
+    assert {name: message for name, message in said.items() if UGLY.search(message)} == {}
+    assert [each for each in said.values() if not re.match(r"(The model's|This server|The model) ", each)] == []
+    assert max(map(len, said.values())) <= MAX_MESSAGE_CHARS
+    assert [each for each in said.values() if KEY in each] == []
 
 
-@pytest.mark.parametrize("name", ["bytes", "nested", "array"])
 @pytest.mark.parametrize("provider", PROVIDERS)
-async def test_every_handler_tells_what_the_server_said(
-    llm: LiteLLM, server: ScriptedLLM, provider: str, name: str
-) -> None:
-    failure = await failure_of(llm, server, provider, BODIES[name])
+async def test_every_handler_tells_what_the_server_said(llm: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    for name in ("bytes", "nested", "array"):
+        failure = await failure_of(llm, server, provider, BODIES[name])
 
-    assert failure.message == f"The model's provider rejected the request. {SLEEPING}"
-    assert failure.code is ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
-    assert len(server.requests) == 1
+        assert failure.message == f"The model's provider rejected the request. {SLEEPING}", name
+        assert failure.code is ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("provider", ["openai", "deepseek", "anthropic", "gemini", "mistral", "openrouter"])
@@ -163,15 +167,15 @@ async def test_what_cant_be_parsed_is_the_servers_fault_and_tried_again(llm: Lit
     assert len(server.requests) == MAX_ATTEMPTS
 
 
-@pytest.mark.parametrize(
-    ("status", "attempts"),
-    [(400, 1), (401, 1), (404, 1), (408, 1), (409, 1), (422, 1), (429, 1), (500, 3), (502, 3), (529, 3)],
-)
-@pytest.mark.parametrize("provider", ["openai", "deepseek", "anthropic", "groq", "hosted_vllm", "openrouter"])
-async def test_no_client_of_the_library_tries_again_by_itself(
-    llm: LiteLLM, server: ScriptedLLM, provider: str, status: int, attempts: int
-) -> None:
-    failure = await failure_of(llm, server, provider, error(status, SLEEPING))
+ATTEMPTS = {**dict.fromkeys((400, 401, 404, 408, 409, 422, 429), 1), 500: 3, 502: 3, 529: 3}
 
-    assert failure.message.endswith(f". {SLEEPING}")
-    assert len(server.requests) == attempts
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek", "anthropic", "groq", "hosted_vllm", "openrouter"])
+async def test_no_client_of_the_library_tries_again_by_itself(llm: LiteLLM, server: ScriptedLLM, provider: str) -> None:
+    made: dict[int, int] = {}
+    for status in ATTEMPTS:
+        failure = await failure_of(llm, server, provider, error(status, SLEEPING))
+        made[status] = len(server.requests)
+        assert failure.message.endswith(f". {SLEEPING}")
+
+    assert made == ATTEMPTS

@@ -1,4 +1,4 @@
-"""Events that are read from their records are shown as their entities are, by graphql-core and compiled."""
+"""Events that are read from their rows are shown alike by graphql-core and compiled."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,6 @@ from app.models.database.database import Database
 from app.models.event import (
     Event,
     EventQuery,
-    EventRepository,
     EventSource,
     MessageBody,
     StateChangeBody,
@@ -27,9 +26,9 @@ from app.models.event import (
     kind_of,
 )
 from app.models.owner import OwnerRepository
-from app.models.rows.event import EventRecords
+from app.models.rows.event import EventRows
 from app.schema import event as schema
-from app.schema.event_record import RecordEventConnection
+from app.schema.event_connection import RowEventConnection
 from app.schema.scalar import SCALARS
 from app.services.event import EventPage
 
@@ -86,7 +85,7 @@ def rows() -> list[Event]:
     return found
 
 
-async def test_records_and_entities_are_shown_alike(database_url: str) -> None:
+async def test_rows_are_shown_alike_whoever_executes(database_url: str) -> None:
     url = make_url(database_url)
     kind = "sqlite+aiosqlite" if url.get_backend_name() == "sqlite" else "postgresql+asyncpg"
     database = Database(url.set(drivername=kind))
@@ -108,22 +107,19 @@ async def test_records_and_entities_are_shown_alike(database_url: str) -> None:
         await session.flush()
         session.add_all(rows())
     query = EventQuery(KEY, 50, backward=True)
-    async with database.read() as session:
-        [entities] = await EventRepository(session).pages(OWNER, [query])
-    records = EventRecords(database)
-    rows_read = await records.page(OWNER, query)
+    [page] = await EventRows(database).pages(OWNER, [query])
     await database.close()
-    assert len(rows_read) == len(entities) == len(rows())
+    assert len(page) == len(rows())
 
     @strawberry.type
     class Query:
         @strawberry.field
-        def entities(self) -> schema.EventConnection:
-            return schema.connection(EventPage(entities, has_more=True), query)
+        def plain(self) -> schema.EventConnection:
+            return schema.connection(EventPage(page, has_more=True), query)
 
         @strawberry.field
-        def records(self) -> schema.EventConnection:
-            return RecordEventConnection.of(EventPage(rows_read, has_more=True, kind=records.kind), query)
+        def rows(self) -> schema.EventConnection:
+            return RowEventConnection.of(EventPage(page, has_more=True), query)
 
     answers: list[Any] = []
     for executor in (None, compiled_executor(10**6)):
@@ -133,7 +129,7 @@ async def test_records_and_entities_are_shown_alike(database_url: str) -> None:
             config=StrawberryConfig(scalar_map=SCALARS),
             execution_context_class=executor,
         )
-        for name in ("entities", "records"):
+        for name in ("plain", "rows"):
             for _ in range(3):
                 result = built.execute_sync(f"{{ page: {name} {{ {SELECTION} }} }} {FRAGMENT}")
                 assert result.errors is None

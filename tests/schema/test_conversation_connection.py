@@ -15,7 +15,7 @@ from app.models import migration
 from app.models.conversation import Conversation, ConversationRepository, fold
 from app.models.database.database import Database
 from app.models.owner import OwnerRepository
-from app.models.rows.conversation import BRIEF_COLUMNS, ConversationRecords
+from app.models.rows.conversation import BRIEF_COLUMNS, ConversationRow, ConversationRows
 from app.models.search.query import (
     ConversationOrder,
     ConversationOrderField,
@@ -24,7 +24,8 @@ from app.models.search.query import (
 )
 from app.schema import conversation as schema
 from app.schema.connection import conversation_cursor
-from app.schema.conversation_record import RecordConnection, RecordConversation, columns_for
+from app.schema.conversation_connection import RowConnection, RowConversation
+from app.schema.rows.conversation import columns_for
 from app.schema.scalar import SCALARS
 from app.services.conversation import ConversationPage
 
@@ -99,47 +100,46 @@ def shown(sources: dict[str, Any], selection: str) -> list[Any]:
 
 @pytest.mark.parametrize("field", list(ConversationOrderField))
 @pytest.mark.parametrize("selected", [BRIEF, WHOLE])
-async def test_records_and_entities_are_shown_alike(
+async def test_rows_and_entities_are_shown_alike(
     database: Database, field: ConversationOrderField, selected: str
 ) -> None:
     order = ConversationOrder(field)
     query = ConversationQuery(first=3, order=order)
-    records = ConversationRecords(database)
+    rows = ConversationRows(database)
     async with database.read() as session:
         entities = await ConversationSearch(session).page(OWNER, query)
     edges = [schema.edge(row, order) for row in entities[:3]]
     columns = columns_for(frozenset(selected.replace("{", "").replace("}", "").split()), order)
-    is_brief = columns is not None and columns <= BRIEF_COLUMNS
-    assert is_brief == (selected == BRIEF and field is not ConversationOrderField.TITLE)
-    rows = await records.search(OWNER, query, is_brief=is_brief)
-    assert len(rows) == 4
-    kind = records.brief_kind if is_brief else records.kind
-    page = RecordConnection.of(ConversationPage(rows[:3], has_next_page=True, kind=kind), query)
+    found = await rows.search(OWNER, query, columns)
+    assert len(found) == 4
+    is_brief = selected == BRIEF and field is not ConversationOrderField.TITLE
+    assert set(found.row_class.columns) == set(BRIEF_COLUMNS if is_brief else ConversationRow.names())
+    page = RowConnection.of(ConversationPage(found[:3], has_next_page=True), query)
     plain = schema.ConversationConnection(
         wanted=query.filter, edges=edges, nodes=[edge.node for edge in edges], page_info=page.page_info
     )
     selection = f"edges {{ cursor node {{ {selected} }} }} nodes {{ {selected} }} pageInfo {{ startCursor endCursor }}"
-    answers = shown({"record": page, "entity": plain}, selection)
+    answers = shown({"row": page, "entity": plain}, selection)
     assert all(answer == answers[0] for answer in answers)
     assert page.page_info.start_cursor == conversation_cursor(entities[0], order)
 
 
-async def test_one_record_is_shown_as_its_entity(database: Database) -> None:
+async def test_one_row_is_shown_as_its_entity(database: Database) -> None:
     for number in range(len(ROWS)):
-        record = await ConversationRecords(database).get(OWNER, UUID(int=number + 1))
-        assert record is not None
+        row = await ConversationRows(database).get(OWNER, UUID(int=number + 1))
+        assert row is not None
         async with database.read() as session:
             entity = await ConversationRepository(session).get(OWNER, UUID(int=number + 1))
         assert entity is not None
-        one, other = RecordConversation.of(record), schema.convert(entity)
+        one, other = RowConversation.of(row), schema.convert(entity)
         for name in ("id", "title", "status", "agent_state", "trigger", "created_at", "usage", "status_reason"):
             assert getattr(one, name) == getattr(other, name), name
 
 
 async def test_nobody_elses_conversation_is_read_or_renamed(database: Database) -> None:
-    records = ConversationRecords(database)
-    assert await records.get("stranger", UUID(int=1)) is None
-    assert await records.rename("stranger", UUID(int=1), "Mine", NOW) is None
-    found = await records.get(OWNER, UUID(int=1))
+    rows = ConversationRows(database)
+    assert await rows.get("stranger", UUID(int=1)) is None
+    assert await rows.rename("stranger", UUID(int=1), "Mine", NOW) is None
+    found = await rows.get(OWNER, UUID(int=1))
     assert found is not None
     assert found.title == "Straße 0"

@@ -1,0 +1,139 @@
+"""JSON of requests and messages. What is small is parsed at once, what is large in a thread.
+
+A parser in C holds Python's lock to its end, in a thread too: 100,000 entries take it 25 ms, a million 250 ms. So a
+text with more than that is parsed by one in Python, which takes five times as long and lets others go on. It is meant
+for one thing, trajectories that are replayed: nothing else may be that large, since executing it would hold the loop.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable, Mapping
+from json.decoder import JSONArray, JSONObject  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+from json.scanner import py_make_scanner  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+from typing import Any, cast
+
+import orjson
+
+from app.config import Config
+from app.json_bounds import JSONBounds, TooMuchJSON
+
+# Takes 2 ms at most.
+SMALL_BYTES = 128 * 1024
+_LARGE_INTEGER = re.compile(rb"[0-9]{19}")
+_SIMPLE = frozenset({str, int, bool, type(None)})
+
+
+class JSONTexts:
+    """Parses texts within the bounds that the configuration sets. One large text is parsed at a time."""
+
+    def __init__(self, config: Config) -> None:
+        self._bounds = JSONBounds(items=config.max_json_items)
+        self._long = JSONBounds(items=max(config.max_json_items, config.max_trajectory_items))
+        self._turn = asyncio.Semaphore()
+
+    def check(self, text: bytes) -> None:
+        """Raise TooMuchJSON where parsing would cost too much."""
+        self._bounds.check(text)
+
+    def parse_small(self, text: bytes) -> object:
+        """Parse a text of ``SMALL_BYTES`` at most. Raises TooMuchJSON, and ValueError where it is not JSON."""
+        self._bounds.check(text)
+        return _parse(text)
+
+    async def parse(self, text: bytes) -> object:
+        """Parse a text of any length. Raises as ``parse_small``."""
+        if len(text) <= SMALL_BYTES:
+            return self.parse_small(text)
+        async with self._turn:
+            return await asyncio.to_thread(self._parse_large, text)
+
+    def _parse_large(self, text: bytes) -> object:
+        items = self._long.check(text)
+        if items <= self._bounds.items:
+            return _parse(text)
+        found = _IN_PYTHON.decode(text.decode())
+        if sum(map(_items, _without_trajectories(found))) > self._bounds.items:
+            limit = self._bounds.items
+            message = f"JSON has at most {limit} entries of lists and objects, apart from those of a trajectory."
+            raise TooMuchJSON("JSON_ITEMS_LIMIT_EXCEEDED", message, limit)
+        return found
+
+
+def parse_text(text: str) -> object:
+    """Raise ValueError for what is not JSON, such as NaN, which Python would take."""
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _parse(text: bytes) -> object:
+    """The standard library steps in for what orjson refuses, and where orjson would make floats of large integers."""
+    try:
+        found = cast("object", orjson.loads(text))
+    except orjson.JSONDecodeError:
+        return parse_text(text.decode())
+    return parse_text(text.decode()) if _may_have_floats(found) and _LARGE_INTEGER.search(text) else found
+
+
+def _may_have_floats(body: object) -> bool:
+    """Most variables are texts and small numbers: then the whole body need not be looked through."""
+    variables = cast("dict[str, object]", body).get("variables") if isinstance(body, dict) else None
+    return not isinstance(variables, dict) or not _SIMPLE.issuperset(
+        map(type, cast("dict[str, object]", variables).values())
+    )
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(name)
+
+
+class _PythonDecoder(json.JSONDecoder):
+    """The standard library's, by its parts that are written in Python."""
+
+    def __init__(self) -> None:
+        super().__init__(parse_constant=_refuse_constant)
+        self.parse_object = cast("Any", JSONObject)
+        self.parse_array = cast("Any", JSONArray)
+        self.scan_once = cast("Any", py_make_scanner)(self)
+
+
+_IN_PYTHON = _PythonDecoder()
+
+
+def _without_trajectories(body: object) -> Iterable[object]:
+    """The values in a body, or in the payload of a message, that are no trajectory of a variable's."""
+    fields = cast("Mapping[str, object]", body) if isinstance(body, dict) else {"body": body}
+    for name, value in fields.items():
+        if name == "payload":
+            yield from _without_trajectories(value)
+        elif name == "variables" and isinstance(value, dict):
+            for variable in cast("Mapping[str, object]", value).values():
+                yield from _without_replay(variable)
+        else:
+            yield value
+
+
+def _without_replay(variable: object) -> Iterable[object]:
+    if _is_trajectory(variable):
+        return
+    if isinstance(variable, dict):
+        fields = cast("Mapping[str, object]", variable)
+        yield from (value for name, value in fields.items() if name != "replay" or not _is_trajectory(value))
+    else:
+        yield variable
+
+
+def _is_trajectory(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(cast("Mapping[str, object]", value).get("events"), list)
+
+
+def _items(value: object) -> int:
+    """Entries of lists and objects in it, itself included."""
+    count, waiting = 0, [value]
+    while waiting:
+        item = waiting.pop()
+        count += 1
+        if isinstance(item, dict):
+            waiting += cast("dict[str, object]", item).values()
+        elif isinstance(item, list):
+            waiting += cast("list[object]", item)
+    return count

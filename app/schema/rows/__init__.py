@@ -1,0 +1,1 @@
+"""How rows of conversations and events are shown, declared once for each."""

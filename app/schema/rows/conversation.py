@@ -1,0 +1,85 @@
+"""How a conversation's row is shown.
+
+A column that has a field's name is the field, as it stands. Others are declared here.
+"""
+
+from functools import lru_cache
+
+from strawberry.utils.str_converters import to_camel_case, to_snake_case
+
+from app.execution.columns import Choice, Column, Field, Made, Only
+from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
+from app.models.rows.conversation import ConversationRow
+from app.models.search.query import NEWEST_FIRST, ConversationOrder, ConversationOrderField
+from app.schema.problem import Problem
+from app.schema.usage import TokenUsage
+
+STATUS = Choice("status", ConversationStatus, ConversationStatus.ERROR)
+AGENT_STATE = Choice("agent_state", AgentState, None)
+TRIGGER = Choice("trigger", ConversationTrigger, ConversationTrigger.API)
+FIELDS = {
+    **{name: Field(Column(name)) for name in ConversationRow.names()},
+    "status": Field(STATUS),
+    "agent_state": Field(Only(AGENT_STATE, "status", ConversationStatus.RUNNING.name)),
+    "trigger": Field(TRIGGER),
+    "status_reason": Field(
+        Made(Problem.of_names, (Column("reason_code"), Column("reason_message"))),
+        is_leaf=False,
+    ),
+    "usage": Field(
+        Made(
+            TokenUsage.of_columns,
+            (Column("prompt_tokens"), Column("completion_tokens"), Column("cost_usd"), Column("is_cost_known")),
+        ),
+        is_leaf=False,
+    ),
+}
+ORDER_COLUMNS = {
+    ConversationOrderField.CREATED_AT: "created_at",
+    ConversationOrderField.UPDATED_AT: "updated_at",
+    ConversationOrderField.TITLE: "title_folded",
+}
+# Fields of connections, and of a conversation's events, for which its id is enough.
+_OTHERS = {
+    "__typename",
+    "edges",
+    "nodes",
+    "node",
+    "cursor",
+    "pageInfo",
+    "hasNextPage",
+    "hasPreviousPage",
+    "startCursor",
+    "endCursor",
+    "totalCount",
+    "events",
+    "sequence",
+    "source",
+    "text",
+    "imageUrls",
+    "toolName",
+    "arguments",
+    "thought",
+    "toolCall",
+    "output",
+    "truncated",
+    "isError",
+    "problem",
+    "code",
+    "message",
+    "messageId",
+}
+_KNOWN = _OTHERS.union(to_camel_case(name) for name in FIELDS)
+
+
+def columns_for(selected: frozenset[str], order: ConversationOrder = NEWEST_FIRST) -> frozenset[str] | None:
+    """The projection: columns that fields of these names, and cursors, are made of; ``None`` for all."""
+    return _columns_for(selected, order.field)
+
+
+@lru_cache(maxsize=256)
+def _columns_for(selected: frozenset[str], order_field: ConversationOrderField) -> frozenset[str] | None:
+    if not selected <= _KNOWN:
+        return None
+    fields = [FIELDS[name] for name in map(to_snake_case, selected) if name in FIELDS]
+    return frozenset({ORDER_COLUMNS[order_field]}).union(*(field.value.columns for field in fields))

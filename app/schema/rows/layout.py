@@ -1,0 +1,34 @@
+"""How the values of typed rows become JSON, and keys of cursors, on each database."""
+
+from collections.abc import Mapping
+from functools import cache
+
+from app.execution.columns import Item, Layout, Transform
+from app.models.database.row import Stored, TypedRow
+
+_SHOWN = {
+    Stored.HEX_UUID: Transform.DASHES,
+    Stored.DRIVER_UUID: Transform.TEXT,
+    Stored.SPACED_TIME: Transform.ISO_TIME,
+    Stored.NUMBER_FLAG: Transform.TRUTH,
+}
+_KEYS = {Stored.DRIVER_UUID: Transform.HEXADECIMAL, Stored.SPACED_TIME: Transform.ISO_TIME}
+
+
+@cache
+def layout_of(row_class: type[TypedRow]) -> Layout:
+    """Each column as JSON has it. Documents stay texts."""
+    return _layout(row_class, _SHOWN)
+
+
+@cache
+def key_layout_of(row_class: type[TypedRow]) -> Layout:
+    """Each column as cursors have it: a UUID has no dashes."""
+    return _layout(row_class, _KEYS)
+
+
+def _layout(row_class: type[TypedRow], transforms: Mapping[Stored, Transform]) -> Layout:
+    return {
+        name: Item(column.place, transforms.get(column.stored, Transform.NONE), column.is_nullable)
+        for name, column in row_class.columns.items()
+    }

@@ -1,0 +1,164 @@
+"""What one chunk of OpenAI's streaming format adds, as servers really send it, turned into what litellm reads."""
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from app.services.llm.counts import checked_count
+from app.services.llm.lenient_json import JSON, encoded
+from app.services.llm.transport import refused
+
+# litellm takes 60 µs for each piece of a call.
+MAX_CALL_PIECES = 1000
+# A part's text stands under the name of its type.
+_TEXT_PARTS = ("text", "output_text", "refusal")
+# Fields of a delta that nobody reads here, and whose form litellm insists on.
+_UNREAD = ("images", "audio", "annotations")
+
+
+def _leave_out_odd(delta: JSON) -> bool:
+    """Leave out what nobody reads, and fields in a form that says nothing."""
+    odd = [name for name in _UNREAD if delta.get(name) is not None]
+    if delta.get("role") is not None and not isinstance(delta["role"], str):
+        odd.append("role")
+    fields = delta.get("provider_specific_fields")
+    if fields is not None and not isinstance(fields, dict):
+        odd.append("provider_specific_fields")
+    for name in ("thinking_blocks", "reasoning_details"):
+        value = delta.get(name)
+        if isinstance(value, dict):
+            delta[name] = [value]
+        elif value is not None and not isinstance(value, list):
+            odd.append(name)
+    for name in odd:
+        del delta[name]
+    return bool(odd)
+
+
+def number_calls(message: JSON) -> None:
+    """The calls of a whole message are in order, and have no index."""
+    calls = message.get("tool_calls")
+    for number, call in enumerate(cast("list[object]", calls) if isinstance(calls, list) else []):
+        if isinstance(call, dict):
+            cast("JSON", call).setdefault("index", number)
+
+
+def repair_delta(delta: JSON) -> bool:
+    is_changed = _leave_out_odd(delta)
+    content = delta.get("content")
+    if content is not None and not isinstance(content, str):
+        text, reasoning = text_of(content)
+        delta["content"] = text
+        if reasoning:
+            delta["reasoning_content"] = f"{delta.get('reasoning_content') or ''}{reasoning}"
+        is_changed = True
+    refusal = delta.pop("refusal", None)
+    if isinstance(refusal, str) and refusal:
+        delta["content"] = f"{delta.get('content') or ''}{refusal}"
+    is_changed = is_changed or refusal is not None
+    for name in ("reasoning_content", "reasoning"):
+        value = delta.get(name)
+        if value is not None and not isinstance(value, str):
+            delta[name] = "".join(text_of(value))
+            is_changed = True
+    if delta.get("reasoning_content") is None and (delta.get("reasoning") or delta.get("reasoning_details")):
+        # litellm renames the first, so that nobody can tell any more which one a provider wants back, and drops a chunk
+        # that has nothing besides the second, the signature of a thought among them.
+        delta["reasoning_content"] = delta.get("reasoning") or ""
+        is_changed = True
+    return _repair_calls(delta) or is_changed
+
+
+def _repair_calls(delta: JSON) -> bool:
+    is_changed = False
+    old = delta.pop("function_call", None)
+    calls = delta.get("tool_calls")
+    if isinstance(calls, dict):
+        calls = [cast("JSON", calls)]
+        is_changed = True
+    if isinstance(old, dict) and not calls:
+        calls = [cast("JSON", {"index": 0, "function": old})]
+        is_changed = True
+    if not isinstance(calls, list):
+        if calls is not None:
+            del delta["tool_calls"]
+        return is_changed or calls is not None or old is not None
+    given = cast("list[object]", calls)
+    if len(given) > MAX_CALL_PIECES:
+        raise refused("The model asked for too many tools at once.")
+    repaired_calls = [cast("JSON", call) for call in given if isinstance(call, dict)]
+    for call in repaired_calls:
+        is_changed = _repair_call(call) or is_changed
+    delta["tool_calls"] = repaired_calls
+    return is_changed or len(repaired_calls) != len(given)
+
+
+def _repair_call(call: JSON) -> bool:
+    is_changed = False
+    call_id = call.get("id")
+    if call_id is not None and (not isinstance(call_id, str) or not call_id.strip()):
+        call["id"] = str(call_id) if isinstance(call_id, int) and not isinstance(call_id, bool) else None
+        is_changed = True
+    index = call.get("index")
+    if type(index) is not int:
+        number = checked_count(index)
+        call["index"] = number if number is not None else 0
+        is_changed = True
+    if call.get("type", "function") != "function":
+        call["type"] = "function"
+        is_changed = True
+    custom = call.pop("custom", None)
+    if isinstance(custom, dict) and not call.get("function"):
+        # litellm makes a thing without a function of it, and fails on that.
+        call["function"] = {"name": cast("JSON", custom).get("name"), "arguments": cast("JSON", custom).get("input")}
+    is_changed = is_changed or custom is not None
+    function = call.get("function")
+    if isinstance(function, str):
+        call["function"] = function = {
+            "name": function,
+            **{name: call[name] for name in ("arguments",) if name in call},
+        }
+        is_changed = True
+    if function is None and not call.keys() & {"name", "arguments"}:
+        return is_changed
+    if not isinstance(function, dict):
+        # The name and arguments stand beside the id in some servers' calls.
+        call["function"] = function = {name: call[name] for name in ("name", "arguments") if name in call}
+        is_changed = True
+    parts = cast("JSON", function)
+    if parts.get("name") is not None and not isinstance(parts["name"], str):
+        parts["name"] = None
+        is_changed = True
+    arguments = parts.get("arguments")
+    if not isinstance(arguments, str):
+        parts["arguments"] = encoded(cast("object", arguments)).decode() if isinstance(arguments, dict | list) else ""
+        is_changed = True
+    return is_changed
+
+
+def text_of(content: object) -> tuple[str, str]:
+    """The text of a list of parts, and what the model thought."""
+    text, reasoning = "", ""
+    for part in _parts(content):
+        if isinstance(part, str):
+            text += part
+        elif isinstance(part, int | float):
+            text += encoded(part).decode()
+        elif isinstance(part, dict):
+            fields = cast("JSON", part)
+            thought = fields.get("thinking") or fields.get("reasoning")
+            if thought:
+                reasoning += thought if isinstance(thought, str) else "".join(text_of(thought))
+            for name in _TEXT_PARTS:
+                said = fields.get(name)
+                said = cast("JSON", said).get("value") if isinstance(said, dict) else said
+                if isinstance(said, str):
+                    text += said
+                    break
+    return text, reasoning
+
+
+def _parts(content: object) -> Iterator[object]:
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        yield from cast("Sequence[object]", content)
+    else:
+        yield content
