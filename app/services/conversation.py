@@ -271,6 +271,8 @@ class ConversationService:
             await moves.stop(session, conversation, now)
         log.info("conversation.stopped", conversation_id=str(conversation_id))
         moves.announce(self._wakeups, conversation)
+        # What people have read of an answer stands in the log before what they say next.
+        await self._engine.let_go(conversation_id)
         return conversation
 
     async def rename(self, owner_id: str, conversation_id: UUID, title: str | None) -> ConversationRow:

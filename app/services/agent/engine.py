@@ -33,6 +33,8 @@ MAX_LISTED = 1000
 # DBOS would try again by itself while its database is away, at intervals that come to a minute.
 ANSWER_SECONDS = 2.0
 FORGET_SECONDS = 10.0
+# A tool may take longer to end.
+LET_GO_SECONDS = 0.5
 # No workflow has a schedule.
 UNUSED_POLL_SECONDS = 3600.0
 _OVER = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
@@ -47,6 +49,10 @@ class RunEngine(Protocol):
 
     async def submit(self, conversation_id: UUID, run: int, attempt: int = 0) -> None:
         """Carry out a run. Submitting the same attempt again changes nothing."""
+        ...
+
+    async def let_go(self, conversation_id: UUID) -> None:
+        """Return once a conversation's run that was ended does nothing more here, or after a moment."""
         ...
 
     async def is_alive(self, conversation_id: UUID, run: int) -> bool:
@@ -176,6 +182,12 @@ class DurableRunEngine:
         task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
         self._submissions.add(task)
         task.add_done_callback(self._submissions.discard)
+
+    async def let_go(self, conversation_id: UUID) -> None:
+        """Wait for the run's task, which keeps what was read of an answer before it ends."""
+        tasks = {task for task in self._advances if task.get_name().startswith(f"run {conversation_id}:")}
+        if tasks:
+            await asyncio.wait(tasks, timeout=LET_GO_SECONDS)
 
     async def is_alive(self, conversation_id: UUID, run: int) -> bool:
         """Whether one of the run's workflows is there and not over."""
