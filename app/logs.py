@@ -43,32 +43,22 @@ _LIBRARY_LEVELS: Mapping[str, int] = {
     "sqlalchemy": logging.WARNING,
     "uvicorn": logging.WARNING,
 }
-# Quiet on DEBUG too: they would show frames, message bodies, statement parameters and addresses with queries. Through
-# uvicorn's logger, websockets tells every header of an upgrade, and uvicorn the upgrade's query.
+# On DEBUG. Libraries other than the engine keep to INFO: below it they show frames, bodies, parameters
+# and headers. The HTTP clients show addresses with their queries on INFO, too. Through uvicorn's logger, websockets
+# tells every header of an upgrade, and uvicorn the upgrade's query.
 _DEBUG_LEVELS: Mapping[str, int] = {
-    "uvicorn": logging.WARNING,
-    **dict.fromkeys(
-        (
-            "aiosqlite",
-            "alembic",
-            "asyncio",
-            "botocore",
-            "hpack",
-            "httpcore",
-            "httpx",
-            "LiteLLM",
-            "openai",
-            "sqlalchemy",
-            "websockets",
-        ),
-        logging.INFO,
-    ),
+    "": logging.INFO,
+    "__main__": logging.DEBUG,
+    "app": logging.DEBUG,
+    "dbos": logging.DEBUG,
+    **dict.fromkeys(("aiohttp", "httpcore", "httpx", "requests", "urllib3", "uvicorn"), logging.WARNING),
 }
 
 _SECRET_NAME = re.compile(
     r"token|api_?key|authorization|password|passwd|secret|cookie|credential|private_?key", re.IGNORECASE
 )
 _SIGNING_HEADER = r"(?:set-)?cookie|(?:proxy-)?authorization|x-[\w-]{1,40}-(?:key|token|secret)"
+_SIGNING_PARAMETER = r"[\w-]{0,40}(?:key|token|secret|password|passwd|signature|credential)|sig|auth|code"
 _SECRET_TEXT = (
     # A header as a line, and as an item of a list or of a mapping.
     (re.compile(rf"\b({_SIGNING_HEADER})[ \t]?:[^\r\n'\"][^\r\n]*", re.IGNORECASE), rf"\1: {HIDDEN}"),
@@ -77,7 +67,11 @@ _SECRET_TEXT = (
         rf"\1\2\1\3 \4{HIDDEN}\4",
     ),
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
-    (re.compile(r"(://)[^/\s@]{1,500}@"), rf"\1{HIDDEN}@"),
+    # Up to the last "@" of the host: a password may hold one.
+    (re.compile(r"(://)[^/\s]{1,500}@"), rf"\1{HIDDEN}@"),
+    # Parameters of an address, and of a PostgreSQL connection string.
+    (re.compile(rf"([?&](?:{_SIGNING_PARAMETER})=)[^&#\s'\"]+", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(r"\b(password|passwd)[ \t]?=[ \t]?(?:'[^'\r\n]*'|[^\s,;&'\"]+)", re.IGNORECASE), rf"\1={HIDDEN}"),
     # From the word's beginning on: a search for "ey" within it takes the square of a long word's length.
     (re.compile(r"(?<![\w-])[\w-]{10,}+\.ey[\w-]{8,}+\.[\w-]*"), HIDDEN),
     (re.compile(r"\b(?:sk|gh[opsur]|github_pat|glpat|xox[abprs])[-_][\w-]{12,}"), HIDDEN),
@@ -179,7 +173,7 @@ class _LevelFilter(logging.Filter):
             if name in self._levels:
                 return record.levelno >= self._levels[name]
             name = name.rpartition(".")[0]
-        return True
+        return record.levelno >= self._levels.get("", logging.NOTSET)
 
 
 def _described() -> list[Processor]:

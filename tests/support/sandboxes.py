@@ -81,7 +81,7 @@ async def until_gone(mark: str, timeout_seconds: float = 5.0) -> None:
             await asyncio.sleep(0.02)
 
 
-async def until_there(mark: str, timeout_seconds: float = 10.0) -> None:
+async def until_there(mark: str, timeout_seconds: float = 40.0) -> None:
     """Return once the command has started a process that has the mark as its name."""
     async with asyncio.timeout(timeout_seconds):
         while not processes_with(mark, named=True):  # noqa: ASYNC110  As above.

@@ -14,8 +14,9 @@ from uuid import UUID, uuid4
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
-from app.models.database.database import DatabaseTrouble, is_outage, is_unusable, reason
+from app.models.database.database import DatabaseTrouble, is_outage, reason
 from app.services.agent.loop import AgentLoop, Outcome
 from app.services.agent.run_log import RunLog
 from app.services.agent.takeover import Takeover
@@ -140,7 +141,8 @@ class DurableRunEngine:
         try:
             DBOS.launch()
         except Exception as error:
-            if not is_outage(error) and not is_unusable(error):
+            # All that is asked of it by now are the engine's own tables.
+            if not is_outage(error) and not isinstance(error, DBAPIError):
                 raise
             raise DatabaseTrouble(f"the engine's database can't be used: {reason(error)}") from error
 

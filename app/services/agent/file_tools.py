@@ -133,7 +133,9 @@ class FileTools:
 
         def put(files: WorkspaceFiles) -> bool:
             size = measure(root)
-            if size.is_too_large or size.bytes + len(content) > limit:
+            if size.is_too_large:
+                raise ToolFault("The workspace has too many files, or directories that are nested too deeply.")
+            if size.bytes + len(content) > limit:
                 raise ToolFault(f"The workspace is full: it may take {limit / 2**20:g} MiB.")
             return files.write(path, content)
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from app.services.filesystem.tree import open_up
+
 ROOT = "/workspace"
 MAX_PATH_CHARACTERS = 4096
 MAX_LINKS = 20
@@ -155,7 +157,7 @@ class _Walk:
         self._make = make
         self._links = 0
         try:
-            self._open = [os.open(root, _DIRECTORY)]
+            self._open = [_open_root(root)]
         except FileNotFoundError:
             raise WorkspacePathError("There is no workspace.") from None
 
@@ -221,6 +223,15 @@ class _Walk:
         self._names = names + self._names
         if len(self._names) > MAX_PATH_CHARACTERS:
             raise WorkspacePathError(f"{self._path} is too long.")
+
+
+def _open_root(root: Path) -> int:
+    try:
+        return os.open(root, _DIRECTORY)
+    except PermissionError:
+        # A command closed it to its own user, who is the server's unless that is root.
+        open_up(root)
+        return os.open(root, _DIRECTORY)
 
 
 def _names(path: str) -> list[str]:

@@ -57,11 +57,23 @@ def hand_over(root: Path, uid: int) -> None:
         os.chown(entry.path, uid, uid, follow_symlinks=False)
 
 
+def prepare(root: Path, uid: int | None) -> None:
+    """Make a workspace one that its commands can begin in: their user's, and open where a command has closed it.
+
+    ``uid`` is that user where it is not the server's own. Raises OSError.
+    """
+    found = root.stat()
+    if uid is not None and found.st_uid != uid:
+        hand_over(root, uid)
+    if found.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        open_up(root)
+
+
 def remove_tree(root: Path) -> None:
     """Remove a tree; nothing when it is absent. Raises OSError, also when a command adds to it meanwhile."""
     if not os.path.lexists(root):
         return
-    _open_up(root, None)
+    open_up(root)
     with _opened(root, None) as top:
         _flatten(top)
     root.rmdir()
@@ -71,10 +83,10 @@ def _flatten(top: int) -> None:
     """Empty a directory: what lies in its directories' directories is lifted into it, until there are none."""
     while directories := _empty(top):
         for name in directories:
-            _open_up(name, top)
+            open_up(name, top)
             with _opened(name, top) as directory:
                 for child in _empty(directory):
-                    _open_up(child, directory)
+                    open_up(child, directory)
                     os.rename(child, f".removed-{uuid4().hex}", src_dir_fd=directory, dst_dir_fd=top)
             os.rmdir(name, dir_fd=top)
 
@@ -92,7 +104,7 @@ def _empty(directory: int) -> list[str]:
     return directories
 
 
-def _open_up(path: Path | str, directory: int | None) -> None:
+def open_up(path: Path | str, directory: int | None = None) -> None:
     """Give its owner every right on a directory. A link that takes its place meanwhile is not followed."""
     opened = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:

@@ -65,6 +65,8 @@ class GatheringClient(httpx.AsyncClient):
         super().__init__(
             verify=verify,
             follow_redirects=False,
+            # A proxy of the environment would resolve the name again.
+            trust_env=False,
             timeout=timeout if timeout is not None else httpx.Timeout(5.0),
             headers=headers,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
@@ -78,14 +80,6 @@ class GatheringClient(httpx.AsyncClient):
         **_: object,
     ) -> CheckedTransport:
         return CheckedTransport(verify)
-
-    def _init_proxy_transport(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        proxy: httpx.Proxy,
-        verify: ssl.SSLContext | str | bool = True,  # noqa: FBT001, FBT002
-        **_: object,
-    ) -> CheckedTransport:
-        return CheckedTransport(verify, proxy)
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:  # noqa: ANN401  httpx's own.
         """As httpx sends, and no redirect whatever a caller asks."""

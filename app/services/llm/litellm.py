@@ -30,7 +30,7 @@ from app.services.llm.faults import BROKE_OFF, UNREAD, CallFailed, Fault, fault,
 from app.services.llm.gathering import GatheringClient
 from app.services.llm.providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
 from app.services.llm.sending import leave_as_they_are
-from app.services.llm.transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
+from app.services.llm.transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, target_of, within
 from app.services.llm.usage import cost_usd, usage_of
 from app.services.llm.wire import NO_KEY, Stream, ending_of, request_of, stream_of
 from app.services.outbound import private_allowed
@@ -45,6 +45,7 @@ CHARS_PER_TOKEN = 4
 _SESSION = "aclient_session"
 _LOOKED_UP = ("os.environ/", "oidc/")
 _CONNECT_SECONDS = 5.0
+_NOT_LOADED = "This server failed at loading what calls models. Its log tells the reason."
 _REHEARSAL = "http://rehearsal.invalid/v1"
 
 
@@ -170,15 +171,20 @@ class LiteLLM(LLM):
         return self._loading
 
     async def _library(self) -> ModuleType:
-        # Shielded: a caller who gives up must not cancel the import for the others.
-        return await asyncio.shield(asyncio.wrap_future(self._begin()))
+        try:
+            # Shielded: a caller who gives up must not cancel the import for the others.
+            return await asyncio.shield(asyncio.wrap_future(self._begin()))
+        except Exception as error:  # Whatever it is, no OSError of it may pass for an outage of the database.
+            raise LLMFailure(_NOT_LOADED, code=ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR) from error
 
     async def _pieces(
         self, litellm: ModuleType, request: Mapping[str, object], answer: Answer, deadline: float, key: str | None
     ) -> AsyncGenerator[str, None]:
         stream: Stream | None = None
         left = deadline - asyncio.get_running_loop().time()
-        scope = Scope(self._private_allowed, time.monotonic() + left)
+        base_url = cast("str | None", request.get("api_base"))
+        target = target_of(base_url) if base_url else None
+        scope = Scope(self._private_allowed, time.monotonic() + left, target)
         try:
             try:
                 async with self._limit(deadline):
@@ -219,7 +225,8 @@ def _load_into(loading: Future[ModuleType]) -> None:
         loading.set_result(_load())
         # Another 200 MB that no collection needs to walk through.
         gc.freeze()
-    except BaseException as error:  # noqa: BLE001  whoever waits for the import gets what it failed with
+    except BaseException as error:  # Whoever waits for the import gets what it failed with.
+        log.exception("llm.not_loaded")
         loading.set_exception(error)
 
 

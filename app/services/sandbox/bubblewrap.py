@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 from uuid import UUID, uuid4
 
-from app.services.filesystem.tree import hand_over
+from app.services.filesystem.tree import hand_over, prepare
 from app.services.sandbox import script
 from app.services.sandbox.base import CommandLimits, CommandResult, OnOutput, SandboxUnavailable
 from app.services.sandbox.identity import sandbox_uid
@@ -117,7 +117,7 @@ class BubblewrapSandbox:
     ) -> CommandResult:
         uid = sandbox_uid(conversation_id)
         programs = _find_programs(self._search_path, is_root=uid is not None)
-        await asyncio.to_thread(_give, workspace, uid)
+        await asyncio.to_thread(prepare, workspace, uid)
         output = Output()
         watchdog = await asyncio.to_thread(Watchdog, workspace, limits)
         with _pipes(ETC_FILES) as files, _filter() as filters, _Lifeline() as lifeline:
@@ -183,12 +183,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
-
-
-def _give(workspace: Path, uid: int | None) -> None:
-    """Hand a workspace over that was made without its sandbox."""
-    if uid is not None and workspace.stat().st_uid != uid:
-        hand_over(workspace, uid)
 
 
 def _outside(programs: dict[str, str], workspace: Path, uid: int | None) -> list[str]:

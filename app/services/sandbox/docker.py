@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from app.services.filesystem.tree import hand_over
+from app.services.filesystem.tree import hand_over, prepare
 from app.services.sandbox import script
 from app.services.sandbox.base import CommandLimits, CommandResult, OnOutput, SandboxUnavailable
 from app.services.sandbox.identity import sandbox_uid
@@ -69,8 +69,8 @@ class DockerSandbox:
     ) -> CommandResult:
         """Run a bash command. Raises SandboxUnavailable, and OSError where the workspace can't be used."""
         container = f"parley-{uuid4()}"
-        await self._adopt_if_new(conversation_id, workspace)
         uid = sandbox_uid(conversation_id)
+        await asyncio.to_thread(prepare, workspace, uid)
         arguments = [self._program(), *self._container(container, workspace, uid, limits)]
         arguments += [self._image, *script.program(directory, command, limits)]
         output = Output()
@@ -101,11 +101,6 @@ class DockerSandbox:
         uid = sandbox_uid(conversation_id)
         if uid is not None:
             await asyncio.to_thread(hand_over, workspace, uid)
-
-    async def _adopt_if_new(self, conversation_id: UUID, workspace: Path) -> None:
-        """Hand a workspace over that was made without its sandbox."""
-        if (await asyncio.to_thread(workspace.stat)).st_uid != (sandbox_uid(conversation_id) or os.geteuid()):
-            await self.adopt(conversation_id, workspace)
 
     async def sweep(self) -> None:
         """Remove the containers that an earlier process of this server left. Raises SandboxUnavailable."""

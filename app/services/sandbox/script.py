@@ -31,13 +31,14 @@ ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
 }
 
-# $1 is the directory to begin in, $2 the command. The directory it leaves off in is written down when the shell ends,
-# unless the command puts a trap of its own in that place; then the last one stays.
+# $1 is the directory to begin in, $2 the command. The directory it leaves off in is written down when the shell ends
+# (into a file, where a pipe would wait for a reader), unless the command puts a trap of its own in that place; then the
+# last one stays.
 SCRIPT = f"""\
 mkdir -p {WORKSPACE}/.parley/home {OUTPUT_DIRECTORY} && [ -e {WORKSPACE}/.parley/.gitignore ] ||
   echo '*' > {WORKSPACE}/.parley/.gitignore
 cd -P -- "$1" 2>/dev/null && [[ $PWD/ == {WORKSPACE}/* ]] || cd {WORKSPACE}
-trap 'pwd -P > {DIRECTORY_FILE}' EXIT
+trap '[ -f {DIRECTORY_FILE} ] || rm -rf {DIRECTORY_FILE}; pwd -P > {DIRECTORY_FILE}' EXIT
 eval "$2"
 """
 

@@ -72,7 +72,7 @@ class Watchdog:
         took = time.monotonic() - began
         self._next_measure = began + max(WORKSPACE_SECONDS, took * WORKSPACE_SHARE)
         if size.is_too_large:
-            return "the workspace has too many files"
+            return "the workspace has too many files, or directories that are nested too deeply"
         if size.bytes + self._deleted_bytes > self._limits.workspace_bytes:
             return f"the workspace is larger than {_mebibytes(self._limits.workspace_bytes)}"
         return None
