@@ -118,6 +118,7 @@ class Parley:
             self.engine,
             workspace,
             idle_close_seconds=config.idle_close_seconds,
+            run_history_seconds=config.run_history_seconds,
         )
         conversation = ConversationService(
             self.database,

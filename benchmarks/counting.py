@@ -5,8 +5,8 @@ hooks in SQLAlchemy, which the engine uses too, and in the direct access.
 """
 
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Engine, event
 
+from app.models.database.access import DirectTransaction
 from app.models.database.database import Database
 from app.models.database.statement import Statement
 from benchmarks.postgres import PostgresServer, database_name
@@ -100,6 +101,22 @@ def without_background(statements: Sequence[tuple[int, str]]) -> list[tuple[int,
     return kept
 
 
+class _Noted:
+    """A transaction that counts."""
+
+    def __init__(self, transaction: DirectTransaction) -> None:
+        self._transaction = transaction
+        self.statements = 0
+
+    async def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        self.statements += 1
+        return await self._transaction.run(statement, parameters)
+
+    def later(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
+        self.statements += 1
+        self._transaction.later(statement, parameters)
+
+
 class SQLiteTally:
     """Counts the statements that this process sends to SQLite."""
 
@@ -115,7 +132,7 @@ class SQLiteTally:
     def listening(self, database: Database) -> Generator[None]:
         """Count the statements in the block, of all SQLAlchemy engines and of the database's direct access."""
         direct = database.direct
-        read, write = direct.read, direct.write
+        read, write, transaction = direct.read, direct.write, direct.transaction
 
         async def noted_read(statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Any]:
             self._statements += 1
@@ -126,6 +143,15 @@ class SQLiteTally:
             self._commits += 1
             return await write(statement, parameters)
 
+        @asynccontextmanager
+        async def noted_transaction() -> AsyncGenerator[DirectTransaction]:
+            async with transaction() as opened:
+                noted = _Noted(opened)
+                yield noted
+            # What begins and ends it are statements as well.
+            self._statements += noted.statements + 2
+            self._commits += 1
+
         listeners: dict[str, Callable[..., None]] = {
             "before_cursor_execute": self._executed,
             "commit": self._committed,
@@ -133,11 +159,11 @@ class SQLiteTally:
         }
         for name, listener in listeners.items():
             event.listen(Engine, name, listener)
-        direct.read, direct.write = noted_read, noted_write
+        direct.read, direct.write, direct.transaction = noted_read, noted_write, noted_transaction
         try:
             yield
         finally:
-            direct.read, direct.write = read, write
+            direct.read, direct.write, direct.transaction = read, write, transaction
             for name, listener in listeners.items():
                 event.remove(Engine, name, listener)
 

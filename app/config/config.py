@@ -127,6 +127,13 @@ class Config(LimitSettings):
         le=MAX_AGE_SECONDS,
         description="A conversation that waits for input this long with no subscriber is stopped. Blank: never.",
     )
+    run_history_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=MAX_AGE_SECONDS,
+        description="How long the engine keeps its rows of a run that is over, which nothing needs but a look at its "
+        "tables; the conversation and its log stay.",
+    )
 
     llm_timeout_seconds: float = Field(
         default=120.0, gt=0, le=3600, description="Longest wait for the next piece of an LLM's answer."

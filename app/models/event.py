@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import ErrorCode
 from app.models.conversation import TOKENS, AgentState, Conversation, Problem
+from app.models.database.unit_of_work import made
 
 
 class EventSource(StrEnum):
@@ -260,6 +261,25 @@ class EventQuery:
         }
 
 
+def new_row(conversation_id: UUID, run: int, sequence: int, event: NewEvent, now: datetime) -> Event:
+    """The row of an event, under a sequence that the conversation gave."""
+    usage = event.usage
+    values: dict[str, Any] = {
+        "conversation_id": conversation_id,
+        "sequence": sequence,
+        "run": run,
+        "kind": kind_of(event.body),
+        "source": event.source,
+        "body": encode_body(event.body),
+        "llm_model": usage.llm_model if usage else None,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+        "cost_usd": usage.cost_usd if usage else None,
+        "created_at": event.created_at or now,
+    }
+    return made(Event, values)
+
+
 class EventRepository:
     """Persistence of events in one session."""
 
@@ -268,20 +288,7 @@ class EventRepository:
 
     def add(self, conversation_id: UUID, run: int, sequence: int, event: NewEvent, now: datetime) -> Event:
         """Insert at the next flush, under a sequence that the caller took from the locked conversation."""
-        usage = event.usage
-        row = Event(
-            conversation_id=conversation_id,
-            sequence=sequence,
-            run=run,
-            kind=kind_of(event.body),
-            source=event.source,
-            body=encode_body(event.body),
-            llm_model=usage.llm_model if usage else None,
-            prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None,
-            cost_usd=usage.cost_usd if usage else None,
-            created_at=event.created_at or now,
-        )
+        row = new_row(conversation_id, run, sequence, event, now)
         self._session.add(row)
         return row
 
@@ -300,20 +307,6 @@ class EventRepository:
             .limit(limit)
         )
         return list(await self._session.exec(statement))
-
-    async def dialogue(self, conversation_id: UUID, last_run: int, limit: int) -> list[Event]:
-        """Return the newest ``limit`` events of runs up to ``last_run``, without state changes, in dialogue order."""
-        statement = (
-            select(Event)
-            .where(
-                col(Event.conversation_id) == conversation_id,
-                col(Event.run) <= last_run,
-                col(Event.kind) != EventKind.STATE_CHANGE,
-            )
-            .order_by(col(Event.run).desc(), col(Event.sequence).desc())
-            .limit(limit)
-        )
-        return list(reversed((await self._session.exec(statement)).all()))
 
     async def of_run(self, conversation_id: UUID, run: int) -> list[Event]:
         """Return a run's events without state changes, in order. Their number is bounded by the run's iterations."""

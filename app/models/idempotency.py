@@ -39,10 +39,6 @@ class IdempotencyKeyRepository:
         )
         return (await self._session.exec(statement)).one_or_none()
 
-    async def put(self, record: IdempotencyKey) -> None:
-        """Insert the result, or replace an expired one."""
-        await self._session.merge(record)
-
     async def delete_before(self, moment: datetime) -> None:
         """Delete all owners' keys that were stored before this time."""
         await self._session.exec(delete(IdempotencyKey).where(col(IdempotencyKey.created_at) < moment))

@@ -22,6 +22,11 @@ class ReplayProgress(SQLModel, table=True):
     position: int = Field(default=0)
 
 
+def new_replay(conversation_id: UUID, events: list[dict[str, Any]]) -> tuple[Replay, ReplayProgress]:
+    """The rows of what a conversation has to play."""
+    return Replay(conversation_id=conversation_id, events=events), ReplayProgress(conversation_id=conversation_id)
+
+
 class ReplayRepository:
     """Persistence of replays in one session."""
 
@@ -30,8 +35,7 @@ class ReplayRepository:
 
     def add(self, conversation_id: UUID, events: list[dict[str, Any]]) -> None:
         """Insert a trajectory and its progress at the next flush."""
-        self._session.add(Replay(conversation_id=conversation_id, events=events))
-        self._session.add(ReplayProgress(conversation_id=conversation_id))
+        self._session.add_all(new_replay(conversation_id, events))
 
     async def events(self, conversation_id: UUID) -> list[dict[str, Any]]:
         """Return the whole trajectory, also the part that has been played; empty once the replay is over."""

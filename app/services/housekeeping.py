@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 MAX_INTERVAL_SECONDS = 30.0
 BATCH = 200
+# In one round: as many as 60 runs a second leave behind.
+RUN_BATCHES = 10
 STATUS_CHANGE_LIFETIME = timedelta(hours=1)
 # Seconds in which deletions are collected before workspaces are removed.
 REMOVALS_PAUSE_SECONDS = 1.0
@@ -51,6 +53,7 @@ class Housekeeping:
         workspace: WorkspaceService,
         *,
         idle_close_seconds: float | None,
+        run_history_seconds: float,
     ) -> None:
         self._database = database
         self._wakeups = wakeups
@@ -59,6 +62,7 @@ class Housekeeping:
         self._workspace = workspace
         self._idempotency = Idempotency(database, clock)
         self._idle = timedelta(seconds=idle_close_seconds) if idle_close_seconds is not None else None
+        self._history = timedelta(seconds=run_history_seconds)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -130,6 +134,13 @@ class Housekeeping:
             await StatusChangeRepository(session).delete_before(self._clock() - STATUS_CHANGE_LIFETIME)
         await self._idempotency.forget_expired()
 
+    async def forget_runs(self) -> None:
+        """Delete the engine's rows of runs that have been over for long, some of them in each round."""
+        before = self._clock() - self._history
+        for _ in range(RUN_BATCHES):
+            if await self._engine.forget(before, BATCH) < BATCH:
+                return
+
     async def index_titles(self) -> None:
         """Index the titles that have changed."""
         await title_grams.catch_up(self._database)
@@ -181,8 +192,11 @@ class Housekeeping:
             interval = min(interval, max(self._idle.total_seconds() / 4, 0.1))
         while True:
             await asyncio.sleep(interval)
-            for chore in (self.reconcile, self.keep_drafts, self.close_idle, self.forget, self.index_titles):
+            for chore in self._chores():
                 await _try(chore)
+
+    def _chores(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        return self.reconcile, self.keep_drafts, self.close_idle, self.forget, self.forget_runs, self.index_titles
 
     async def _remove_workspaces(self) -> None:
         with self._wakeups.listen(removals_topic()) as listener:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from app.errors import InvalidInput
 from app.models.database.database import Database
+from app.models.database.unit_of_work import UnitOfWork
 from app.models.idempotency import KEY_MAX_LENGTH, IdempotencyKey, IdempotencyKeyRepository
+from app.models.run_writes import RunWrites
 from app.services.clock import Clock
 from app.services.message import check_storable
 
@@ -39,19 +39,17 @@ class Idempotency:
         self._database = database
         self._clock = clock
 
-    async def earlier(self, key: Key, session: AsyncSession | None = None) -> IdempotencyKey | None:
+    async def earlier(self, key: Key, unit: UnitOfWork | None = None) -> IdempotencyKey | None:
         """Return the first result under the key, if there is one."""
         if key.key is None:
             return None
         since = self._clock() - LIFETIME
-        if session is not None:
-            return await IdempotencyKeyRepository(session).get(key.owner_id, key.operation, key.key, since)
+        if unit is not None:
+            return await RunWrites(unit).idempotency_key(key.owner_id, key.operation, key.key, since)
         async with self._database.read() as reading:
             return await IdempotencyKeyRepository(reading).get(key.owner_id, key.operation, key.key, since)
 
-    async def remember(
-        self, session: AsyncSession, key: Key, conversation_id: UUID, event_sequence: int | None
-    ) -> None:
+    def remember(self, unit: UnitOfWork, key: Key, conversation_id: UUID, event_sequence: int | None) -> None:
         """Store the result in the same transaction as the change itself."""
         if key.key is None:
             return
@@ -63,7 +61,7 @@ class Idempotency:
             event_sequence=event_sequence,
             created_at=self._clock(),
         )
-        await IdempotencyKeyRepository(session).put(record)
+        RunWrites(unit).remember(record)
 
     async def forget_expired(self) -> None:
         """Delete keys that are older than the lifetime."""

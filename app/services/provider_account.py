@@ -114,10 +114,10 @@ class ProviderAccountService:
         account = next((each for each in accounts if each.provider == provider), None)
         return GitAccess() if account is None else GitAccess(account.host, self._token(account))
 
-    async def secrets(self, owner_id: str) -> list[SecretStr]:
-        """Return the owner's tokens, for redaction; those that can't be decrypted are left out."""
+    def tokens_of(self, accounts: Sequence[ProviderAccount]) -> list[SecretStr]:
+        """The tokens, for hiding them; those that can't be decrypted are left out."""
         tokens: list[SecretStr] = []
-        for account in await self.search(owner_id):
+        for account in accounts:
             try:
                 tokens.append(self._token(account))
             except GitProviderAuthentication:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from app.errors import InvalidInput, LLMAuthentication, SettingsNotFound
 from app.models.database.database import Database
 from app.models.owner import OwnerRepository
+from app.models.run_reads import RunReads
 from app.models.settings import DEFAULT_MAX_ITERATIONS, Settings, SettingsRepository
 from app.services.clock import Clock
 from app.services.llm.base import LLM, Model
@@ -123,7 +124,10 @@ class SettingsService:
 
         Raises SettingsNotFound, or LLMAuthentication if the model's provider needs an API key and there is none.
         """
-        settings = await self.get(owner_id)
+        return await self.model_of(await self.get(owner_id))
+
+    async def model_of(self, settings: Settings | None) -> tuple[Settings, Model]:
+        """As ``model``, of settings that were read already."""
         if settings is None:
             message = "No settings are saved yet: save an LLM model first."
             raise SettingsNotFound(message)
@@ -134,18 +138,22 @@ class SettingsService:
             raise LLMAuthentication(message, llm_model=model.name)
         return settings, model
 
-    async def secrets(self, owner_id: str, settings: Settings | None = None) -> list[SecretStr]:
-        """Return the owner's API key and tokens, for redaction; those that can't be decrypted are left out.
+    async def secrets(self, owner_id: str) -> list[SecretStr]:
+        """The owner's API key and tokens, for hiding them; those that can't be decrypted are left out."""
+        return (await self.with_secrets(owner_id))[1]
 
-        Pass ``settings`` if they were read already.
-        """
-        tokens = await self._accounts.secrets(owner_id)
-        settings = settings or await self._saved(owner_id)
+    async def with_secrets(self, owner_id: str) -> tuple[Settings | None, list[SecretStr]]:
+        """The owner's settings, and what ``secrets`` tells."""
+        settings, accounts = await RunReads(self._database).settings_and_accounts(owner_id)
+        tokens = self._accounts.tokens_of(accounts)
+        if settings is None:
+            return None, tokens
+        self._llm.warm_up(settings.llm_model)
         try:
-            api_key = self._api_key(settings) if settings else None
+            api_key = self._api_key(settings)
         except LLMAuthentication:
-            return tokens
-        return [api_key, *tokens] if api_key else tokens
+            return settings, tokens
+        return settings, [api_key, *tokens] if api_key else tokens
 
     async def rotate_secrets(self) -> tuple[int, int]:
         """Encrypt all stored API keys and tokens with the newest key of the secret box.
@@ -171,8 +179,7 @@ class SettingsService:
             after = batch[-1].id
 
     async def _saved(self, owner_id: str) -> Settings | None:
-        async with self._database.read() as session:
-            return await SettingsRepository(session).get(owner_id)
+        return await RunReads(self._database).settings(owner_id)
 
     def _api_key(self, settings: Settings) -> SecretStr | None:
         if settings.llm_api_key_encrypted is None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from app.models.database.access import DirectAccess
 from app.models.database.full_disk import full_disk_told
 from app.models.database.sqlite import PRAGMAS, READ_ONLY_PRAGMA, SQLiteAccess
 from app.models.database.statement import Statement
+from app.models.database.unit_of_work import Model, UnitOfWork, loaded
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 SQLITE_READERS = 8
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
-POSTGRES_CONNECTIONS = 20
+# The direct access has more of its own.
+POSTGRES_CONNECTIONS = 10
 POOL_TIMEOUT_SECONDS = 30.0
 # Entries in the LRU cache of compiled statements. Each combination of filters and order is a statement of its own.
 MAX_STATEMENTS = 500
@@ -147,6 +149,21 @@ class Database:
         with full_disk_told():
             async with self._alone(), AsyncSession(self.writer, expire_on_commit=False) as session, session.begin():
                 yield session
+
+    @asynccontextmanager
+    async def unit_of_work(self) -> AsyncGenerator[UnitOfWork]:
+        """As ``write``, of statements that are compiled once. Raises StorageFull."""
+        async with self.direct.transaction() as transaction:
+            unit = UnitOfWork(self.compiled, self.reader.dialect, transaction)
+            yield unit
+            unit.finish()
+
+    async def rows_of(
+        self, model: type[Model], name: object, build: Callable[[], ClauseElement], parameters: Mapping[str, Any]
+    ) -> list[Model]:
+        """Objects for the rows of a statement that has all columns of the model; it is compiled once, for its name."""
+        rows = await self.direct.read(self.compiled(name, build), parameters)
+        return loaded(model, rows, self.reader.dialect)
 
     def compiled(self, name: object, build: Callable[[], ClauseElement]) -> Statement:
         """Return the compiled statement of that name from an LRU cache; on a miss, ``build`` makes it.

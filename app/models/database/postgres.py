@@ -11,7 +11,9 @@ them.
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -21,14 +23,19 @@ from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from app.models.database.access import DEFAULT_LIMITS, AccessLimits, busy, fault
+from app.models.database.access import DEFAULT_LIMITS, AccessLimits, DirectTransaction, busy, fault
 from app.models.database.full_disk import full_disk_told
 from app.models.database.row import Row
 from app.models.database.statement import Statement
 
+# Of their own for transactions, which wait for locks: reads don't wait for them.
+TRANSACTIONS = 10
 CONNECT_SECONDS = 10
 # Seconds to wait for the server to end a cancelled query.
 MEND_SECONDS = 10.0
+# SQLSTATE: the server ends, and says nothing more on this connection.
+_SHUTDOWN = "57P"
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # PostgreSQL's binary format of timestamps counts microseconds from this time.
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MINUTES = [f"{minute // 60:02}:{minute % 60:02}:" for minute in range(24 * 60)]
@@ -39,7 +46,9 @@ class PostgresAccess:
     """``DirectAccess`` for PostgreSQL: each statement takes a connection from the pool and runs in autocommit mode."""
 
     def __init__(self, url: URL, limits: AccessLimits = DEFAULT_LIMITS) -> None:
-        self._links = _Links(url.set(drivername="postgresql").render_as_string(hide_password=False), limits)
+        dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._links = _Links(dsn, limits)
+        self._writing = _Links(dsn, replace(limits, connections=TRANSACTIONS))
 
     async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Run a read, with one retry on a new connection if the pooled one turns out to be dead."""
@@ -57,9 +66,22 @@ class PostgresAccess:
         with full_disk_told():
             return await self._run(statement.sql, statement.values(parameters))
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[DirectTransaction]:
+        """As the protocol has it."""
+        transaction = _PostgresTransaction(self._writing)
+        with full_disk_told():
+            try:
+                yield transaction
+                await transaction.commit()
+            except BaseException:
+                transaction.roll_back()
+                raise
+
     async def close(self) -> None:
         """Close all connections at once; statements that still run fail."""
         self._links.close()
+        self._writing.close()
 
     async def _run(self, sql: str, values: Sequence[Any]) -> Sequence[Row]:
         link: _Link | None = None
@@ -67,10 +89,10 @@ class PostgresAccess:
             link = self._links.take() or await self._links.wait()
             rows = await link.fetch(sql, values)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            is_lost = isinstance(error, asyncpg.PostgresConnectionError) or (link is not None and link.is_closed())
+            failure = _fault(sql, error, link)
             if link is not None:
                 self._links.take_back(link, is_sound=isinstance(error, asyncpg.PostgresError))
-            raise fault(sql, error, Exception, is_lost=is_lost) from None
+            raise failure from None
         except (Exception, asyncio.CancelledError):
             if link is not None:
                 self._links.take_back(link, is_sound=False)
@@ -79,12 +101,78 @@ class PostgresAccess:
         return rows
 
 
+class _PostgresTransaction:
+    """One on a connection of its own. It goes back into the list behind the commit, or once it was rolled back."""
+
+    def __init__(self, links: "_Links") -> None:
+        self._links = links
+        self._link: _Link | None = None
+        self._waiting: list[tuple[str, Sequence[Any]]] = []
+
+    async def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """As the protocol has it."""
+        link = self._link or await self._begin()
+        await self._catch_up(link)
+        return await self._fetch(link, statement.sql, statement.values(parameters))
+
+    def later(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
+        """As the protocol has it."""
+        self._waiting.append((statement.sql, statement.values(parameters)))
+
+    async def commit(self) -> None:
+        """Commit what there is."""
+        if self._link is None and not self._waiting:
+            return
+        link = self._link or await self._begin()
+        await self._catch_up(link)
+        await self._fetch(link, "COMMIT", ())
+        self._link = None
+        link.has_transaction = False
+        self._links.give(link)
+
+    def roll_back(self) -> None:
+        """Nothing of it is kept; in the background, since who gives it up may be cancelled."""
+        link, self._link = self._link, None
+        if link is not None:
+            self._links.take_back(link, is_sound=False)
+
+    async def _begin(self) -> "_Link":
+        # A connection that waited may have been cut off meanwhile; another one is opened then, since nothing has begun.
+        for is_last in (False, True):
+            try:
+                link = self._link = self._links.take() or await self._links.wait()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise _fault(_BEGIN, error, None) from None
+            link.has_transaction = True
+            try:
+                await self._fetch(link, _BEGIN, ())
+            except (DBAPIError, ConnectionError):
+                if is_last or not link.is_closed():
+                    raise
+                self.roll_back()
+            else:
+                return link
+        raise AssertionError
+
+    async def _catch_up(self, link: "_Link") -> None:
+        waiting, self._waiting = self._waiting, []
+        for sql, values in waiting:
+            await self._fetch(link, sql, values)
+
+    async def _fetch(self, link: "_Link", sql: str, values: Sequence[Any]) -> Sequence[Row]:
+        try:
+            return await link.fetch(sql, values)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise _fault(sql, error, link) from None
+
+
 class _Link:
     """A pooled connection with its LRU cache of prepared statements."""
 
     def __init__(self, connection: "asyncpg.Connection", max_prepared: int) -> None:
         self._max_prepared = max_prepared
         self.idle_since = 0.0
+        self.has_transaction = False
         self.is_closed = connection.is_closed
         self.close = connection.terminate
         self._connection = connection
@@ -97,17 +185,20 @@ class _Link:
         try:
             return await prepared.fetch(*values)
         except asyncpg.InvalidCachedStatementError:
-            # A migration changed a table's columns. The statement had no effect, so it can be prepared and run again.
+            # A table has other columns than it had; the server has done nothing, but for a transaction, which it ended.
             self._prepared.clear()
+            if self.has_transaction:
+                raise
             return await (await self._prepare(sql)).fetch(*values)
 
     async def mend(self) -> bool:
         """Wait until the server has ended a cancelled query. Returns whether the connection can be used again."""
         try:
             # asyncpg has sent the cancel request, and starts no other query before the server has answered it.
-            await self._connection.execute("SELECT 1", timeout=MEND_SECONDS)
+            await self._connection.execute("ROLLBACK" if self.has_transaction else "SELECT 1", timeout=MEND_SECONDS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             return False
+        self.has_transaction = False
         return True
 
     async def _prepare(self, sql: str) -> PreparedStatement:
@@ -292,6 +383,17 @@ async def _connect(dsn: str, deadline_seconds: float) -> asyncpg.Connection:
         connection.terminate()
         raise
     return connection
+
+
+def _fault(sql: str, error: Exception, link: _Link | None) -> Exception:
+    """As the ORM would raise it. A connection that the server has given up is closed, so that nobody uses it."""
+    state = str(getattr(error, "sqlstate", None) or "")
+    is_lost = isinstance(error, asyncpg.PostgresConnectionError) or state.startswith(_SHUTDOWN)
+    if link is not None and is_lost:
+        link.close()
+    # With a plan that no longer fits a table, which ends a transaction, it works the next time.
+    again = isinstance(error, asyncpg.InvalidCachedStatementError)
+    return fault(sql, error, Exception, is_lost=is_lost or again or (link is not None and link.is_closed()))
 
 
 def _microseconds(moment: datetime) -> tuple[int]:

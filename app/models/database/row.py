@@ -119,6 +119,11 @@ def _reader(column: StoredColumn) -> Callable[[Row], Any]:
     return lambda row: None if (value := row[place]) is None else decode(value)
 
 
+def decoder(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """What makes a column's Python value of the driver's; ``None`` where they are the same."""
+    return _DECODERS.get(_stored(column, dialect.name))
+
+
 def _stored(column: Column[Any], dialect_name: str) -> Stored:
     types = _SQLITE if dialect_name == "sqlite" else _POSTGRES
     return next((stored for column_type, stored in types.items() if isinstance(column.type, column_type)), Stored.PLAIN)

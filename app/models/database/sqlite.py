@@ -5,13 +5,14 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from app.models.database.access import DEFAULT_LIMITS, AccessLimits, busy, fault
+from app.models.database.access import DEFAULT_LIMITS, AccessLimits, DirectTransaction, busy, fault
 from app.models.database.full_disk import full_disk_told
 from app.models.database.row import Row
 from app.models.database.statement import Statement
@@ -27,6 +28,8 @@ INLINE_INSTRUCTIONS = 15_000
 # times as long as the batch took.
 SLOW_SECONDS = 0.01
 PAUSE = 10
+_BEGIN: tuple[str, list[Any]] = ("BEGIN IMMEDIATE", [])
+_ROLLBACK = "ROLLBACK"
 
 
 PRAGMAS = (
@@ -66,6 +69,25 @@ class _Job:
             self.answer.set_exception(fault(self.sql, self.error, sqlite3.Error))
 
 
+@dataclass(slots=True)
+class _Steps(_Job):
+    """Statements of a transaction that goes on behind them, unless they end it. The rows are those of the last one."""
+
+    before: list[tuple[str, list[Any]]] = field(default_factory=list[tuple[str, list[Any]]])
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Run the statement and store rows or error, without touching the future: any thread may call this."""
+        try:
+            for sql, values in self.before:
+                connection.execute(sql, values)
+            if self.sql != _ROLLBACK or connection.in_transaction:
+                self.rows = connection.execute(self.sql, self.values).fetchall()
+        except sqlite3.Error as error:
+            self.error = error
+            if connection.in_transaction:
+                connection.execute(_ROLLBACK)
+
+
 class SQLiteAccess:
     """``DirectAccess`` for SQLite. Readers never wait for the writer (WAL), and writes that queue up share one commit.
 
@@ -101,6 +123,20 @@ class SQLiteAccess:
         with full_disk_told():
             return await job.answer
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[DirectTransaction]:
+        """As the protocol has it."""
+        async with asyncio.timeout(self._limits.wait_seconds) as waiting, self._writing:
+            waiting.reschedule(None)
+            transaction = _SQLiteTransaction(self._writer)
+            with full_disk_told():
+                try:
+                    yield transaction
+                    await transaction.commit()
+                except BaseException:
+                    transaction.roll_back()
+                    raise
+
     async def _flush(self) -> None:
         try:
             while self._waiting:
@@ -118,6 +154,42 @@ class SQLiteAccess:
         self._inline.close()
         await self._readers.close()
         await self._writer.close()
+
+
+class _SQLiteTransaction:
+    """One on the writer's connection: what is left for later goes to its thread together with what is run."""
+
+    def __init__(self, writer: "_Writer") -> None:
+        self._writer = writer
+        self._waiting: list[tuple[str, list[Any]]] = []
+        self._has_begun = False
+
+    async def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """As the protocol has it."""
+        return await self._send(statement.sql, statement.values(parameters))
+
+    def later(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
+        """As the protocol has it."""
+        self._waiting.append((statement.sql, statement.values(parameters)))
+
+    async def commit(self) -> None:
+        """Commit what there is."""
+        if self._has_begun or self._waiting:
+            await self._send("COMMIT", [])
+
+    def roll_back(self) -> None:
+        """Nothing of it is kept. What comes to the thread later finds no transaction, whatever it still does of it."""
+        if self._has_begun:
+            answer = asyncio.get_running_loop().create_future()
+            self._writer.submit([_Steps(_ROLLBACK, [], answer)])
+
+    def _send(self, sql: str, values: list[Any]) -> "asyncio.Future[list[Row]]":
+        answer: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
+        begin = [] if self._has_begun else [_BEGIN]
+        waiting, self._waiting = [*begin, *self._waiting], []
+        self._writer.submit([_Steps(sql, values, answer, before=waiting)])
+        self._has_begun = True
+        return answer
 
 
 class _InlineReader:
@@ -285,6 +357,9 @@ class _Writer(_Readers):
 
     def run(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         """Run the jobs and commit. A job that fails has no effect, since SQLite undoes a failed statement."""
+        if isinstance(jobs[0], _Steps):
+            super().run(connection, jobs)
+            return
         connection.execute("BEGIN IMMEDIATE")
         try:
             super().run(connection, jobs)

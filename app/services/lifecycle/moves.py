@@ -22,6 +22,7 @@ Every move needs a locked conversation and runs inside a transaction; the caller
 """
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -36,10 +37,12 @@ from app.models.conversation import (
     ConversationStatus,
     Problem,
 )
-from app.models.event import Event, EventRepository, EventSource, MessageBody, NewEvent, StateChangeBody
+from app.models.database.unit_of_work import UnitOfWork, Writes, made
+from app.models.event import Event, EventSource, MessageBody, NewEvent, StateChangeBody, new_row
 from app.models.owner import OwnerRepository
 from app.models.replay import ReplayRepository
-from app.models.status_change import StatusChange, StatusChangeRepository
+from app.models.run_writes import RunWrites
+from app.models.status_change import StatusChange
 from app.services.event import append
 from app.services.message import storable
 from app.services.push.wakeups import Wakeups, events_topic, run_topic, status_topic
@@ -48,14 +51,18 @@ REASON_MAX_LENGTH = 1000
 _STARTABLE = (ConversationStatus.STOPPED, ConversationStatus.ERROR)
 
 
-async def lock(session: AsyncSession, conversation: Conversation) -> Conversation | None:
+async def lock(session: Writes, conversation: Conversation) -> Conversation | None:
     """Lock owner and conversation, in this order, and return the current row; ``None`` if it was deleted."""
+    if isinstance(session, UnitOfWork):
+        return await RunWrites(session).lock(conversation.id, with_owner=True)
     await OwnerRepository(session).lock(conversation.owner_id)
     return await ConversationRepository(session).lock(conversation.owner_id, conversation.id)
 
 
-async def lock_for_run(session: AsyncSession, conversation_id: UUID) -> Conversation | None:
+async def lock_for_run(session: Writes, conversation_id: UUID) -> Conversation | None:
     """Like ``lock``, for callers that know only the conversation's id."""
+    if isinstance(session, UnitOfWork):
+        return await RunWrites(session).lock(conversation_id, with_owner=True)
     owner_id = await OwnerRepository(session).lock_of(conversation_id)
     return await ConversationRepository(session).lock(owner_id, conversation_id) if owner_id is not None else None
 
@@ -69,23 +76,23 @@ def announce(wakeups: Wakeups, *conversations: Conversation) -> None:
 
 
 async def create(
-    session: AsyncSession, conversation: Conversation, now: datetime, *, message: MessageBody | None, run: int = 1
+    session: Writes, conversation: Conversation, now: datetime, *, message: MessageBody | None, run: int = 1
 ) -> None:
     """Insert a new conversation with its first message, if any. ``run`` becomes the active run."""
     conversation.last_run = run
     begin_run(conversation, run)
     await _change_status(session, conversation, now, ConversationStatus.STARTING)
-    ConversationRepository(session).add(conversation)
+    session.add(conversation)
     if message is None:
         await session.flush()
         return
     # The event's foreign key needs the row first. Setting the sequence before the flush saves an UPDATE afterwards.
     conversation.last_sequence = 1
     await session.flush()
-    EventRepository(session).add(conversation.id, run, 1, NewEvent(EventSource.USER, message), now)
+    session.add(new_row(conversation.id, run, 1, NewEvent(EventSource.USER, message), now))
 
 
-async def receive(session: AsyncSession, conversation: Conversation, now: datetime, message: MessageBody) -> Event:
+async def receive(session: Writes, conversation: Conversation, now: datetime, message: MessageBody) -> Event:
     """Append a user message, and start or queue the run that answers it. Raises InvalidState."""
     if conversation.status == ConversationStatus.ARCHIVED:
         raise InvalidState("An archived conversation takes no messages.", status=conversation.status)
@@ -109,7 +116,7 @@ def check_start(conversation: Conversation) -> None:
         raise InvalidState(message, status=conversation.status)
 
 
-async def start(session: AsyncSession, conversation: Conversation, now: datetime) -> None:
+async def start(session: Writes, conversation: Conversation, now: datetime) -> None:
     """Start a run without a message: it prepares the runtime, then the agent waits for input. Raises InvalidState."""
     check_start(conversation)
     conversation.last_run += 1
@@ -117,9 +124,7 @@ async def start(session: AsyncSession, conversation: Conversation, now: datetime
     await _change_status(session, conversation, now, ConversationStatus.STARTING)
 
 
-async def stop(
-    session: AsyncSession, conversation: Conversation, now: datetime, problem: Problem | None = None
-) -> None:
+async def stop(session: Writes, conversation: Conversation, now: datetime, problem: Problem | None = None) -> None:
     """Stop the conversation: after the commit its run can't append events, and a replay is dropped.
 
     Raises InvalidState.
@@ -128,7 +133,7 @@ async def stop(
         message = f"Only a starting or running conversation can be stopped; this one is {conversation.status}."
         raise InvalidState(message, status=conversation.status)
     await settle(session, conversation, now, ConversationStatus.STOPPED, None, problem)
-    await ReplayRepository(session).discard(conversation.id)
+    await _discard_replay(session, conversation)
 
 
 def begin_run(conversation: Conversation, run: int) -> None:
@@ -144,7 +149,7 @@ def begin_attempt(conversation: Conversation) -> int:
 
 
 async def work(
-    session: AsyncSession,
+    session: Writes,
     conversation: Conversation,
     now: datetime,
     agent_state: AgentState,
@@ -159,7 +164,7 @@ async def work(
 
 
 async def end_run(
-    session: AsyncSession,
+    session: Writes,
     conversation: Conversation,
     now: datetime,
     run: int,
@@ -181,15 +186,15 @@ async def end_run(
     await settle(session, conversation, now, ConversationStatus.RUNNING, state, problem, is_logged=is_logged)
 
 
-async def fail(session: AsyncSession, conversation: Conversation, now: datetime, problem: Problem) -> None:
+async def fail(session: Writes, conversation: Conversation, now: datetime, problem: Problem) -> None:
     """End the run in ERROR, and drop queued runs and the rest of a replay."""
     await settle(session, conversation, now, ConversationStatus.ERROR, None, problem)
     # Otherwise the next message would run into the same fault again.
-    await ReplayRepository(session).discard(conversation.id)
+    await _discard_replay(session, conversation)
 
 
 async def settle(
-    session: AsyncSession,
+    session: Writes,
     conversation: Conversation,
     now: datetime,
     status: ConversationStatus,
@@ -205,8 +210,8 @@ async def settle(
 
 async def remove(session: AsyncSession, conversation: Conversation, now: datetime) -> None:
     """Delete the conversation with all dependent rows, and record the deletion for subscribers."""
-    sequence = await OwnerRepository(session).next_status_sequence(conversation.owner_id)
-    StatusChangeRepository(session).add(
+    sequence = await _next_status_sequence(session, conversation.owner_id)
+    session.add(
         StatusChange(
             owner_id=conversation.owner_id,
             sequence=sequence,
@@ -225,7 +230,7 @@ _LOGGED_STATES = {ConversationStatus.STOPPED: AgentState.PAUSED, ConversationSta
 
 
 async def _change_status(
-    session: AsyncSession,
+    session: Writes,
     conversation: Conversation,
     now: datetime,
     status: ConversationStatus,
@@ -243,7 +248,7 @@ async def _change_status(
     before = (conversation.status, conversation.agent_state, conversation.reason_code, conversation.reason_message)
     if before == (status, agent_state, code, message) and conversation.status_sequence:
         return
-    sequence = await OwnerRepository(session).next_status_sequence(conversation.owner_id)
+    sequence = await _next_status_sequence(session, conversation.owner_id)
     is_new = conversation.status_sequence == 0
     previous_status, previous_state = None if is_new else conversation.status, conversation.agent_state
     conversation.status = status
@@ -253,20 +258,33 @@ async def _change_status(
     conversation.status_sequence = sequence
     conversation.touch(now)
     conversation.waiting_since = now if agent_state in IDLE_STATES else None
-    StatusChangeRepository(session).add(
-        StatusChange(
-            owner_id=conversation.owner_id,
-            sequence=sequence,
-            conversation_id=conversation.id,
-            previous_status=previous_status,
-            status=status,
-            agent_state=agent_state,
-            reason_code=code,
-            reason_message=message,
-            occurred_at=now,
-        )
-    )
+    change: dict[str, Any] = {
+        "owner_id": conversation.owner_id,
+        "sequence": sequence,
+        "conversation_id": conversation.id,
+        "is_deletion": False,
+        "previous_status": previous_status,
+        "status": status,
+        "agent_state": agent_state,
+        "reason_code": code,
+        "reason_message": message,
+        "occurred_at": now,
+    }
+    session.add(made(StatusChange, change))
     state = agent_state or _LOGGED_STATES.get(status)
     if is_logged and state is not None and (state != previous_state or problem is not None):
         event = NewEvent(EventSource.ENVIRONMENT, StateChangeBody(state, problem))
         append(session, conversation, conversation.active_run or conversation.last_run, [event], now)
+
+
+async def _next_status_sequence(session: Writes, owner_id: str) -> int:
+    if isinstance(session, UnitOfWork):
+        return await RunWrites(session).next_status_sequence(owner_id)
+    return await OwnerRepository(session).next_status_sequence(owner_id)
+
+
+async def _discard_replay(session: Writes, conversation: Conversation) -> None:
+    if isinstance(session, UnitOfWork):
+        RunWrites(session).discard_replay(conversation.id)
+    else:
+        await ReplayRepository(session).discard(conversation.id)

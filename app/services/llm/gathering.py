@@ -204,8 +204,10 @@ class Gathered(httpx.AsyncByteStream):
         return b"" if has_failed else whole_answer(received, self._repair) or received[:_PORTION_BYTES]
 
     async def aclose(self) -> None:
-        """Close the connection, whatever is still to come."""
+        """Close the connection, whatever is still to come; keep it open where that is nothing."""
         if self._reading is not None:
+            if self._repair.is_over:
+                await asyncio.wait({self._reading}, timeout=_LAST_SECONDS)
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
         await self._stream.aclose()

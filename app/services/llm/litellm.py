@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from functools import lru_cache
 from types import ModuleType
 from typing import cast
 from urllib.parse import urlsplit
@@ -23,10 +24,12 @@ from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services.llm import demo
 from app.services.llm.assembly import Answer, take
 from app.services.llm.base import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
+from app.services.llm.ending import leave_out_metadata, shorten_ending
 from app.services.llm.fault_words import sentence_of
 from app.services.llm.faults import BROKE_OFF, UNREAD, CallFailed, Fault, fault, fault_of, message_of, place_of
 from app.services.llm.gathering import GatheringClient
 from app.services.llm.providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
+from app.services.llm.sending import leave_as_they_are
 from app.services.llm.transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, target_of, within
 from app.services.llm.usage import cost_usd, usage_of
 from app.services.llm.wire import NO_KEY, Stream, ending_of, request_of, stream_of
@@ -187,6 +190,7 @@ class LiteLLM(LLM):
                 async with self._limit(deadline):
                     with within(scope):
                         stream = stream_of(await litellm.acompletion(**request))
+                shorten_ending(stream, answer)
                 chunks = aiter(stream)
                 while True:
                     async with self._limit(deadline):
@@ -271,6 +275,8 @@ def _confine(litellm: ModuleType) -> None:
     setattr(litellm, "client_session", httpx.Client(transport=CheckedSyncTransport(_certificates())))  # noqa: B010
     _forget_clients(litellm)
     guard_sockets()
+    leave_out_metadata()
+    leave_as_they_are()
 
 
 def _client(_handler: object, timeout: httpx.Timeout | float | None = None, **_: object) -> GatheringClient:
@@ -364,6 +370,7 @@ def _empty_vault() -> dict[str, object]:
     }
 
 
+@lru_cache(maxsize=1000)
 def _route(litellm: ModuleType, model_name: str, base_url: str | None) -> Route:
     registry = importlib.import_module("litellm.llms.openai_like.json_loader").JSONProviderRegistry
     known = frozenset(str(getattr(provider, "value", provider)) for provider in litellm.provider_list)
@@ -380,6 +387,7 @@ def _route(litellm: ModuleType, model_name: str, base_url: str | None) -> Route:
     return route(model_name, base_url, is_provider=is_provider, provider_of=provider_of)
 
 
+@lru_cache(maxsize=1000)
 def _requires_api_key(litellm: ModuleType, target: Route, base_url: str | None) -> bool:
     endpoints = cast("Sequence[str]", litellm.openai_compatible_endpoints)
     hosted = frozenset(urlsplit(each if "://" in each else f"https://{each}").hostname or "" for each in endpoints)

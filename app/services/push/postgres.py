@@ -20,6 +20,7 @@ MAX_BATCH = 200
 # PostgreSQL refuses a payload of 8,000 bytes or more.
 MAX_PAYLOAD_BYTES = 7_900
 RECONNECT_SECONDS = 1.0
+PAUSE_SECONDS = 0.005
 ALIVE_CHECK_SECONDS = 15.0
 
 
@@ -78,6 +79,8 @@ class PostgresWakeups:
             await connection.listen(CHANNEL, self._hear)
             while True:
                 await connection.tell(CHANNEL, await self._batch())
+                # The first one goes out at once; those that follow share a statement.
+                await asyncio.sleep(PAUSE_SECONDS)
         finally:
             connection.close()
 
