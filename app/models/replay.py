@@ -1,4 +1,4 @@
-"""A trajectory that a conversation still has to play.
+"""Tables of trajectories to replay: the recorded events, and how many of them have been played.
 
 Its JSON may have tens of megabytes, and a parser in C holds Python's lock to its end: 12 MB take it 0.6 s, in a thread
 too. So it is written and read event by event, in a thread that lets others go on between two of them.
@@ -35,21 +35,21 @@ class _JSONText(TypeDecorator[str]):
 
 
 class Replay(SQLModel, table=True):
-    """The checked events of a trajectory, as a list in JSON. The row is written once, since it is large."""
+    """A trajectory's validated events, as a list in JSON. The row is never updated, since it is large."""
 
     conversation_id: UUID = Field(primary_key=True, foreign_key="conversation.id", ondelete="CASCADE")
     events: str = Field(sa_type=_JSONText)
 
 
 class ReplayProgress(SQLModel, table=True):
-    """How many of a trajectory's events have been played; there is a row as long as there is something left."""
+    """The number of events that have been played. The row is deleted when all have been."""
 
     conversation_id: UUID = Field(primary_key=True, foreign_key="conversation.id", ondelete="CASCADE")
     position: int = Field(default=0)
 
 
 def encode_events(events: Sequence[dict[str, Any]]) -> str:
-    """The events as a list in JSON. Call it in a thread."""
+    """Return the events as a list in JSON. Call it in a thread."""
     return f"[{','.join([json.dumps(event) for event in events])}]"
 
 
@@ -67,39 +67,43 @@ def _decode_events(text: str) -> list[dict[str, Any]]:
 
 
 def _past_spaces(text: str, position: int) -> int:
-    """Earlier releases wrote a space behind each comma."""
+    # Earlier releases wrote a space behind each comma.
     while text[position] == " ":
         position += 1
     return position
 
 
+def new_replay(conversation_id: UUID, events: str) -> tuple[Replay, ReplayProgress]:
+    """The rows of what a conversation has to play; ``events`` is what ``encode_events`` returned."""
+    return Replay(conversation_id=conversation_id, events=events), ReplayProgress(conversation_id=conversation_id)
+
+
 class ReplayRepository:
-    """Replays in one session."""
+    """Persistence of replays in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     def add(self, conversation_id: UUID, events: str) -> None:
-        """Insert at the next flush what a conversation has to play, as ``encode_events`` gave it."""
-        self._session.add(Replay(conversation_id=conversation_id, events=events))
-        self._session.add(ReplayProgress(conversation_id=conversation_id))
+        """Insert a trajectory and its progress at the next flush; ``events`` is what ``encode_events`` returned."""
+        self._session.add_all(new_replay(conversation_id, events))
 
     async def events(self, conversation_id: UUID) -> list[dict[str, Any]]:
-        """All events of the trajectory; none once it has been played."""
+        """Return the whole trajectory, also the part that has been played; empty once the replay is over."""
         replay = await self._session.get(Replay, conversation_id)
         return await asyncio.to_thread(_decode_events, replay.events) if replay is not None else []
 
     async def position(self, conversation_id: UUID) -> int | None:
-        """How many events were played; ``None`` when there is nothing left."""
+        """Return the number of played events; ``None`` if there is no replay or it is over."""
         statement = select(ReplayProgress.position).where(col(ReplayProgress.conversation_id) == conversation_id)
         return (await self._session.exec(statement)).one_or_none()
 
     async def move(self, conversation_id: UUID, position: int) -> None:
-        """Write down how far it is."""
+        """Store the number of played events."""
         statement = update(ReplayProgress).where(col(ReplayProgress.conversation_id) == conversation_id)
         await self._session.exec(statement.values(position=position))
 
     async def discard(self, conversation_id: UUID) -> None:
-        """Delete what is left, if anything is."""
+        """Delete the trajectory and its progress, if there are any."""
         await self._session.exec(delete(Replay).where(col(Replay.conversation_id) == conversation_id))
         await self._session.exec(delete(ReplayProgress).where(col(ReplayProgress.conversation_id) == conversation_id))
