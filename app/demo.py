@@ -16,7 +16,7 @@ from app.models.conversation import (
     Problem,
     fold,
 )
-from app.models.event import EventBody, EventSource, MessageBody, NewEvent, ToolCallBody, ToolResultBody, Usage
+from app.models.event import EventBody, EventSource, EventUsage, MessageBody, NewEvent, ToolCallBody, ToolResultBody
 from app.models.git_repository import GitRepository, GitRepositoryRepository
 from app.models.owner import OwnerRepository
 from app.services.agent.run_log import append_with_usage
@@ -26,7 +26,7 @@ from app.services.lifecycle import moves
 from app.services.settings import DEFAULT_LLM_MODEL, UpdateSettings
 
 USER, AGENT, ENVIRONMENT = EventSource.USER, EventSource.AGENT, EventSource.ENVIRONMENT
-USAGE = Usage(DEFAULT_LLM_MODEL, 120, 60, 0.0)
+USAGE = EventUsage(DEFAULT_LLM_MODEL, 120, 60, 0.0)
 # Additional conversations, so that the list has a second page.
 OTHERS = 30
 

@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.models.conversation import TOKENS, Conversation
 from app.models.database.database import Database
-from app.models.event import Usage
+from app.models.event import EventUsage
 
 
 class Draft(SQLModel, table=True):
@@ -69,7 +69,9 @@ class Drafts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, conversation_id: UUID, run: int, attempt: int, number: int, text: str, used: Usage) -> None:
+    async def add(
+        self, conversation_id: UUID, run: int, attempt: int, number: int, text: str, used: EventUsage
+    ) -> None:
         """Insert a piece. Does nothing if another attempt has superseded this one (checked in the same statement)."""
         await self._database.direct.write(
             self._database.compiled("add draft", _add),

@@ -214,7 +214,7 @@ def decode_body(event: StoredEvent) -> EventBody | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class EventUsage:
     """Tokens and cost of one LLM call; ``cost_usd`` is ``None`` if the model's price is unknown."""
 
     llm_model: str
@@ -229,7 +229,7 @@ class NewEvent:
 
     source: EventSource
     body: EventBody
-    usage: Usage | None = None
+    usage: EventUsage | None = None
     created_at: datetime | None = None
 
 

@@ -21,12 +21,12 @@ from app.models.event import (
     EventBody,
     EventKind,
     EventSource,
+    EventUsage,
     MessageBody,
     NewEvent,
     StateChangeBody,
     ToolCallBody,
     ToolResultBody,
-    Usage,
     decode_body,
 )
 from app.services.message import MAX_IMAGES, MAX_JSON_DEPTH, Message, check_storable
@@ -200,7 +200,9 @@ def play(stored: Mapping[str, Any], sequences: Mapping[int, int]) -> tuple[int, 
     part = _PART.validate_python(stored)
     usage = None
     if part.usage is not None:
-        usage = Usage(part.usage.llm_model, part.usage.prompt_tokens, part.usage.completion_tokens, part.usage.cost_usd)
+        usage = EventUsage(
+            part.usage.llm_model, part.usage.prompt_tokens, part.usage.completion_tokens, part.usage.cost_usd
+        )
     return part.sequence, part.run, NewEvent(part.source, _body(part, sequences), usage, part.created_at)
 
 

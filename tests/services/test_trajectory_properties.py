@@ -17,12 +17,12 @@ from app.models.conversation import AgentState, ConversationRepository, Problem
 from app.models.event import (
     EventBody,
     EventSource,
+    EventUsage,
     MessageBody,
     NewEvent,
     StateChangeBody,
     ToolCallBody,
     ToolResultBody,
-    Usage,
 )
 from app.services.agent.loop import MAX_ID_CHARS, MAX_NAME_CHARS
 from app.services.agent.run_log import append_with_usage
@@ -70,7 +70,7 @@ arguments = st.one_of(
 usages = st.one_of(
     st.none(),
     st.builds(
-        Usage,
+        EventUsage,
         st.sampled_from(["openai/gpt-4o", "m" * 200, f"openai/{SECRET}"]),
         st.sampled_from([0, 1, 2**31 - 1]),
         st.integers(0, 2**31 - 1),
@@ -127,7 +127,7 @@ events = st.lists(
     min_size=1,
     max_size=12,
 )
-Written = list[tuple[tuple[EventSource, EventBody], Usage | None, bool]]
+Written = list[tuple[tuple[EventSource, EventBody], EventUsage | None, bool]]
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ async def test_what_is_hidden_leaves_a_document_that_can_be_played(client: Clien
     problem = Problem(ErrorCode.AGENT_STUCK, f"{SECRET}!")
     written: Written = [
         ((EventSource.USER, MessageBody(f"Say {SECRET}", images)), None, True),
-        ((EventSource.AGENT, call), Usage(f"openai/{SECRET}", 1, 2, None), False),
+        ((EventSource.AGENT, call), EventUsage(f"openai/{SECRET}", 1, 2, None), False),
         ((EventSource.ENVIRONMENT, ToolResultBody(0, SECRET)), None, False),
         ((EventSource.ENVIRONMENT, StateChangeBody(AgentState.PAUSED, problem)), None, False),
     ]

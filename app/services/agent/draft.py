@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.models.conversation import Conversation
 from app.models.database.database import is_outage
 from app.models.draft import Draft, DraftRepository
-from app.models.event import EventSource, MessageBody, NewEvent, Usage
+from app.models.event import EventSource, EventUsage, MessageBody, NewEvent
 from app.services.agent.run_log import RunLog, append_with_usage
 
 log = structlog.get_logger(__name__)
@@ -23,7 +23,7 @@ INTERVAL_SECONDS = 1.0
 class AnswerDraft:
     """Stores the published text of one answer, with at most one statement a second."""
 
-    def __init__(self, run_log: RunLog, usage_of: Callable[[str], Usage]) -> None:
+    def __init__(self, run_log: RunLog, usage_of: Callable[[str], EventUsage]) -> None:
         self._run_log = run_log
         self._usage_of = usage_of
         self._saved: list[str] = []
@@ -91,5 +91,5 @@ def _event(pieces: Sequence[Draft]) -> NewEvent | None:
     text, last = "".join(piece.text for piece in pieces), pieces[-1]
     if not text.strip():
         return None
-    used = Usage(last.llm_model, last.prompt_tokens, last.completion_tokens, last.cost_usd)
+    used = EventUsage(last.llm_model, last.prompt_tokens, last.completion_tokens, last.cost_usd)
     return NewEvent(EventSource.AGENT, MessageBody(text, is_partial=True), used)

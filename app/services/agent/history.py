@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.models.event import Event, EventSource, MessageBody, ToolCallBody, ToolResultBody, decode_body
-from app.services.llm.base import ChatMessage, Role, ToolCall
+from app.services.llm.base import ChatMessage, RequestedCall, Role
 
 MAX_EVENTS = 2000
 
@@ -98,7 +98,7 @@ class _History:
         self._open |= {sequence: call.id for (sequence, *_), call in zip(self._asked, calls, strict=True)}
         self._asked.clear()
 
-    def _sent(self, sequence: int, body: ToolCallBody, *, is_own: bool) -> ToolCall:
+    def _sent(self, sequence: int, body: ToolCallBody, *, is_own: bool) -> RequestedCall:
         said_id, mark, signature = body.call_id.partition(SIGNATURE_MARK)
         call_id = said_id if _ID.fullmatch(said_id) and said_id not in self._ids else f"call_{sequence}"
         while call_id in self._ids:
@@ -108,7 +108,7 @@ class _History:
             call_id += mark + signature
         name = _NOT_IN_NAMES.sub("_", body.tool_name)[:MAX_NAME_CHARACTERS] or "unnamed"
         fields = dict(body.call_fields or {}) if is_own else {}
-        return ToolCall(call_id, name, json.dumps(body.arguments), fields)
+        return RequestedCall(call_id, name, json.dumps(body.arguments), fields)
 
     def _interrupt(self) -> None:
         self._flush()

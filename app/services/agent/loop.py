@@ -27,10 +27,10 @@ from app.models.database.database import Database, is_outage
 from app.models.event import (
     Event,
     EventSource,
+    EventUsage,
     MessageBody,
     NewEvent,
     ToolCallBody,
-    Usage,
     decode_body,
 )
 from app.models.rows.conversation_state import ConversationStates
@@ -47,8 +47,7 @@ from app.services.agent.stuck import stuck
 from app.services.agent.tools import Toolbox, is_whole, parse_arguments
 from app.services.clock import Clock
 from app.services.lifecycle import moves
-from app.services.llm import base as chat
-from app.services.llm.base import LLM, ChatMessage, Completion, Ending, Model
+from app.services.llm.base import LLM, ChatMessage, Completion, Ending, Model, Usage
 from app.services.message import storable, storable_json
 from app.services.push.wakeups import Wakeups
 from app.services.secrets.redaction import JSONValue, Redactor
@@ -377,7 +376,7 @@ class AgentLoop:
 
     @staticmethod
     async def _finish(
-        run_log: RunLog, events: Sequence[NewEvent] = (), problem: Problem | None = None, used: Usage | None = None
+        run_log: RunLog, events: Sequence[NewEvent] = (), problem: Problem | None = None, used: EventUsage | None = None
     ) -> Outcome:
         await run_log.finish(events, problem, used)
         return Outcome.ENDED
@@ -391,9 +390,9 @@ async def _tell_nobody(stage: str) -> None:
 _INTERNAL = ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
 
 
-def _used(model: Model, used: chat.Usage) -> Usage:
+def _used(model: Model, used: Usage) -> EventUsage:
     prompt, answered = (min(max(count, 0), MAX_TOKENS) for count in (used.prompt_tokens, used.completion_tokens))
-    return Usage(model.name, prompt, answered, used.cost_usd)
+    return EventUsage(model.name, prompt, answered, used.cost_usd)
 
 
 def _kept_fields(fields: Mapping[str, object], redactor: Redactor) -> Mapping[str, Any] | None:

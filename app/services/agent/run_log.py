@@ -13,7 +13,7 @@ from app.models.conversation import MAX_TOKENS, AgentState, Conversation, Conver
 from app.models.database.database import Database
 from app.models.database.unit_of_work import UnitOfWork, Writes
 from app.models.draft import DraftRepository, Drafts
-from app.models.event import Event, EventKind, EventRepository, NewEvent, Usage
+from app.models.event import Event, EventKind, EventRepository, EventUsage, NewEvent
 from app.models.rows.conversation_state import ConversationStates
 from app.models.run_reads import RunReads
 from app.models.run_writes import RunWrites
@@ -175,7 +175,7 @@ class RunLog:
             await self._discard_draft(unit)
         self._wakeups.publish(events_topic(self.conversation_id))
 
-    async def keep_draft(self, number: int, text: str, used: Usage) -> None:
+    async def keep_draft(self, number: int, text: str, used: EventUsage) -> None:
         """Keep a piece of an answer that is being written, until the answer or what came of it is appended."""
         if self.attempt is not None:
             self._has_draft = True
@@ -203,7 +203,7 @@ class RunLog:
         return conversation
 
     async def finish(
-        self, events: Sequence[NewEvent] = (), problem: Problem | None = None, used: Usage | None = None
+        self, events: Sequence[NewEvent] = (), problem: Problem | None = None, used: EventUsage | None = None
     ) -> None:
         """End the run with its last events. One that was queued becomes the active one.
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 from app.errors import ErrorCode
 from app.services.llm.arguments import ArgumentPieces
-from app.services.llm.base import Ending, ToolCall
+from app.services.llm.base import Ending, RequestedCall
 from app.services.llm.faults import CallFailed, fault
 
 MAX_ANSWER_CHARS = 2_000_000
@@ -100,11 +100,11 @@ class Answer:
     _details: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     @property
-    def calls(self) -> list[ToolCall]:
+    def calls(self) -> list[RequestedCall]:
         """The calls in order. Those without a name are left out; missing ids are generated."""
         named = [call for call in self._calls if call.name.strip()]
         return [
-            ToolCall(call.id or f"call_{number}", call.name.strip(), call.arguments.text, _bounded(call.fields))
+            RequestedCall(call.id or f"call_{number}", call.name.strip(), call.arguments.text, _bounded(call.fields))
             for number, call in enumerate(named, 1)
         ]
 

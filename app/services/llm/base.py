@@ -28,7 +28,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
+class RequestedCall:
     """A tool call of a model. ``arguments`` is the model's JSON text, which may be malformed.
 
     ``provider_fields`` are JSON fields that the provider added to the call and needs back unchanged.
@@ -51,7 +51,7 @@ class ChatMessage:
     role: Role
     text: str = ""
     image_urls: tuple[str, ...] = ()
-    tool_calls: tuple[ToolCall, ...] = ()
+    tool_calls: tuple[RequestedCall, ...] = ()
     tool_call_id: str | None = None
     provider_fields: Mapping[str, object] = field(default_factory=dict[str, object])
 
@@ -98,7 +98,7 @@ class Completion:
     """
 
     text: str
-    tool_calls: tuple[ToolCall, ...]
+    tool_calls: tuple[RequestedCall, ...]
     usage: Usage
     ending: Ending = Ending.WHOLE
     provider_fields: Mapping[str, object] = field(default_factory=dict[str, object])

@@ -6,7 +6,7 @@ from typing import Any, Protocol, cast
 
 from app.errors import ErrorCode
 from app.services.llm.assembly import Answer, Chunk
-from app.services.llm.base import ChatMessage, Ending, ToolCall, ToolSpec
+from app.services.llm.base import ChatMessage, Ending, RequestedCall, ToolSpec
 from app.services.llm.faults import BROKE_OFF, CallFailed, fault
 from app.services.llm.providers import Route
 
@@ -139,7 +139,7 @@ def _message(message: ChatMessage) -> dict[str, object]:
     return sent
 
 
-def _call(call: ToolCall) -> dict[str, object]:
+def _call(call: RequestedCall) -> dict[str, object]:
     function = {"name": call.name, "arguments": call.arguments}
     return {**call.provider_fields, "id": call.id, "type": "function", "function": function}
 

@@ -15,7 +15,7 @@ from app.errors import ErrorCode
 from app.models.conversation import AgentState, Conversation, ConversationStatus, Problem
 from app.models.database.database import Database, database_url
 from app.models.database.unit_of_work import Writes
-from app.models.event import Event, EventRepository, EventSource, MessageBody, NewEvent, Usage, new_row
+from app.models.event import Event, EventRepository, EventSource, EventUsage, MessageBody, NewEvent, new_row
 from app.models.migration import upgrade
 from app.models.owner import Owner, OwnerRepository
 from app.models.replay import Replay, ReplayProgress, ReplayRepository, encode_events
@@ -28,7 +28,7 @@ from app.services.lifecycle import moves
 OWNER = "owner"
 NOW = datetime(2026, 1, 1, 12, 30, 15, 250, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, tzinfo=UTC)
-SAID = NewEvent(EventSource.AGENT, MessageBody("Ä \U0001f600"), Usage("m", 3, 4, 0.25))
+SAID = NewEvent(EventSource.AGENT, MessageBody("Ä \U0001f600"), EventUsage("m", 3, 4, 0.25))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from app.models.conversation import Conversation
 from app.models.database.database import Database, database_url
 from app.models.database.statement import Statement
 from app.models.draft import Draft, DraftRepository
-from app.models.event import Usage
+from app.models.event import EventUsage
 from app.schema.node import conversation_key
 from app.services.agent.run_log import RunLog
 from app.services.clock import utc_now
@@ -242,7 +242,7 @@ async def test_an_attempt_that_was_taken_over_keeps_no_draft(
     late, current = (
         RunLog(server.house.database, server.house.wakeups, utc_now, key, 1, attempt) for attempt in (2, 1)
     )
-    used = Usage("openai/scripted", 1, 1, None)
+    used = EventUsage("openai/scripted", 1, 1, None)
     server.call(late.keep_draft(0, "late", used))
     assert server.call(drafted(server.house.database, conversation["id"])) == ""
     server.call(current.keep_draft(0, "current", used))

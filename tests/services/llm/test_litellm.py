@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from app.config import Config
 from app.errors import ErrorCode, LLMFailure
-from app.services.llm.base import ChatMessage, Completion, Model, Role, ToolCall, ToolSpec, Usage
+from app.services.llm.base import ChatMessage, Completion, Model, RequestedCall, Role, ToolSpec, Usage
 from app.services.llm.faults import MAX_MESSAGE_CHARS
 from app.services.llm.gathering import LEAST_SECONDS
 from app.services.llm.litellm import LiteLLM
@@ -81,7 +81,7 @@ async def test_the_request_holds_the_model_the_history_and_the_callers_key(llm: 
     history = (
         ChatMessage(Role.SYSTEM, "Be brief."),
         ChatMessage(Role.USER, "List the files."),
-        ChatMessage(Role.ASSISTANT, "", tool_calls=(ToolCall("call_9", "run", '{"command":"ls"}'),)),
+        ChatMessage(Role.ASSISTANT, "", tool_calls=(RequestedCall("call_9", "run", '{"command":"ls"}'),)),
         ChatMessage(Role.TOOL, "a.txt", tool_call_id="call_9"),
     )
 
@@ -131,8 +131,8 @@ async def test_tool_calls_are_put_together_from_their_fragments(llm: LiteLLM, se
 
     assert answer.text == "Let me look."
     assert answer.tool_calls == (
-        ToolCall("call_a", "run", '{"command": "ls -la /workspace"}'),
-        ToolCall("call_b", "run", '{"command"'),
+        RequestedCall("call_a", "run", '{"command": "ls -la /workspace"}'),
+        RequestedCall("call_b", "run", '{"command"'),
     )
     function = {"name": "run", "description": "Run a command.", "parameters": dict(RUN.parameters)}
     assert server.requests[-1].body["tools"] == [{"type": "function", "function": function}]
