@@ -36,6 +36,8 @@ REMOVALS_AT_ONCE = 500
 # An instance that comes back later keeps the workspaces that were deleted before.
 REMOVAL_LIFETIME = timedelta(days=90)
 PARTIAL = ".partial"
+# Beside a workspace, where its agent can't write: the commit that was cloned.
+BASE = ".base"
 
 Tell = Callable[[str], Awaitable[None]]
 """Takes each stage of preparing a workspace, in a sentence, as it begins."""
@@ -90,6 +92,19 @@ class WorkspaceService:
         """Where the conversation's workspace is, or would be."""
         return self._root / str(conversation_id)
 
+    def is_prepared(self, conversation_id: UUID) -> bool | None:
+        """Whether the workspace is whole; None where nothing of it is here. Blocking."""
+        path = self.path(conversation_id)
+        return True if path.is_dir() else False if _partial(path).is_dir() else None
+
+    def base_commit(self, conversation_id: UUID) -> str | None:
+        """The commit that was cloned, where one was. Blocking."""
+        try:
+            text = _beside(self.path(conversation_id), BASE).read_text()
+        except FileNotFoundError:
+            return None
+        return text.strip() or None
+
     async def prepare(self, conversation: Conversation, tell: Tell) -> Path:
         """Make the workspace unless it is there; a conversation's repository is cloned into it.
 
@@ -106,7 +121,9 @@ class WorkspaceService:
 
     async def discard(self, conversation_id: UUID) -> None:
         """Remove a workspace that was made for a conversation which was deleted meanwhile."""
-        await self._remove_quietly(self.path(conversation_id))
+        path = self.path(conversation_id)
+        await self._remove_quietly(path)
+        await asyncio.to_thread(_beside(path, BASE).unlink, missing_ok=True)
 
     async def remove(self, conversation_id: UUID) -> bool:
         """Carry out a recorded removal. False when it failed, to be tried again later, or is already under way."""
@@ -117,6 +134,7 @@ class WorkspaceService:
         try:
             await asyncio.to_thread(remove_tree, path)
             await asyncio.to_thread(remove_tree, _partial(path))
+            await asyncio.to_thread(_beside(path, BASE).unlink, missing_ok=True)
         except OSError as error:
             log.warning("workspace.removal_failed", conversation_id=str(conversation_id), error=type(error).__name__)
             await self._put_off(conversation_id)
@@ -179,6 +197,7 @@ class WorkspaceService:
                     await ConversationRepository(session).set_branch(conversation.id, outcome.branch)
             if outcome.note is not None:
                 await tell(outcome.note)
+            await asyncio.to_thread(_beside(path, BASE).write_text, f"{outcome.commit or ''}\n")
             await asyncio.to_thread(partial.rename, path)
         except BaseException:
             await asyncio.shield(self._remove_quietly(partial))
@@ -208,7 +227,11 @@ class WorkspaceService:
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(path.name + PARTIAL)
+    return _beside(path, PARTIAL)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 def _conversations_in(root: Path) -> list[UUID]:
@@ -216,5 +239,5 @@ def _conversations_in(root: Path) -> list[UUID]:
     found: set[UUID] = set()
     for path in root.iterdir():
         with suppress(ValueError):
-            found.add(UUID(path.name.removesuffix(PARTIAL)))
+            found.add(UUID(path.name.removesuffix(PARTIAL).removesuffix(BASE)))
     return list(found)
