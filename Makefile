@@ -36,7 +36,7 @@ install: $(DEVELOPMENT) $(AUDITS) $(CHECKS) $(CLIENTS) system ## install everyth
 .PHONY: test
 test: $(DEVELOPMENT) $(AUDITS) $(CHECKS) $(CLIENTS) lint system ## run every check and every test
 	@$(call system_package,chromium,chromium,the playground is not tested in a browser)
-	@$(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(DEVELOPMENT) ## check style, types and layers

@@ -1,4 +1,4 @@
-"""The command line: ``python -m app serve``, ``schema``, ``database upgrade``, ``database rotate-secrets``."""
+"""The command line: ``python -m app serve``, ``schema``, ``database upgrade`` and ``database rotate-secrets``."""
 
 import argparse
 import asyncio
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
 BACKLOG = 2048
-# A socket is an open file, and 1,024 of them, which systems allow by default, are soon used up.
+# Each socket is an open file, and the usual default of 1,024 is soon used up.
 MAX_OPEN_FILES = 65536
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 2 when its configuration is wrong, 1 when it failed."""
+    """Run a command, and return the exit code: 2 for a wrong configuration, 1 for any other failure."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
@@ -45,12 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _DatabaseTrouble(Exception):
-    """The database needs the operator. The message is one line."""
+    """The database can't be used until the operator acts. The message is one line."""
 
 
 @contextlib.contextmanager
 def _database_trouble() -> Generator[None]:
-    """What the operator can mend becomes a line; what Parley did wrong stays a traceback."""
+    """Convert errors that the operator can fix to one line; bugs keep their traceback."""
     from app.models.database.database import DatabaseTrouble, is_outage, is_unusable, reason
 
     try:
@@ -66,7 +66,7 @@ def _database_trouble() -> Generator[None]:
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens, once it answers. A signal ends it in good order, and that is all it does."""
+    """uvicorn's server, which also prints its URL once it is ready, and exits normally after a signal."""
 
     def __init__(self, config: uvicorn.Config, ending: asyncio.Event) -> None:
         super().__init__(config)
@@ -87,7 +87,7 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         with super().capture_signals():
             yield
-            # uvicorn would raise them again, in the middle of what is still to be closed.
+            # Otherwise uvicorn raises the signals again, before everything else has been closed.
             self._captured_signals.clear()
 
 
@@ -96,7 +96,7 @@ def _serve(options: argparse.Namespace) -> int:
         return _serve_house(_config({"host": options.host, "port": options.port}))
     from app import demo
 
-    # Until the server takes signals itself, the default would end it at once, and leave the directory behind.
+    # Until uvicorn handles signals, SIGTERM's default would end the process without removing the directory.
     signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory(prefix="parley-demo-") as directory:
         given = {"host": options.host, "port": options.port, "data_dir": Path(directory), **demo.SETTINGS}
@@ -108,11 +108,11 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 def _allow_open_files() -> None:
-    """As many as the system lets this process have, up to ``MAX_OPEN_FILES``."""
+    """Raise the limit on open files as far as the system allows, up to ``MAX_OPEN_FILES``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        # macOS allows fewer than it says.
+        # On macOS the real limit is lower than the reported hard limit.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
@@ -137,12 +137,12 @@ def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] 
             server_header=False,
             backlog=BACKLOG,
             http=http_protocol(connection_limits(config)),
-            # Nothing depends on where a request comes from, as a proxy tells it.
+            # Nothing uses the client's address, so a proxy's headers about it need not be parsed.
             proxy_headers=False,
             ws=WebSocketProtocol,
             ws_max_size=config.max_body_bytes,
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
-            # The house stands around the server: what goes wrong in a lifespan uvicorn turns into a traceback.
+            # ``serve`` below starts and stops everything itself: uvicorn would log a failed lifespan as a traceback.
             lifespan="off",
         ),
         app.state.ending,
@@ -201,7 +201,7 @@ def _rotate_secrets(_options: argparse.Namespace) -> int:
     async def rotate() -> tuple[int, int]:
         house = Parley(_config())
         try:
-            # Before the first start there are no tables.
+            # The tables do not exist before the first start.
             await migration.upgrade(house.database)
             return await house.services.settings.rotate_secrets()
         finally:
@@ -216,7 +216,7 @@ def _rotate_secrets(_options: argparse.Namespace) -> int:
 
 
 def _config(overrides: Mapping[str, object] | None = None) -> Config:
-    """The configuration; ``overrides`` by field name come first, except ``None``."""
+    """Load the configuration and set up logging; ``overrides`` (by field name, ``None`` is ignored) take precedence."""
     given = dict(overrides or {})
     config = load_config(env_file=Path(".env"), **given)
     configure_logging(config)

@@ -1,4 +1,4 @@
-"""What a resolver reaches: the caller, the services, and loaders that turn many reads into one."""
+"""The context of resolvers: the caller, the services, and batch loaders."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ MAX_BATCH = 200
 
 @dataclass(frozen=True)
 class Services:
-    """The use cases."""
+    """All services, as resolvers reach them."""
 
     conversation: ConversationService
     event: EventService
@@ -57,11 +57,11 @@ class DiffKey:
 
 
 class Context:
-    """What the fields of one operation share.
+    """The context of one operation, which all its fields share.
 
-    Loaders gather what sibling fields ask for into one statement. They keep nothing, since a subscription lives long
-    and a mutation's fields are resolved after it wrote. Most operations need none, so each is made when it is needed.
-    None should refer to the context where that is easily had: each request would be left to the garbage collector.
+    Batch loaders combine the reads of sibling fields into one statement. They don't cache: a subscription lives long,
+    and a mutation's fields are resolved after its write. Most operations need no loader, so each is created on first
+    use. Loaders should not hold a reference to the context, since that would make each request a reference cycle.
     """
 
     def __init__(self, services: Services, caller: Caller | None = None, progress: Progress | None = None) -> None:
@@ -108,7 +108,7 @@ class Context:
 
     @cached_property
     def git_calls(self) -> CallBudget:
-        """What the operation may still ask of git providers."""
+        """The operation's budget of calls to git providers."""
         return self.services.repository.budget()
 
     @cached_property
@@ -122,15 +122,15 @@ class Context:
 
     @property
     def owner_id(self) -> str:
-        """Whose rows this is about. Raises Unauthenticated."""
+        """The id of the caller, whose rows the operation reads and writes. Raises Unauthenticated."""
         if self.caller is None:
             message = "Nobody is authenticated."
             raise Unauthenticated(message)
         return self.caller.id
 
     async def _owned_accounts(self, owner_ids: list[str]) -> list[list[ProviderAccount]]:
-        found = await self.services.provider_account.search(self.owner_id)
-        return [found if owner_id == self.owner_id else [] for owner_id in owner_ids]
+        accounts = await self.services.provider_account.search(self.owner_id)
+        return [accounts if owner_id == self.owner_id else [] for owner_id in owner_ids]
 
     async def _diffs(self, keys: list[DiffKey]) -> list[Diff | BaseException]:
         groups: dict[tuple[WorkspaceSummary, ChangesSince, int], dict[Change, None]] = {}
@@ -148,8 +148,8 @@ class Context:
         return [found[key] for key in keys]
 
     async def _default_branches(self, ids: list[UUID]) -> list[GitBranch | BaseException | None]:
-        found = await self.services.repository.default_branches(self.owner_id, ids, self.git_calls)
-        return list(found)
+        branches = await self.services.repository.default_branches(self.owner_id, ids, self.git_calls)
+        return list(branches)
 
 
 def _loader(load: Callable[[list[Any]], Awaitable[Sequence[Any]]]) -> DataLoader[Any, Any]:

@@ -1,4 +1,4 @@
-"""Something to build a front end against: conversations in every status, in a database that is gone with the server."""
+"""Demo data for front-end developers: conversations in every status, in a temporary database."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,23 +27,23 @@ from app.services.settings import DEFAULT_LLM_MODEL, UpdateSettings
 
 USER, AGENT, ENVIRONMENT = EventSource.USER, EventSource.AGENT, EventSource.ENVIRONMENT
 USAGE = Usage(DEFAULT_LLM_MODEL, 120, 60, 0.0)
-# The number of conversations beside those that show a status: with them there is a second page.
+# Additional conversations, so that the list has a second page.
 OTHERS = 30
 
 SETTINGS: dict[str, object] = {
     "auth": AuthMode.NONE,
     "max_concurrent_conversations": 1000,
-    # Blank is what turns a setting of the environment off.
+    # A blank value turns a setting off, even if the environment has it.
     **dict.fromkeys(
         ("database_url", "secret_key", "jwt_secret", "jwt_jwks_url", "jwt_jwks_file", "idle_close_seconds"), ""
     ),
 }
-"""What a demonstration is served with, whatever the environment says."""
+"""Settings of the demo server, which take precedence over the environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A conversation to show."""
+    """A conversation of the demo, with its status and the events of its log."""
 
     title: str
     status: ConversationStatus
@@ -56,7 +56,7 @@ class Scene:
 
 
 async def seed(house: Parley) -> None:
-    """Save settings for the demonstration model, and write the conversations, the oldest first."""
+    """Save settings with the demo model, and insert the conversations, the oldest first."""
     await house.services.settings.update(
         LOCAL_CALLER_ID, UpdateSettings(llm_model=DEFAULT_LLM_MODEL, confirmation_mode=True)
     )
@@ -126,7 +126,7 @@ def _worked(question: str, command: str, output: str, *, is_error: bool = False)
 
 
 def _statuses() -> Iterator[Scene]:
-    """One for each status, and each state of an agent in it."""
+    """Yield a scene for each status, and for RUNNING one for each agent state."""
     running = ConversationStatus.RUNNING
     tests = "2 passed, 1 failed: test_division_by_zero"
     yield Scene(

@@ -1,4 +1,4 @@
-"""Expected failures, typed.
+"""Expected failures, one class for each: they reach clients with a stable code, unlike bugs, which are masked.
 
 ::
 
@@ -25,7 +25,7 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """Machine-readable reason. The value is the message id that clients translate by."""
+    """Machine-readable reason. The value is the message id by which clients look up a translation."""
 
     CONFIGURATION_SETTINGS_NOT_FOUND = "CONFIGURATION$SETTINGS_NOT_FOUND"
     STATUS_ERROR_LLM_AUTHENTICATION = "STATUS$ERROR_LLM_AUTHENTICATION"
@@ -54,8 +54,8 @@ class ErrorCode(StrEnum):
 class AppError(Exception):
     """An expected failure.
 
-    ``path`` points into the mutation's ``input``; ``message`` is for people and holds no secret. Each class has its own
-    ``code``, or says by ``wire_code`` what clients see.
+    ``path`` points into the mutation's ``input``; ``message`` is for people and holds no secret. Each class has a
+    ``code`` of its own, or overrides ``wire_code``, which is what clients see.
     """
 
     code: ErrorCode
@@ -109,7 +109,7 @@ class GitProviderAuthentication(AppError):
 
 
 class GitProviderUnavailable(AppError):
-    """The git host can't be reached, answers nonsense, or limits the rate; then ``retry_at`` is when that ends."""
+    """The git host can't be reached, gives a malformed answer, or limits the rate (until ``retry_at``)."""
 
     code = ErrorCode.GIT_PROVIDER_UNAVAILABLE
 
@@ -151,7 +151,7 @@ class Unauthenticated(AppError):
     """There is no caller: the token is missing, malformed, wrong or expired. It is never a user error."""
 
     def wire_code(self) -> str:
-        """Apollo's name for it."""
+        """Apollo Server's code, which client libraries know."""
         return "UNAUTHENTICATED"
 
 
@@ -162,23 +162,23 @@ class StorageFull(AppError):
         super().__init__("The server's disk is full, or can't be written. Nothing was changed; try again later.")
 
     def wire_code(self) -> str:
-        """The same may succeed once there is room."""
+        """A code of its own, since clients may retry once the disk has space."""
         return "STORAGE_FULL"
 
 
 class SlowSubscriber(AppError):
-    """More messages wait for a subscriber than the server keeps. It is never a user error."""
+    """A subscriber's queue of messages overflowed (back-pressure). It is never a user error."""
 
     def wire_code(self) -> str:
-        """The subscriber may begin anew."""
+        """A code of its own, since clients may subscribe again."""
         return "SLOW_SUBSCRIBER"
 
 
 class LLMFailure(AppError):
     """An LLM call failed.
 
-    ``rate_limited``: worth waiting for; ``retry_after_seconds`` is the provider's own word. ``too_long``: the messages
-    do not fit the model's context.
+    ``rate_limited``: a retry later may succeed; ``retry_after_seconds`` is the provider's hint. ``too_long``: the
+    messages exceed the model's context window.
     """
 
     def __init__(
@@ -198,5 +198,5 @@ class LLMFailure(AppError):
 
 
 def conversation_not_found(*path: str) -> NotFound:
-    """For a conversation that is absent, or another caller's: nobody is told which."""
+    """Build the error for a conversation that is absent or another caller's; the caller can't tell which."""
     return NotFound("The conversation does not exist.", path=path)

@@ -1,4 +1,4 @@
-"""Measures JSON before it is parsed, in a time that grows with its length: parsing costs up to 50 times as much.
+"""Limits on JSON that are checked before it is parsed, in linear time; parsing costs up to 50 times as much.
 
 The counts of commas and brackets in the whole text are looked at first, since they are upper bounds and nearly every
 request is far below; only where they are not is the text looked through without its strings. That is done in pieces, so
@@ -11,20 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-# Possessive, so that a string without end is looked at once.
+# Possessive quantifiers, so that an unterminated string is scanned only once.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 # As much of a text as has no string that goes on behind it.
 _WHOLE_STRINGS = re.compile(rb'(?:[^"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _BRACKETS = bytes(1 if byte in b"[{" else 0xFF if byte in b"]}" else 0 for byte in range(256))
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
-# An entry of an object has two strings, each with two quotes.
+# A member of an object has two strings, a key and a value, with two quotes each.
 _QUOTES_PER_ITEM = 4
 _PIECE_BYTES = 256 * 1024
 
 
 class TooMuchJSON(Exception):
-    """A bound is exceeded. The message is for the client."""
+    """A limit is exceeded. The message is for the client."""
 
     def __init__(self, code: str, message: str, limit: int) -> None:
         super().__init__(message)
@@ -35,11 +35,11 @@ class TooMuchJSON(Exception):
 
 @dataclass(frozen=True, slots=True)
 class JSONBounds:
-    """What a text may have: entries of lists and objects in all, brackets within each other, digits in a row."""
+    """Limits on a JSON text: the number of list items and object members, nesting, and digits in a row."""
 
     items: int = 200_000
     depth: int = 200
-    # Python converts no longer numbers, and the time for it grows with the square of their length.
+    # Python refuses to parse longer integers, since parsing takes quadratic time.
     digits: int = 4000
 
     def check(self, text: bytes) -> int:

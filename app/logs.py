@@ -1,6 +1,6 @@
-"""Logs: one form for Parley's records and for those of its libraries, as text for people or JSON for machines.
+"""Logging with structlog: one format for Parley's records and its libraries', as text for people or JSON for machines.
 
-Parley's own are a constant event name and keyword data: ``log.info("conversation.created", conversation_id=…)``.
+Parley's own records have a constant event name and keyword data: ``log.info("conversation.created", id=…)``.
 """
 
 import logging
@@ -24,13 +24,13 @@ _MAX_EXCEPTION_CHARACTERS = 32_000
 _MAX_ITEMS = 100
 _MAX_DEPTH = 6
 
-# These bring handlers of their own, which would print a record a second time in another form.
+# These libraries install handlers, which would print each record a second time in another format.
 _LIBRARY_LOGGERS = (
     "dbos", "LiteLLM", "LiteLLM Proxy", "LiteLLM Router", "uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy",
 )  # fmt: skip
 
-# Least severe level of a library, unless `PARLEY_LOG_LEVEL=DEBUG` asks for everything. The HTTP clients and uvicorn's
-# WebSocket lines show whole addresses, whose query may carry a key; the others narrate their start-up.
+# Log levels of libraries, unless `PARLEY_LOG_LEVEL=DEBUG` asks for everything. The HTTP clients and uvicorn's WebSocket
+# lines show whole URLs, whose query may contain a key; the others describe their start-up at length.
 _LIBRARY_LEVELS: Mapping[str, int] = {
     "alembic": logging.WARNING,
     "dbos": logging.WARNING,
@@ -43,46 +43,40 @@ _LIBRARY_LEVELS: Mapping[str, int] = {
     "sqlalchemy": logging.WARNING,
     "uvicorn": logging.WARNING,
 }
-# Quiet on DEBUG too: they would show frames, message bodies, statement parameters and addresses with queries. Through
-# uvicorn's logger, websockets tells every header of an upgrade, and uvicorn the upgrade's query.
+# On DEBUG. Libraries other than the engine keep to INFO: below it they show frames, bodies, parameters
+# and headers. The HTTP clients show addresses with their queries on INFO, too. Through uvicorn's logger, websockets
+# tells every header of an upgrade, and uvicorn the upgrade's query.
 _DEBUG_LEVELS: Mapping[str, int] = {
-    "uvicorn": logging.WARNING,
-    **dict.fromkeys(
-        (
-            "aiosqlite",
-            "alembic",
-            "asyncio",
-            "botocore",
-            "hpack",
-            "httpcore",
-            "httpx",
-            "LiteLLM",
-            "openai",
-            "sqlalchemy",
-            "websockets",
-        ),
-        logging.INFO,
-    ),
+    "": logging.INFO,
+    "__main__": logging.DEBUG,
+    "app": logging.DEBUG,
+    "dbos": logging.DEBUG,
+    **dict.fromkeys(("aiohttp", "httpcore", "httpx", "requests", "urllib3", "uvicorn"), logging.WARNING),
 }
 
 _SECRET_NAME = re.compile(
     r"token|api_?key|authorization|password|passwd|secret|cookie|credential|private_?key", re.IGNORECASE
 )
 _SIGNING_HEADER = r"(?:set-)?cookie|(?:proxy-)?authorization|x-[\w-]{1,40}-(?:key|token|secret)"
+_SIGNING_PARAMETER = r"[\w-]{0,40}(?:key|token|secret|password|passwd|signature|credential)|sig|auth|code"
 _SECRET_TEXT = (
-    # A header as a line, and as an item of a list or of a mapping.
+    # A header as a line, and as an item of a list or a mapping.
     (re.compile(rf"\b({_SIGNING_HEADER})[ \t]?:[^\r\n'\"][^\r\n]*", re.IGNORECASE), rf"\1: {HIDDEN}"),
     (
         re.compile(rf"(['\"])({_SIGNING_HEADER})\1[ \t]?([,:])[ \t]?b?(['\"])(?:(?!\4)[^\r\n])*\4", re.IGNORECASE),
         rf"\1\2\1\3 \4{HIDDEN}\4",
     ),
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
-    (re.compile(r"(://)[^/\s@]{1,500}@"), rf"\1{HIDDEN}@"),
-    # From the word's beginning on: a search for "ey" within it takes the square of a long word's length.
+    # Up to the last "@" of the host: a password may hold one.
+    (re.compile(r"(://)[^/\s]{1,500}@"), rf"\1{HIDDEN}@"),
+    # Parameters of an address, and of a PostgreSQL connection string.
+    (re.compile(rf"([?&](?:{_SIGNING_PARAMETER})=)[^&#\s'\"]+", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(r"\b(password|passwd)[ \t]?=[ \t]?(?:'[^'\r\n]*'|[^\s,;&'\"]+)", re.IGNORECASE), rf"\1={HIDDEN}"),
+    # The look-behind anchors at a word's start: otherwise a long word would take quadratic time.
     (re.compile(r"(?<![\w-])[\w-]{10,}+\.ey[\w-]{8,}+\.[\w-]*"), HIDDEN),
     (re.compile(r"\b(?:sk|gh[opsur]|github_pat|glpat|xox[abprs])[-_][\w-]{12,}"), HIDDEN),
 )
-# Line breaks and escape sequences in foreign text could pass for lines of the log, or steer the terminal that shows it.
+# Line breaks and escape sequences in foreign text could forge log lines, or control the terminal that shows the log.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -90,19 +84,19 @@ _reference_id: ContextVar[str | None] = ContextVar("reference_id", default=None)
 
 
 def new_reference_id() -> str:
-    """12 random hexadecimal digits, which every later record of this context carries as ``reference_id``."""
+    """Create an id of 12 hexadecimal digits, which all later records of this context have as ``reference_id``."""
     reference_id = uuid4().hex[:12]
     _reference_id.set(reference_id)
     return reference_id
 
 
 def current_reference_id() -> str | None:
-    """What ``new_reference_id`` last gave in this context."""
+    """Return the id that ``new_reference_id`` last created in this context."""
     return _reference_id.get()
 
 
 def configure_logging(config: Config, *, stream: TextIO | None = None) -> None:
-    """Sends every record of the process to ``stream`` (standard error), once. Can be called again."""
+    """Send all records of the process to ``stream`` (default: standard error). It can be called again."""
     target = sys.stderr if stream is None else stream
     handler = _OurHandler(target)
     handler.setFormatter(
@@ -110,7 +104,7 @@ def configure_logging(config: Config, *, stream: TextIO | None = None) -> None:
             foreign_pre_chain=_described(),
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                # A plain traceback: without the values of local variables, which may be secrets.
+                # Plain tracebacks, without the values of local variables, which may be secrets.
                 structlog.processors.format_exc_info,
                 hide_secrets,
                 *_renderers(config.log_format, colors=target.isatty()),
@@ -130,28 +124,29 @@ def configure_logging(config: Config, *, stream: TextIO | None = None) -> None:
         processors=[*_described(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # Loggers of modules outlive a second call, so they have to ask for the configuration each time.
+        # Modules keep their loggers, so these must not cache a configuration that a second call replaces.
         cache_logger_on_first_use=False,
     )
 
 
 def forward_library_logs() -> None:
-    """Takes away the handlers that libraries gave their loggers; call it again after litellm's import adds some."""
+    """Remove the handlers that libraries installed. Call it again after importing litellm, which installs more."""
     for name in _LIBRARY_LOGGERS:
         logger = logging.getLogger(name)
         for handler in [handler for handler in logger.handlers if not isinstance(handler, logging.NullHandler)]:
             logger.removeHandler(handler)
         logger.propagate = True
-    # DBOS adds a handler and stops forwarding when it finds none.
+    # If its logger has no handler, DBOS installs one and turns propagation off.
     dbos = logging.getLogger("dbos")
     if not dbos.handlers:
         dbos.addHandler(logging.NullHandler())
 
 
 def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: hides values under names that look secret, ``SecretStr`` anywhere and known forms of keys.
+    """Redact a record: values under secret-looking names, every ``SecretStr``, and known formats of API keys.
 
-    Numbers stay: ``prompt_tokens=12`` is a count. Long text, long lists and deep nesting are cut.
+    This is a structlog processor. Numbers stay, since ``prompt_tokens=12`` is a count. Long text, long lists and deep
+    nesting are truncated.
     """
     return {
         key: _exception(value) if key in {"exception", "stack"} else _shown(key, value, 0)
@@ -160,18 +155,18 @@ def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 
 class _OurHandler(logging.StreamHandler[TextIO]):
-    """Tells the handler of an earlier ``configure_logging`` from those of others, such as a test runner's."""
+    """Marks the handler of ``configure_logging``, to replace it without touching others, such as a test runner's."""
 
 
 class _LevelFilter(logging.Filter):
-    """Applies the level of a library here, since DBOS and litellm set that of their loggers themselves, later."""
+    """Applies libraries' levels in the handler, since DBOS and litellm set the levels of their own loggers later."""
 
     def __init__(self, *, everything: bool) -> None:
         super().__init__()
         self._levels: Mapping[str, int] = _DEBUG_LEVELS if everything else _LIBRARY_LEVELS
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # The access log repeats the address of each request, and that of a GET holds the caller's query and variables.
+        # The access log shows each request's URL, and a GET's URL contains the caller's query and variables.
         if record.name == "uvicorn.access":
             return False
         name = record.name
@@ -179,7 +174,7 @@ class _LevelFilter(logging.Filter):
             if name in self._levels:
                 return record.levelno >= self._levels[name]
             name = name.rpartition(".")[0]
-        return True
+        return record.levelno >= self._levels.get("", logging.NOTSET)
 
 
 def _described() -> list[Processor]:
@@ -188,7 +183,7 @@ def _described() -> list[Processor]:
         _add_reference_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        # The workflow that a record of DBOS belongs to.
+        # DBOS's records have the workflow's id in this field.
         structlog.stdlib.ExtraAdder(allow=["operationUUID"]),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -237,7 +232,7 @@ def _without_known_secrets(text: str) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    """The first and the last part of what is too long: a traceback names its error last."""
+    """Truncate long text in the middle, since a traceback's last line names the error."""
     if len(text) <= limit:
         return text
     half = limit // 2

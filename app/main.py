@@ -1,4 +1,4 @@
-"""The composition root: builds everything from the configuration, starts it, and stops it in the reverse order."""
+"""The composition root: builds all services from the configuration, starts them, and stops them in reverse order."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -52,7 +52,7 @@ log = structlog.get_logger(__name__)
 
 
 class Parley:
-    """Everything that runs, apart from HTTP. Tests hand in a clock or an LLM of their own."""
+    """All services and background tasks, without HTTP. Tests pass fakes, such as a clock or an LLM."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Parley:
         self.authenticator: Authenticator = build_authenticator(config)
         self.llm: LLM = llm or LiteLLM(config)
         self.background = BackgroundTasks()
-        # One process owns an embedded database: two would both run the runs in it.
+        # Only one process may use an SQLite database, or two would execute the same runs.
         self._lock = LockFile(Path(f"{url.database}.lock")) if self.database.is_sqlite else None
         self.git_providers = git_providers or providers(config)
         secret_box = open_secret_box(config)
@@ -120,6 +120,7 @@ class Parley:
             self.engine,
             workspace,
             idle_close_seconds=config.idle_close_seconds,
+            run_history_seconds=config.run_history_seconds,
         )
         conversation = ConversationService(
             self.database,
@@ -147,7 +148,7 @@ class Parley:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Migrate, start, and stop at the end."""
+        """Migrate the database and start everything; stop it when the block ends."""
         async with AsyncExitStack() as stack:
             if self._lock is not None:
                 stack.enter_context(self._lock)
@@ -159,7 +160,7 @@ class Parley:
             await self.wakeups.start()
             stack.push_async_callback(self.wakeups.close)
             stack.push_async_callback(self.background.close)
-            # Before the engine, which at once goes on with commands that a crash cut off.
+            # The shell must be ready before the engine, which at once resumes runs that a crash interrupted.
             await self.shell.start()
             stack.push_async_callback(self.engine.close)
             await self.engine.start()
@@ -170,7 +171,7 @@ class Parley:
 
 
 def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:
-    """The ASGI application. ``parley``: one that was built with fakes."""
+    """Create the ASGI application. Tests pass a ``parley`` that was built with fakes."""
     house = parley or Parley(config)
 
     @asynccontextmanager

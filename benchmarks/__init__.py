@@ -1,1 +1,1 @@
-"""What is measured, how, and against whom. Every benchmark prints its table; none fails on a time."""
+"""Benchmarks of Parley against the raw limit and other servers. Each prints a table; none fails on a time."""

@@ -16,8 +16,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": lambda: asyncio.run(start.main()),
     "streaming": streaming.main,
 }
-# A million conversations have to be made first; and a hundred answers, again and again; and runs print no table of
-# servers.
+# These only run if they are named: growth and streaming take long, and runs compares no servers.
 ONLY_BY_NAME = {"growth", "runs", "streaming"}
 
 
@@ -25,7 +24,7 @@ ON_POSTGRES = {f"postgres_{name}": name for name in OPERATIONS}
 
 
 def run(names: list[str]) -> int:
-    """Run the named benchmarks, or all that take no longer than minutes; all together write the results."""
+    """Run the named benchmarks, or all that take only minutes, which also writes RESULTS.md."""
     known = [*OPERATIONS, *ON_POSTGRES, *BENCHMARKS]
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -64,6 +63,6 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     sys.exit("The benchmarks were ended.")
 
 
-# Otherwise what `make bench` gives up after 15 minutes would leave its servers behind.
+# `make bench` sends SIGTERM after 15 minutes, whose default action would leave the servers running.
 signal.signal(signal.SIGTERM, _end)
 sys.exit(run(sys.argv[1:]))

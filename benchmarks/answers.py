@@ -1,8 +1,8 @@
-"""Conversations whose answers are watched: ``python -m benchmarks.answers URL TOKEN COUNT``.
+"""Subscribers to streaming answers, as a process: ``python -m benchmarks.answers URL TOKEN COUNT``.
 
-A process of its own, so that what it does for thousands of pieces a second is not in the way of what is measured. For a
-line ``PIECES MILLISECONDS`` it sends that message to all its conversations, says ``streaming`` once each has the first
-piece of its answer, and ``ended MESSAGES`` once each has the last one. It ends when its standard input does.
+It is a process of its own, so that handling thousands of deltas a second does not disturb the measurement. For a line
+``PIECES MILLISECONDS`` it sends that message to all its conversations, prints ``streaming`` once each has the first
+delta of its answer, and ``ended MESSAGES`` once each has the last one. It ends when its standard input is closed.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from benchmarks.watchers import Watcher
 
 WAIT_SECONDS = 60.0
 SENT_AT_ONCE = 10
-# Between two looks at whether a run is over, of many.
+# Seconds between two polls whether a run is over, when there are many.
 LOOKING_SECONDS = 0.5
-# Long after the server has taken the subscription up.
+# Seconds to wait after subscribing, far longer than the server takes to start a subscription.
 SUBSCRIBING_SECONDS = 1.0
 
 WATCH = "subscription ($id: ID!) { messageDeltas(conversationId: $id) { answerId text } }"
@@ -36,7 +36,7 @@ SEND = """mutation ($id: ID!, $text: String!) { sendMessage(input: {conversation
 
 
 class Answer:
-    """One conversation, and the answer that is being written in it."""
+    """One conversation, with a subscriber to its answer."""
 
     def __init__(self, http: httpx.AsyncClient, conversation_id: str) -> None:
         self._http = http
@@ -45,26 +45,26 @@ class Answer:
         self._lost: str | None = None
         self._changed = asyncio.Event()
         self.messages = 0
-        # By this machine's clock, when the first piece was there.
+        # Arrival of the first delta, by this machine's clock.
         self.arrived_ns = 0
 
     async def ask(self, text: str) -> None:
-        """Send a message; its answer is awaited by ``begun`` and ``ended``."""
+        """Send a message; await its answer with ``begun`` and ``ended``."""
         self._text, self.messages, self.arrived_ns = "", 0, 0
         await ask(self._http, SEND, id=self._id, text=text)
 
     async def begun(self) -> str:
-        """The first piece, once it is there."""
+        """Wait for the first delta, and return its text."""
         await self._until(lambda: bool(self._text))
         return self._text
 
     async def ended(self, pause_seconds: float = 0.01) -> None:
-        """Return once the last piece is there, and the run is over, so that the next message begins a new one."""
+        """Wait for the last delta and the end of the run, so that the next message starts a new run."""
         await self._until(lambda: self._text.endswith(LAST))
         await until(self._http, self._id, "agentState", "AWAITING_USER_INPUT", pause_seconds)
 
     def note(self, message: bytes) -> None:
-        """Called by the watcher for each piece."""
+        """Take a delta; the watcher calls this."""
         arrived = time.time_ns()
         self.messages += 1
         self.arrived_ns = self.arrived_ns or arrived
@@ -72,7 +72,7 @@ class Answer:
         self._changed.set()
 
     def lose(self, reason: str) -> None:
-        """Called by the watcher whose connection has ended."""
+        """Note that the connection was lost; the watcher calls this."""
         self._lost = reason
         self._changed.set()
 
@@ -86,20 +86,20 @@ class Answer:
 
 
 async def ask(http: httpx.AsyncClient, query: str, **variables: object) -> dict[str, Any]:
-    """The field's answer; raises when it has errors."""
+    """Execute a document with one field, and return that field. Raises RuntimeError for errors and user errors."""
     answer = (await http.post("graphql", json={"query": query, "variables": variables})).json()
     if "errors" in answer:
         raise RuntimeError(answer["errors"])
-    [found] = answer["data"].values()
-    if found.get("userErrors"):
-        raise RuntimeError(found["userErrors"])
-    return found
+    [result] = answer["data"].values()
+    if result.get("userErrors"):
+        raise RuntimeError(result["userErrors"])
+    return result
 
 
 async def until(
     http: httpx.AsyncClient, conversation_id: str, name: str, value: str, pause_seconds: float = 0.01
 ) -> None:
-    """Return once the conversation has that."""
+    """Poll until the conversation's field has this value."""
     async with asyncio.timeout(WAIT_SECONDS):
         while (await ask(http, STATUS, id=conversation_id))[name] != value:  # noqa: ASYNC110  The server is elsewhere.
             await asyncio.sleep(pause_seconds)
@@ -107,10 +107,10 @@ async def until(
 
 @asynccontextmanager
 async def answers(url: str, token: str, count: int) -> AsyncGenerator[list[Answer]]:
-    """So many new conversations, each with a subscriber."""
+    """Create conversations, each with a subscriber."""
     headers = {"authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=WAIT_SECONDS) as http:
-        found = list[Answer]()
+        watched = list[Answer]()
         watchers = list[Watcher]()
         address = urlsplit(url)
         host, port = address.hostname or "127.0.0.1", address.port or 80
@@ -122,10 +122,10 @@ async def answers(url: str, token: str, count: int) -> AsyncGenerator[list[Answe
             await asyncio.get_running_loop().create_connection(lambda watcher=watcher: watcher, host, port)
             await until(http, conversation_id, "status", "RUNNING")
             watchers.append(watcher)
-            found.append(answer)
+            watched.append(answer)
         await asyncio.sleep(SUBSCRIBING_SECONDS)
         try:
-            yield found
+            yield watched
         finally:
             for watcher in watchers:
                 watcher.transport.abort()
@@ -133,14 +133,14 @@ async def answers(url: str, token: str, count: int) -> AsyncGenerator[list[Answe
 
 async def _serve(url: str, token: str, count: int) -> None:
     loop = asyncio.get_running_loop()
-    async with answers(url, token, count) as found:
+    async with answers(url, token, count) as watched:
         print("ready", flush=True)
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             limit = asyncio.Semaphore(SENT_AT_ONCE)
-            await asyncio.gather(*(_begin(answer, line.strip(), limit) for answer in found))
+            await asyncio.gather(*(_begin(answer, line.strip(), limit) for answer in watched))
             print("streaming", flush=True)
-            await asyncio.gather(*(answer.ended(LOOKING_SECONDS) for answer in found))
-            print(f"ended {sum(answer.messages for answer in found)}", flush=True)
+            await asyncio.gather(*(answer.ended(LOOKING_SECONDS) for answer in watched))
+            print(f"ended {sum(answer.messages for answer in watched)}", flush=True)
 
 
 async def _begin(answer: Answer, text: str, limit: asyncio.Semaphore) -> None:

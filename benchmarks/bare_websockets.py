@@ -1,4 +1,4 @@
-"""The peer of ``fan_out``: sends one change to every socket, at every line of its standard input."""
+"""A peer of ``fan_out`` without GraphQL: for each line of standard input it sends one change to every socket."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ PROTOCOL = Subprotocol("graphql-transport-ws")
 
 
 async def main() -> None:
-    """Print the port, then serve until the input ends."""
+    """Print the port, and serve until standard input is closed."""
     sockets: set[ServerConnection] = set()
 
     async def keep(socket: ServerConnection) -> None:
@@ -33,7 +33,7 @@ async def main() -> None:
 
 
 def change() -> str:
-    """The message that Parley sends."""
+    """Build the same message as Parley."""
     now = datetime.now(UTC).isoformat()
     conversation = {
         "id": "0b0f7d0e-6a8c-4a53-8f4e-0d5a3e0e9b11",
@@ -43,8 +43,8 @@ def change() -> str:
         "statusReason": None,
         "updatedAt": now,
     }
-    found = {"conversation": conversation, "previousStatus": "RUNNING", "occurredAt": now}
-    payload = {"data": {"conversationStatusChanged": found}}
+    update = {"conversation": conversation, "previousStatus": "RUNNING", "occurredAt": now}
+    payload = {"data": {"conversationStatusChanged": update}}
     return json.dumps({"id": "1", "type": "next", "payload": payload}, separators=(",", ":"))
 
 

@@ -1,12 +1,12 @@
-"""What a run costs in SQL, the engine's own statements included.
+"""Counts the SQL of a run, including the engine's own statements.
 
-PostgreSQL tells it itself: its log has every statement, whichever driver sent it. On SQLite nobody else knows, so that
-what goes through SQLAlchemy, which is the engine's too, and through the direct access is listened to in the process.
+PostgreSQL's log has every statement, whichever driver sent it. On SQLite the statements are counted in the process, by
+hooks in SQLAlchemy, which the engine uses too, and in the direct access.
 """
 
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,23 +14,24 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Engine, event
 
+from app.models.database.access import DirectTransaction
 from app.models.database.database import Database
 from app.models.database.statement import Statement
 from benchmarks.postgres import PostgresServer, database_name
 
 _LOGGED = re.compile(r"^\S+ \S+ \S+ \[(\d+)\] LOG:  (?:statement|execute [^:]*): +(.*)$", re.MULTILINE)
-# The engine notes a run's end by a statement that begins with WITH; reads don't.
+# The engine records a run's end by a statement that begins with WITH; no read does.
 _WRITES = ("INSERT", "UPDATE", "DELETE", "WITH")
 
-# What the engine's threads and the look for dead instances ask every second, whatever runs.
+# Statements that the engine's threads and the check for dead instances send every second, whatever runs.
 _BACKGROUND = re.compile(r"SELECT (dbos\.|anon_1\.version|pg_try_advisory|1$)|UPDATE dbos\.|SET LOCAL ")
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Statements, with those that begin and end transactions.
+    """Numbers of statements (including BEGIN, COMMIT and ROLLBACK), commits and rollbacks.
 
-    A statement that writes without a transaction around it is a commit as well.
+    A write outside a transaction counts as a commit too.
     """
 
     statements: int = 0
@@ -44,7 +45,7 @@ class Counts:
 
 
 class PostgresLog:
-    """The statements of one database, from the log of its server."""
+    """Reads the statements of one database from its server's log."""
 
     def __init__(self, server: PostgresServer, url: str) -> None:
         self._log = server.log
@@ -53,20 +54,20 @@ class PostgresLog:
             connection.execute(sql.SQL("ALTER DATABASE {} SET log_statement = 'all'").format(name))
 
     def mark(self) -> int:
-        """Here the log ends now."""
+        """Return the current end of the log."""
         return self._log.stat().st_size
 
     def statements(self, mark: int, *, besides: int) -> list[tuple[int, str]]:
-        """What came behind the mark: which process it was sent to, and the first line of it. ``besides``: a process."""
+        """Return (server process, first line) of the statements after the mark, except the process ``besides``."""
         with self._log.open("rb") as log:
             log.seek(mark)
             told = log.read().decode(errors="replace")
-        found = [(int(process), statement) for process, statement in _LOGGED.findall(told)]
-        return [(process, statement) for process, statement in found if process != besides]
+        logged = [(int(process), statement) for process, statement in _LOGGED.findall(told)]
+        return [(process, statement) for process, statement in logged if process != besides]
 
 
 def count(statements: Sequence[tuple[int, str]]) -> Counts:
-    """Count what PostgreSQL has logged."""
+    """Count statements from PostgreSQL's log."""
     commits = rollbacks = 0
     open_in = set[int]()
     for process, statement in statements:
@@ -83,7 +84,7 @@ def count(statements: Sequence[tuple[int, str]]) -> Counts:
 
 
 def without_background(statements: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
-    """Leave out the transactions of the background, with the question before each whether the connection lives."""
+    """Remove background transactions, together with the pool's check of the connection before each."""
     kept = list[tuple[int, str]]()
     units = dict[int, list[str]]()
     for process, statement in statements:
@@ -93,29 +94,45 @@ def without_background(statements: Sequence[tuple[int, str]]) -> list[tuple[int,
         is_end = statement.startswith(("COMMIT", "ROLLBACK"))
         if (is_open and not is_end) or statement == ";":
             continue
-        # What ends here without having begun here is not the run's either.
+        # A transaction that ends here but began before is not the run's either.
         if is_open == is_end and not any(_BACKGROUND.match(said) for said in unit):
             kept += [(process, said) for said in unit]
         units[process] = []
     return kept
 
 
+class _Noted:
+    """A transaction that counts."""
+
+    def __init__(self, transaction: DirectTransaction) -> None:
+        self._transaction = transaction
+        self.statements = 0
+
+    async def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        self.statements += 1
+        return await self._transaction.run(statement, parameters)
+
+    def later(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
+        self.statements += 1
+        self._transaction.later(statement, parameters)
+
+
 class SQLiteTally:
-    """What this process has sent to SQLite so far."""
+    """Counts the statements that this process sends to SQLite."""
 
     def __init__(self) -> None:
         self._statements = self._commits = self._rollbacks = 0
 
     @property
     def counts(self) -> Counts:
-        """Until now."""
+        """The counts so far."""
         return Counts(self._statements, self._commits, self._rollbacks)
 
     @contextmanager
     def listening(self, database: Database) -> Generator[None]:
-        """Count what is sent meanwhile, by any engine of SQLAlchemy's and by the database's direct access."""
+        """Count the statements in the block, of all SQLAlchemy engines and of the database's direct access."""
         direct = database.direct
-        read, write = direct.read, direct.write
+        read, write, transaction = direct.read, direct.write, direct.transaction
 
         async def noted_read(statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Any]:
             self._statements += 1
@@ -126,6 +143,15 @@ class SQLiteTally:
             self._commits += 1
             return await write(statement, parameters)
 
+        @asynccontextmanager
+        async def noted_transaction() -> AsyncGenerator[DirectTransaction]:
+            async with transaction() as opened:
+                noted = _Noted(opened)
+                yield noted
+            # What begins and ends it are statements as well.
+            self._statements += noted.statements + 2
+            self._commits += 1
+
         listeners: dict[str, Callable[..., None]] = {
             "before_cursor_execute": self._executed,
             "commit": self._committed,
@@ -133,11 +159,11 @@ class SQLiteTally:
         }
         for name, listener in listeners.items():
             event.listen(Engine, name, listener)
-        direct.read, direct.write = noted_read, noted_write
+        direct.read, direct.write, direct.transaction = noted_read, noted_write, noted_transaction
         try:
             yield
         finally:
-            direct.read, direct.write = read, write
+            direct.read, direct.write, direct.transaction = read, write, transaction
             for name, listener in listeners.items():
                 event.remove(Engine, name, listener)
 
@@ -145,7 +171,7 @@ class SQLiteTally:
         self._statements += 1
 
     def _committed(self, _connection: object) -> None:
-        # It is a statement, as on PostgreSQL, though the driver sends it.
+        # Counted as on PostgreSQL, although the driver sends it by itself.
         self._statements += 1
         self._commits += 1
 

@@ -1,4 +1,4 @@
-"""The data: conversations of one owner, some with a log, in Parley's own tables, made by its migration."""
+"""The benchmarks' data: conversations of one owner, some with events, in the tables of Parley's own migrations."""
 
 import asyncio
 import random
@@ -49,7 +49,7 @@ STATUSES = {
     ConversationStatus.ARCHIVED: 6,
     ConversationStatus.ERROR: 4,
 }
-# States in which nothing happens: Parley begins no run and stops none while it is measured.
+# Idle states only, so that Parley neither starts nor stops runs during a measurement.
 STATES = (AgentState.AWAITING_USER_INPUT, AgentState.FINISHED, AgentState.PAUSED, AgentState.REJECTED)
 TRIGGERS = {ConversationTrigger.GUI: 70, ConversationTrigger.API: 20, ConversationTrigger.RESOLVER: 10}
 MODELS = ("anthropic/claude-sonnet-4", "openai/gpt-5", "gemini/gemini-2.5-pro", "ollama/qwen3:32b", None)
@@ -60,7 +60,7 @@ THINGS = ("the parser", "the “login” page", "flaky tests", "the price of caf
 
 
 def sqlite_file(conversations: int, directory: Path = DIRECTORY) -> Path:
-    """The database file; it is built again when the tables or this module change."""
+    """Return the database file from the cache; it is built again if the tables or this module have changed."""
     state = f"{migration.script_directory().get_current_head()} {Path(__file__).read_text()}"
     path = directory / f"{conversations}-{sha256(state.encode()).hexdigest()[:12]}.db"
     if not path.exists():
@@ -69,7 +69,7 @@ def sqlite_file(conversations: int, directory: Path = DIRECTORY) -> Path:
             stale.unlink()
         building = path.with_suffix(".building")
         asyncio.run(fill(f"sqlite+aiosqlite:///{building}", conversations))
-        # A file alone is what is copied.
+        # Only the database file is copied, so the WAL must be empty.
         connection = sqlite3.connect(building)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
@@ -78,13 +78,13 @@ def sqlite_file(conversations: int, directory: Path = DIRECTORY) -> Path:
 
 
 def copy_of(path: Path, target: Path) -> Path:
-    """A copy for a server that writes."""
+    """Copy the file for a server that writes."""
     shutil.copyfile(path, target)
     return target
 
 
 def subjects(path: Path, *, have_events: bool) -> list[Subject]:
-    """The conversations that are asked about, in that order."""
+    """Return the conversations that requests ask for, in their pseudo-random order."""
     connection = sqlite3.connect(path)
     rows = connection.execute(statement(have_events=have_events)).fetchall()
     connection.close()
@@ -92,20 +92,20 @@ def subjects(path: Path, *, have_events: bool) -> list[Subject]:
 
 
 def statement(*, have_events: bool) -> str:
-    """What gives id and time of the conversations, but for the oldest: behind each of the others is a whole page."""
+    """Return SQL for id and time of conversations, except the oldest, after which there would be no full page."""
     condition = "WHERE last_sequence > 0" if have_events else ""
     return f"SELECT id, created_at FROM conversation {condition} ORDER BY created_at LIMIT 10000000 OFFSET {PAGE}"  # noqa: S608  Of constants.
 
 
-def shuffled(found: Iterable[Subject]) -> list[Subject]:
-    """The same order in each run and for each server, in which neighbours are far from each other."""
-    subjects = list(found)
+def shuffled(ordered: Iterable[Subject]) -> list[Subject]:
+    """Shuffle with a fixed seed: the order is the same for each run and server, and has no locality."""
+    subjects = list(ordered)
     random.Random(11).shuffle(subjects)
     return subjects
 
 
 async def fill(url: str, conversations: int) -> None:
-    """Make the tables as Parley makes them, and fill them. The same rows each time."""
+    """Create the tables by Parley's migrations, and insert the same rows each time."""
     database = Database(make_url(url))
     await migration.upgrade(database)
     async with database.writer.begin() as connection:
@@ -117,7 +117,7 @@ async def fill(url: str, conversations: int) -> None:
 def _insert(connection: Connection, conversations: int) -> None:
     tables = SQLModel.metadata.tables
     indexes = sorted(tables["conversation"].indexes, key=lambda index: str(index.name))
-    # With its indexes in place a million rows take several times as long.
+    # Inserting a million rows takes several times as long if the indexes exist already.
     for index in indexes:
         index.drop(connection)
     connection.execute(tables["owner"].insert(), {"id": OWNER, "status_sequence": 0, "created_at": BEGINNING})
@@ -196,7 +196,7 @@ def _events(dice: random.Random, conversation_id: UUID) -> Iterator[dict[str, An
 
 
 def _body(dice: random.Random, sequence: int) -> tuple[EventSource, Body]:
-    """Of eight events: a question, three calls with their results, and a change of state."""
+    """Return the body at a place in a cycle of eight: a question, three calls with results, a change of state."""
     match sequence % 8:
         case 1:
             images = ("https://example.com/screenshot.png",) if dice.random() < 0.2 else ()

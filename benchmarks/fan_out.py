@@ -1,12 +1,12 @@
-"""One status change to 1,000 sockets on one process: how long until the last one has it, and what a message costs.
+"""Fan-out of one status change to 1,000 sockets of one process: latency to the last one, and CPU for each message.
 
-Parley runs as its users run it (``python -m app serve``): rights, rows and limits included. The peers have a resolver
-that reads nothing: Strawberry's own view and handler on uvicorn, graphql-ws over ws on Node, and, as the least that a
-server in Python could do, one of the ``websockets`` package that sends the same bytes to every socket. Rounds go round
-all of them, so that they see the same noise. A change's time is from its ``occurredAt`` to its arrivals, both by the
-clock of this machine: Parley's includes its transaction. CPU is the server process's own, over all the changes of all
-rounds. Parley's changes are mutations and runs of an agent, which cost the same for one socket as for 1,000; as many of
-them are made with a conversation that one socket watches, and their CPU is told apart as that of making a change.
+Parley runs as its users run it (``python -m app serve``), with authorisation, rows and limits. The peers have a
+resolver that reads nothing: Strawberry's own view and handler on uvicorn, graphql-ws over ws on Node, and, as a lower
+bound for Python, a server of the ``websockets`` package that sends the same bytes to every socket. Rounds alternate
+between all of them, so that they see the same noise. Latency is from a change's ``occurredAt`` to its arrivals, both by
+this machine's clock, so Parley's includes its transaction. CPU is the server process's own, over all changes of all
+rounds. Parley's changes are mutations and runs of an agent, which cost the same for one socket as for 1,000. The same
+number of changes is made with a conversation that one socket follows, and their CPU is reported separately.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ IDLE_SECONDS = float(os.environ.get("IDLE_SECONDS", "0"))
 CHANGES = 6
 WAIT_SECONDS = 60.0
 SPARE_FILES = 200
-# A server that took less in a second has nothing to do.
+# A server that takes less CPU than this in a second is idle.
 IDLE_CPU_SECONDS = 0.05
 
 _READY = b"Parley ready at "
@@ -60,7 +60,7 @@ Change = Callable[[], Awaitable[tuple[Sequence[float], int]]]
 class Server:
     """A server with its sockets.
 
-    ``change`` makes a number of changes, one after the other, and measures the first; ``make`` does it for one socket.
+    ``change`` makes a number of changes one after another, and measures the first one; ``make`` does so for one socket.
     """
 
     process_id: int
@@ -73,7 +73,7 @@ class Server:
     changes: int = 0
 
     async def round(self) -> None:
-        """Some changes, until each socket has each of them."""
+        """Make some changes, and wait until every socket has received each of them."""
         changes, start = 0, self._cpu_seconds()
         while changes < CHANGES:
             milliseconds, made = await self.change()
@@ -87,7 +87,7 @@ class Server:
             self.making_seconds += self._cpu_seconds() - end
 
     async def until_idle(self) -> None:
-        """Return once what it does after its start is done: Parley reads LiteLLM."""
+        """Wait until the work after the start is over; Parley imports LiteLLM then."""
         async with asyncio.timeout(WAIT_SECONDS):
             before = -1.0
             while (now := self._cpu_seconds()) - before > IDLE_CPU_SECONDS:
@@ -95,22 +95,24 @@ class Server:
                 await asyncio.sleep(1)
 
     def percentile(self, share: float) -> float:
-        """The median over the changes of the time within which that share of the sockets had it."""
-        return statistics.median(found[min(len(found) - 1, int(len(found) * share))] for found in self.milliseconds)
+        """Return the median, over changes, of the latency within which this share of the sockets was reached."""
+        return statistics.median(
+            latencies[min(len(latencies) - 1, int(len(latencies) * share))] for latencies in self.milliseconds
+        )
 
     @property
     def cpu_microseconds(self) -> float:
-        """For each message, without the making of the change."""
+        """CPU for each message, without that of making the change."""
         return (self.cpu_seconds - self.making_seconds) / self.changes / len(self.crowd.watchers) * 1e6
 
     @property
     def making_milliseconds(self) -> float:
-        """CPU for each change."""
+        """CPU of making a change."""
         return self.making_seconds / self.changes * 1000
 
     @property
     def resident_megabytes(self) -> float:
-        """Memory, shared pages included."""
+        """Resident memory, including shared pages."""
         pages = int(Path(f"/proc/{self.process_id}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
@@ -160,7 +162,7 @@ async def _parley() -> AsyncGenerator[Server]:
             **{name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")},
             "PARLEY_DATA_DIR": directory,
             "PARLEY_LOG_LEVEL": "WARNING",
-            # One caller has all the sockets here.
+            # All sockets are one caller's.
             "PARLEY_MAX_CONNECTIONS_PER_CALLER": "100000",
             "PARLEY_MAX_SUBSCRIPTIONS_PER_CALLER": "100000",
             "PARLEY_RATE_LIMIT_PER_SECOND": "",
@@ -188,7 +190,7 @@ async def _parley() -> AsyncGenerator[Server]:
 
 
 async def _watch(url: str, ask: Ask, sockets: int) -> tuple[Crowd, Change]:
-    """Sockets that watch a conversation of their own, and its changes."""
+    """Create a conversation, and sockets that subscribe to it; return them with a function that changes it."""
     conversation_id = (await ask(CREATE))["createConversation"]["conversation"]["id"]
     await _until_running(ask, conversation_id)
     crowd = Crowd()
@@ -199,7 +201,7 @@ async def _watch(url: str, ask: Ask, sockets: int) -> tuple[Crowd, Change]:
         crowd.forget()
         await ask(STOP, id=conversation_id)
         measured = await crowd.until(1)
-        # STARTING and RUNNING come to every socket as well, and are not measured.
+        # The changes to STARTING and RUNNING reach every socket too, but are not measured.
         await ask(START, id=conversation_id)
         await crowd.until(3)
         return measured, 3
@@ -208,7 +210,7 @@ async def _watch(url: str, ask: Ask, sockets: int) -> tuple[Crowd, Change]:
 
 
 async def _address(process: asyncio.subprocess.Process) -> str:
-    """Where the server answers, once it says so; it says other things before."""
+    """Read the server's output until it prints its URL."""
     assert process.stdout is not None
     async for line in process.stdout:
         if line.startswith(_READY):
@@ -226,7 +228,7 @@ async def _until_running(ask: Ask, conversation_id: str) -> None:
 
 @asynccontextmanager
 async def _peer(path: str, *command: str) -> AsyncGenerator[Server]:
-    """A server in a process of its own, which prints its port, and makes a change at every line it is given."""
+    """Start a peer, which prints its port, and makes a change for each line of its standard input."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
@@ -273,7 +275,7 @@ SERVERS: dict[str, Callable[[], AbstractAsyncContextManager[Server]]] = {
 
 
 def _raise_file_limit(wanted: int) -> None:
-    """For the sockets on this side; the servers inherit it."""
+    """Raise the limit on open files, for the sockets of this process; the servers inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < wanted:
         raise SystemExit(f"{wanted} open files are needed, and {hard} are allowed: measure fewer SOCKETS or SERVERS.")
@@ -281,7 +283,7 @@ def _raise_file_limit(wanted: int) -> None:
 
 
 def _shape(message: object) -> object:
-    """The names in a message, in their order, without the values."""
+    """Reduce a message to its keys, in their order, to compare messages without values."""
     if isinstance(message, dict):
         return {name: _shape(value) for name, value in cast("dict[str, object]", message).items()}
     return None

@@ -1,14 +1,13 @@
-"""What a page of conversations costs among few and among many: the first page and pages deep inside, by each filter.
+"""Compares pages of conversations in a small and a large table: the first page and deep pages, for each filter.
 
-One Parley for each size, in interleaved rounds, asked over one connection. ``SIZES`` (two numbers of conversations) and
-``ROUNDS`` come from the environment. With the usual sizes it writes GROWTH.md.
+There is one Parley for each size, measured in interleaved rounds over one connection. ``SIZES`` (two numbers of
+conversations), ``ROUNDS`` and ``CASES`` come from the environment. With the default sizes it writes GROWTH.md.
 
-The first page is the same each time; those deep inside begin at twenty places. A round before the others is thrown
-away, so that what they read is in SQLite's cache, 64 MB for each connection, or in the system's: what a disk takes is
-not measured.
+The first page is always the same; deep pages begin at twenty places. A warm-up round is discarded, so all data is in
+SQLite's cache (64 MB for each connection) or the system's: the disk is not measured.
 
-A common text is one of a seventh of the titles, a rare one of three among few and among many. "One in 10,000" is one
-title among few and a hundred among many, which are all read and sorted: more rows cost more.
+A common text is in a seventh of the titles, a rare one in three titles of either table. "One in 10,000" is in one title
+of the small table and in a hundred of the large one; all of those are read and sorted, so it costs more there.
 """
 
 import json
@@ -34,7 +33,9 @@ from benchmarks.servers import PARLEY_TEXT, Running, on, running
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
 USUAL_SIZES = [10_000, 1_000_000]
 SIZES = [int(size) for size in os.environ.get("SIZES", "10000,1000000").split(",")]
-SECONDS = 0.3
+SECONDS = float(os.environ.get("SECONDS", "0.3"))
+# Every case is asked once before; no more than these are measured.
+CASES = int(os.environ.get("CASES", "100"))
 PLACES = 20
 RESULTS = Path(__file__).parent / "GROWTH.md"
 DOCUMENT = (
@@ -46,13 +47,13 @@ DOCUMENT = (
 
 @dataclass(frozen=True)
 class Table:
-    """A server with so many conversations, and what is asked of it."""
+    """A server with a table of one size, and the requests of each case."""
 
     server: Running
     requests: dict[str, list[bytes]]
 
     def milliseconds(self, case: str) -> float:
-        """The median time of a page."""
+        """Measure the median latency of a page."""
         return send(self.server.port, self.requests[case], connections=1, seconds=SECONDS).percentile(0.5)
 
 
@@ -74,7 +75,7 @@ def main() -> None:
             tables.append(Table(server, _requests(server, file, size)))
         stack.enter_context(on(cores.load))
         print("\n".join(lines), flush=True)
-        for case in tables[0].requests:
+        for case in list(tables[0].requests)[:CASES]:
             lines.append(_line(case, [_round(case, tables) for _ in range(ROUNDS + 1)][1:]))
             print(lines[-1], flush=True)
     if SIZES == USUAL_SIZES:
@@ -82,12 +83,12 @@ def main() -> None:
 
 
 def _round(case: str, tables: list[Table]) -> list[float]:
-    found = {id(table): table.milliseconds(case) for table in random.sample(tables, len(tables))}
-    return [found[id(table)] for table in tables]
+    times = {id(table): table.milliseconds(case) for table in random.sample(tables, len(tables))}
+    return [times[id(table)] for table in tables]
 
 
 def _line(case: str, rounds: list[list[float]]) -> str:
-    few, many = (statistics.median(found) for found in zip(*rounds, strict=True))
+    few, many = (statistics.median(times) for times in zip(*rounds, strict=True))
     ratios = [many / few for few, many in rounds]
     name, page = case.rsplit(" ", 1)
     spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
@@ -123,9 +124,9 @@ def _requests(server: Running, file: Path, size: int) -> dict[str, list[bytes]]:
         "title, rare, and status": {"titleContains": data.RARE_TEXT, "status": ["STOPPED", "ERROR", "RUNNING"]},
         "title, one in 10,000": {"titleContains": "issue 4242"},
     }
-    found: dict[str, list[bytes]] = {}
+    encoded: dict[str, list[bytes]] = {}
     for name, wanted in filters.items():
-        # Where the filter lets rows through.
+        # Deep pages begin in the part of the time range that the filter allows.
         low, high = (0.5, 1.0) if "after" in name else (0.0, 0.5) if "before" in name else (0.0, 1.0)
         places = [low + (high - low) * (number + 0.5) / PLACES for number in range(PLACES)]
         deep = [_cursor(server, _moment(size, place)) for place in places]
@@ -138,8 +139,8 @@ def _requests(server: Running, file: Path, size: int) -> dict[str, list[bytes]]:
                 has_rows = bool(answer["data"]["conversations"]["edges"])
                 if page == "first" and not name.startswith("title, one") and has_rows is ("absent" in name):
                     raise RuntimeError(f"{name}: {answer}")
-            found[f"{name} {page}"] = [request.encode(server.headers()) for request in requests]
-    return found
+            encoded[f"{name} {page}"] = [request.encode(server.headers()) for request in requests]
+    return encoded
 
 
 def _moment(size: int, part: float) -> str:

@@ -1,7 +1,7 @@
-"""Requests over HTTP: Parley, the raw limit and the peers, in interleaved rounds.
+"""Requests over HTTP to Parley, the raw limit and the peers, in interleaved rounds.
 
-``ROUNDS``, ``SECONDS`` (of one measurement), ``CONNECTIONS`` and ``CONVERSATIONS`` come from the environment, and
-``SERVERS``, which names those to be measured: ``SERVERS="Parley,raw limit"``.
+``ROUNDS``, ``SECONDS`` (of one measurement), ``CONNECTIONS`` and ``CONVERSATIONS`` come from the environment. So does
+``SERVERS``, a list of the servers to measure: ``SERVERS="Parley,raw limit"``.
 """
 
 import os
@@ -23,7 +23,7 @@ ROUNDS = int(os.environ.get("ROUNDS", "7"))
 SECONDS = float(os.environ.get("SECONDS", "1"))
 CONNECTIONS = int(os.environ.get("CONNECTIONS", "32"))
 CONVERSATIONS = int(os.environ.get("CONVERSATIONS", "100000"))
-# More than any server answers.
+# Requests that are prepared for each second; more than any server can answer.
 MOST_PER_SECOND = 50_000
 CHECKED = 3
 CHOSEN = {name.strip() for name in os.environ.get("SERVERS", "").split(",") if name.strip()}
@@ -31,7 +31,7 @@ CHOSEN = {name.strip() for name in os.environ.get("SERVERS", "").split(",") if n
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one server did for some seconds: latencies are in milliseconds, ``cpu`` in microseconds for a request."""
+    """One server's results of one round: latencies in milliseconds, ``cpu`` in microseconds for a request."""
 
     rate: float
     cpu: float
@@ -43,9 +43,9 @@ Round = dict[str, Measurement]
 
 
 def measure(name: str) -> list[report.Line]:
-    """Measure one operation on all servers that have it; the lines of its table."""
+    """Measure one operation on all servers that support it, and return the lines of its table."""
     operation = OPERATIONS[name]
-    chosen = [found for found in available((PARLEY, PARLEY_TEXT, RAW, *PEERS)) if name in found.operations]
+    chosen = [server for server in available((PARLEY, PARLEY_TEXT, RAW, *PEERS)) if name in server.operations]
     file = data.sqlite_file(CONVERSATIONS)
     subjects = data.subjects(file, have_events=operation.has_events)
     with ExitStack() as stack:
@@ -61,7 +61,7 @@ def measure_on(
     subjects: Sequence[Subject],
     directory: Path,
 ) -> list[report.Line]:
-    """Measure servers, each with its database, on some conversations. ``directory`` is theirs."""
+    """Measure servers, each on its own database; ``directory`` is for their files."""
     cores = Cores.of_machine()
     with ExitStack() as stack:
         started = [
@@ -70,7 +70,7 @@ def measure_on(
         ]
         check_same(started, operation, subjects)
         stack.enter_context(on(cores.load))
-        asked = [_Asked(found, operation, subjects) for found in started]
+        asked = [_Asked(each, operation, subjects) for each in started]
         for one in asked:
             one.load()
         rounds = [_round(asked) for _ in range(ROUNDS)]
@@ -78,26 +78,26 @@ def measure_on(
 
 
 def available(servers: Sequence[Server]) -> list[Server]:
-    """Those of the servers that were chosen and whose packages are installed; says which are left out."""
-    found: list[Server] = []
+    """Return the chosen servers whose packages are installed; print which ones are left out."""
+    installed: list[Server] = []
     for server in servers:
         if CHOSEN and server.name not in CHOSEN and server is not RAW:
             continue
         if server.is_installed:
-            found.append(server)
+            installed.append(server)
         else:
             print(f"{server.name} is not installed, and left out")
-    return found
+    return installed
 
 
 def check_same(started: Sequence[Running], operation: Operation, subjects: Sequence[Subject]) -> None:
-    """All answer the same, but for the time of a change, and again when they are asked again. Raises RuntimeError.
+    """Raise RuntimeError unless all servers give the same answers, except for times of changes, also the second time.
 
-    Some of the last conversations are asked about, whose turn in what is measured comes last.
+    It uses the last conversations of the sequence, so that the measurement does not ask for them soon.
     """
     numbers = range(max(0, len(subjects) - CHECKED), len(subjects))
     for number in [*numbers, *(len(subjects) + number for number in numbers)]:
-        answers = [(found.server.name, _answer(found, operation, subjects, number)) for found in started]
+        answers = [(each.server.name, _answer(each, operation, subjects, number)) for each in started]
         for name, answer in answers:
             if answer != answers[0][1]:
                 raise RuntimeError(
@@ -105,9 +105,9 @@ def check_same(started: Sequence[Running], operation: Operation, subjects: Seque
                 )
 
 
-def _answer(found: Running, operation: Operation, subjects: Sequence[Subject], number: int) -> Any:
-    answer = found.ask(found.server.request(operation, subjects, number))
-    if found.server.is_rest:
+def _answer(running: Running, operation: Operation, subjects: Sequence[Subject], number: int) -> Any:
+    answer = running.ask(running.server.request(operation, subjects, number))
+    if running.server.is_rest:
         return {"data": {"conversations" if operation.name == "Page" else "conversation": answer}}
     if operation.name == "Rename":
         answer["data"]["renameConversation"]["conversation"].pop("updatedAt")
@@ -115,7 +115,7 @@ def _answer(found: Running, operation: Operation, subjects: Sequence[Subject], n
 
 
 class _Asked:
-    """A server, and how far it has come in the sequence, which is the same for all of them."""
+    """A server with its position in the sequence of requests, which is the same for all servers."""
 
     def __init__(self, server: Running, operation: Operation, subjects: Sequence[Subject]) -> None:
         self.name = server.server.name
@@ -126,7 +126,7 @@ class _Asked:
         self._prepared = int(MOST_PER_SECOND * SECONDS)
 
     def load(self) -> Measurement:
-        """Ask for some seconds, from where it was left."""
+        """Send requests for some seconds, from the current position on."""
         server, running, headers = self._server.server, self._server, self._server.headers()
         numbers = range(self._answered, self._answered + self._prepared)
         requests = [server.request(self._operation, self._subjects, number).encode(headers) for number in numbers]
@@ -135,7 +135,7 @@ class _Asked:
         count = len(sent.milliseconds)
         cpu = (running.cpu_seconds() - before) / count * 1e6
         self._answered += count
-        # Never all of them are needed, and making more would take as long as what is measured.
+        # This leaves a margin; preparing many more would take as long as the measurement.
         self._prepared = 4 * count + CONNECTIONS
         return Measurement(sent.rate, cpu, sent.percentile(0.5), sent.percentile(0.99))
 

@@ -1,8 +1,8 @@
-"""Requests over HTTP as in ``http``, to servers on PostgreSQL: Parley and the raw limit.
+"""The benchmark of ``http`` on PostgreSQL, for Parley and the raw limit; the peers support only SQLite here.
 
-The peers have no PostgreSQL here. Each server has a database of its own, a copy, on one PostgreSQL for all. That has
-cores of its own where there are enough. On two it shares the load's: where these are the bottleneck, as with writes,
-servers idle meanwhile, so that the ratios of rates come closer to 1; those of CPU don't.
+Each server has a copy of the database, all on one PostgreSQL. That has cores of its own if there are enough. On two
+cores it shares the load's: if that core is the bottleneck, as with writes, the servers idle, so the ratios of rates
+approach 1, but those of CPU don't.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from benchmarks.postgres import PostgresServer
 from benchmarks.servers import PARLEY, PARLEY_TEXT, RAW, on
 
 SETTINGS = {
-    # All copies of the tables fit.
+    # Large enough for all copies of the tables.
     "shared_buffers": "1GB",
-    # Its work would fall to the round of one server or another.
+    # Otherwise autovacuum would run during one server's round or another's.
     "autovacuum": "off",
 }
 
 
 class Filled:
-    """A PostgreSQL that has the conversations. Everything that is measured is measured on copies."""
+    """A PostgreSQL with the benchmarks' data in a template, of which each server gets a copy."""
 
     def __init__(self, server: PostgresServer, conversations: int) -> None:
         self._server = server
@@ -40,21 +40,21 @@ class Filled:
             connection.execute("VACUUM (ANALYZE)")
 
     def subjects(self, *, have_events: bool) -> list[Subject]:
-        """The conversations that are asked about, in that order: the one on SQLite."""
+        """Return the conversations that requests ask for, in the same order as on SQLite."""
         with psycopg.connect(self._filled) as connection:
             rows = connection.execute(data.statement(have_events=have_events).encode()).fetchall()
         return data.shuffled(Subject.of(key, moment.astimezone(UTC)) for key, moment in rows)
 
     @contextmanager
     def copies(self, count: int) -> Generator[list[str]]:
-        """The URLs of so many databases, which are removed at the end."""
+        """Create copies, yield their URLs, and drop them at the end."""
         with ExitStack() as stack:
             yield [stack.enter_context(self._server.database(template=self._filled)) for _ in range(count)]
 
 
 @contextmanager
 def filled(conversations: int = CONVERSATIONS) -> Generator[Filled]:
-    """Start PostgreSQL on its cores, make the data, and stop it at the end."""
+    """Run PostgreSQL on its cores, with the data inserted."""
     with ExitStack() as stack:
         with on(Cores.of_machine().database):
             server = stack.enter_context(PostgresServer(SETTINGS))
@@ -62,12 +62,12 @@ def filled(conversations: int = CONVERSATIONS) -> Generator[Filled]:
 
 
 def title(name: str) -> str:
-    """Of an operation's table."""
+    """Return the heading of an operation's table."""
     return OPERATIONS[name].title.replace(":", " on PostgreSQL:", 1)
 
 
 def measure(name: str, database: Filled) -> list[report.Line]:
-    """Measure one operation; the lines of its table."""
+    """Measure one operation, and return the lines of its table."""
     operation = OPERATIONS[name]
     servers = available((PARLEY, PARLEY_TEXT, RAW))
     subjects = database.subjects(have_events=operation.has_events)

@@ -1,6 +1,6 @@
-"""Sends requests over some connections for some seconds: HTTP/1.1, kept alive, the next one when the last is answered.
+"""A load generator: HTTP/1.1 keep-alive connections, each of which sends a request when the last one is answered.
 
-It runs in the benchmark's own process, on a core that no server has. It takes 28 µs for a request and its answer of
+It runs in the benchmark's own process, on a core that no server uses. It takes 28 µs for a request with an answer of
 6 kB, as wrk does; autocannon takes 125 µs, which left the raw limit idle for half of the time.
 """
 
@@ -20,18 +20,18 @@ SETTLING_SECONDS = 0.05
 
 
 class Refused(Exception):
-    """An answer that is not the expected one; the message tells which."""
+    """A response was not 200; the message has its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """``GET`` without a body, ``POST`` with one."""
+    """A request: ``GET`` if it has no body, else ``POST``."""
 
     path: str
     body: bytes | None = None
 
     def encode(self, headers: Mapping[str, str]) -> bytes:
-        """The bytes that are sent."""
+        """Encode head and body."""
         lines = [f"{'GET' if self.body is None else 'POST'} {self.path} HTTP/1.1", "host: 127.0.0.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if self.body is not None:
@@ -41,26 +41,26 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was answered in ``seconds``; ``milliseconds`` of each answer, in order of size."""
+    """The result of a measurement: its duration, and the sorted latencies of all answers."""
 
     seconds: float
     milliseconds: Sequence[float]
 
     @property
     def rate(self) -> float:
-        """Answers in a second."""
+        """Answers per second."""
         return len(self.milliseconds) / self.seconds
 
     def percentile(self, share: float) -> float:
-        """The time within which that share was answered."""
+        """Return the latency within which this share of the requests was answered."""
         return self.milliseconds[min(len(self.milliseconds) - 1, int(len(self.milliseconds) * share))]
 
 
 def send(port: int, requests: Sequence[bytes], *, connections: int, seconds: float, rate: float | None = None) -> Sent:
-    """Send ``requests`` in turn, and again from the first. Raises Refused or TimeoutError.
+    """Send ``requests`` in turn, in a cycle. Raises Refused or TimeoutError.
 
-    ``rate``: how many a second, each connection at moments of its own; ``None`` for as many as are answered. An answer
-    that comes after the moment of the next request makes that one late, and its time counts from that moment.
+    With ``rate``, the requests per second are fixed, spread over the connections; else each answer triggers the next
+    request. If an answer is late, the latency of the next request counts from its due time (no coordinated omission).
     """
     gc.collect()
     gc.disable()
@@ -77,7 +77,7 @@ async def _send(port: int, requests: Sequence[bytes], connections: int, seconds:
     clients = [(await loop.create_connection(lambda: _Client(run), "127.0.0.1", port))[1] for _ in range(connections)]
     try:
         if rate:
-            # What this process did until here has kept others on its processor from their work.
+            # Let other processes on this core catch up with work that this process has delayed.
             await asyncio.sleep(SETTLING_SECONDS)
         start = time.perf_counter()
         run.until = start + seconds
@@ -93,7 +93,7 @@ async def _send(port: int, requests: Sequence[bytes], connections: int, seconds:
 
 
 class _Run:
-    """What the connections of one call share."""
+    """State that the connections of one measurement share."""
 
     def __init__(
         self, requests: Iterator[bytes], connections: int, finished: asyncio.Future[None], interval: float | None
@@ -101,7 +101,7 @@ class _Run:
         self.requests = requests
         self.open = connections
         self.finished = finished
-        # Seconds between two requests on a connection.
+        # Seconds between two requests of a connection.
         self.interval = interval
         self.until = 0.0
         self.milliseconds: list[float] = []
@@ -112,7 +112,7 @@ class _Run:
 
 
 class _Client(asyncio.Protocol):
-    """One connection. Every server here tells ``content-length``, so an answer ends where that says."""
+    """One connection. All measured servers send ``content-length``, so chunked answers are not supported."""
 
     def __init__(self, run: _Run) -> None:
         self._run = run
@@ -124,11 +124,11 @@ class _Client(asyncio.Protocol):
         self._is_idle = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is none by inheritance.
+        # uvloop's transport does not inherit from asyncio's, so it needs a cast.
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def start(self, seconds: float) -> None:
-        """Begin after so many seconds."""
+        """Send the first request after this delay."""
         self._due = time.perf_counter() + seconds
         if seconds:
             asyncio.get_running_loop().call_later(seconds, self.begin)
@@ -138,7 +138,7 @@ class _Client(asyncio.Protocol):
     def begin(self, late_since: float | None = None) -> None:
         assert self._transport is not None
         self._is_idle = False
-        # A timer that is late by itself is nothing that the server did.
+        # If the timer itself was late, that is not the server's latency.
         self._began = late_since or time.perf_counter()
         self._transport.write(next(self._run.requests))
 
@@ -162,13 +162,13 @@ class _Client(asyncio.Protocol):
             self._answered()
 
     def _length_of(self, received: bytes) -> int:
-        """Of the whole answer; 0 while its head is not there."""
+        """Return the length of the whole response; 0 while its head is incomplete."""
         end = received.find(b"\r\n\r\n")
         if end < 0:
             return 0
         head = received[:end].lower()
-        _, found, rest = head.partition(b"\r\ncontent-length:")
-        if not head.startswith(b"http/1.1 200 ") or not found:
+        _, separator, rest = head.partition(b"\r\ncontent-length:")
+        if not head.startswith(b"http/1.1 200 ") or not separator:
             self._run.fail(Refused(received[:1000].decode(errors="replace")))
             return 0
         return end + 4 + int(rest.split(b"\r\n", 1)[0])
@@ -194,7 +194,7 @@ class _Client(asyncio.Protocol):
 
 @dataclass(frozen=True)
 class Cores:
-    """Which processors a server, the load and a database are on; ``None`` where there is only one."""
+    """The processors of server, load and database; ``None`` on a machine with only one."""
 
     server: frozenset[int] | None = None
     load: frozenset[int] | None = None
@@ -202,7 +202,7 @@ class Cores:
 
     @classmethod
     def of_machine(cls) -> "Cores":
-        """The last for the server, the first for the load; a database has what is left, or is with the load."""
+        """Use the last core for the server, the first for the load, and the others, if any, for the database."""
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) == 1:
             return cls()

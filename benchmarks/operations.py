@@ -1,7 +1,7 @@
-"""What is asked: a page, one conversation, its log, and a new title. Every server gets the same requests.
+"""The benchmarks' operations: a page, one conversation, its events, and a rename; the same for every server.
 
-Each request asks for another page or another conversation, so that a cache of answers gains nothing: they come in a
-fixed pseudo-random order, and no page comes again before all the others have.
+Each request asks for another page or conversation, in a fixed pseudo-random order, and none comes again before all
+others have, so that no server's cache of answers helps it.
 """
 
 import json
@@ -20,20 +20,20 @@ EVENT = """__typename id sequence createdAt source
   ... on ToolResultEvent { output truncated isError } ... on StateChangeEvent { agentState problem { code message } }"""
 
 
-# Positions in a log before which a page of events is full: of 100 events, those from the 51st on.
+# Sequences before which a page of 50 events is full; logs have 100 events.
 FIRST_BEFORE, POSITIONS = 52, 49
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A conversation that is asked about. ``cursor`` is its own in a list, newest first."""
+    """A conversation that requests ask for, with its cursor in a list of the newest first."""
 
     id: str
     cursor: str
 
     @classmethod
     def of(cls, key: UUID, created_at: datetime) -> "Subject":
-        """That of a row."""
+        """Build it from a row's id and time."""
         text = f'["CREATED_AT","{created_at.isoformat()}","{key.hex}"]'
         return cls(str(key), _base64(text))
 
@@ -44,7 +44,7 @@ def _base64(text: str) -> str:
 
 @dataclass(frozen=True)
 class Operation:
-    """One kind of request. ``has_events``: it is about conversations that have a log, and not about all."""
+    """One type of request. ``has_events``: it only asks for conversations that have events."""
 
     name: str
     title: str
@@ -53,13 +53,13 @@ class Operation:
 
     @property
     def document_id(self) -> str:
-        """What names the document where it is registered as a trusted one."""
+        """The id of the document as a trusted document."""
         return f"sha256:{sha256(self.document.encode()).hexdigest()}"
 
     def variables(self, subjects: Sequence[Subject], number: int) -> dict[str, object]:
-        """Of the request of that number. When the subjects have all had their turn, it begins again with the first.
+        """Return the variables of a request by its number; after the last subject, it starts again with the first.
 
-        No title is that of the same conversation's last renaming, and a log's page is another one at each turn.
+        In each cycle a rename sets another title, and a page of events begins elsewhere.
         """
         turn, place = divmod(number, len(subjects))
         subject = subjects[place]
@@ -74,13 +74,13 @@ class Operation:
                 return {"id": subject.id}
 
     def body(self, subjects: Sequence[Subject], number: int, *, is_trusted: bool = False) -> str:
-        """That request's body, as JSON. ``is_trusted``: it names the document instead of bringing it."""
+        """Return the JSON body of a request by its number; ``is_trusted``: with the document's id, not its text."""
         document = {"documentId": self.document_id} if is_trusted else {"query": self.document}
         return json.dumps({"operationName": self.name, **document, "variables": self.variables(subjects, number)})
 
 
 def write_documents(directory: Path) -> None:
-    """The documents as an operator registers them."""
+    """Write the documents to a directory, as an operator registers trusted documents."""
     directory.mkdir()
     for operation in OPERATIONS.values():
         (directory / f"{operation.name}.graphql").write_text(operation.document)

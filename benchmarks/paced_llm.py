@@ -1,10 +1,10 @@
-"""A server of OpenAI's format that streams as it is told to, and says when: ``python -m benchmarks.paced_llm``.
+"""An OpenAI-compatible server that streams at a given pace, with timestamps: ``python -m benchmarks.paced_llm``.
 
-The last message of a request is three numbers: how many pieces, the milliseconds between two of them, which also pass
-before the first, and how many such requests have to be there before any is answered. Those that waited for each other
-are spread over the time between two pieces, as they would be if nothing had made them wait. The first piece of text is
-two times by the clock of this machine, in nanoseconds: when the request was there, and when the piece was sent. The
-last one is ``LAST``. It prints its URL and ends when its standard input does.
+The last message of a request is three numbers: the number of deltas, the milliseconds between two of them (and before
+the first), and the number of requests that have to arrive before any is answered. Requests that waited for each other
+are spread over the interval between two deltas, as they would be without the wait. The first delta's text is two
+times in nanoseconds by this machine's clock: when the request arrived, and when the delta was sent. The last delta is
+``LAST``. It prints its URL, and ends when its standard input is closed.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ HEAD = (
 
 
 class _Connection(asyncio.Protocol):
-    """One client, which sends one request after the other."""
+    """One client's connection, with one request at a time."""
 
     def __init__(self, waiting: "list[_Connection]") -> None:
         self._loop = asyncio.get_running_loop()
@@ -35,7 +35,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is none by inheritance.
+        # uvloop's transport does not inherit from asyncio's, so it needs a cast.
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -44,8 +44,8 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, found, rest = self._received.partition(b"\r\n\r\n")
-        if not found:
+        head, separator, rest = self._received.partition(b"\r\n\r\n")
+        if not separator:
             return
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         if len(rest) < length:
@@ -63,17 +63,17 @@ class _Connection(asyncio.Protocol):
         self._waiting.clear()
 
     def answer(self, phase: float) -> None:
-        """Begin, that share of the time between two pieces later than at once."""
+        """Start the stream after this share of the interval between two deltas."""
         pieces, seconds, arrived = self._asked
         self._transport.write(HEAD + _event({"role": "assistant", "content": ""}))
         self._later(pieces, seconds, self._loop.time() + seconds * phase, arrived)
 
     def _later(self, left: int, seconds: float, moment: float, arrived: int = 0) -> None:
-        """Each piece has its moment, whenever the one before it was sent."""
+        """Schedule a delta for its due time, which does not depend on when the one before it was sent."""
         self._timer = self._loop.call_at(moment + seconds, self._send, left, seconds, moment + seconds, arrived)
 
     def _send(self, left: int, seconds: float, moment: float, arrived: int) -> None:
-        # LiteLLM ends an answer that says the same again and again.
+        # Texts differ, since LiteLLM aborts an answer that repeats the same chunk.
         text = f"{arrived} {time.time_ns()} " if arrived else f"some {left} words " if left > 1 else LAST
         self._transport.write(_event({"content": text}))
         if left > 1:

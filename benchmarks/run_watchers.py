@@ -1,4 +1,4 @@
-"""See from outside of the server when a run is over, and count its SQL meanwhile."""
+"""Watches a database from outside to tell when a run is over, and counts the SQL in between."""
 
 import sqlite3
 from collections.abc import Generator
@@ -17,36 +17,36 @@ PENDING = "SELECT EXISTS (SELECT 1 FROM {} WHERE status NOT IN ('SUCCESS', 'ERRO
 
 
 class Watcher(Protocol):
-    """Looks at one database with connections of its own, whose statements are not counted. One run at a time."""
+    """Watches one database over its own connections, whose statements are not counted. One measurement at a time."""
 
     @property
     def url(self) -> str:
-        """Of the database."""
+        """The URL of the watched database."""
         ...
 
     def watching(self, database: Database) -> AbstractContextManager[None]:
-        """Whatever is counted comes in between."""
+        """Connect for the length of the block; all counting happens inside it."""
         ...
 
     def begin(self) -> None:
-        """Count from here on."""
+        """Start counting."""
         ...
 
     def end(self) -> Counts:
-        """Of what came since."""
+        """Return the counts since ``begin``."""
         ...
 
     def is_waiting(self) -> bool:
-        """Whether no conversation has a run."""
+        """Tell whether no conversation has an active run."""
         ...
 
     def is_over(self) -> bool:
-        """Whether the engine has noted the end of every run."""
+        """Tell whether the engine has recorded the end of every run."""
         ...
 
 
 class SQLiteWatcher:
-    """Looks at the file, and at the engine's beside it."""
+    """``Watcher`` of an SQLite file, and of the engine's file beside it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -58,7 +58,6 @@ class SQLiteWatcher:
 
     @contextmanager
     def watching(self, database: Database) -> Generator[None]:
-        """As the protocol has it."""
         engine = self._path.with_name(f"{self._path.stem}-engine{self._path.suffix}")
         with (
             closing(sqlite3.connect(self._path)) as self._database,
@@ -68,24 +67,20 @@ class SQLiteWatcher:
             yield
 
     def begin(self) -> None:
-        """As the protocol has it."""
         self._before = self._tally.counts
 
     def end(self) -> Counts:
-        """As the protocol has it."""
         return self._tally.counts - self._before
 
     def is_waiting(self) -> bool:
-        """As the protocol has it."""
         return not self._database.execute(ACTIVE).fetchone()[0]
 
     def is_over(self) -> bool:
-        """As the protocol has it."""
         return not self._engine.execute(PENDING.format("workflow_status")).fetchone()[0]
 
 
 class PostgresWatcher:
-    """Looks at a database, and at its server's log."""
+    """``Watcher`` of a PostgreSQL database, which counts statements in the server's log."""
 
     def __init__(self, server: PostgresServer, url: str) -> None:
         self.url = url
@@ -95,29 +90,25 @@ class PostgresWatcher:
 
     @contextmanager
     def watching(self, database: Database | None = None) -> Generator[None]:
-        """As the protocol has it; the server may be in another process."""
+        """Connect; the Parley that is measured may be in another process."""
         del database
         with psycopg.connect(self.url, autocommit=True) as self._connection:
             yield
 
     def begin(self) -> None:
-        """As the protocol has it."""
         self._mark = self.log.mark()
 
     def end(self) -> Counts:
-        """As the protocol has it."""
         return count(self.statements())
 
     def statements(self) -> list[tuple[int, str]]:
-        """What came since ``begin``, but for the background: to which of the server's processes, and its first line."""
+        """Return (server process, first line) of the statements since ``begin``, without background ones."""
         return without_background(self.log.statements(self._mark, besides=self._connection.info.backend_pid))
 
     def is_waiting(self) -> bool:
-        """As the protocol has it."""
         return not self._is_true(ACTIVE)
 
     def is_over(self) -> bool:
-        """As the protocol has it."""
         return not self._is_true(PENDING.format("dbos.workflow_status"))
 
     def _is_true(self, question: str) -> bool:

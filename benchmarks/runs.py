@@ -1,11 +1,10 @@
-"""What one run costs: a conversation is created with a message, until its answer is stored and the agent waits.
+"""The cost of one run: from the creation of a conversation with a message, until the answer is stored.
 
-The server is in this process, without a socket for HTTP; the model, which answers at once, is another process. Rounds
-go round a streamed call by LiteLLM alone, runs without tools, and a run with ten calls of file tools, on SQLite and
-then on PostgreSQL. A run's time of the processor is this process's, until the engine has noted that the run is over;
-that of the database's own processes is not in it. SQL is counted for one run of each kind, the one with the fewest
-statements, since what the background asks for now and then is not the run's; on PostgreSQL the engine's own
-background, which is known by its statements, is left out.
+The server runs in this process without HTTP; the model, which answers at once, is another process. Rounds alternate
+between a streamed call by LiteLLM alone, runs without tools, and a run with ten calls of file tools, on SQLite and then
+on PostgreSQL. A run's CPU is this process's until the engine has recorded the end; the database's own processes are not
+included. SQL is counted for the run of each type with the fewest statements, since background statements now and then
+are not the run's; on PostgreSQL the engine's background statements, which are recognised, are left out.
 """
 
 import asyncio
@@ -43,7 +42,7 @@ RUNS = int(os.environ.get("RUNS", "3"))
 CALLS = int(os.environ.get("CALLS", "10"))
 TOOL_CALLS = 10
 WAIT_SECONDS = 60.0
-# Between two looks at whether the run is over.
+# Seconds between two polls whether the run is over.
 LOOKING_SECONDS = 0.01
 MODEL = "openai/benchmark"
 
@@ -56,7 +55,7 @@ CREATE = """mutation ($text: String!) { createConversation(input: {title: "A run
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run. ``wall``: until the agent waits; ``cpu``: until the engine is through with it as well."""
+    """The cost of one run. ``wall`` is until the agent waits, ``cpu`` until the engine has recorded the end too."""
 
     cpu: float
     wall: float
@@ -97,7 +96,7 @@ async def _measure(name: str, watcher: Watcher, data_dir: Path, llm: str) -> Non
             once = [await _cost(lambda: _call(llm)) for _ in range(CALLS)]
             plain = [await _run(http, watcher, 0) for _ in range(RUNS)]
             tools = [await _run(http, watcher, TOOL_CALLS)]
-            # The first round warms up what is kept.
+            # The first round warms up caches, and is discarded.
             if number:
                 calls += once
                 runs += plain
@@ -127,7 +126,7 @@ async def _served(watcher: Watcher, data_dir: Path, llm: str) -> AsyncGenerator[
         rate_limit_per_second=None,
         max_concurrent_conversations=1000,
     )
-    # It says of every run that it was created, in the middle of the table.
+    # Otherwise log lines about each run would interrupt the table.
     configure_logging(config, stream=io.StringIO())
     house = Parley(config)
     application = create_app(config, parley=house)
@@ -167,7 +166,7 @@ async def _run(http: httpx.AsyncClient, watcher: Watcher, tool_calls: int) -> Co
 
 
 async def _until(look: Callable[[], bool]) -> float:
-    """Wait until it is so; the seconds of the processor that looking took, which are not the run's."""
+    """Poll until the condition holds, and return the CPU seconds of polling, which are not the run's."""
     looking = 0.0
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
@@ -187,7 +186,7 @@ async def _cost(work: Callable[[], Awaitable[None]]) -> Cost:
 
 async def _call(llm: str) -> None:
     litellm: Any = importlib.import_module("litellm")
-    # The library has the transport of the server in this process, which refuses what no call of the server's allows.
+    # LiteLLM uses the server's transport in this process, which refuses calls outside a scope.
     with within(Scope(private_allowed=True, deadline=time.monotonic() + WAIT_SECONDS)):
         stream = await litellm.acompletion(
             model=MODEL, messages=[{"role": "user", "content": "0"}], stream=True, api_base=llm, api_key="benchmark-key"

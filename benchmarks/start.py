@@ -1,10 +1,9 @@
-"""How long ``python -m app serve`` takes until it says that it is ready, and how much memory it then idles in.
+"""Measures the start of ``python -m app serve`` until it prints that it is ready, and its memory when idle.
 
-Every start has a new database. The peer is the least that a server of these packages could do: a process that imports
-them and is ready. Rounds alternate between the two, so that both see the same noise; the first of each is not counted,
-since it may have to compile modules. ``PEER`` names another checkout of Parley to compare with instead, such as that of
-the last release. Memory is that of the process and its children, after a look at its health, a query, and ``IDLE``
-seconds of nothing.
+Every start has a new database. The peer is a lower bound: a process that only imports the same packages. Rounds
+alternate between the two, so that both see the same noise; the first of each is discarded, since it may have to compile
+modules. ``PEER`` is another checkout of Parley to compare with instead, such as that of the last release. Memory is
+that of the process and its children, after a health check, a query, and ``IDLE`` seconds of idling.
 """
 
 import asyncio
@@ -38,7 +37,7 @@ _READY = b"Parley ready at "
 
 @dataclass
 class Start:
-    """One start: until it was ready, on the clock and of the processor."""
+    """The time of one start until the server was ready: wall clock and CPU."""
 
     seconds: float
     cpu_seconds: float
@@ -63,9 +62,9 @@ async def main() -> None:
     }
     base = statistics.median(start.seconds for start in starts[peer[0]])
     print(f"{'server':<18}{'median s':>10}{'least s':>10}{'most s':>10}{'cpu s':>10}{'ratio':>10}{'idle MB':>10}")
-    for name, found in starts.items():
-        seconds = [start.seconds for start in found]
-        median, cpu = statistics.median(seconds), statistics.median(start.cpu_seconds for start in found)
+    for name, measured in starts.items():
+        seconds = [start.seconds for start in measured]
+        median, cpu = statistics.median(seconds), statistics.median(start.cpu_seconds for start in measured)
         idle = memory[name]
         print(
             f"{name:<18}{median:>10.2f}{min(seconds):>10.2f}{max(seconds):>10.2f}{cpu:>10.2f}{median / base:>10.2f}"
@@ -75,7 +74,7 @@ async def main() -> None:
 
 @asynccontextmanager
 async def _started(directory: Path, command: tuple[str, ...]) -> AsyncGenerator[tuple[Start, str, int]]:
-    """A process that is ready: its start, its address and its id."""
+    """Start a process, and yield its times, URL and process id once it is ready."""
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as data:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
         began = time.monotonic()

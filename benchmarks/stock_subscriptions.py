@@ -1,6 +1,6 @@
-"""The peer of ``fan_out`` that Strawberry's documentation shows: its view, its handler, and a resolver without rows.
+"""A peer of ``fan_out`` as in Strawberry's documentation: its view, its handler, and a resolver that reads no rows.
 
-At every line of its standard input it gives a change to all subscribers.
+For each line of standard input it sends a change to all subscribers.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from strawberry.asgi import GraphQL
 
 @strawberry.enum
 class ConversationStatus(StrEnum):
-    """As Parley's."""
+    """The same as Parley's type."""
 
     RUNNING = "RUNNING"
     STOPPED = "STOPPED"
@@ -26,7 +26,7 @@ class ConversationStatus(StrEnum):
 
 @strawberry.type
 class Problem:
-    """As Parley's."""
+    """The same as Parley's type."""
 
     code: str
     message: str
@@ -34,7 +34,7 @@ class Problem:
 
 @strawberry.type
 class Conversation:
-    """As Parley's."""
+    """The same as Parley's type."""
 
     id: strawberry.ID
     title: str
@@ -46,7 +46,7 @@ class Conversation:
 
 @strawberry.type
 class ConversationStatusChange:
-    """As Parley's."""
+    """The same as Parley's type."""
 
     conversation: Conversation
     previous_status: ConversationStatus | None
@@ -73,14 +73,14 @@ def change() -> ConversationStatusChange:
 
 @strawberry.type
 class Query:
-    """GraphQL asks for one."""
+    """A placeholder, since GraphQL requires a query type."""
 
     ok: bool = True
 
 
 @strawberry.type
 class Subscription:
-    """As Parley's."""
+    """The same as Parley's type."""
 
     @strawberry.subscription
     async def conversation_status_changed(
@@ -97,7 +97,7 @@ class Subscription:
 
 
 async def main() -> None:
-    """Print the port, then serve until the input ends."""
+    """Print the port, and serve until standard input is closed."""
     schema = strawberry.Schema(Query, subscription=Subscription)
     server = uvicorn.Server(uvicorn.Config(GraphQL(schema), port=0, log_level="warning", lifespan="off"))
     serving = asyncio.create_task(server.serve())

@@ -1,12 +1,12 @@
-"""Answers on their way from the LLM to those who watch them, and what a page costs meanwhile.
+"""Latency of streaming answers from the LLM to subscribers, and latency of a page while answers stream.
 
-The LLM is a server on this machine (``benchmarks/paced_llm.py``). Its first piece says when the request was there and
-when the piece was sent, so that the way in and the way out are told apart, for Parley and for clients of the same LLM
-that do nothing else: LiteLLM, and a bare HTTP client. Rounds go round all of them. Parley's way in begins with the
-mutation that sends the message: the run, its workspace, its history and its states are rows before the LLM is asked.
+The LLM is a server on this machine (``benchmarks/paced_llm.py``). Its first delta has the times when the request
+arrived and when the delta was sent, so both directions can be measured separately, for Parley and for two bare clients
+of the same LLM: LiteLLM, and an HTTP client. Rounds alternate between them. Parley's inbound time begins with the
+mutation that sends the message: run, workspace, history and states are stored before the LLM is called.
 
-Then Q1 is asked at a fixed rate, far from what the server can answer, with ``STREAMS`` conversations streaming and
-without, in turn. Each has a subscriber. The runs begin before it is measured, and end after it.
+Then Q1 is sent at a fixed rate, far below the server's capacity, in turn with ``STREAMS`` streaming conversations and
+without. Each has a subscriber. The runs start before the measurement, and end after it.
 """
 
 import asyncio
@@ -44,13 +44,13 @@ CONVERSATIONS = int(os.environ.get("CONVERSATIONS", "100000"))
 RATE = float(os.environ.get("RATE", "500"))
 CONNECTIONS = 4
 WAIT_SECONDS = 60.0
-# The answers whose first piece is measured: three pieces, 10 ms before each, waiting for no others.
+# Answers whose first delta is measured: three deltas, 10 ms before each, without waiting for other requests.
 SHORT = "3 10 1"
-# After an answer, for what the server does when nobody waits any more.
+# Seconds after an answer, for work that the server does after sending it.
 PAUSE_SECONDS = 0.02
-# After all have begun, and after all have ended.
+# Seconds to settle after all streams have started, and after all have ended.
 SETTLING_SECONDS = 0.5
-# Streams belong to another caller than the conversations that are read, who has thousands of them running.
+# Streams are another caller's than the conversations that are read, of which thousands are running.
 STREAMER = "streamer"
 
 SETTINGS = """mutation ($url: URI!) { updateSettings(input: {
@@ -60,13 +60,13 @@ SETTINGS = """mutation ($url: URI!) { updateSettings(input: {
 
 @dataclass
 class First:
-    """Milliseconds of first pieces: from asking to the request at the LLM, and from its sending to the arrival."""
+    """Latencies of first deltas in milliseconds: from the mutation to the LLM (``before``), and back (``after``)."""
 
     before: list[float] = field(default_factory=list[float])
     after: list[float] = field(default_factory=list[float])
 
     def note(self, asked_ns: int, text: str, arrived_ns: int) -> None:
-        """Take one answer's first piece."""
+        """Record the latencies of one answer, from its first delta."""
         requested, sent = map(int, text.split()[:2])
         self.before.append((requested - asked_ns) / 1e6)
         self.after.append((arrived_ns - sent) / 1e6)
@@ -74,7 +74,7 @@ class First:
 
 @dataclass(frozen=True)
 class Beside:
-    """One round of Q1 without streams and with them; ``cpu`` is the server's share of a processor meanwhile."""
+    """One round of Q1 without and with streams; ``cpu`` is the server's share of a processor with streams."""
 
     idle: Sent
     streaming: Sent
@@ -83,7 +83,7 @@ class Beside:
 
     @property
     def ratio(self) -> float:
-        """Of the 99th percentiles."""
+        """Ratio of the 99th percentiles, with streams to without."""
         return self.streaming.percentile(0.99) / self.idle.percentile(0.99)
 
 
@@ -121,7 +121,7 @@ def _token() -> str:
 
 @contextmanager
 def _process(module: str, *arguments: str) -> Generator[subprocess.Popen[str]]:
-    """A process that is told and tells lines."""
+    """Run a module as a process that reads and prints lines."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -133,7 +133,7 @@ def _process(module: str, *arguments: str) -> Generator[subprocess.Popen[str]]:
 
 
 def _yield_to_load(process: subprocess.Popen[str]) -> None:
-    """Let it run when the load leaves their processor to it. Otherwise the load would measure its waiting too."""
+    """Give the process idle priority, so that the load on the same processor never waits for it."""
     os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
 
 
@@ -155,24 +155,24 @@ async def _first_pieces(parley: Running, llm: str) -> None:
         await ask(http, SETTINGS, url=llm)
         async with answers(parley.url, _token(), 1) as [answer]:
             clients: dict[str, Take] = {
-                "bare HTTP": lambda found: _by_http(direct, found),
-                "LiteLLM": lambda found: _by_litellm(litellm, llm, found),
-                "Parley": lambda found: _by_parley(answer, found),
+                "bare HTTP": lambda first: _by_http(direct, first),
+                "LiteLLM": lambda first: _by_litellm(litellm, llm, first),
+                "Parley": lambda first: _by_parley(answer, first),
             }
             rounds = [await _round(clients) for _ in range(ROUNDS + 1)]
     _print_first_pieces(rounds[1:])
 
 
 async def _round(clients: Mapping[str, Take]) -> dict[str, First]:
-    found = {name: First() for name in clients}
+    firsts = {name: First() for name in clients}
     for name, take in clients.items():
         for _ in range(ANSWERS):
-            await take(found[name])
+            await take(firsts[name])
             await asyncio.sleep(PAUSE_SECONDS)
-    return found
+    return firsts
 
 
-async def _by_http(http: httpx.AsyncClient, found: First) -> None:
+async def _by_http(http: httpx.AsyncClient, first: First) -> None:
     asked, is_first = time.time_ns(), True
     body = {"model": "paced", "messages": [{"role": "user", "content": SHORT}], "stream": True}
     async with http.stream("POST", "chat/completions", json=body) as answer:
@@ -180,11 +180,11 @@ async def _by_http(http: httpx.AsyncClient, found: First) -> None:
             if is_first and line.startswith("data: {"):
                 text = json.loads(line[6:])["choices"][0]["delta"]["content"]
                 if text:
-                    found.note(asked, text, time.time_ns())
+                    first.note(asked, text, time.time_ns())
                     is_first = False
 
 
-async def _by_litellm(litellm: Any, url: str, found: First) -> None:
+async def _by_litellm(litellm: Any, url: str, first: First) -> None:
     asked, is_first = time.time_ns(), True
     messages = [{"role": "user", "content": SHORT}]
     stream = await litellm.acompletion(
@@ -194,14 +194,14 @@ async def _by_litellm(litellm: Any, url: str, found: First) -> None:
         async for chunk in stream:
             text = chunk.choices[0].delta.content if chunk.choices else None
             if is_first and text:
-                found.note(asked, text, time.time_ns())
+                first.note(asked, text, time.time_ns())
                 is_first = False
 
 
-async def _by_parley(answer: Answer, found: First) -> None:
+async def _by_parley(answer: Answer, first: First) -> None:
     asked = time.time_ns()
     await answer.ask(SHORT)
-    found.note(asked, await answer.begun(), answer.arrived_ns)
+    first.note(asked, await answer.begun(), answer.arrived_ns)
     await answer.ended()
 
 
@@ -210,7 +210,7 @@ def _litellm() -> Any:
     os.environ["LITELLM_MODE"] = "PRODUCTION"
     litellm: Any = importlib.import_module("litellm")
     litellm.suppress_debug_info = True
-    # As Parley has it.
+    # The same setting as Parley's.
     litellm.disable_aiohttp_transport = True
     return litellm
 
@@ -221,8 +221,8 @@ def _print_first_pieces(rounds: Sequence[Mapping[str, First]]) -> None:
     print(f"{'client':<12}" + "".join(f"{title:>10}" for title in titles))
     for name in rounds[0]:
         figures: list[list[float]] = []
-        for found in rounds:
-            mine, bare = found[name], found["bare HTTP"]
+        for firsts in rounds:
+            mine, bare = firsts[name], firsts["bare HTTP"]
             before, after, least = (
                 [_percentile(times, share) for share in (0.5, 0.99)] for times in (mine.before, mine.after, bare.after)
             )
@@ -239,13 +239,13 @@ def _pages(parley: Running, subjects: Sequence[Subject]) -> None:
     numbers = itertools.count()
 
     def measure() -> Sent:
-        found = [
+        requested = [
             parley.server.request(OPERATIONS["q1"], subjects, next(numbers)) for _ in range(int(RATE * SECONDS) + 1)
         ]
-        requests = [request.encode(parley.headers()) for request in found]
+        requests = [request.encode(parley.headers()) for request in requested]
         return send(parley.port, requests, connections=CONNECTIONS, seconds=SECONDS, rate=RATE)
 
-    # They go on for a second longer than it is measured.
+    # Streams last a second longer than the measurement.
     pieces = int((SECONDS + SETTLING_SECONDS + 1) * PIECES_PER_SECOND)
     rounds: list[Beside] = []
     with _process("benchmarks.answers", parley.url, _token(), str(STREAMS)) as crowd:
@@ -273,9 +273,9 @@ def _print_pages(rounds: Sequence[Beside], pieces: int) -> None:
         f"{ROUNDS} interleaved rounds, in milliseconds"
     )
     print(f"{'streams':<12}{'p50':>10}{'p99':>10}{'most':>10}")
-    for name, found in (("none", [each.idle for each in rounds]), (str(STREAMS), [each.streaming for each in rounds])):
-        p50, p99 = (statistics.median(sent.percentile(share) for sent in found) for share in (0.5, 0.99))
-        print(f"{name:<12}{p50:>10.2f}{p99:>10.2f}{max(sent.milliseconds[-1] for sent in found):>10.2f}")
+    for name, sents in (("none", [each.idle for each in rounds]), (str(STREAMS), [each.streaming for each in rounds])):
+        p50, p99 = (statistics.median(sent.percentile(share) for sent in sents) for share in (0.5, 0.99))
+        print(f"{name:<12}{p50:>10.2f}{p99:>10.2f}{max(sent.milliseconds[-1] for sent in sents):>10.2f}")
     ratios = sorted(each.ratio for each in rounds)
     cpu, messages = (statistics.median(column) for column in zip(*((e.cpu, e.messages) for e in rounds), strict=True))
     print(

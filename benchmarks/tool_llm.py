@@ -1,7 +1,7 @@
-"""A server of OpenAI's format that asks for tool calls: ``python -m benchmarks.tool_llm``.
+"""An OpenAI-compatible server that requests tool calls: ``python -m benchmarks.tool_llm``.
 
-The first user message is a number: so many calls of tools that write and read one file are asked for, one in each
-answer, before there is an answer in words. It answers at once, prints its URL, and ends when its standard input does.
+The first user message is the number of tool calls, which write and read one file; each answer has one call, and the
+last answer is text. It answers at once, prints its URL, and ends when its standard input is closed.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ WORDS = "That is done, and the file holds what it should hold."
 
 
 class _Connection(asyncio.Protocol):
-    """One client, which sends one request after the other."""
+    """One client's connection, with one request at a time."""
 
     def __init__(self) -> None:
         self._received = b""
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is none by inheritance.
+        # uvloop's transport does not inherit from asyncio's, so it needs a cast.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, found, rest = self._received.partition(b"\r\n\r\n")
-        if not found:
+        head, separator, rest = self._received.partition(b"\r\n\r\n")
+        if not separator:
             return
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         if len(rest) < length:

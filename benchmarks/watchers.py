@@ -1,7 +1,7 @@
-"""WebSockets that watch: as light as they can be, so that what is measured is the server.
+"""Lightweight WebSocket subscribers for benchmarks.
 
-The ``websockets`` package takes longer for a message than the servers do that are compared here. A watcher takes frames
-apart, answers pings, and notes when each ``next`` arrived.
+The ``websockets`` package takes longer for a message than the measured servers. These parse frames, answer pings, and
+record when each ``next`` message arrives.
 """
 
 import asyncio
@@ -25,18 +25,18 @@ _OCCURRED_AT = b'"occurredAt":"'
 
 
 class Crowd:
-    """Many watchers of one server, and when each change reached them."""
+    """Many subscribers of one server, with the arrival times of each change."""
 
     def __init__(self) -> None:
         self.watchers: list[Watcher] = []
         self.sample = b""
-        # By ``occurredAt``: the clock at each arrival.
+        # Arrival times of each change, by its ``occurredAt``.
         self.arrivals: dict[str, list[float]] = {}
         self._lost: str | None = None
         self._changed = asyncio.Event()
 
     async def join(self, url: str, count: int, subscribe: object) -> None:
-        """Connect, and subscribe; returns when each has its first message."""
+        """Connect and subscribe; return when each watcher has its first message."""
         limit = asyncio.Semaphore(CONNECTING_AT_ONCE)
         address = urlsplit(url)
         host, port = address.hostname or "127.0.0.1", address.port or 80
@@ -53,60 +53,60 @@ class Crowd:
         await asyncio.gather(*(one() for _ in range(count)))
 
     async def until(self, changes: int) -> Sequence[float]:
-        """Milliseconds from the latest change to its arrivals, once each watcher has that many since ``forget``."""
+        """Wait until each watcher has this many changes since ``forget``; return the latest one's latencies in ms."""
         async with asyncio.timeout(WAIT_SECONDS):
             while len(self.arrivals) < changes or any(
-                len(found) < len(self.watchers) for found in self.arrivals.values()
+                len(times) < len(self.watchers) for times in self.arrivals.values()
             ):
                 if self._lost is not None:
                     raise ConnectionError(self._lost)
                 await self._changed.wait()
                 self._changed.clear()
-        assert [len(found) for found in self.arrivals.values()] == [len(self.watchers)] * changes
-        occurred_at, found = list(self.arrivals.items())[-1]
+        assert [len(times) for times in self.arrivals.values()] == [len(self.watchers)] * changes
+        occurred_at, times = list(self.arrivals.items())[-1]
         moment = _timestamp(occurred_at)
-        return [(arrived - moment) * 1000 for arrived in found]
+        return [(arrived - moment) * 1000 for arrived in times]
 
     def forget(self) -> None:
-        """Begin to count from nothing."""
+        """Reset the recorded changes."""
         self.arrivals.clear()
 
     def close(self) -> None:
-        """Leave."""
+        """Abort all connections."""
         for watcher in self.watchers:
             watcher.transport.abort()
 
     def note(self, message: bytes) -> None:
-        """Called by a watcher for each change."""
+        """Record a change; watchers call this."""
         arrived = time.time()
         start = message.index(_OCCURRED_AT) + len(_OCCURRED_AT)
         occurred_at = message[start : message.index(b'"', start)].decode()
-        found = self.arrivals.setdefault(occurred_at, [])
-        found.append(arrived)
-        if len(found) >= len(self.watchers):
+        times = self.arrivals.setdefault(occurred_at, [])
+        times.append(arrived)
+        if len(times) >= len(self.watchers):
             self.sample = message
             self._changed.set()
 
     def lose(self, reason: str) -> None:
-        """Called by a watcher whose connection the server ended."""
+        """Record that the server closed a connection; watchers call this."""
         self._lost = reason
         self._changed.set()
 
 
 class Listener(Protocol):
-    """Whom a watcher tells."""
+    """Receives the messages of a watcher."""
 
     def note(self, message: bytes) -> None:
-        """Called for each message behind the first one, which makes the watcher ready."""
+        """Take a message; the first one is not passed on, it only makes the watcher ready."""
         ...
 
     def lose(self, reason: str) -> None:
-        """Called when the connection has ended."""
+        """Note that the connection has ended."""
         ...
 
 
 class Watcher(asyncio.Protocol):
-    """One socket. ``has_snapshot``: the first message tells of nothing new, but that the subscription is there."""
+    """One socket. ``has_snapshot``: the first message is the snapshot, which tells that the subscription is active."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Watcher(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is none by inheritance.
+        # uvloop's transport does not inherit from asyncio's, so it needs a cast.
         watched = self.transport = cast("asyncio.Transport", transport)
         host, port = transport.get_extra_info("peername")[:2]
         watched.write(
@@ -143,8 +143,8 @@ class Watcher(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         if not self._is_open:
-            head, found, rest = self._buffer.partition(b"\r\n\r\n")
-            if not found:
+            head, separator, rest = self._buffer.partition(b"\r\n\r\n")
+            if not separator:
                 return
             assert b" 101 " in head, head
             self._is_open, self._buffer = True, rest
@@ -156,7 +156,7 @@ class Watcher(asyncio.Protocol):
         self._crowd.lose(f"A connection was lost: {exc}")
 
     def _frame(self) -> tuple[int, bytes] | None:
-        """Opcode and payload of the next frame; servers do not mask."""
+        """Parse the next frame into opcode and payload; servers do not mask."""
         buffer = self._buffer
         if len(buffer) < 2:
             return None
@@ -187,7 +187,7 @@ class Watcher(asyncio.Protocol):
             self._send(_TEXT, self._to_say.pop(0).encode())
 
     def _send(self, opcode: int, payload: bytes) -> None:
-        """Masked with zeros, which changes nothing."""
+        """Send a frame with a mask of zeros, which leaves the payload unchanged."""
         length = len(payload)
         size = bytes([0x80 | length]) if length < _SHORT else b"\xfe" + struct.pack(">H", length)
         self.transport.write(bytes([0x80 | opcode]) + size + bytes(4) + payload)

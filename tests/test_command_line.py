@@ -254,6 +254,21 @@ def test_an_engine_file_that_is_no_database_is_named_and_left_as_it_is(tmp_path:
     assert path.read_bytes() == b"Something else. " * 500
 
 
+@pytest.mark.parametrize(
+    ("version", "said"), [(3, "no such table: workflow_status"), (9999, "no such table: main.application_versions")]
+)
+def test_an_engine_file_with_tables_of_something_else_is_told_in_a_line(
+    tmp_path: Path, version: int, said: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    with sqlite3.connect(tmp_path / "data" / "parley-engine.db") as database:
+        database.execute("CREATE TABLE dbos_migrations (version INTEGER)")
+        database.execute("INSERT INTO dbos_migrations VALUES (?)", (version,))
+    database.close()
+    line = complaint(run(tmp_path, "serve", "--port", "0"))
+    assert line == f"parley: the engine's database can't be used: {said}"
+
+
 def test_an_engine_file_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "data" / "parley-engine.db").mkdir(parents=True)
     line = complaint(run(tmp_path, "serve", "--port", "0"))

@@ -1,4 +1,4 @@
-"""The configuration: what the operator sets by environment variables, checked at the start."""
+"""The configuration, which the operator sets by environment variables, validated at the start."""
 
 from app.config.config import (
     MIN_SECRET_KEY_CHARACTERS,

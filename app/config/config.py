@@ -1,4 +1,4 @@
-"""What the operator decides: read once from the environment (prefix ``PARLEY_``) or ``.env``, then passed down."""
+"""The server's settings, read once from the environment (prefix ``PARLEY_``) or ``.env``."""
 
 import re
 from enum import StrEnum
@@ -14,10 +14,10 @@ from pydantic_settings import NoDecode, SettingsConfigDict, SettingsError
 from app.config.limits import LimitSettings
 
 MIN_SECRET_KEY_CHARACTERS = 32
-# RFC 7518, section 3.2: a key for HS256 is at least as long as its hash.
+# RFC 7518, section 3.2: a key for HS256 must be at least as long as its hash.
 MIN_JWT_SECRET_BYTES = 32
 
-# A hundred years: what is longer would reach behind the calendar's beginning.
+# A hundred years: with a longer age, the computed date could lie before the year 1.
 MAX_AGE_SECONDS = 3_153_600_000
 
 _ENV_PREFIX = "PARLEY_"
@@ -25,25 +25,25 @@ _ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?
 
 
 class ConfigError(Exception):
-    """The configuration can't be used. The message is one line for the operator and holds no secret."""
+    """The configuration is invalid. The message is one line for the operator and holds no secret."""
 
 
 class AuthMode(StrEnum):
-    """Who may call: ``none`` is one local caller, ``jwt`` takes bearer tokens."""
+    """How callers authenticate: ``none`` treats every request as one local caller's, ``jwt`` needs bearer tokens."""
 
     NONE = "none"
     JWT = "jwt"
 
 
 class LogFormat(StrEnum):
-    """How a log line looks."""
+    """The format of log records: text for people, or JSON for machines."""
 
     CONSOLE = "console"
     JSON = "json"
 
 
 class SandboxKind(StrEnum):
-    """What runs the agent's commands."""
+    """The sandbox that isolates the agent's commands."""
 
     BUBBLEWRAP = "bubblewrap"
     DOCKER = "docker"
@@ -51,7 +51,7 @@ class SandboxKind(StrEnum):
 
 
 class TrustedDocuments(StrEnum):
-    """Which documents are executed: any (``off``), any and known ones by their hash, or known ones only."""
+    """Which documents are executed: any (``off``), any and trusted ones by hash, or trusted ones only."""
 
     OFF = "off"
     ALLOW = "allow"
@@ -62,10 +62,10 @@ Origins = Annotated[tuple[str, ...], NoDecode]
 
 
 class Config(LimitSettings):
-    """Every setting of the server. ``docs/configuration.md`` lists the same names; a test compares them."""
+    """All settings of the server. ``docs/configuration.md`` lists the same names; a test compares them."""
 
-    # With `match_prefix` and `forbid` a misspelt name in `.env` is an error. A misspelt environment variable is not:
-    # orchestrators put names of their own there, such as Kubernetes' PARLEY_SERVICE_HOST.
+    # With `match_prefix` and `forbid`, a misspelt name in `.env` is an error. A misspelt environment variable is not,
+    # since orchestrators add variables of their own, such as Kubernetes' PARLEY_SERVICE_HOST.
     model_config = SettingsConfigDict(
         env_prefix=_ENV_PREFIX,
         env_file=".env",
@@ -84,7 +84,7 @@ class Config(LimitSettings):
     )
     database_url: str | None = Field(
         default=None,
-        # It may hold a password.
+        # The URL may contain a password.
         repr=False,
         description="`postgresql://user:password@host/database`, or `sqlite:///path`. "
         "Unset: SQLite in the data directory.",
@@ -126,6 +126,13 @@ class Config(LimitSettings):
         gt=0,
         le=MAX_AGE_SECONDS,
         description="A conversation that waits for input this long with no subscriber is stopped. Blank: never.",
+    )
+    run_history_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=MAX_AGE_SECONDS,
+        description="How long the engine keeps its rows of a run that is over, which nothing needs but a look at its "
+        "tables; the conversation and its log stay.",
     )
 
     llm_timeout_seconds: float = Field(
@@ -259,7 +266,7 @@ class Config(LimitSettings):
     @model_validator(mode="before")
     @classmethod
     def _treat_blank_as_unset(cls, values: dict[str, object]) -> dict[str, object]:
-        """Blank turns an optional setting off (``None``), and leaves any other at its default."""
+        """A blank value turns an optional setting off (``None``), and means the default for any other."""
         kept: dict[str, object] = {}
         for name, value in values.items():
             if not (isinstance(value, str) and not value.strip()):
@@ -276,7 +283,7 @@ class Config(LimitSettings):
     @field_validator("data_dir", "jwt_jwks_file", "trusted_documents_dir")
     @classmethod
     def _expand_home(cls, value: Path | None) -> Path | None:
-        """A shell expands ``~`` neither in ``.env`` nor between quotes, and a directory of that name helps nobody."""
+        """Expand ``~``, since no shell does so in ``.env`` or between quotes, instead of creating a directory ``~``."""
         try:
             return value.expanduser() if value is not None else None
         except RuntimeError:
@@ -322,7 +329,7 @@ class Config(LimitSettings):
             msg = f"the secret needs at least {MIN_JWT_SECRET_BYTES} bytes"
             raise ValueError(msg)
         if value is not None and "-----BEGIN" in value.get_secret_value():
-            # As an HS256 secret, a public key would let everyone who knows it sign tokens.
+            # If a public key were the HS256 secret, everyone who knows it could sign tokens.
             msg = "this is a PEM key, not a shared secret; public keys go into PARLEY_JWT_JWKS_FILE as a JWKS document"
             raise ValueError(msg)
         return value
@@ -330,7 +337,7 @@ class Config(LimitSettings):
     @field_validator("jwt_jwks_url")
     @classmethod
     def _check_jwks_url(cls, value: str | None) -> str | None:
-        # Whoever can change the answer can sign for every caller, so only TLS or this very machine will do.
+        # An attacker who changes the response could sign tokens for every caller, so TLS is needed except on loopback.
         if value is not None:
             url = urlsplit(value)
             if not url.hostname or not (url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname))):
@@ -347,8 +354,8 @@ class Config(LimitSettings):
         }
         given = [name for name, value in sources.items() if value is not None]
         if self.auth is AuthMode.JWT and len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            msg = f"PARLEY_AUTH=jwt needs exactly one of {', '.join(sources)}; it found {found}"
+            configured = " and ".join(given) or "none of them"
+            msg = f"PARLEY_AUTH=jwt needs exactly one of {', '.join(sources)}; it found {configured}"
             raise ValueError(msg)
         if self.auth is AuthMode.NONE and given:
             msg = f"{given[0]} is set, but tokens are only checked with PARLEY_AUTH=jwt"
@@ -363,9 +370,9 @@ class Config(LimitSettings):
 
 
 def load_config(*, env_file: Path | None = Path(".env"), **overrides: object) -> Config:
-    """The configuration; ``overrides`` by field name come before the environment and ``env_file``, except ``None``.
+    """Load the configuration; ``overrides`` (by field name, ``None`` is ignored) precede environment and ``env_file``.
 
-    Raises ``ConfigError`` with one line that names every faulty setting and no value of a secret one.
+    Raises ``ConfigError`` with one line that names every invalid setting, without the values of secret ones.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
@@ -379,12 +386,12 @@ def load_config(*, env_file: Path | None = Path(".env"), **overrides: object) ->
 
 
 def split_list(value: str) -> list[str]:
-    """The items of a comma-separated list, stripped, without blank ones."""
+    """Split a comma-separated list into stripped items, without blank ones."""
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is ``localhost`` or a loopback address. Other names are not looked up: the answer can change."""
+    """Tell whether it is ``localhost`` or a loopback address. Other names are not resolved, since DNS can change."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -399,7 +406,7 @@ def _describe(fault: ErrorDetails) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if not fault["loc"]:
         return message
-    # The source reports an unknown name of `.env` in lower case, with or without the prefix.
+    # pydantic-settings reports an unknown name of `.env` in lower case, with or without the prefix.
     name = _ENV_PREFIX + str(fault["loc"][0]).upper().removeprefix(_ENV_PREFIX)
     if fault["type"] == "extra_forbidden":
         return f"{name} is not a setting of Parley"

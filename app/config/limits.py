@@ -1,11 +1,11 @@
-"""What a request and a caller may take, as the operator sets it."""
+"""Settings that limit requests and callers: sizes, rates, document limits and timeouts."""
 
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
 
 class LimitSettings(BaseSettings):
-    """The part of the configuration that ``docs/limits.md`` is about."""
+    """The settings that ``docs/limits.md`` explains."""
 
     max_body_bytes: int = Field(
         default=16 * 1024 * 1024,

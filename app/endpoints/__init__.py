@@ -1,4 +1,4 @@
-"""The addresses that the server answers: GraphQL, the playground, health."""
+"""The HTTP layer: builds the ASGI application with its endpoints for GraphQL, the playground and health checks."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -41,7 +41,7 @@ def application(
     readiness: health.Checks,
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
 ) -> Starlette:
-    """The ASGI application. When its ``state.ending`` is set, streamed answers end."""
+    """Build the ASGI application. When its ``state.ending`` is set, streamed responses end."""
     admission = Admission(config)
     documents, texts = Documents(config), JSONTexts(config)
     endpoint = GraphQLEndpoint(
@@ -65,13 +65,13 @@ def application(
         lifespan=lifespan,
     )
     app.state.ending = endpoint.ending
-    # The address of a redirect would be built from the Host header, without what a proxy has in front.
+    # A redirect's URL would be built from the Host header, without the path prefix of a proxy.
     app.router.redirect_slashes = False
     return app
 
 
 class _Application(Starlette):
-    """Has GraphQL over HTTP answered without Starlette's routing, which costs as much as a small query."""
+    """Starlette with a fast path for ``/graphql``, since its routing costs as much as a small query."""
 
     METHODS = frozenset({"GET", "HEAD", "POST"})
 
@@ -101,7 +101,7 @@ def _across_origins(app: ASGIApp, config: Config) -> ASGIApp:
         return app
 
     async def answered(scope: Scope, receive: Receive, send: Send) -> None:
-        # What is sent past the middleware would lack its headers.
+        # Responses that bypass the middleware would lack its CORS headers.
         if EXCHANGE in scope and ORIGIN in headers_of(scope):
             del scope[EXCHANGE]
         await app(scope, receive, send)
@@ -116,7 +116,7 @@ def _across_origins(app: ASGIApp, config: Config) -> ASGIApp:
 
 
 async def _refusal(_request: Request, error: Exception) -> Response:
-    """What is answered where there is nothing, or not by this method."""
+    """Answer 404 and 405 in the shape of a GraphQL error."""
     if not isinstance(error, HTTPException):
         raise error
     code = HTTPStatus(error.status_code).name

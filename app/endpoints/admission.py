@@ -1,4 +1,4 @@
-"""What one caller may have at once, and over time, however many requests and sockets it comes with."""
+"""Limits for each caller: request rate (token buckets), concurrent connections and subscriptions, buffered bodies."""
 
 import math
 import time
@@ -13,12 +13,12 @@ from app.endpoints.connections import Proxies
 from app.endpoints.headers import Headers
 from app.services.auth.authenticator import Caller
 
-# Whose bucket is forgotten begins with a full one; those who called last are kept.
+# Size of the LRU cache of buckets. A caller whose bucket was evicted starts with a full one.
 REMEMBERED_CALLERS = 10_000
 RETRY_SECONDS = 1
-# A hundredth of what a second or a burst allows is taken at once.
+# Share of a second's rate, or of a burst, that is taken from a bucket at once (a lease).
 TAKEN_SHARE = 100
-# Of each body this much is not counted, so that small requests get through beside large ones.
+# Bytes of each body that do not count, so that small requests get through beside large ones.
 UNCOUNTED_BODY_BYTES = 64 * 1024
 
 
@@ -34,12 +34,12 @@ class TooMany(Exception):
 
     @property
     def extensions(self) -> dict[str, object]:
-        """What the error tells beside its message."""
+        """The extensions of the GraphQL error."""
         return {"code": self.code, "retryAfter": self.retry_after}
 
 
 class TooManyAtOnce(TooMany):
-    """The caller has as much open as it may."""
+    """The caller has reached its limit of concurrent connections or subscriptions."""
 
     def __init__(self, what: str, limit: int) -> None:
         super().__init__(f"A caller may have {limit} {what} at once.", RETRY_SECONDS)
@@ -47,18 +47,18 @@ class TooManyAtOnce(TooMany):
 
 
 class Buckets(Protocol):
-    """How many requests a caller may still send."""
+    """A rate limit for each caller."""
 
     def take(self, caller_id: str) -> None:
-        """Take one. Raises TooMany when there is none."""
+        """Count a request. Raises TooMany if the rate is exceeded."""
         ...
 
 
 class TokenBuckets:
-    """A bucket for each caller, refilled every second.
+    """A token bucket for each caller, refilled every second.
 
-    Kept in this process: with several, each allows as much. Tokens are taken from a large bucket several at once, since
-    taking costs as much as a sixth of a small query; what was taken is given out within a second, or is lost.
+    Buckets are kept in the process: with several processes, each allows the full rate. Tokens are leased several at a
+    time from a large bucket, since taking one costs a sixth of a small query; unused leases expire after a second.
     """
 
     def __init__(self, per_second: int, burst: int) -> None:
@@ -71,7 +71,7 @@ class TokenBuckets:
         self._taken: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def take(self, caller_id: str) -> None:
-        """Take a token. Raises TooMany when the bucket is empty."""
+        """Take a token. Raises TooMany if the bucket is empty."""
         left, until = self._taken.get(caller_id, (0, 0.0))
         now = time.monotonic()
         if left and now < until:
@@ -91,14 +91,14 @@ class TokenBuckets:
 
 
 class NoBuckets:
-    """Where the operator sets no rate."""
+    """``Buckets`` without a limit, if the operator sets none."""
 
     def take(self, caller_id: str) -> None:
-        """Every request is let in."""
+        """Allow every request."""
 
 
 class Admission:
-    """Counts what callers have open. One loop uses it, so nothing comes between a look and a change."""
+    """Applies all limits of callers. Only one event loop uses it, so check and update are atomic."""
 
     def __init__(self, config: Config) -> None:
         rate, burst = config.rate_limit_per_second, config.rate_limit_burst
@@ -111,11 +111,11 @@ class Admission:
         self._subscriptions = Places("subscriptions", config.max_subscriptions_per_caller)
 
     def request(self, caller: Caller) -> None:
-        """Let a request in, or an operation over a socket. Raises TooMany."""
+        """Admit a request, or an operation over a WebSocket. Raises TooMany."""
         self._buckets.take(caller.id)
 
     def stranger(self, peer: tuple[str, int] | None, headers: Headers) -> None:
-        """Count a request without a good token. Raises TooMany where its address has sent too many of them."""
+        """Count a request without a valid token. Raises TooMany if its address has sent too many of them."""
         self._strangers.take(self._address(peer, headers))
 
     def page(self, peer: tuple[str, int] | None, headers: Headers) -> None:
@@ -126,31 +126,31 @@ class Admission:
         return self._proxies.client(peer[0] if peer is not None else "", headers)
 
     def body(self) -> "HeldBody":
-        """Where a body that comes in pieces is counted until it is released."""
+        """Create the account of one body, which counts its buffered bytes until it is released."""
         return HeldBody(self)
 
     def hold(self, size: int) -> bool:
-        """Called by bodies; tells whether there is room."""
+        """Reserve bytes of the common buffer; False if it is full. Bodies call this."""
         if size > self._body_bytes_left:
             return False
         self._body_bytes_left -= size
         return True
 
     def release(self, size: int) -> None:
-        """Called by bodies."""
+        """Give reserved bytes back. Bodies call this."""
         self._body_bytes_left += size
 
     def connection(self, caller: Caller) -> "Place":
-        """Let in a WebSocket, or a response that is streamed. Raises TooManyAtOnce."""
+        """Admit a WebSocket or a streamed response. Raises TooManyAtOnce."""
         return self._connections.take(caller.id)
 
     def subscription(self, caller: Caller) -> "Place":
-        """Let in what is followed over time. Raises TooManyAtOnce."""
+        """Admit a subscription. Raises TooManyAtOnce."""
         return self._subscriptions.take(caller.id)
 
 
 class HeldBody:
-    """Counts one body among all that are held."""
+    """Counts the buffered bytes of one body."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -158,7 +158,7 @@ class HeldBody:
         self._held = 0
 
     def grow(self, size: int) -> bool:
-        """Count a piece; tells whether there is room for it."""
+        """Count a chunk; False if the common buffer has no space for it."""
         self._size += size
         wanted = max(0, self._size - UNCOUNTED_BODY_BYTES) - self._held
         if wanted and not self._admission.hold(wanted):
@@ -167,13 +167,13 @@ class HeldBody:
         return True
 
     def release(self) -> None:
-        """It is held no more."""
+        """Give back all bytes, since the body is no longer buffered."""
         self._admission.release(self._held)
         self._held = self._size = 0
 
 
 class Places:
-    """As many places for each caller as there may be of something."""
+    """A limit on how many of something each caller may have at once."""
 
     def __init__(self, what: str, limit: int) -> None:
         self._what = what
@@ -181,28 +181,28 @@ class Places:
         self._taken: Counter[str] = Counter()
 
     def take(self, caller_id: str) -> "Place":
-        """Take one. Raises TooManyAtOnce when there is none."""
+        """Take a place. Raises TooManyAtOnce if the caller has no more."""
         if self._taken[caller_id] >= self._limit:
             raise TooManyAtOnce(self._what, self._limit)
         self._taken[caller_id] += 1
         return Place(self, caller_id)
 
     def free(self, caller_id: str) -> None:
-        """Called by the place."""
+        """Give a place back; ``Place`` calls this."""
         self._taken[caller_id] -= 1
         if not self._taken[caller_id]:
             del self._taken[caller_id]
 
 
 class Place:
-    """A place that is taken until it is left; leaving it again changes nothing."""
+    """A place that a caller has taken. ``leave`` gives it back, and is idempotent."""
 
     def __init__(self, places: Places, caller_id: str) -> None:
         self._places = places
         self._caller_id: str | None = caller_id
 
     def leave(self) -> None:
-        """Free it."""
+        """Give the place back."""
         caller_id, self._caller_id = self._caller_id, None
         if caller_id is not None:
             self._places.free(caller_id)

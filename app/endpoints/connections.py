@@ -1,4 +1,4 @@
-"""Which connections are let in, and what those may cost that have not shown a good token yet."""
+"""Limits on connections in all and per address, with priority for those that have shown a valid token."""
 
 import resource
 from collections import Counter, OrderedDict
@@ -10,7 +10,7 @@ from app.config import Config
 from app.endpoints.headers import Headers
 
 FORWARDED_FOR = b"x-forwarded-for"
-# What the database, workspaces and calls to models need files for, at the least.
+# Share of open files that stays for the database, workspaces and calls to models.
 _OTHER_FILES_SHARE = 2
 _RESERVE_SHARE = 16
 _MAX_RESERVE = 64
@@ -20,7 +20,7 @@ _IPV6_SITE_BITS = 64
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Bounds on connections, in bytes and seconds. The defaults are those of the settings."""
+    """Limits of connections, in bytes and seconds. The defaults are those of the settings."""
 
     max_connections: int = 10_000
     max_per_address: int = 1000
@@ -37,7 +37,7 @@ class ConnectionLimits:
 
 
 def connection_limits(config: Config) -> ConnectionLimits:
-    """The limits that the configuration sets, as far as the system lets this process have files."""
+    """Return the configured limits, reduced to what the process's limit on open files allows."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = config.max_connections
     if files != resource.RLIM_INFINITY:
@@ -58,7 +58,7 @@ def connection_limits(config: Config) -> ConnectionLimits:
 
 
 class Seat:
-    """The place of a connection among all, until it is left; leaving it again changes nothing."""
+    """An admitted connection's place in the ``Gate``. ``leave`` gives it back, and is idempotent."""
 
     __slots__ = ("_gate", "abort", "address", "is_reserve", "is_trusted")
 
@@ -71,13 +71,13 @@ class Seat:
         """Whether there was no place: then health is answered, and nothing else."""
 
     def trust(self) -> None:
-        """A good token came: this connection no longer makes way for others."""
+        """Mark the connection as authenticated, so that it is not closed in favour of new ones."""
         if not self.is_trusted and self._gate is not None:
             self.is_trusted = True
             self._gate.forget_stranger(self)
 
     def leave(self) -> None:
-        """The connection has ended, or is made to."""
+        """Give the place back, since the connection ends."""
         gate, self._gate = self._gate, None
         if gate is not None:
             gate.free(self)
@@ -86,9 +86,9 @@ class Seat:
 class Gate:
     """Counts connections in all and per address.
 
-    Where there are too many, the oldest that has not shown a good token ends in favour of the new one: whoever opens
-    connections without end takes them from himself, and a request that is sent at once is answered. Where all have
-    shown one, the new one is served health checks only, from a small reserve.
+    If there are too many, the oldest one without a valid token is closed in favour of the new one: a client that floods
+    the server only loses its own connections, and a request that is sent at once is answered. If all have shown a
+    token, the new connection gets a place in a small reserve, which serves health checks only.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:
@@ -103,16 +103,16 @@ class Gate:
 
     @property
     def connections(self) -> int:
-        """How many are open, those of the reserve included."""
+        """The number of open connections, including the reserve."""
         return self._total + len(self._reserve)
 
     @property
     def held_bytes(self) -> int:
-        """How much of heads of requests is held whose end has not come."""
+        """The buffered bytes of incomplete request heads."""
         return self._held_bytes
 
     def enter(self, address: str, abort: Callable[[], None]) -> Seat:
-        """Let a connection in; ``abort`` ends it at once."""
+        """Admit a connection; the gate may later call ``abort`` to close it at once."""
         seat = Seat(self, address, abort)
         is_full = False
         if not self._proxies.trust(address) and self._per_address[address] >= self.limits.max_per_address:
@@ -132,7 +132,7 @@ class Gate:
         return seat
 
     def free(self, seat: Seat) -> None:
-        """Called by the seat."""
+        """Give a place back; ``Seat`` calls this."""
         if seat.is_reserve:
             del self._reserve[seat]
             return
@@ -143,7 +143,7 @@ class Gate:
         self.forget_stranger(seat)
 
     def forget_stranger(self, seat: Seat) -> None:
-        """Called by the seat."""
+        """Remove from the connections that may be closed for new ones; ``Seat`` calls this."""
         self._strangers.pop(seat, None)
         same = self._strangers_of.get(seat.address)
         if same is not None:
@@ -152,12 +152,12 @@ class Gate:
                 del self._strangers_of[seat.address]
 
     def hold(self, size: int) -> bool:
-        """Count bytes of a head that is not complete; tells whether there is room for them."""
+        """Count bytes of an incomplete head; False if all heads together exceed their limit."""
         self._held_bytes += size
         return self._held_bytes <= self.limits.max_held_head_bytes
 
     def release(self, size: int) -> None:
-        """What was held is held no more."""
+        """Give counted bytes back."""
         self._held_bytes -= size
 
     @staticmethod
@@ -165,33 +165,33 @@ class Gate:
         if not seats:
             return False
         oldest = next(iter(seats))
-        # It leaves now: the loop tells of the end of a connection only later.
+        # The place is freed now, since the event loop reports the end of the connection only later.
         oldest.leave()
         oldest.abort()
         return True
 
 
 class Proxies:
-    """Those whose ``X-Forwarded-For`` is believed."""
+    """The trusted proxies, whose ``X-Forwarded-For`` header is used."""
 
     def __init__(self, networks: Sequence[str]) -> None:
         self._networks: list[IPv4Network | IPv6Network] = [ip_network(network) for network in networks]
 
     def trust(self, address: str) -> bool:
-        """Whether it is the address of a trusted proxy."""
+        """Tell whether it is the address of a trusted proxy."""
         if not self._networks:
             return False
         try:
-            found = ip_address(address)
+            parsed = ip_address(address)
         except ValueError:
             return False
-        return any(found in network for network in self._networks)
+        return any(parsed in network for network in self._networks)
 
     def client(self, peer: str, headers: Headers) -> str:
-        """Whom a request comes from: the last in ``X-Forwarded-For`` that no trusted proxy is.
+        """Return the client's address: the last one in ``X-Forwarded-For`` that is not a trusted proxy's.
 
-        What stands before it, the client may have written itself. Who has an IPv6 address has 2^64 of them, so these
-        are taken together.
+        The client may have forged those before it. An IPv6 client usually has 2^64 addresses, so its network is
+        returned instead.
         """
         if self.trust(peer):
             hops = (headers.text(FORWARDED_FOR, "") or "").split(",")
@@ -204,9 +204,9 @@ class Proxies:
 
 def _site(address: str) -> str:
     try:
-        found = ip_address(address)
+        parsed = ip_address(address)
     except ValueError:
         return address[:64]
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
-        return str(ip_network((found, _IPV6_SITE_BITS), strict=False))
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is None:
+        return str(ip_network((parsed, _IPV6_SITE_BITS), strict=False))
     return address

@@ -1,4 +1,4 @@
-"""What every request passes: where it may come from, and the headers of its answer."""
+"""Middleware for every request: checks ``Host`` and ``Origin``, and adds security headers to the response."""
 
 from urllib.parse import urlsplit
 
@@ -28,10 +28,10 @@ HEADERS = [
 
 
 class Guard:
-    """Refuses requests that a foreign page sends through somebody's browser.
+    """Refuses requests that a foreign web page sends through a user's browser.
 
-    Without bearer tokens a page on any site could otherwise drive the server on this machine: by a request of its own
-    (its ``Origin`` tells), or by a name of its own that it points to 127.0.0.1 (the ``Host`` tells).
+    Without bearer tokens, a page of any site could otherwise use the server on the same machine: by a cross-site
+    request (detected by ``Origin``), or by DNS rebinding of its own name to 127.0.0.1 (detected by ``Host``).
     """
 
     def __init__(self, app: ASGIApp, config: Config) -> None:
@@ -40,7 +40,7 @@ class Guard:
         self._origins = frozenset(origin.lower().rstrip("/") for origin in config.allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or refuse with 403 (421 for a foreign host name)."""
+        """Pass the request on, or refuse it with 403 (421 for a foreign host name)."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return

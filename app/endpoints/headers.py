@@ -1,4 +1,4 @@
-"""The headers of a request, read once for everybody who asks."""
+"""A request's headers as a dictionary, which is built once and cached in the ASGI scope."""
 
 from starlette.types import Scope
 
@@ -6,17 +6,17 @@ _KEY = "parley.headers"
 
 
 class Headers(dict[bytes, bytes]):
-    """By name in lower case; of a header that came several times the first counts."""
+    """Header values by lower-case name; of repeated headers, the first one counts."""
 
     def text(self, name: bytes, default: str | None = None) -> str | None:
-        """A header's value."""
+        """Return a header's value, decoded as Latin-1."""
         value = self.get(name)
         return default if value is None else value.decode("latin-1")
 
 
 def headers_of(scope: Scope) -> Headers:
-    """The headers of the request that a scope is about."""
-    found = scope.get(_KEY)
-    if found is None:
-        found = scope[_KEY] = Headers(reversed(scope["headers"]))
-    return found
+    """Return the request's headers, cached in the scope."""
+    headers = scope.get(_KEY)
+    if headers is None:
+        headers = scope[_KEY] = Headers(reversed(scope["headers"]))
+    return headers

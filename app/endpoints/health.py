@@ -1,4 +1,4 @@
-"""Whether the server lives, and whether it can work."""
+"""Health checks: liveness and readiness."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,19 +14,19 @@ Checks = Mapping[str, Callable[[], Awaitable[None]]]
 
 
 async def live(_request: Request) -> JSONResponse:
-    """``GET /health/live``: the process answers."""
+    """``GET /health/live``: 200 as long as the process answers."""
     return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
 
 class Ready:
-    """``GET /health/ready``: every part that is needed has answered just now, else 503 with the ones that have not."""
+    """``GET /health/ready``: 200 if every dependency answers now, else 503 with the state of each."""
 
     def __init__(self, checks: Checks, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._checks = checks
         self._timeout_seconds = timeout_seconds
 
     async def __call__(self, _request: Request) -> JSONResponse:
-        """Answer with the state of each part."""
+        """Answer with the state of each dependency."""
         answers = await self.ask()
         is_ready = all(answers.values())
         checks = {name: _word(is_well) for name, is_well in answers.items()}
@@ -34,7 +34,7 @@ class Ready:
         return JSONResponse(body, 200 if is_ready else 503, {"Cache-Control": "no-store"})
 
     async def ask(self) -> dict[str, bool]:
-        """Which parts answer; all are asked at once."""
+        """Run all checks concurrently, and return which dependencies answer."""
         answers = await asyncio.gather(*(self._ask(name) for name in self._checks))
         return dict(zip(self._checks, answers, strict=True))
 

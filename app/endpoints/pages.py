@@ -1,4 +1,4 @@
-"""The pages that are part of the package: the playground at ``/``, and the front end at ``/app``."""
+"""The static pages in the package: the playground at ``/``, and the front end at ``/app``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,25 +21,25 @@ POLICY = (
 
 @dataclass(frozen=True, slots=True)
 class StaticPage:
-    """A page, at each of its addresses, and the assets that vite built for it."""
+    """A page, with its paths and the assets that vite built for it."""
 
     addresses: tuple[str, ...]
     assets: str
     directory: Path
 
     async def __call__(self, _request: Request) -> Response:
-        """The page. It is asked for anew each time, so that a new release shows at once."""
+        """Serve the page with ``no-cache``, so that browsers see a new release at once."""
         headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
         return FileResponse(self.directory / "index.html", headers=headers, media_type="text/html; charset=utf-8")
 
     def routes(self) -> list[BaseRoute]:
-        """The page and its assets."""
+        """Return the routes of the page and its assets."""
         assets = Mount(self.assets, _Assets(directory=self.directory / "assets"))
         return [*(Route(address, self.__call__) for address in self.addresses), assets]
 
 
 class _Assets(StaticFiles):
-    """Files whose names carry a hash of their content, so they never change."""
+    """Files with a content hash in their names, so they can be cached for ever."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
@@ -56,5 +56,5 @@ WEB = StaticPage(("/app", "/app/"), "/app/assets", STATIC / "web")
 
 
 def routes() -> list[BaseRoute]:
-    """All of them."""
+    """Return the routes of all pages."""
     return [*PLAYGROUND.routes(), *WEB.routes()]

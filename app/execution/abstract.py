@@ -1,4 +1,4 @@
-"""Interfaces and unions: the object type is told from the value."""
+"""Completion of interfaces and unions, where the object type is resolved from the value at run time."""
 
 # graphql-core and Strawberry leave most of their types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -19,25 +19,28 @@ from app.execution.sources import is_cast, object_definition
 
 
 class AbstractCompletion:
-    """Completes values of an abstract type; a function is generated for each object type when one first comes."""
+    """Completes values of an abstract type. Code for each possible object type is generated when its first value comes.
+
+    Where the type depends on the Python class alone, the class is cached, and ``resolve_type`` is not called again.
+    """
 
     def __init__(
         self,
         generator: CodeGenerator,
-        kind: GraphQLAbstractType,
+        graphql_type: GraphQLAbstractType,
         details: list[FieldDetails],
         parent: GraphQLObjectType,
     ) -> None:
         self._generator = generator
-        self._kind = kind
+        self._abstract_type = graphql_type
         self._details = details
         self._parent = parent
-        self._possible = {found.name: found for found in generator.schema.get_possible_types(kind)}
+        self._possible = {each.name: each for each in generator.schema.get_possible_types(graphql_type)}
         self._by_type: dict[str, Completion] = {}
         self._by_class: dict[type, Completion] = {}
 
     def __call__(self, value: Any, run: ExecutionRun, path: Path) -> object:  # noqa: ANN401  Resolvers give anything.
-        """The value's part of the response."""
+        """Complete one value that is not null."""
         completion = self._by_class.get(type(value))
         if completion is None or TYPE_CAST_ATTRIBUTE in value.__dict__:
             completion = self._find(value, run, path)
@@ -50,20 +53,22 @@ class AbstractCompletion:
         definition = self._generator.definition(self._parent, self._details)
         if definition is None:
             raise Unusual
-        info = run.build_resolve_info(definition, [found.node for found in self._details], self._parent, field_path)
-        name = (self._kind.resolve_type or run.type_resolver)(value, info, self._kind)
-        kind = self._possible.get(name) if isinstance(name, str) else None
-        if kind is None:
+        info = run.build_resolve_info(definition, [each.node for each in self._details], self._parent, field_path)
+        name = (self._abstract_type.resolve_type or run.type_resolver)(value, info, self._abstract_type)
+        graphql_type = self._possible.get(name) if isinstance(name, str) else None
+        if graphql_type is None:
             raise Unusual
-        completion = self._by_type.get(kind.name)
+        completion = self._by_type.get(graphql_type.name)
         if completion is None:
-            completion = self._by_type[kind.name] = self._generator.object_completion(kind, self._details)
+            completion = self._by_type[graphql_type.name] = self._generator.object_completion(
+                graphql_type, self._details
+            )
         if self._is_told_by_class(value):
             self._by_class[type(value)] = completion
         return completion
 
     def _is_told_by_class(self, value: object) -> bool:
-        """Whether Strawberry itself tells the type, and by the class alone."""
+        """Tell whether Strawberry's default type resolution applies, and depends on nothing but the value's class."""
         own = getattr(type(value), "__strawberry_definition__", None)
         if not isinstance(own, StrawberryObjectDefinition) or is_cast(value):
             return False
@@ -71,9 +76,9 @@ class AbstractCompletion:
             return False
         if own.is_graphql_generic or own.concrete_of is not None:
             return False
-        if isinstance(self._kind, GraphQLInterfaceType):
-            interface = (self._kind.extensions or {}).get("strawberry-definition")
+        if isinstance(self._abstract_type, GraphQLInterfaceType):
+            interface = (self._abstract_type.extensions or {}).get("strawberry-definition")
             if getattr(interface, "resolve_type", None) is not None:
                 return False
-        definitions = [object_definition(kind) for kind in self._possible.values()]
-        return all(found is not None and found.is_type_of is None for found in definitions)
+        definitions = [object_definition(graphql_type) for graphql_type in self._possible.values()]
+        return all(each is not None and each.is_type_of is None for each in definitions)

@@ -1,4 +1,4 @@
-"""Arguments and variables: the usual ones are taken as they are, all others coerced by graphql-core."""
+"""Coercion of arguments and variables: a fast path for the usual ones, graphql-core for all others."""
 
 # graphql-core and Strawberry leave most of their types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -31,7 +31,10 @@ _LARGEST_INT = 2**31 - 1
 
 
 def compile_arguments(definition: GraphQLField, details: FieldDetails) -> Arguments:
-    """What gives a field's arguments for the operation's variables, as graphql-core would; raises what it raises."""
+    """Compile a function from coerced variables to the field's arguments, equivalent to ``get_argument_values``.
+
+    It raises the same errors as graphql-core, since it calls graphql-core for every case but the plain ones.
+    """
     node = details.node
     if not definition.args and not node.arguments:
         return lambda _variables: {}
@@ -61,15 +64,16 @@ def compile_arguments(definition: GraphQLField, details: FieldDetails) -> Argume
 
 
 def compile_coercion(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Coercion | None:
-    """What coerces variables of built-in scalars; it gives ``None`` for values that graphql-core has to look at.
+    """Compile a function that coerces an operation's raw variables, all of which must be built-in scalars.
 
-    ``None`` where the operation has variables of other types, or with defaults.
+    Returns ``None`` if the operation has variables of other types, or with defaults or directives. The compiled
+    function returns ``None`` for input that graphql-core has to coerce or reject.
     """
     expected: list[tuple[str, type, bool]] = []
     for definition in operation.variable_definitions or ():
-        kind = type_from_ast(schema, definition.type)
-        is_required = isinstance(kind, GraphQLNonNull)
-        named = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
+        declared = type_from_ast(schema, definition.type)
+        is_required = isinstance(declared, GraphQLNonNull)
+        named = declared.of_type if isinstance(declared, GraphQLNonNull) else declared
         scalar = _scalar(named)
         if scalar is None or definition.default_value is not None or definition.directives:
             return None
@@ -77,14 +81,14 @@ def compile_coercion(schema: GraphQLSchema, operation: OperationDefinitionNode) 
 
     def coerce(raw: Mapping[str, Any]) -> dict[str, Any] | None:
         values: dict[str, Any] = {}
-        for name, kind, is_required in expected:
+        for name, python_type, is_required in expected:
             value = raw.get(name, Undefined)
             if value is Undefined or value is None:
                 if is_required:
                     return None
                 if value is None:
                     values[name] = None
-            elif type(value) is kind and (kind is not int or -_LARGEST_INT <= value <= _LARGEST_INT):
+            elif type(value) is python_type and (python_type is not int or -_LARGEST_INT <= value <= _LARGEST_INT):
                 values[name] = value
             else:
                 return None
@@ -96,14 +100,14 @@ def compile_coercion(schema: GraphQLSchema, operation: OperationDefinitionNode) 
 _UNKNOWN = object()
 
 
-def _scalar(kind: object) -> type | None:
-    if isinstance(kind, GraphQLScalarType) and specified_scalar_types.get(kind.name) is kind:
-        return _TYPES.get(kind.name)
+def _scalar(graphql_type: object) -> type | None:
+    if isinstance(graphql_type, GraphQLScalarType) and specified_scalar_types.get(graphql_type.name) is graphql_type:
+        return _TYPES.get(graphql_type.name)
     return None
 
 
 def _default(argument: GraphQLArgument) -> object:
-    """An argument's default, which graphql-core too hands to each call alike; one that it has to coerce is unknown."""
+    """Return the argument's default value, or ``_UNKNOWN`` if graphql-core would coerce it at each call."""
     return argument.default_value if argument.default is None else _UNKNOWN
 
 
@@ -121,10 +125,10 @@ def _constant(coerced: Arguments) -> Arguments:
     def arguments(variables: VariableValues) -> dict[str, Any]:
         nonlocal kept
         if kept is None:
-            found = coerced(variables)
-            if not all(_is_immutable(value) for value in found.values()):
-                return found
-            kept = found
+            values = coerced(variables)
+            if not all(_is_immutable(value) for value in values.values()):
+                return values
+            kept = values
         return kept.copy()
 
     return arguments

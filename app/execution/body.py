@@ -1,4 +1,4 @@
-"""Writes the body of one generated function: an expression for each value, and the statements before it."""
+"""Writes the source code of one generated function's body."""
 
 # graphql-core and Strawberry leave most of their types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -31,7 +31,11 @@ INDENT = "    "
 
 
 class ValuePlace:
-    """Where a value stands: the field that gives it, how it is read, the variable that holds its path where needed."""
+    """The context of a value in the generated code.
+
+    ``details`` are the AST nodes of its field, ``parent`` the field's object type. ``path`` is the name of the variable
+    that holds the response path, or ``None`` if no code below needs it. ``shape`` tells how the value is read.
+    """
 
     __slots__ = ("details", "parent", "path", "shape")
 
@@ -44,14 +48,14 @@ class ValuePlace:
         self.shape = shape
 
     def at(self, path: str | None) -> "ValuePlace":
-        """The same, for an item of a list."""
+        """Copy for the items of a list, whose path is in another variable."""
         return ValuePlace(self.details, self.parent, path, self.shape)
 
 
 class Body:
-    """The body of one function while it is written.
+    """Builds the body of one function.
 
-    Each method gives back an expression. What takes statements is written to ``lines`` before.
+    Each method returns a Python expression, and appends to ``lines`` the statements that have to run before it.
     """
 
     def __init__(self, generator: CodeGenerator) -> None:
@@ -59,62 +63,62 @@ class Body:
         self._depth = 1
         self.lines: list[str] = []
 
-    def value(self, kind: GraphQLOutputType, source: str, place: ValuePlace) -> str:
-        """A value of any type, which the expression ``source`` reads."""
+    def value(self, graphql_type: GraphQLOutputType, source: str, place: ValuePlace) -> str:
+        """Complete a value of any output type; ``source`` is the expression that reads it."""
         generator = self._generator
-        is_nullable = not isinstance(kind, GraphQLNonNull)
-        if isinstance(kind, GraphQLNonNull):
-            kind = kind.of_type
-        if is_leaf_type(kind):
+        is_nullable = not isinstance(graphql_type, GraphQLNonNull)
+        if isinstance(graphql_type, GraphQLNonNull):
+            graphql_type = graphql_type.of_type
+        if is_leaf_type(graphql_type):
             variable = generator.name("v")
             return leaf_expression(
-                kind, source, is_nullable=is_nullable, variable=variable, constant=generator.constant
+                graphql_type, source, is_nullable=is_nullable, variable=variable, constant=generator.constant
             )
         missing = "None" if is_nullable else "unusual()"
-        if isinstance(kind, GraphQLList):
-            return self._list(kind.of_type, source, place, missing)
-        if is_abstract_type(kind):
-            return self._abstract(kind, source, place, missing)
-        assert isinstance(kind, GraphQLObjectType)  # noqa: S101  There is no other kind.
-        return self._nullable_object(kind, source, place, missing)
+        if isinstance(graphql_type, GraphQLList):
+            return self._list(graphql_type.of_type, source, place, missing)
+        if is_abstract_type(graphql_type):
+            return self._abstract(graphql_type, source, place, missing)
+        assert isinstance(graphql_type, GraphQLObjectType)  # noqa: S101  There is no other kind.
+        return self._nullable_object(graphql_type, source, place, missing)
 
-    def object(self, kind: GraphQLObjectType, variable: str, place: ValuePlace) -> str:
-        """An object that is not null."""
+    def object(self, graphql_type: GraphQLObjectType, variable: str, place: ValuePlace) -> str:
+        """Complete a non-null object that ``variable`` holds, with a branch for each stand-in class of its type."""
         if place.shape is not None:
             self._generator.include(place.shape)
-            return self._fields(kind, variable, place, place.shape)
-        definition = object_definition(kind)
+            return self._fields(graphql_type, variable, place, place.shape)
+        definition = object_definition(graphql_type)
         branches = shaped_classes(definition.origin) if definition is not None else []
         if not branches:
-            return self._instance(kind, variable, place)
+            return self._instance(graphql_type, variable, place)
         result = self._generator.name("o")
         for number, (stand_in, shape) in enumerate(branches):
             self._write(f"{'el' if number else ''}if type({variable}) is {self._generator.constant(stand_in)}:")
             with self._indented():
                 self._generator.include(shape)
-                self._write(f"{result} = {self._fields(kind, variable, place, shape)}")
+                self._write(f"{result} = {self._fields(graphql_type, variable, place, shape)}")
         self._write("else:")
         with self._indented():
-            self._write(f"{result} = {self._instance(kind, variable, place)}")
+            self._write(f"{result} = {self._instance(graphql_type, variable, place)}")
         return result
 
-    def _instance(self, kind: GraphQLObjectType, variable: str, place: ValuePlace) -> str:
-        """An object that is read by its attributes, once it is seen to be what the type takes."""
-        checked = Checked(kind, self._generator.outdate)
+    def _instance(self, graphql_type: GraphQLObjectType, variable: str, place: ValuePlace) -> str:
+        """Complete an object through its attributes, after checking that its class belongs to the type."""
+        checked = Checked(graphql_type, self._generator.outdate)
         condition = checked.condition(variable, self._generator.constant(checked))
         check = f"{self._generator.constant(checked.check)}({variable})"
         start = len(self.lines)
-        expression = self._fields(kind, variable, place, None)
+        expression = self._fields(graphql_type, variable, place, None)
         if len(self.lines) == start:
             return f"({expression} if {condition} or {check} else unusual())"
         self.lines.insert(start, f"{INDENT * self._depth}({condition}) or {check}")
         return expression
 
-    def _nullable_object(self, kind: GraphQLObjectType, source: str, place: ValuePlace, missing: str) -> str:
+    def _nullable_object(self, graphql_type: GraphQLObjectType, source: str, place: ValuePlace, missing: str) -> str:
         value, result = self._generator.name("v"), self._generator.name("o")
         start = len(self.lines)
         with self._indented():
-            expression = self.object(kind, value, place)
+            expression = self.object(graphql_type, value, place)
         body = self.lines[start:]
         del self.lines[start:]
         if not body:
@@ -126,17 +130,17 @@ class Body:
         self._write(f"{INDENT}{result} = {expression}")
         return result
 
-    def _list(self, kind: GraphQLOutputType, source: str, place: ValuePlace, missing: str) -> str:
+    def _list(self, graphql_type: GraphQLOutputType, source: str, place: ValuePlace, missing: str) -> str:
         name = self._generator.name
         value, result, item, number, path = name("v"), name("l"), name("x"), name("i"), name("p")
         start = len(self.lines)
         with self._indented(2):
-            expression = self.value(kind, item, place.at(path if place.path is not None else None))
+            expression = self.value(graphql_type, item, place.at(path if place.path is not None else None))
         body = self.lines[start:]
         del self.lines[start:]
         self._write(f"if ({value} := {source}) is None:")
         self._write(f"{INDENT}{result} = {missing}")
-        # Other iterables are graphql-core's, which looks at them with care.
+        # Other iterables, such as generators, are left to graphql-core: reading one here would consume it.
         self._write(f"elif type({value}) is list or type({value}) is tuple:")
         with self._indented():
             if not body and place.path is None:
@@ -154,13 +158,13 @@ class Body:
         self._write(f"{INDENT}raise Unusual")
         return result
 
-    def _abstract(self, kind: GraphQLAbstractType, source: str, place: ValuePlace, missing: str) -> str:
+    def _abstract(self, graphql_type: GraphQLAbstractType, source: str, place: ValuePlace, missing: str) -> str:
         generator = self._generator
         if place.shape is not None and place.shape.variants:
             return self._variants(place.shape.variants, source, place, missing)
-        completion = generator.constant(AbstractCompletion(generator, kind, place.details, place.parent))
+        completion = generator.constant(AbstractCompletion(generator, graphql_type, place.details, place.parent))
         value, result = generator.name("v"), generator.name("o")
-        # A statement, so that the resolvers below are called in the order of the fields.
+        # This is a statement of its own because an inlined expression would call resolvers out of the fields' order.
         self._write(
             f"{result} = {missing} if ({value} := {source}) is None else {completion}({value}, run, {place.path})"
         )
@@ -172,34 +176,36 @@ class Body:
         self._write(f"{INDENT}{result} = {missing}")
         for variant in variants:
             self._write(f"elif {variant.condition.replace('{s}', value)}:")
-            kind = self._generator.object_type(variant.type_name)
+            graphql_type = self._generator.object_type(variant.type_name)
             with self._indented():
-                expression = self.object(kind, value, ValuePlace(place.details, kind, place.path, variant.shape))
+                expression = self.object(
+                    graphql_type, value, ValuePlace(place.details, graphql_type, place.path, variant.shape)
+                )
                 self._write(f"{result} = {expression}")
         self._write("else:")
         self._write(f"{INDENT}raise Unusual")
         return result
 
-    def _fields(self, kind: GraphQLObjectType, variable: str, place: ValuePlace, shape: Shape | None) -> str:
+    def _fields(self, graphql_type: GraphQLObjectType, variable: str, place: ValuePlace, shape: Shape | None) -> str:
         generator = self._generator
         result, waiting = "", list[str]()
-        for response_name, selected in generator.subfields(kind, place.details).items():
-            definition = generator.definition(kind, selected)
+        for response_name, selected in generator.subfields(graphql_type, place.details).items():
+            definition = generator.definition(graphql_type, selected)
             if definition is None:
                 continue
             if is_typename(selected):
-                waiting.append(f"{response_name!r}: {kind.name!r}")
+                waiting.append(f"{response_name!r}: {graphql_type.name!r}")
                 continue
             access = access_of(definition, shape)
             if access is not None:
-                below = self._place_below(kind, place, response_name, selected, definition, access)
+                below = self._place_below(graphql_type, place, response_name, selected, definition, access)
                 source = access.expression.replace("{s}", variable)
                 value = source if access.is_leaf else self.value(definition.type, source, below)
                 waiting.append(f"{response_name!r}: {value}")
                 continue
             result = self._fill(result, waiting)
             waiting = []
-            resolution = generator.constant(Resolution(generator, kind, definition, selected, response_name))
+            resolution = generator.constant(Resolution(generator, graphql_type, definition, selected, response_name))
             instance = variable if shape is None else shape.source.replace("{s}", variable)
             self._write(f"{resolution}(run, {result}, {instance}, {place.path})")
         if not result:
@@ -207,7 +213,10 @@ class Body:
         return self._fill(result, waiting)
 
     def _fill(self, result: str, entries: list[str]) -> str:
-        """Write what is known of an object so far, since a resolver comes next; the variable that holds it."""
+        """Write the entries so far to the response object, and return its variable.
+
+        A resolver's result is put into that object, so it must exist, in the order of the fields, before the call.
+        """
         if not result:
             result = self._generator.name("o")
             self._write(f"{result} = {{{', '.join(entries)}}}")
@@ -217,7 +226,7 @@ class Body:
 
     def _place_below(
         self,
-        kind: GraphQLObjectType,
+        graphql_type: GraphQLObjectType,
         place: ValuePlace,
         response_name: str,
         selected: list[FieldDetails],
@@ -227,8 +236,8 @@ class Body:
         path = None
         if not access.is_leaf and self._generator.needs_path(definition.type, selected, access.shape):
             path = self._generator.name("p")
-            self._write(f"{path} = Path({place.path}, {response_name!r}, {kind.name!r})")
-        return ValuePlace(selected, kind, path, access.shape)
+            self._write(f"{path} = Path({place.path}, {response_name!r}, {graphql_type.name!r})")
+        return ValuePlace(selected, graphql_type, path, access.shape)
 
     def _write(self, line: str) -> None:
         self.lines.append(INDENT * self._depth + line)
@@ -241,15 +250,15 @@ class Body:
 
 
 def is_typename(details: list[FieldDetails]) -> bool:
-    """Whether the field is ``__typename``."""
+    """Tell whether the field is the meta field ``__typename``, under any alias."""
     return details[0].node.name.value == "__typename"
 
 
 def access_of(definition: GraphQLField, shape: Shape | None) -> Access | None:
-    """How a field is read; ``None`` where its resolver is called."""
+    """Return how to read a field without calling a resolver, or ``None`` if it has a resolver."""
     plain = plain_attribute(definition)
     if plain is None or shape is None:
         return plain
     field = (definition.extensions or {})["strawberry-definition"]
-    # What the shape leaves out is read from what graphql-core would see.
+    # A field that the shape does not declare is read from the instance that graphql-core would see.
     return shape.accesses.get(field.python_name) or Access(f"{shape.source}.{field.python_name}")

@@ -1,4 +1,4 @@
-"""A cache that is bounded by bytes."""
+"""An LRU cache that is bounded by bytes rather than by entries."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar
@@ -8,7 +8,10 @@ V = TypeVar("V")
 
 
 class ByteCache(Generic[K, V]):
-    """Keeps what was used last, up to a number of bytes. What takes more than a share of it is not kept at all."""
+    """LRU cache bounded by the sum of its values' sizes.
+
+    A value larger than ``max_bytes / LARGEST_SHARE`` is not cached, so that it can't evict most of the others.
+    """
 
     LARGEST_SHARE = 8
 
@@ -21,15 +24,15 @@ class ByteCache(Generic[K, V]):
         return len(self._entries)
 
     def get(self, key: K) -> V | None:
-        """What is kept under the key."""
-        found = self._entries.get(key)
-        if found is None:
+        """Return the cached value and mark it as used last, or ``None``."""
+        entry = self._entries.get(key)
+        if entry is None:
             return None
         self._entries.move_to_end(key)
-        return found[0]
+        return entry[0]
 
     def put(self, key: K, value: V, size_bytes: int) -> None:
-        """Keep a value that takes about so many bytes, in the place of an earlier one."""
+        """Insert or replace a value, and evict the least recently used ones. The caller estimates ``size_bytes``."""
         self.discard(key)
         if size_bytes * self.LARGEST_SHARE > self.max_bytes:
             return
@@ -40,7 +43,7 @@ class ByteCache(Generic[K, V]):
             self.size_bytes -= freed
 
     def discard(self, key: K) -> None:
-        """Forget what is kept under the key, if anything."""
-        found = self._entries.pop(key, None)
-        if found is not None:
-            self.size_bytes -= found[1]
+        """Remove the value, if there is one."""
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.size_bytes -= entry[1]

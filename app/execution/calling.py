@@ -1,4 +1,4 @@
-"""Calling a Strawberry resolver without what Strawberry looks up on each call."""
+"""Compiled calls of Strawberry resolvers: signatures are inspected once for each operation, not at each call."""
 
 # graphql-core and Strawberry leave most of their types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -18,35 +18,35 @@ from strawberry.types.info import Info
 from app.execution.inputs import compile_conversion
 
 Call = Callable[[Any, Any, Callable[[], Any], Mapping[str, Any]], Any]
-"""Takes a source, the context, what makes graphql-core's info, and the arguments by their GraphQL names."""
+"""Takes the source, the context, a factory of graphql-core's info, and the arguments by their GraphQL names."""
 
 
 class Calling(NamedTuple):
-    """How a resolver is called. ``is_coroutine``: what it gives always has to be awaited."""
+    """A compiled resolver call. ``is_coroutine``: the resolver is a coroutine function, so each result is awaited."""
 
     call: Call
     is_coroutine: bool = False
 
 
 def compile_call(definition: GraphQLField, schema: GraphQLSchema, selected: frozenset[str]) -> Calling | None:
-    """What calls a field's resolver as Strawberry does; ``None`` where Strawberry does more than call it.
+    """Compile the call of a field's resolver; ``None`` if extensions or exception handlers wrap the resolver.
 
-    ``selected``: the names of the fields below.
+    ``selected`` are the names of all fields below this one, which ``Info`` offers for lookahead.
     """
     field = (definition.extensions or {}).get("strawberry-definition")
-    found = getattr(schema, "_strawberry_schema", None)
-    if not isinstance(field, StrawberryField) or not isinstance(found, Schema) or field.is_subscription:
+    strawberry_schema = getattr(schema, "_strawberry_schema", None)
+    if not isinstance(field, StrawberryField) or not isinstance(strawberry_schema, Schema) or field.is_subscription:
         return None
     resolver = field.base_resolver
-    has_handlers = bool(found.schema_converter._exception_handler_specs)  # noqa: SLF001  They wrap resolvers.
+    has_handlers = bool(strawberry_schema.schema_converter._exception_handler_specs)  # noqa: SLF001  They wrap resolvers.
     if resolver is None or field.extensions or has_handlers or not callable(resolver.wrapped_func):
         return None
     function = resolver.wrapped_func
-    info_class = _deferred(found.config.info_class)
+    info_class = _deferred(strawberry_schema.config.info_class)
     info_name = resolver.info_parameter.name if resolver.info_parameter else None
-    source_names = [found.name for found in (resolver.parent_parameter, resolver.root_parameter) if found]
+    source_names = [each.name for each in (resolver.parent_parameter, resolver.root_parameter) if each]
     takes_self = resolver.self_parameter is not None
-    arguments = [_Argument(argument, definition, found) for argument in field.arguments]
+    arguments = [_Argument(argument, definition, strawberry_schema) for argument in field.arguments]
 
     def call(source: Any, context: Any, raw_info: Callable[[], Any], given: Mapping[str, Any]) -> Any:  # noqa: ANN401  Resolvers take and give anything.
         keywords: dict[str, Any] = {}
@@ -66,7 +66,7 @@ def compile_call(definition: GraphQLField, schema: GraphQLSchema, selected: froz
 
 @cache
 def _deferred(info_class: type[Info[Any, Any]]) -> Any:  # noqa: ANN401  A class whose constructor is its own.
-    """The class of infos that are made of graphql-core's when something other than the context is asked for."""
+    """Subclass an ``Info`` class so that graphql-core's info is only built when more than the context is read."""
 
     class DeferredInfo(info_class):
         def __init__(
@@ -95,7 +95,7 @@ def _deferred(info_class: type[Info[Any, Any]]) -> Any:  # noqa: ANN401  A class
 
 
 class _Argument:
-    """How one argument reaches the resolver."""
+    """An argument's GraphQL name, its Python keyword, and its conversion (``None`` to pass the value as it is)."""
 
     __slots__ = ("convert", "name", "python_name")
 

@@ -120,7 +120,7 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MappingEntry:
     """An entry of the mapping that stands at a place of the subject; ``default`` where it may be absent."""
 
     place: int
@@ -145,7 +145,7 @@ M = TypeVar("M", bound=Enum)
 F = TypeVar("F", bound=Enum | None)
 
 
-class Choice(Generic[M, F]):
+class EnumName(Generic[M, F]):
     """The name of an enumeration's member; ``fallback`` for what is none, such as a value of a newer release."""
 
     def __init__(self, column: str, enumeration: type[M], fallback: F) -> None:

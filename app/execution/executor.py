@@ -1,4 +1,4 @@
-"""The execution context: by a plan where there is one, else and in every unusual case by graphql-core."""
+"""The execution context class: it runs an operation's compiled plan, with graphql-core as the fallback."""
 
 # graphql-core and Strawberry leave most of their types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -20,16 +20,17 @@ from app.execution.run import ExecutionRun, Resolved
 
 
 class CompiledExecutor(ExecutionRun):
-    """Executes one operation. Use it by ``compiled_executor``, which gives a schema plans of its own."""
+    """Executes one operation once. Subclass it with ``compiled_executor``, so that each schema has a plan cache."""
 
     plans: ClassVar[Plans]
 
-    # Of one that ``Operation`` made, which coerced them without noting where each comes from.
+    # Set only by ``Operation``, whose fast coercion does not record the sources of values. graphql-core needs those, so
+    # the variables are coerced again before the fallback.
     raw_variables: Mapping[str, Any] | None = None
 
     @property
     def async_helpers(self) -> GraphQLResolveInfoHelpers:
-        """What resolvers are told. It is made each time: kept here, it would tie each request into a cycle."""
+        """Helpers for ``GraphQLResolveInfo``, built at each access: stored, they would be a reference cycle."""
         return GraphQLResolveInfoHelpers(gather=self.gather_async_work, track=self.track_async_work)
 
     @async_helpers.setter
@@ -37,7 +38,7 @@ class CompiledExecutor(ExecutionRun):
         pass
 
     def execute_operation(self, serially: bool | None = None) -> AwaitableOrValue[ExecutionResult]:  # noqa: FBT001  graphql-core's signature.
-        """Execute; graphql-core calls this."""
+        """Run the plan if there is one, else let graphql-core execute. graphql-core calls this."""
         self.answers, self.pending, self.is_unusual = {}, [], False
         plan = self.plans.find(self) if self._is_usual() else None
         if plan is None:
@@ -63,24 +64,31 @@ class CompiledExecutor(ExecutionRun):
         path: Path,
         position_context: Any,  # noqa: ANN401  As graphql-core has it.
     ) -> Any:  # noqa: ANN401  As graphql-core has it.
-        """Resolve and complete a field; graphql-core calls this. What a resolver gave before stands."""
+        """Resolve and complete a field during the fallback; a result that a resolver gave before it is used again.
+
+        graphql-core calls this.
+        """
         answer = self.answers.pop(path, None) if self.answers else None
         if answer is None:
             return super().execute_field(parent_type, source, field_details_list, path, position_context)
         definition = self.schema.get_field(parent_type, field_details_list[0].node.name.value)
         assert definition is not None  # noqa: S101  Its resolver was called.
-        kind = definition.type
-        info = self.build_resolve_info(definition, [found.node for found in field_details_list], parent_type, path)
+        graphql_type = definition.type
+        info = self.build_resolve_info(definition, [details.node for details in field_details_list], parent_type, path)
         if answer.was_awaited or self.is_awaitable(answer.value):
-            # What was awaited is awaited again, so that errors come in the order in which they would have come.
+            # Known results are wrapped in an awaitable again, so that errors arise in graphql-core's order.
             awaitable = answer.again() if answer.was_awaited else answer.value
-            return self.complete_awaitable_value(kind, field_details_list, info, path, awaitable, position_context)
+            return self.complete_awaitable_value(
+                graphql_type, field_details_list, info, path, awaitable, position_context
+            )
         try:
             if answer.error is not None:
                 raise answer.error  # noqa: TRY301  It is handled as if the resolver raised it here.
-            completed = self.complete_value(kind, field_details_list, info, path, answer.value, position_context)
+            completed = self.complete_value(
+                graphql_type, field_details_list, info, path, answer.value, position_context
+            )
         except Exception as error:  # noqa: BLE001  graphql-core tells what becomes of it.
-            self.handle_field_error(error, kind, field_details_list, path)
+            self.handle_field_error(error, graphql_type, field_details_list, path)
             return None
         if not self.is_awaitable(completed):
             return completed
@@ -89,13 +97,13 @@ class CompiledExecutor(ExecutionRun):
             try:
                 return await cast("Awaitable[object]", completed)
             except Exception as error:  # noqa: BLE001  As above.
-                self.handle_field_error(error, kind, field_details_list, path)
+                self.handle_field_error(error, graphql_type, field_details_list, path)
                 return None
 
         return awaited()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  It may be any of them.
-        """What an executor that ``Operation`` made lacks, since it is rarely needed."""
+        """Run graphql-core's constructor on first use of an attribute that ``Operation`` left out to save time."""
         if name.startswith("__") or self.raw_variables is None:
             raise AttributeError(name)
         self._complete()
@@ -122,7 +130,7 @@ class CompiledExecutor(ExecutionRun):
         self.__dict__.update(own)
 
     def _is_usual(self) -> bool:
-        """Whether nothing is asked for that the generated code does not have."""
+        """Tell whether the request uses no feature that generated code lacks: hooks, middleware, abort signals."""
         return (
             self.abort_signal is None
             and self.hooks is None
@@ -154,8 +162,8 @@ class CompiledExecutor(ExecutionRun):
         return cast("ExecutionResult", result)
 
     def _interpret(self, serially: bool | None) -> AwaitableOrValue[ExecutionResult]:  # noqa: FBT001  As above.
-        """Have graphql-core execute."""
-        self.answers |= {found.path: Resolved(found.awaitable) for found in self.pending}
+        """Let graphql-core execute as the fallback, with the results and awaitables that there are."""
+        self.answers |= {field.path: Resolved(field.awaitable) for field in self.pending}
         self.pending = []
         if self.raw_variables is not None:
             self._complete()
@@ -175,7 +183,7 @@ class CompiledExecutor(ExecutionRun):
         return finished()
 
     def _let_go(self) -> None:
-        """See to it that what graphql-core did not come to is awaited too, as it does itself with what is left over."""
+        """Settle awaitables that graphql-core never reached, in the background, as it does with its own leftovers."""
         left = [answer.value for answer in self.answers.values() if not answer.was_awaited]
         self.answers = {}
         if awaitables := [value for value in left if self.is_awaitable(value)]:
@@ -183,5 +191,5 @@ class CompiledExecutor(ExecutionRun):
 
 
 def compiled_executor(max_bytes: int) -> type[CompiledExecutor]:
-    """The execution context class for one schema, whose plans take at most about so many bytes."""
+    """Create the execution context class of one schema, with a plan cache of about ``max_bytes``."""
     return type("CompiledExecutor", (CompiledExecutor,), {"plans": Plans(max_bytes)})

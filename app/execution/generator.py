@@ -5,8 +5,8 @@ For a selection such as ``{ edges { cursor } pageInfo { hasNextPage } }`` of a c
     def complete(s, run, path):
         return {"edges": [{"cursor": x.cursor} for x in s.edges], "pageInfo": {"hasNextPage": …}}
 
-with a check wherever a value might not be what the schema says. Which fields there are, under which names and in which
-order, graphql-core's own field collection decides.
+with a check wherever a value might not be what the schema says. graphql-core's own field collection decides which
+fields there are, under which names and in which order.
 """
 
 # graphql-core and Strawberry leave most of their types open.
@@ -38,7 +38,7 @@ from app.execution.sources import Unsupported
 
 
 class Generator:
-    """Generates functions for one operation, with the values that its ``@skip`` and ``@include`` have now.
+    """Generates functions for one operation and one combination of the values of ``@skip`` and ``@include``.
 
     All functions share one namespace and one numbering, so that names never collide.
     """
@@ -48,28 +48,30 @@ class Generator:
         self.schema = executor.schema
         self.characters = 0
         self.is_outdated = False
-        """Whether a class has come into being that stands in for one of the types, and has no code of its own."""
+        """Set when a value's class turns out to be a stand-in that was defined after the code was generated."""
         self.names: dict[str, Any] = {"unusual": unusual, "Unusual": Unusual, "Path": Path}
         self._numbers = count(1)
 
-    def completion(self, kind: GraphQLOutputType, details: list[FieldDetails], parent: GraphQLObjectType) -> Completion:
-        """The function for what the resolver of a field of ``parent`` gives."""
-        path = "path" if self.needs_path(kind, details) else None
-        return self._function(lambda body: body.value(kind, "s", ValuePlace(details, parent, path)))
+    def completion(
+        self, graphql_type: GraphQLOutputType, details: list[FieldDetails], parent: GraphQLObjectType
+    ) -> Completion:
+        """Generate the function that completes the result of a field's resolver; ``parent`` has the field."""
+        path = "path" if self.needs_path(graphql_type, details) else None
+        return self._function(lambda body: body.value(graphql_type, "s", ValuePlace(details, parent, path)))
 
-    def object_completion(self, kind: GraphQLObjectType, details: list[FieldDetails]) -> Completion:
-        """The function for an object whose type was told from its value."""
-        return self._function(lambda body: body.object(kind, "s", ValuePlace(details, kind, "path")))
+    def object_completion(self, graphql_type: GraphQLObjectType, details: list[FieldDetails]) -> Completion:
+        """Generate the function for one possible object type of an interface or a union."""
+        return self._function(lambda body: body.object(graphql_type, "s", ValuePlace(details, graphql_type, "path")))
 
-    def subfields(self, kind: GraphQLObjectType, details: list[FieldDetails]) -> GroupedFieldSet:
-        """The fields that are selected of an object."""
+    def subfields(self, graphql_type: GraphQLObjectType, details: list[FieldDetails]) -> GroupedFieldSet:
+        """Collect the selected fields of an object type. Raises Unsupported for ``@defer``."""
         executor = self.executor
         collected = collect_subfields(
             self.schema,
             executor.fragments,
             executor.variable_values,
             executor.operation,
-            kind,
+            graphql_type,
             details,
             executor.hide_suggestions,
         )
@@ -78,21 +80,23 @@ class Generator:
         return collected.grouped_field_set
 
     def definition(self, parent: GraphQLObjectType, details: list[FieldDetails]) -> GraphQLField | None:
-        """The definition of a field; ``None`` for one that the schema does not have, which is left out."""
+        """Return a field's definition; ``None`` for an unknown field, which the response omits, as in graphql-core."""
         return self.schema.get_field(parent, details[0].node.name.value)
 
-    def needs_path(self, kind: GraphQLOutputType, details: list[FieldDetails], shape: Shape | None = None) -> bool:
-        """Tell whether completing this type needs the response path: for a resolver, or an abstract type, below it."""
-        while isinstance(kind, GraphQLNonNull | GraphQLList):
-            kind = kind.of_type
-        if is_leaf_type(kind):
+    def needs_path(
+        self, graphql_type: GraphQLOutputType, details: list[FieldDetails], shape: Shape | None = None
+    ) -> bool:
+        """Tell whether generated code needs the response path, since a resolver or an abstract type is below."""
+        while isinstance(graphql_type, GraphQLNonNull | GraphQLList):
+            graphql_type = graphql_type.of_type
+        if is_leaf_type(graphql_type):
             return False
-        if not isinstance(kind, GraphQLObjectType):
+        if not isinstance(graphql_type, GraphQLObjectType):
             variants = shape.variants if shape is not None else ()
-            found = [self.needs_path(self.object_type(each.type_name), details, each.shape) for each in variants]
-            return not found or any(found)
-        for selected in self.subfields(kind, details).values():
-            definition = self.definition(kind, selected)
+            needed = [self.needs_path(self.object_type(each.type_name), details, each.shape) for each in variants]
+            return not needed or any(needed)
+        for selected in self.subfields(graphql_type, details).values():
+            definition = self.definition(graphql_type, selected)
             if definition is None or is_typename(selected):
                 continue
             access = access_of(definition, shape)
@@ -101,34 +105,37 @@ class Generator:
         return False
 
     def object_type(self, name: str) -> GraphQLObjectType:
-        """The object type of that name. Raises ValueError where there is none."""
-        found = self.schema.get_type(name)
-        if not isinstance(found, GraphQLObjectType):
+        """Look up an object type. Raises ValueError if the schema has none of that name."""
+        graphql_type = self.schema.get_type(name)
+        if not isinstance(graphql_type, GraphQLObjectType):
             raise ValueError(f"{name} is no object type")  # noqa: TRY004  It is a name that is wrong.
-        return found
+        return graphql_type
 
     def name(self, prefix: str) -> str:
-        """A name that nothing else has."""
+        """Return a name that is unique in the namespace."""
         return f"{prefix}{next(self._numbers)}"
 
     def constant(self, value: object) -> str:
-        """The name of an object in the generated code."""
+        """Put an object into the namespace, and return the name by which generated code refers to it."""
         name = self.name("K")
         self.names[name] = value
         return name
 
     def include(self, shape: Shape) -> None:
-        """Make the names of a shape's expressions known. Raises ValueError where one has another meaning already."""
+        """Put the names that a shape's expressions use into the namespace. Raises ValueError for a conflicting name."""
         for name, value in shape.names.items():
             if self.names.setdefault(name, value) is not value:
                 raise ValueError(f"{name} has two meanings")
 
     def outdate(self) -> None:
-        """Note that what was generated should be generated anew."""
+        """Request that the plan is generated again the next time."""
         self.is_outdated = True
 
     def forget(self, variables: Iterable[str]) -> None:
-        """Let go of the request but for these variables. What is generated later is for types that come up later."""
+        """Drop the request's context and all variables but these, so that a cached plan does not keep them alive.
+
+        The rest of the executor stays: code for abstract types is generated when the first value of a type comes.
+        """
         bare = copy(self.executor)
         bare.context_value = bare.root_value = None
         sources, coerced = bare.variable_values
@@ -148,6 +155,6 @@ class Generator:
         try:
             exec(compile(source, f"<{name}>", "exec"), self.names)  # noqa: S102  It holds names of the schema and our own.
         except (SyntaxError, MemoryError, RecursionError):
-            # Python nests loops and brackets to some depth only.
+            # Python limits how deep loops and brackets may nest.
             raise Unsupported from None
         return self.names[name]

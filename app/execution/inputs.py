@@ -1,4 +1,4 @@
-"""Input objects: from graphql-core's dictionaries to instances of Strawberry's input types."""
+"""Compiled conversion of input objects from graphql-core's dictionaries to instances of Strawberry's input types."""
 
 # graphql-core and Strawberry leave most of their types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -23,15 +23,15 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.lazy_type import LazyType
 
 Conversion = Callable[[Any, Any], Any]
-"""Takes a value and Strawberry's info."""
+"""Takes the coerced value and Strawberry's info, and returns what the resolver gets."""
 
 _DEPTH = 8
 
 
 def compile_conversion(argument: StrawberryArgument, schema: Schema, default: object) -> Conversion | None:
-    """What converts an argument's value as Strawberry does; ``None`` where it hands the value on.
+    """Compile the conversion of an argument's value; ``None`` if Strawberry would pass the value unchanged.
 
-    ``default``: the argument's own, which is converted once, as Python's own defaults too are shared by all calls.
+    The argument's ``default`` is converted once and shared by all calls, like a default in Python.
     """
     if _is_passed_on(argument.type):
         return None
@@ -61,45 +61,45 @@ def _slow(argument: StrawberryArgument, schema: Schema) -> Conversion:
     return lambda value, info: convert(value, info=info)
 
 
-def _is_passed_on(kind: object) -> bool:
-    """Whether Strawberry hands a value on as graphql-core gave it: scalars and enumerations, and null for them."""
-    if isinstance(kind, StrawberryOptional) and not isinstance(kind, StrawberryMaybe):
-        kind = kind.of_type
-    is_composed = isinstance(kind, StrawberryList | StrawberryMaybe | StrawberryOptional | LazyType)
-    return not is_composed and not has_object_definition(kind) and kind is not GlobalID
+def _is_passed_on(strawberry_type: object) -> bool:
+    """Tell whether values of the type need no conversion: nullable or not, it is a scalar or an enum."""
+    if isinstance(strawberry_type, StrawberryOptional) and not isinstance(strawberry_type, StrawberryMaybe):
+        strawberry_type = strawberry_type.of_type
+    is_composed = isinstance(strawberry_type, StrawberryList | StrawberryMaybe | StrawberryOptional | LazyType)
+    return not is_composed and not has_object_definition(strawberry_type) and strawberry_type is not GlobalID
 
 
-def _conversion(kind: object, schema: Schema, depth: int) -> Conversion | None:
-    """``None`` for what is rare: optional values that may be absent, ids that are taken apart, deep nesting."""
-    if depth == 0 or isinstance(kind, StrawberryMaybe | LazyType) or kind is GlobalID:
+def _conversion(strawberry_type: object, schema: Schema, depth: int) -> Conversion | None:
+    """Compile a conversion; ``None`` for rare types that Strawberry has to convert, such as ``Maybe``."""
+    if depth == 0 or isinstance(strawberry_type, StrawberryMaybe | LazyType) or strawberry_type is GlobalID:
         return None
-    if isinstance(kind, StrawberryOptional):
-        return _conversion(kind.of_type, schema, depth)
-    if isinstance(kind, StrawberryList):
-        return _list(kind, schema, depth)
-    if has_object_definition(kind):
-        definition = cast("StrawberryObjectDefinition", getattr(kind, "__strawberry_definition__"))  # noqa: B009  Strawberry adds it.
-        return _object(cast("type", kind), definition, schema, depth)
+    if isinstance(strawberry_type, StrawberryOptional):
+        return _conversion(strawberry_type.of_type, schema, depth)
+    if isinstance(strawberry_type, StrawberryList):
+        return _list(strawberry_type, schema, depth)
+    if has_object_definition(strawberry_type):
+        definition = cast("StrawberryObjectDefinition", getattr(strawberry_type, "__strawberry_definition__"))  # noqa: B009  Strawberry adds it.
+        return _object(cast("type", strawberry_type), definition, schema, depth)
     return lambda value, _info: value
 
 
-def _list(kind: StrawberryList, schema: Schema, depth: int) -> Conversion | None:
-    if _is_passed_on(kind.of_type):
+def _list(strawberry_type: StrawberryList, schema: Schema, depth: int) -> Conversion | None:
+    if _is_passed_on(strawberry_type.of_type):
         return lambda value, _info: None if value is None else list(value)
-    convert = _conversion(kind.of_type, schema, depth - 1)
+    convert = _conversion(strawberry_type.of_type, schema, depth - 1)
     if convert is None:
         return None
     return lambda value, info: None if value is None else [convert(item, info) for item in value]
 
 
-def _object(kind: type, definition: StrawberryObjectDefinition, schema: Schema, depth: int) -> Conversion | None:
+def _object(input_class: type, definition: StrawberryObjectDefinition, schema: Schema, depth: int) -> Conversion | None:
     if definition.from_input is not None or not definition.is_input:
         return None
     fields: list[tuple[str, str, Conversion | None]] = []
     for field in definition.fields:
-        kind_of_field = field.resolve_type(type_definition=definition)
-        convert = None if _is_passed_on(kind_of_field) else _conversion(kind_of_field, schema, depth - 1)
-        if convert is None and not _is_passed_on(kind_of_field):
+        field_type = field.resolve_type(type_definition=definition)
+        convert = None if _is_passed_on(field_type) else _conversion(field_type, schema, depth - 1)
+        if convert is None and not _is_passed_on(field_type):
             return None
         fields.append((schema.config.name_converter.from_field(field), field.python_name, convert))
     absent = {field.python_name: None for field in definition.fields if _has_no_default(field)}
@@ -111,7 +111,7 @@ def _object(kind: type, definition: StrawberryObjectDefinition, schema: Schema, 
         for name, python_name, convert in fields:
             if name in value:
                 given[python_name] = value[name] if convert is None else convert(value[name], info)
-        return kind(**given)
+        return input_class(**given)
 
     return made
 

@@ -1,4 +1,4 @@
-"""Leaves: the expression that gives a scalar's or an enumeration's JSON value."""
+"""Generated expressions that serialise scalars and enums."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -8,29 +8,29 @@ from graphql import GraphQLEnumType, GraphQLLeafType, GraphQLScalarType, specifi
 from graphql.pyutils import Undefined
 from strawberry.execution import optimized_is_awaitable
 
-# What passes as it is, by the built-in scalar; anything else is asked of graphql-core's serialisation.
+# Conditions under which a Python value is already its JSON value. Any other value goes through graphql-core.
 _PASSING = {
     "String": "type({v}) is str",
     "ID": "type({v}) is str",
     "Boolean": "type({v}) is bool",
     "Int": "type({v}) is int and -2147483648 <= {v} <= 2147483647",
-    # Neither infinite nor NaN.
+    # The difference is NaN for infinities and NaN, which JSON does not have.
     "Float": "type({v}) is float and {v} - {v} == 0.0",
 }
 
 
 class Unusual(Exception):
-    """The generated code does not know what to do: graphql-core does it."""
+    """Raised by generated code for a value it does not handle, so that graphql-core executes as the fallback."""
 
 
 def unusual() -> Any:  # noqa: ANN401  It stands in the place of any value.
-    """Raise Unusual, inside an expression."""
+    """Raise Unusual; a function, since ``raise`` can't stand inside an expression."""
     raise Unusual
 
 
-def serializer(kind: GraphQLLeafType) -> Callable[[Any], object]:
-    """What graphql-core does with a value that is not null; raises Unusual where that would be an error."""
-    serialize = kind.coerce_output_value
+def serializer(graphql_type: GraphQLLeafType) -> Callable[[Any], object]:
+    """Return a function that serialises as graphql-core does, but raises Unusual instead of a field error."""
+    serialize = graphql_type.coerce_output_value
 
     def serialized(value: Any) -> object:  # noqa: ANN401  As graphql-core has it.
         if value is None or isinstance(value, Exception) or optimized_is_awaitable(value):
@@ -47,14 +47,14 @@ def serializer(kind: GraphQLLeafType) -> Callable[[Any], object]:
 
 
 def leaf_expression(
-    kind: GraphQLLeafType, source: str, *, is_nullable: bool, variable: str, constant: Callable[[object], str]
+    graphql_type: GraphQLLeafType, source: str, *, is_nullable: bool, variable: str, constant: Callable[[object], str]
 ) -> str:
-    """The expression for a leaf that is read by ``source``, which is evaluated once, into ``variable``.
+    """Build the expression that serialises a leaf.
 
-    ``constant`` gives an object a name in the generated code.
+    ``source`` is evaluated once and assigned to ``variable``. ``constant`` makes an object available to the code.
     """
-    serialize = constant(serializer(kind))
-    passing, result = _passing(kind, variable, constant)
+    serialize = constant(serializer(graphql_type))
+    passing, result = _passing(graphql_type, variable, constant)
     if passing is None:
         call = f"{serialize}({{}})"
         return (
@@ -68,26 +68,26 @@ def leaf_expression(
     return f"({result} if {first}({variable} := {source}){rest} else {serialize}({variable}))"
 
 
-def _passing(kind: GraphQLLeafType, variable: str, constant: Callable[[object], str]) -> tuple[str | None, str]:
-    """The condition under which a value is as expected, and its JSON value then."""
-    if isinstance(kind, GraphQLScalarType):
-        if specified_scalar_types.get(kind.name) is kind and kind.name in _PASSING:
-            return _PASSING[kind.name].format(v=variable), variable
+def _passing(graphql_type: GraphQLLeafType, variable: str, constant: Callable[[object], str]) -> tuple[str | None, str]:
+    """Return the condition of the fast path (``None`` if there is none), and the expression of the JSON value then."""
+    if isinstance(graphql_type, GraphQLScalarType):
+        if specified_scalar_types.get(graphql_type.name) is graphql_type and graphql_type.name in _PASSING:
+            return _PASSING[graphql_type.name].format(v=variable), variable
         return None, variable
-    members = _members(kind)
+    members = _members(graphql_type)
     if not members:
         return None, variable
-    # By identity, so that members that are equal to each other's values are not mixed up.
+    # The look-up is by name: members of an IntEnum or a StrEnum are equal to plain values and to other enums' members.
     names = constant({member._name_: name for member, name in members.items()})
     return f"type({variable}) is {constant(type(next(iter(members))))}", f"{names}[{variable}._name_]"
 
 
-def _members(kind: GraphQLEnumType) -> dict[Enum, str]:
-    """The members of the Python enumeration behind a GraphQL one, each with its name; none where there is none."""
-    wrapped = getattr(kind, "wrapped_cls", None)
+def _members(graphql_type: GraphQLEnumType) -> dict[Enum, str]:
+    """Map the members of the Python enum behind a GraphQL enum to their GraphQL names; empty if there is none."""
+    wrapped = getattr(graphql_type, "wrapped_cls", None)
     if not (isinstance(wrapped, type) and issubclass(wrapped, Enum)):
         return {}
     try:
-        return {member: kind.coerce_output_value(member) for member in wrapped}
+        return {member: graphql_type.coerce_output_value(member) for member in wrapped}
     except Exception:  # noqa: BLE001  One that does not serialise is graphql-core's to report.
         return {}

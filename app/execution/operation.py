@@ -1,4 +1,4 @@
-"""Operations that were parsed and validated before, ready to execute without anything of that."""
+"""Operations of documents that are parsed and validated already, with the cheapest way to execute them."""
 
 # graphql-core and Strawberry leave most of their types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -22,31 +22,30 @@ _NO_SOURCES: dict[str, Any] = {}
 
 
 class Operation:
-    """One operation of a valid document. Raises Unsupported for what is best left to graphql-core from the start.
+    """One operation of a valid document. Raises Unsupported for an operation that only graphql-core can execute.
 
-    An executor is made from its parts without what graphql-core does at the beginning of each request: that takes
-    as long as answering a small query.
+    It builds executors without graphql-core's constructor, which takes as long as executing a small query.
     """
 
     def __init__(
         self, schema: GraphQLSchema, executor_class: type[CompiledExecutor], document: DocumentNode, name: str | None
     ) -> None:
-        operations = [found for found in document.definitions if isinstance(found, OperationDefinitionNode)]
-        chosen = [found for found in operations if name is None or (found.name and found.name.value == name)]
-        fragments = [found for found in document.definitions if isinstance(found, FragmentDefinitionNode)]
-        if len(chosen) != 1 or chosen[0].directives or any(found.variable_definitions for found in fragments):
+        operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+        chosen = [node for node in operations if name is None or (node.name and node.name.value == name)]
+        fragments = [node for node in document.definitions if isinstance(node, FragmentDefinitionNode)]
+        if len(chosen) != 1 or chosen[0].directives or any(node.variable_definitions for node in fragments):
             raise Unsupported
         self._schema = schema
         self._node = chosen[0]
         if self._node.operation is OperationType.SUBSCRIPTION:
             raise Unsupported
-        self.kind = StrawberryOperationType(self._node.operation.value)
+        self.operation_type = StrawberryOperationType(self._node.operation.value)
         self._coerce = compile_coercion(schema, self._node)
-        # What else an executor has it gets when graphql-core takes over: see CompiledExecutor.__getattr__.
+        # The executor gets its other attributes before the fallback to graphql-core: see CompiledExecutor.__getattr__.
         parts: Mapping[str, Any] = {
             "schema": schema,
-            "fragment_definitions": {found.name.value: found for found in fragments},
-            "fragments": {found.name.value: FragmentDetails(found) for found in fragments},
+            "fragment_definitions": {node.name.value: node for node in fragments},
+            "fragments": {node.name.value: FragmentDetails(node) for node in fragments},
             "operation": self._node,
             "is_awaitable": staticmethod(optimized_is_awaitable),
             "middleware_manager": None,
@@ -56,20 +55,20 @@ class Operation:
             "hide_suggestions": False,
             "operation_extensions": None,
         }
-        # A class of the operation's own, which has them: putting them into each executor takes longer.
+        # Attributes of a class for this operation are shared; setting them on each executor would take longer.
         self._class = type("CompiledExecutor", (executor_class,), parts)
 
     def executor(
         self, variables: Mapping[str, Any] | None, context_value: object, root_value: object
     ) -> CompiledExecutor | list[GraphQLError]:
-        """What executes it once; errors where the variables are not what they are declared to be."""
+        """Build an executor for one request. Returns errors instead if the variables do not match their types."""
         given = variables or {}
         coerced = self._coerce(given) if self._coerce is not None else None
         if coerced is None:
-            found = get_variable_values(self._schema, self._node.variable_definitions or (), dict(given))
-            if isinstance(found, list):
-                return found
-            values = found
+            result = get_variable_values(self._schema, self._node.variable_definitions or (), dict(given))
+            if isinstance(result, list):
+                return result
+            values = result
         else:
             values = VariableValues(_NO_SOURCES, coerced)
         executor = self._class.__new__(self._class)

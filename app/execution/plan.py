@@ -1,4 +1,4 @@
-"""What is generated for one operation, and where that is kept."""
+"""Execution plans: the functions generated for one operation, and the cache that keeps them."""
 
 # graphql-core and Strawberry leave most of their types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -26,16 +26,16 @@ from app.execution.resolving import Resolution, settle
 from app.execution.run import ExecutionRun
 from app.execution.sources import Unsupported
 
-# Measured with tracemalloc on the operations of the benchmarks: what a plan takes for each character of its code.
+# Memory of a plan for each character of its source code, measured with tracemalloc on the benchmarks' operations.
 BYTES_PER_CHARACTER = 12
-# An operation is compiled when it comes again: compiling costs more than executing once.
+# An operation is compiled at its second execution, since compiling costs more than executing once.
 SIGHTINGS = 2
-# Of the values of @skip and @include.
+# Combinations of the variables of @skip and @include that are compiled for one operation.
 MAX_COMBINATIONS = 32
 
 
 class Plan:
-    """The root fields of an operation, with the functions for what is below them."""
+    """The root fields of an operation, with the generated functions that complete them."""
 
     def __init__(self, executor: ExecutionRun, directive_variables: tuple[str, ...]) -> None:
         root = executor.schema.get_root_type(executor.operation.operation)
@@ -64,19 +64,19 @@ class Plan:
                 self._fields.append((response_name, field))
         only = self._fields[0][1] if len(self._fields) == 1 else None
         self.only = only if isinstance(only, Resolution) and only.is_coroutine else None
-        """The field, where there is no other one and its resolver has to be awaited: most operations are such."""
+        """The field, if it is the only one and its resolver is a coroutine function, as in most operations."""
         self.size_bytes = generator.characters * BYTES_PER_CHARACTER
         self._generator = generator
-        # It served the field collection, and holds a request's context.
+        # The executor was needed to collect fields. It must not outlive the request, whose context it holds.
         generator.forget(directive_variables)
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the operation should be compiled again."""
+        """Tell whether a stand-in class appeared after the code was generated, so that it should be generated again."""
         return self._generator.is_outdated
 
     def run(self, executor: ExecutionRun) -> dict[str, Any]:
-        """Begin all fields; those that have to be awaited are then pending."""
+        """Start all root fields at once. Awaitable results are appended to ``executor.pending``."""
         response: dict[str, Any] = {}
         for response_name, field in self._fields:
             if isinstance(field, str):
@@ -86,7 +86,10 @@ class Plan:
         return response
 
     async def run_serially(self, executor: ExecutionRun) -> dict[str, Any]:
-        """A field begins when the one before it is complete, or went wrong: then the rest is graphql-core's."""
+        """Start each root field after the one before it is complete, as mutations need; stop at the first failure.
+
+        The remaining fields are then left to the fallback.
+        """
         response: dict[str, Any] = {}
         for response_name, field in self._fields:
             if isinstance(field, str):
@@ -101,13 +104,13 @@ class Plan:
 
 
 class Plans:
-    """The plans of operations, by their node in the document, bounded by bytes."""
+    """Cache of plans by the identity of the operation's AST node, bounded by bytes."""
 
     def __init__(self, max_bytes: int) -> None:
         self.kept: ByteCache[int, _Operation] = ByteCache(max_bytes)
 
     def find(self, executor: ExecutionRun) -> Plan | None:
-        """The plan for an operation; ``None`` for one that graphql-core is to execute."""
+        """Return the plan for the executor's operation and variables; ``None`` if graphql-core has to execute it."""
         node = executor.operation
         known = self.kept.get(id(node))
         if known is None:
@@ -120,7 +123,7 @@ class Plans:
 
 
 class _Operation:
-    """An operation that was seen. It keeps the node, so that no other one gets its identity."""
+    """An operation's plans. It holds a reference to the node, so that ``id(node)`` stays unique while it is cached."""
 
     OWN_BYTES = 1000
 
@@ -154,7 +157,7 @@ class _Operation:
         try:
             plan = Plan(executor, self._variables or ())
         except (Unsupported, RecursionError, GraphQLError):
-            # An error is a directive's, given null where it takes none: graphql-core comes to it again and reports it.
+            # A GraphQLError means that @skip or @include got null. graphql-core meets it again and reports it.
             plan = None
         self._plans[key] = plan
         self.size_bytes += plan.size_bytes if plan is not None else 0
@@ -163,14 +166,17 @@ class _Operation:
 
 
 def directive_variables(executor: ExecutionRun) -> tuple[str, ...] | None:
-    """The variables that ``@skip`` and ``@include`` ask; ``None`` where there is anything else of that kind."""
-    found = _Directives()
+    """Return the variables that decide which fields are selected; ``None`` if there are directives besides the two.
+
+    Those are ``@skip`` and ``@include``. Fragments with variables of their own are not supported either.
+    """
+    directives = _Directives()
     definitions: list[ExecutableDefinitionNode] = [executor.operation, *executor.fragment_definitions.values()]
     for definition in definitions:
         if definition is not executor.operation and definition.variable_definitions:
             return None
-        visit(definition, found)
-    return None if found.are_unknown else tuple(sorted(found.variables))
+        visit(definition, directives)
+    return None if directives.are_unknown else tuple(sorted(directives.variables))
 
 
 class _Directives(Visitor):

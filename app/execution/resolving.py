@@ -1,4 +1,4 @@
-"""Calling a resolver, and going on with what it gives."""
+"""Calls resolvers from generated code, and completes their results, also those that have to be awaited."""
 
 # graphql-core and Strawberry leave most of their types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -21,7 +21,7 @@ from app.execution.selection import names_below
 
 
 class Resolution:
-    """A selected field with a resolver. The resolver is called as graphql-core would call it."""
+    """A selected field with a resolver: coerces arguments, calls the resolver and completes the result."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Resolution:
         self._parent = parent
         self._parent_name = parent.name
         self._definition = definition
-        self._nodes = [found.node for found in details]
+        self._nodes = [each.node for each in details]
         selected = names_below(self._nodes, generator.executor.fragment_definitions)
         calling = compile_call(definition, generator.schema, selected) or _core_call(
             definition.resolve or generator.executor.field_resolver
@@ -46,7 +46,7 @@ class Resolution:
         self.response_name = response_name
 
     def __call__(self, run: ExecutionRun, response: dict[str, Any], source: Any, path: Path | None) -> None:  # noqa: ANN401  Sources are anything.
-        """Put the field into the response; one that has to be awaited is left pending."""
+        """Resolve the field into ``response``. An awaitable result goes to ``run.pending``, with null in its place."""
         place = Path(path, self.response_name, self._parent_name)
         arguments = self._arguments(run.variable_values)
         make_info = partial(run.build_resolve_info, self._definition, self._nodes, self._parent, place)
@@ -63,7 +63,10 @@ class Resolution:
         response[self.response_name] = self._completion(value, run, place)
 
     async def run_alone(self, run: ExecutionRun) -> dict[str, Any]:
-        """The response to an operation whose only field this is, and ``is_coroutine``. What it raises is unusual."""
+        """Return the response of an operation with this field alone, whose resolver must be a coroutine function.
+
+        Any exception means that graphql-core has to execute as the fallback.
+        """
         place = Path(None, self.response_name, self._parent_name)
         arguments = self._arguments(run.variable_values)
         make_info = partial(run.build_resolve_info, self._definition, self._nodes, self._parent, place)
@@ -79,7 +82,7 @@ class Resolution:
         return response
 
     def settle(self, run: ExecutionRun, pending: Pending, value: Any) -> None:  # noqa: ANN401  Resolvers give anything.
-        """Complete what was awaited; fields below may be pending then."""
+        """Complete an awaited result, which may add pending fields below it."""
         run.answers[pending.path] = Resolved(value, was_awaited=True)
         if run.is_unusual:
             return
@@ -94,7 +97,7 @@ def _core_call(resolve: Callable[..., Any]) -> Calling:
 
 
 async def settle(run: ExecutionRun) -> None:
-    """Await what is pending, side by side, until nothing is. Whether all went well, ``is_unusual`` tells."""
+    """Await pending fields concurrently until there are none. Sets ``run.is_unusual`` if the fallback is needed."""
     while run.pending and not run.is_unusual:
         if len(run.pending) > 1:
             together, run.pending = run.pending, []

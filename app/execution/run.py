@@ -19,30 +19,30 @@ from app.execution.shape import Shape
 
 @dataclass(slots=True)
 class Resolved:
-    """The result of a resolver: a value or an exception. A value that was not awaited may be an awaitable."""
+    """The outcome of a resolver: a value or an exception. Unless ``was_awaited``, the value may be an awaitable."""
 
     value: Any = None
     error: Exception | None = None
     was_awaited: bool = False
 
     async def again(self) -> object:
-        """For graphql-core to await, in the place of the awaitable that has been."""
+        """Give the outcome as an awaitable, to replace the resolver's own, which can be awaited only once."""
         if self.error is not None:
             raise self.error
         return self.value
 
 
 class Settles(Protocol):
-    """A selected field that completes what its resolver gave."""
+    """The part of ``Resolution`` that ``Pending`` needs, as a protocol to avoid an import cycle."""
 
     def settle(self, run: "ExecutionRun", pending: "Pending", value: Any) -> None:  # noqa: ANN401  Resolvers give anything.
-        """Complete what was awaited."""
+        """Complete an awaited result, which may add pending fields below it."""
         ...
 
 
 @dataclass(slots=True)
 class Pending:
-    """A field that waits for its resolver. Its place in ``parent`` is kept by ``None``."""
+    """A field whose resolver's result has to be awaited. Until then ``parent`` has null for it, to keep the order."""
 
     resolution: Settles
     awaitable: Awaitable[Any]
@@ -51,9 +51,10 @@ class Pending:
 
 
 class ExecutionRun(StrawberryGraphQLCoreExecutionContext):
-    """The execution of one operation.
+    """State of one operation's execution.
 
-    ``answers`` is what resolvers gave, by path; ``pending`` the fields that wait for theirs.
+    ``answers`` holds the outcomes of resolvers by response path, for the fallback; ``pending`` the fields to await.
+    ``is_unusual`` is set when graphql-core has to execute as the fallback.
     """
 
     answers: dict[Path, Resolved]
@@ -64,7 +65,7 @@ class ExecutionRun(StrawberryGraphQLCoreExecutionContext):
 
 
 Completion: TypeAlias = Callable[[Any, ExecutionRun, Path], Any]
-"""Turns a resolved value into its part of the response. Whatever it raises, graphql-core does it then."""
+"""Completes a resolved value. Any exception means that graphql-core has to execute as the fallback."""
 
 
 class CodeGenerator(Protocol):
@@ -73,42 +74,46 @@ class CodeGenerator(Protocol):
     executor: ExecutionRun
     schema: GraphQLSchema
 
-    def completion(self, kind: GraphQLOutputType, details: list[FieldDetails], parent: GraphQLObjectType) -> Completion:
-        """The function for what the resolver of a field of ``parent`` gives."""
+    def completion(
+        self, graphql_type: GraphQLOutputType, details: list[FieldDetails], parent: GraphQLObjectType
+    ) -> Completion:
+        """Generate the function that completes the result of a field's resolver; ``parent`` has the field."""
         ...
 
-    def object_completion(self, kind: GraphQLObjectType, details: list[FieldDetails]) -> Completion:
-        """The function for an object whose type was told from its value."""
+    def object_completion(self, graphql_type: GraphQLObjectType, details: list[FieldDetails]) -> Completion:
+        """Generate the function for one possible object type of an interface or a union."""
         ...
 
-    def subfields(self, kind: GraphQLObjectType, details: list[FieldDetails]) -> GroupedFieldSet:
-        """The fields that are selected of an object."""
+    def subfields(self, graphql_type: GraphQLObjectType, details: list[FieldDetails]) -> GroupedFieldSet:
+        """Collect the selected fields of an object type. Raises Unsupported for ``@defer``."""
         ...
 
     def definition(self, parent: GraphQLObjectType, details: list[FieldDetails]) -> GraphQLField | None:
-        """The definition of a field; ``None`` for one that the schema does not have, which is left out."""
+        """Return a field's definition; ``None`` for an unknown field, which the response omits, as in graphql-core."""
         ...
 
-    def needs_path(self, kind: GraphQLOutputType, details: list[FieldDetails], shape: Shape | None = None) -> bool:
-        """Tell whether completing this type needs the response path: for a resolver, or an abstract type, below it."""
+    def needs_path(
+        self, graphql_type: GraphQLOutputType, details: list[FieldDetails], shape: Shape | None = None
+    ) -> bool:
+        """Tell whether generated code needs the response path, since a resolver or an abstract type is below."""
         ...
 
     def object_type(self, name: str) -> GraphQLObjectType:
-        """The object type of that name. Raises ValueError where there is none."""
+        """Look up an object type. Raises ValueError if the schema has none of that name."""
         ...
 
     def name(self, prefix: str) -> str:
-        """A name that nothing else has."""
+        """Return a name that is unique in the namespace."""
         ...
 
     def constant(self, value: object) -> str:
-        """The name of an object in the generated code."""
+        """Put an object into the namespace, and return the name by which generated code refers to it."""
         ...
 
     def include(self, shape: Shape) -> None:
-        """Make the names of a shape's expressions known. Raises ValueError where one has another meaning already."""
+        """Put the names that a shape's expressions use into the namespace. Raises ValueError for a conflicting name."""
         ...
 
     def outdate(self) -> None:
-        """Note that what was generated should be generated anew."""
+        """Request that the plan is generated again the next time."""
         ...

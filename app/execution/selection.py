@@ -1,4 +1,4 @@
-"""Looking ahead: what an operation selects below a field."""
+"""Lookahead: the names of the fields that an operation selects below the current one."""
 
 # graphql-core and Strawberry leave most of their types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -14,7 +14,7 @@ SELECTED_ATTRIBUTE = "_selected_names"
 
 
 def selected_names(info: Info[Any, Any]) -> frozenset[str]:
-    """The names of all fields below the one that is resolved, however deep, also those that ``@skip`` leaves out."""
+    """Return the names of all fields below the current one, at any depth, even those that ``@skip`` excludes."""
     known = getattr(info, SELECTED_ATTRIBUTE, None)
     if isinstance(known, frozenset):
         return known
@@ -23,7 +23,7 @@ def selected_names(info: Info[Any, Any]) -> frozenset[str]:
 
 
 def names_below(nodes: Iterable[FieldNode], fragments: Mapping[str, FragmentDefinitionNode]) -> frozenset[str]:
-    """The names of all fields below these."""
+    """Return the names of all fields below these nodes, at any depth, with fragments spread."""
     names: set[str] = set()
     spread: set[str] = set()
     waiting: list[SelectionSetNode] = [node.selection_set for node in nodes if node.selection_set is not None]

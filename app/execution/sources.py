@@ -1,4 +1,4 @@
-"""What resolved values are: instances of Strawberry types, and how their plain fields are read."""
+"""Reads and checks resolved values that are instances of Strawberry types."""
 
 # graphql-core and Strawberry leave most of their types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -21,17 +21,17 @@ _DEFINITION = "strawberry-definition"
 
 
 class Unsupported(Exception):
-    """The operation is graphql-core's to execute, always."""
+    """Raised while code is generated for an operation that only graphql-core can execute."""
 
 
-def object_definition(kind: GraphQLObjectType) -> StrawberryObjectDefinition | None:
-    """Strawberry's definition of an object type."""
-    found = (kind.extensions or {}).get(_DEFINITION)
-    return found if isinstance(found, StrawberryObjectDefinition) else None
+def object_definition(graphql_type: GraphQLObjectType) -> StrawberryObjectDefinition | None:
+    """Return the Strawberry definition behind a graphql-core type; ``None`` if Strawberry did not make the type."""
+    definition = (graphql_type.extensions or {}).get(_DEFINITION)
+    return definition if isinstance(definition, StrawberryObjectDefinition) else None
 
 
 def plain_attribute(definition: GraphQLField) -> Access | None:
-    """How a field without a resolver is read; ``None`` for one that has a resolver."""
+    """Return the attribute access of a field without a resolver; ``None`` if it has one."""
     field = (definition.extensions or {}).get(_DEFINITION)
     if (
         isinstance(field, StrawberryField)
@@ -44,24 +44,25 @@ def plain_attribute(definition: GraphQLField) -> Access | None:
 
 
 class Checked(set[type]):
-    """The classes whose instances an object type takes. ``check`` looks at an instance of another class.
+    """Cache of the classes whose instances are known to belong to an object type.
 
-    ``on_stand_in`` is called where that class stands in for the type, and came into being after the code.
+    ``check`` decides about an instance of another class, and adds the class. ``on_stand_in`` is called for a stand-in
+    class of the type that was defined after the code was generated, so that the code does not know how to read it.
     """
 
-    def __init__(self, kind: GraphQLObjectType, on_stand_in: Callable[[], None]) -> None:
+    def __init__(self, graphql_type: GraphQLObjectType, on_stand_in: Callable[[], None]) -> None:
         super().__init__()
-        definition = object_definition(kind)
+        definition = object_definition(graphql_type)
         self._origin = definition.origin if definition is not None else None
         self._on_stand_in = on_stand_in
-        self._is_type_of = kind.is_type_of
+        self._is_type_of = graphql_type.is_type_of
         self.is_castable = self._is_type_of is not None
         if self.is_castable and (definition is None or definition.is_type_of is not None):
-            # It is told what it is asked for, and may say one thing now and another then.
+            # A custom ``is_type_of`` may decide differently for two instances of one class, so no class can be cached.
             raise Unsupported
 
     def check(self, value: Any) -> bool:  # noqa: ANN401  Resolvers give anything.
-        """True, or Unusual is raised."""
+        """Return True if the value belongs to the type. Raises Unusual otherwise, so it can be used with ``or``."""
         if isinstance(value, Exception) or value is Undefined or optimized_is_awaitable(value):
             raise Unusual
         if self._origin is not None and SHAPE_ATTRIBUTE in vars(type(value)) and isinstance(value, self._origin):
@@ -74,11 +75,11 @@ class Checked(set[type]):
         return True
 
     def condition(self, variable: str, name: str) -> str:
-        """The condition under which an object needs no look; ``name`` is what this set is called."""
+        """Build the source of the fast check; ``name`` is this set's name in the generated code."""
         condition = f"type({variable}) in {name}"
         return f"{condition} and {TYPE_CAST_ATTRIBUTE!r} not in {variable}.__dict__" if self.is_castable else condition
 
 
 def is_cast(value: Any) -> bool:  # noqa: ANN401  As above.
-    """Whether ``strawberry.cast`` was told of this very object, or might be, unseen in its attributes."""
+    """Tell whether ``strawberry.cast`` set this object's type, or could have: without ``__dict__`` that is unknown."""
     return not hasattr(value, "__dict__") or getattr(value, TYPE_CAST_ATTRIBUTE, None) is not None

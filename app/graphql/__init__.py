@@ -1,1 +1,1 @@
-"""The schema as clients get it: its root types, the bounds on documents and time, and what is masked of errors."""
+"""The executable schema: its root types, limits on documents and execution time, and the masking of errors."""

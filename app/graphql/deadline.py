@@ -1,4 +1,4 @@
-"""A limit of time for each of many tasks, which costs a fraction of a timer for each."""
+"""Timeouts for many concurrent tasks with one timer, which is cheaper than ``asyncio.timeout`` for each request."""
 
 import asyncio
 import time
@@ -8,17 +8,21 @@ LONGEST_PAUSE_SECONDS = 0.5
 
 
 class Deadlines:
-    """Cancels tasks that take longer than so many seconds, and up to a twentieth more: one timer looks at all."""
+    """Cancels tasks that run longer than ``seconds``.
+
+    One timer checks all tasks twenty times in that span, but at least every half second, so a task may run longer by
+    that interval.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._pause = min(seconds / LOOKS, LONGEST_PAUSE_SECONDS)
-        # In the order in which they began, since all have as long.
+        # All tasks have the same timeout, so the insertion order is the order in which they expire.
         self._running: dict[Deadline, None] = {}
         self._is_looking = False
 
     def start(self) -> "Deadline":
-        """The running task's deadline; stop it when the work is done."""
+        """Start the current task's deadline. The caller has to call ``stop`` when the work is done."""
         deadline = Deadline(asyncio.current_task(), time.monotonic() + self.seconds, self._running)
         if not self._is_looking:
             self._is_looking = True
@@ -38,7 +42,7 @@ class Deadlines:
 
 
 class Deadline:
-    """When a task has to be done."""
+    """The deadline of one task; ``at`` is in seconds of the monotonic clock."""
 
     __slots__ = ("_is_over", "_running", "_task", "at")
 
@@ -50,16 +54,19 @@ class Deadline:
         running[self] = None
 
     def stop(self) -> None:
-        """The work is done."""
+        """Cancel the deadline, since the task is done."""
         self._running.pop(self, None)
 
     def end(self) -> None:
-        """Cancel the task."""
+        """Cancel the task, since its time is over."""
         self.stop()
         self._is_over = True
         if self._task is not None:
             self._task.cancel()
 
     def has_ended_task(self) -> bool:
-        """Whether a cancellation that arrived is this one's, and nobody else's too; it counts as handled then."""
+        """Tell whether a CancelledError came from this deadline alone, and not from somebody else too.
+
+        If so, the task's cancellation is undone with ``Task.uncancel``, and the caller must not raise the error again.
+        """
         return self._is_over and self._task is not None and self._task.uncancel() <= 0

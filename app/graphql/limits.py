@@ -1,4 +1,4 @@
-"""How much one document may ask for, measured before it is validated, in a time that grows with its length."""
+"""Limits on a document's depth, aliases and cost, checked before validation in time linear in its length."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,26 +22,26 @@ from graphql import (
     VariableNode,
 )
 
-# Fields, inline fragments and spreads within each other. Colocated fragments nest some three times as deep as fields.
+# Nesting counts fields, inline fragments and spreads; with colocated fragments it is about three times the depth.
 NESTING_PER_DEPTH = 5
-# What a page has at most; a larger number is refused by the field itself, with a better error.
+# The largest page size. A field refuses a larger number itself, with an error that names the argument.
 MAX_PAGE = 100
-# Where a schema has no default to tell.
+# Page size assumed for a field whose `first` has no default in the schema.
 DEFAULT_PAGE = 50
 SCHEMA_COST = 2000
 TYPE_COST = 100
-# Costs that are remembered of one document, by the numbers that its variables had.
+# Entries in a document's cache of costs, whose keys are the values of the variables that costs depend on.
 MAX_COSTS = 100
-# Doubled fragments reach numbers with hundreds of digits, of which nobody needs more than that they are large.
+# Counts saturate here: fragments that double each other would otherwise give numbers with hundreds of digits.
 MOST = 10**9
 
-# What is equal in these costs the same; 1.0 and True are equal to 1, and are no numbers of a page.
+# Only ints are cache keys: 1.0 and True equal 1, but are no page sizes, so they must not share its entry.
 _NUMBERS = frozenset({int})
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one operation may have. ``docs/limits.md`` tells how each is counted."""
+    """The largest values for one operation. ``docs/limits.md`` tells how each is counted."""
 
     tokens: int = 2000
     depth: int = 20
@@ -53,7 +53,7 @@ class Limits:
 
     @property
     def nesting(self) -> int:
-        """Of fields, inline fragments and spreads within each other."""
+        """The limit on how deep fields, inline fragments and spreads nest."""
         return self.depth * NESTING_PER_DEPTH
 
 
@@ -62,7 +62,7 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class _Variable:
-    """The size of a list that the request's variables tell: a number, or a list of ids."""
+    """A list's size that is given by a variable: a page size, or a list of ids whose length counts."""
 
     name: str
     fallback: int
@@ -79,7 +79,7 @@ _Size = int | _Variable
 
 @dataclass(slots=True)
 class _Weight:
-    """What a selection set amounts to. Spreads of fragments are counted as if the fragments stood in their place."""
+    """The counts of one selection set, with fragments counted at each place where they are spread."""
 
     fields: int = 0
     depth: int = 0
@@ -89,10 +89,10 @@ class _Weight:
     cost: int = 0
     is_introspection: bool = False
     terms: list[tuple[_Size, "_Weight"]] = field(default_factory=list["tuple[_Size, _Weight]"])
-    """Costs that are known once the variables are: each is multiplied by its size."""
+    """Parts of the cost that depend on variables, as pairs of a factor and the weight it multiplies."""
 
     def add(self, other: "_Weight", size: _Size = 1, *, is_below: bool = False) -> None:
-        """Add what stands beside, or below a field of this one."""
+        """Add the weight of a fragment, or (``is_below``) of a field's selection set, which counts ``size`` times."""
         step = 1 if is_below else 0
         self.depth = max(self.depth, other.depth + step)
         self.nesting = max(self.nesting, other.nesting + 1)
@@ -108,7 +108,7 @@ class _Weight:
 
 
 class Measure:
-    """How large the operations of a document are; each number is that of the largest one."""
+    """The counts of a document. With several operations, each count is that of the operation that has most."""
 
     def __init__(self, document: DocumentNode, pages: Mapping[str, int]) -> None:
         self._pages = pages
@@ -126,7 +126,7 @@ class Measure:
         self._costs: dict[tuple[object, ...], int] = {}
 
     def errors(self, limits: Limits, variables: Mapping[str, object]) -> list[GraphQLError]:
-        """An error for each limit that is exceeded. Costs are only computed once all else is within its limits."""
+        """Return an error for each limit that is exceeded. The cost is checked only if all other limits hold."""
         if self._within is None or self._within[0] is not limits:
             if errors := self._fixed_errors(limits):
                 return errors
@@ -136,21 +136,21 @@ class Measure:
         return [exceeded("cost", cost, limits.cost)] if cost > limits.cost else []
 
     def _fixed_errors(self, limits: Limits) -> list[GraphQLError]:
-        """Those that do not depend on variables."""
+        """Return the errors that do not depend on variables."""
         if any(weight.is_introspection for weight in self._operations) and not limits.introspection:
             return [GraphQLError("Introspection is turned off.", extensions={"code": "INTROSPECTION_DISABLED"})]
         nesting = max((weight.nesting for weight in self._operations), default=0)
-        found = {
+        counts = {
             "depth": (max((weight.depth for weight in self._operations), default=0), limits.depth),
             "nesting": (nesting, limits.nesting),
             "aliases": (max((weight.aliases for weight in self._operations), default=0), limits.aliases),
             "directives": (max((weight.directives for weight in self._operations), default=0), limits.directives),
             "root fields": (max((weight.fields for weight in self._operations), default=0), limits.root_fields),
         }
-        return [exceeded(what, seen, limit) for what, (seen, limit) in found.items() if seen > limit]
+        return [exceeded(what, seen, limit) for what, (seen, limit) in counts.items() if seen > limit]
 
     def cost(self, variables: Mapping[str, object]) -> int:
-        """How many values the largest operation can answer with, and its fields ask for."""
+        """Return an upper bound on the number of values in the response, for these variables."""
         if self._variables is None:
             self._variables = tuple(_variables(self._operations))
         key = tuple([variables.get(name) for name in self._variables])
@@ -181,7 +181,7 @@ class Measure:
             elif isinstance(node, InlineFragmentNode):
                 weight.add(self._weigh(node.selection_set))
             elif isinstance(node, FragmentSpreadNode):
-                # One that is not there, or in a circle, is for the validation to tell.
+                # Unknown fragments and cycles count nothing here, since validation reports them.
                 weight.add(self._fragments.get(node.name.value, _Weight()))
         return weight
 
@@ -196,7 +196,7 @@ class Measure:
             weight.add(self._weigh(node.selection_set), self._size(node), is_below=True)
 
     def _size(self, node: FieldNode) -> _Size:
-        """How many objects a field answers with at most: a page of them, as many as it is given ids, or one."""
+        """Return how many objects the field can have: its page size, the number of ids it is given, or one."""
         arguments = {argument.name.value: argument.value for argument in node.arguments or ()}
         default = self._pages.get(node.name.value)
         for name in ("first", "last", "ids"):
@@ -206,20 +206,20 @@ class Measure:
 
 
 def pages(schema: GraphQLSchema) -> Mapping[str, int]:
-    """The fields that answer with a page, by name, and how many objects it has where nothing is said."""
-    found: dict[str, int] = {}
-    for kind in schema.type_map.values():
-        if isinstance(kind, GraphQLObjectType):
-            for name, definition in kind.fields.items():
+    """Map the names of paginated fields to their default page size; of fields with one name, the largest counts."""
+    sizes: dict[str, int] = {}
+    for graphql_type in schema.type_map.values():
+        if isinstance(graphql_type, GraphQLObjectType):
+            for name, definition in graphql_type.fields.items():
                 if "first" in definition.args:
                     default = definition.args["first"].default_value
                     page = default if isinstance(default, int) else DEFAULT_PAGE
-                    found[name] = max(found.get(name, 0), page)
-    return found
+                    sizes[name] = max(sizes.get(name, 0), page)
+    return sizes
 
 
 def brackets(text: str) -> int:
-    """How deep brackets stand within each other, in a text that the parser gave up. Those in strings count too."""
+    """Estimate the nesting of a document that the parser refused, by its brackets; those in strings count too."""
     deepest = depth = 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")
@@ -228,7 +228,7 @@ def brackets(text: str) -> int:
 
 
 def exceeded(what: str, seen: int, limit: int) -> GraphQLError:
-    """The error for a document with too much of something, with the number seen and the limit."""
+    """Build the error of an exceeded limit; ``what`` also gives its code, such as DEPTH_LIMIT_EXCEEDED."""
     code = f"{what.upper().replace(' ', '_')}_LIMIT_EXCEEDED"
     return GraphQLError(
         f"The document has a {what} of {seen}; the limit is {limit}."
@@ -239,7 +239,10 @@ def exceeded(what: str, seen: int, limit: int) -> GraphQLError:
 
 
 def _cost(weight: _Weight, variables: Mapping[str, object], known: dict[int, int]) -> int:
-    """Not more calls than there are fragments and lists, each at most as deep as the limit of nesting."""
+    """Compute a weight's cost, memoised in ``known`` by ``id``, so each fragment is visited once.
+
+    The recursion is as deep as the document nests, which has been checked before.
+    """
     if id(weight) not in known:
         cost = weight.cost
         for size, below in weight.terms:
@@ -250,17 +253,17 @@ def _cost(weight: _Weight, variables: Mapping[str, object], known: dict[int, int
 
 
 def _variables(weights: Iterable[_Weight]) -> set[str]:
-    """The variables that their costs depend on."""
-    found: set[str] = set()
+    """Collect the names of the variables that the costs depend on."""
+    names: set[str] = set()
     seen: set[int] = set()
     waiting = list(weights)
     while waiting:
         weight = waiting.pop()
         if id(weight) not in seen:
             seen.add(id(weight))
-            found |= {size.name for size, _ in weight.terms if isinstance(size, _Variable)}
+            names |= {size.name for size, _ in weight.terms if isinstance(size, _Variable)}
             waiting += [below for _, below in weight.terms]
-    return found
+    return names
 
 
 def _literal(value: ValueNode, fallback: int) -> _Size:
@@ -287,7 +290,7 @@ def _defaults(operations: Iterable[OperationDefinitionNode]) -> Iterator[tuple[s
 
 
 def _innermost_first(fragments: Mapping[str, FragmentDefinitionNode]) -> Iterator[str]:
-    """The names of fragments, each after those that it spreads. What is in a circle, or leads to one, is left out."""
+    """Sort fragments topologically, each after those it spreads. Those in a cycle, or that reach one, are omitted."""
     spreads = {name: _spreads(node.selection_set) & fragments.keys() for name, node in fragments.items()}
     users: dict[str, list[str]] = {name: [] for name in fragments}
     for name, spread in spreads.items():
@@ -305,12 +308,12 @@ def _innermost_first(fragments: Mapping[str, FragmentDefinitionNode]) -> Iterato
 
 
 def _spreads(selection_set: SelectionSetNode) -> set[str]:
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = [selection_set]
     while waiting:
         for node in waiting.pop().selections:
             if isinstance(node, FragmentSpreadNode):
-                found.add(node.name.value)
+                names.add(node.name.value)
             elif isinstance(node, FieldNode | InlineFragmentNode) and node.selection_set is not None:
                 waiting.append(node.selection_set)
-    return found
+    return names

@@ -1,4 +1,4 @@
-"""What clients see of errors: no secrets, no internals, and a reference for what was not expected."""
+"""Masks errors before they reach clients: secrets are removed, and unexpected errors become a log reference."""
 
 import re
 
@@ -14,7 +14,7 @@ from app.logs import new_reference_id
 log = structlog.get_logger(__name__)
 
 TIMED_OUT = "REQUEST_TIMED_OUT"
-# The names that Apollo Server gave them, which client libraries know.
+# These codes are Apollo Server's, which client libraries know.
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
 OPERATION_NOT_RESOLVED = "OPERATION_RESOLUTION_FAILURE"
@@ -23,8 +23,8 @@ WRONG_OPERATION_TYPE = "METHOD_NOT_ALLOWED"
 NO_DOCUMENT = "The request has no `query`, or it is blank."
 UNKNOWN_OPERATION = "The document has no operation of that name: name one of its operations in `operationName`."
 
-# How graphql-core's messages repeat a value that it refuses. It may be an API key, or an object that holds one. A value
-# may be megabytes that repeat what a pattern begins with: none looks twice at what an earlier beginning has passed.
+# Patterns of graphql-core's messages that repeat a refused value, which may be an API key or an object that holds one.
+# A value may be megabytes that repeat a pattern's prefix, so each pattern is written to match in linear time.
 _VALUES = (
     (re.compile(r", but encountered error '.*", re.DOTALL), "."),
     (re.compile(r"(,|\.( Did you mean (?:(?! Did you mean )[^?])*+\?)?) [Ff]ound: .*", re.DOTALL), r".\2"),
@@ -39,17 +39,17 @@ _SYNTAX_VALUE = re.compile(r"\b(Name|Int|Float|String|BlockString|Comment) (\".*
 
 
 class RequestTimedOut(Exception):
-    """The execution took longer than a request may."""
+    """A query or mutation ran into the request timeout."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"The request took longer than {seconds:g} s, and was given up.")
 
 
 def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
-    """What the client sees of an error.
+    """Return the error as the client may see it.
 
-    Expected failures keep their words and get a code; faults of the request keep theirs without the values in them;
-    unexpected errors get a reference that the log carries too.
+    An expected failure keeps its message and gets its code. A fault of the request keeps its message without the values
+    in it. An unexpected error is logged, and gets a generic message with the reference id of the log entry.
     """
     original = error.original_error
     if isinstance(original, AppError):
@@ -62,7 +62,7 @@ def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
         return _rewritten(error, str(original), {"code": TIMED_OUT})
     if isinstance(original, GraphQLError | InvalidOperationTypeError | None) and not _is_internal(error):
         if isinstance(error, GraphQLSyntaxError) and _TOO_MANY_TOKENS.search(error.message):
-            # The parser stops at the first one that is too many.
+            # The parser stops at the first token above the limit, so the real number is unknown.
             return exceeded("tokens", limits.tokens + 1, limits.tokens)
         if isinstance(error, GraphQLSyntaxError) and _TOO_DEEP in error.message:
             return exceeded("nesting", brackets(error.source.body if error.source else ""), limits.nesting)
@@ -76,17 +76,17 @@ def mask(error: GraphQLError, limits: Limits = DEFAULT_LIMITS) -> GraphQLError:
 
 
 def _is_internal(error: GraphQLError) -> bool:
-    """Whether a GraphQL error tells of a value that a resolver gave, rather than of one that the request did."""
+    """Tell whether a GraphQLError is about a value that a resolver returned, rather than one in the request."""
     return bool(error.path) and "code" not in (error.extensions or {}) and not error.message.startswith("Argument ")
 
 
 def _code(error: GraphQLError) -> str:
-    """The code of a fault of the request that brought none of its own, as the faults of validation do."""
+    """Return a code for a fault of the request that has none. Validation errors have one already."""
     if isinstance(error, GraphQLSyntaxError):
         return PARSE_FAILED
     if isinstance(error.original_error, InvalidOperationTypeError):
         return WRONG_OPERATION_TYPE
-    # What is left of a valid document are values: variables, and arguments that depend on them.
+    # In a valid document only the values of variables, and of arguments that use them, can be at fault.
     return ErrorCode.INVALID_INPUT.name
 
 

@@ -1,4 +1,4 @@
-"""What is done with a document before it is executed: parsed, measured, validated, and each of that once."""
+"""Caches the work before execution: each document is parsed, measured and validated once. Also the request timeout."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -19,14 +19,14 @@ from app.graphql.limits import Limits, Measure, pages
 from app.graphql.masking import OPERATION_NOT_RESOLVED, VALIDATION_FAILED, RequestTimedOut
 
 SEVERAL_OPERATIONS = "The document has several operations: name the one to run in `operationName`."
-# Measured: a parsed document takes about a hundred times its text.
+# Memory of a parsed document for each character of its text, as measured.
 BYTES_PER_CHARACTER = 100
 MAX_OPERATIONS = 16
 
 
 @dataclass(slots=True)
 class Prepared:
-    """A document. ``errors`` is ``None`` until it was validated."""
+    """A parsed document with its counts and validation errors; ``errors`` is ``None`` until it was validated."""
 
     document: DocumentNode
     measure: Measure
@@ -35,7 +35,7 @@ class Prepared:
 
 
 class Preparation:
-    """The documents that came last, up to a number of bytes."""
+    """LRU cache of prepared documents by their text, bounded by bytes."""
 
     def __init__(self, schema: GraphQLSchema, executor_class: type[CompiledExecutor] | None, max_bytes: int) -> None:
         self._schema = schema
@@ -44,21 +44,21 @@ class Preparation:
         self._kept: ByteCache[str, Prepared] = ByteCache(max_bytes)
 
     def find(self, query: str) -> Prepared | None:
-        """The document of a text that came before."""
+        """Return the cached document, if it is still there."""
         return self._kept.get(query)
 
     def add(self, query: str, document: DocumentNode) -> Prepared:
-        """Measure a document, and keep it."""
+        """Measure a parsed document, and cache it."""
         prepared = Prepared(document, Measure(document, self._pages))
         self._kept.put(query, prepared, len(query) * BYTES_PER_CHARACTER)
         return prepared
 
     def validate(self, prepared: Prepared, rules: tuple[type[ASTValidationRule], ...]) -> tuple[GraphQLError, ...]:
-        """What is wrong with a document."""
+        """Return the validation errors; the result is not cached here."""
         return tuple(validate_document(self._schema, prepared.document, rules))
 
     def operation(self, prepared: Prepared, name: str | None) -> Operation | None:
-        """An operation that is ready to be executed; ``None`` for what takes the long way."""
+        """Return the named operation, ready to execute; ``None`` if Strawberry has to execute it."""
         if self._executor_class is None or prepared.errors != ():
             return None
         known = prepared.operations
@@ -71,14 +71,14 @@ class Preparation:
 
 
 class Parsing(SchemaExtension):
-    """Parses a document once."""
+    """Strawberry extension that takes the parsed document from the cache, or puts it there."""
 
     def __init__(self, preparation: Preparation) -> None:
         super().__init__()
         self._preparation = preparation
 
     def on_parse(self) -> Iterator[None]:
-        """Called around the parsing, which leaves alone what is parsed already."""
+        """Set the cached document, which Strawberry then does not parse again."""
         context = self.execution_context
         query = context.query or ""
         prepared = self._preparation.find(query)
@@ -90,7 +90,10 @@ class Parsing(SchemaExtension):
 
 
 class Measuring(SchemaExtension):
-    """Refuses a document that is too large before it is validated, and never picks one of several operations itself."""
+    """Strawberry extension that checks the limits before validation.
+
+    It also refuses a request that names none of several operations, where Strawberry would run the first one.
+    """
 
     def __init__(self, preparation: Preparation, limits: Limits) -> None:
         super().__init__()
@@ -98,7 +101,7 @@ class Measuring(SchemaExtension):
         self._limits = limits
 
     def on_validate(self) -> Iterator[None]:
-        """Called around the validation, which does nothing where there are errors already."""
+        """Set errors before validation, which Strawberry then skips."""
         context = self.execution_context
         document = context.graphql_document
         if _is_undecided(context):
@@ -114,14 +117,14 @@ class Measuring(SchemaExtension):
 
 
 class Validation(SchemaExtension):
-    """Validates a document once."""
+    """Strawberry extension that takes validation errors from the cache, and gives each error a code."""
 
     def __init__(self, preparation: Preparation) -> None:
         super().__init__()
         self._preparation = preparation
 
     def on_validate(self) -> Iterator[None]:
-        """Called around the validation."""
+        """Set the cached errors before validation, which Strawberry then skips."""
         context = self.execution_context
         prepared = self._preparation.find(context.query or "")
         if not context.pre_execution_errors and prepared is not None:
@@ -129,20 +132,20 @@ class Validation(SchemaExtension):
                 prepared.errors = self._preparation.validate(prepared, context.validation_rules)
             context.pre_execution_errors = list(prepared.errors)
         yield
-        # Strawberry validates itself where nothing was prepared.
+        # Strawberry has validated the document itself if it was not in the cache.
         for error in context.pre_execution_errors or ():
             error.extensions = {"code": VALIDATION_FAILED, **(error.extensions or {})}
 
 
 class TimeLimit(SchemaExtension):
-    """Ends a query or a mutation that takes too long. What a mutation has committed by then stays."""
+    """Strawberry extension that cancels a query or mutation after a timeout. What a mutation has committed stays."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self._seconds = seconds
 
     async def on_execute(self) -> AsyncIterator[None]:
-        """Called around the execution. Of a subscription that is its beginning only, which has limits of its own."""
+        """Run the execution under the timeout, except for subscriptions, which the transports limit themselves."""
         if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
             yield
             return

@@ -1,4 +1,4 @@
-"""Query, Mutation and Subscription become the schema, with its limits and its masking."""
+"""The root types, and the schema class that executes operations with limits, masking and compiled plans."""
 
 import asyncio
 from collections.abc import Iterable
@@ -43,15 +43,13 @@ from app.schema.settings import (
 from app.schema.tool_call import RespondToToolCallPayload
 from app.schema.workspace import ENTRY_TYPES
 
-# What is kept of documents that came before, and of the code that was made for their operations.
+# Sizes of two LRU caches: prepared documents, and plans compiled for their operations.
 PREPARED_BYTES = 32 * 1024 * 1024
 PLANS_BYTES = 32 * 1024 * 1024
 
 
 @strawberry.type(description="What can be read.")
 class Query:
-    """Queries."""
-
     node: Node | None = strawberry.field(
         resolver=resolvers.node.get, description="Refetch any object by its global ID."
     )
@@ -79,8 +77,6 @@ class Query:
 
 @strawberry.type(description="What can be changed.")
 class Mutation:
-    """Mutations."""
-
     create_conversation: CreateConversationPayload = strawberry.field(
         resolver=resolvers.conversation.create, description="Create a conversation and start its agent."
     )
@@ -123,8 +119,6 @@ class Mutation:
 
 @strawberry.type(description="What can be watched.")
 class Subscription:
-    """Subscriptions."""
-
     conversation_status_changed = strawberry.subscription(
         resolver=resolvers.conversation.status_changed,
         description="Sends the current status of each conversation first, so nothing is lost between a query and "
@@ -148,7 +142,10 @@ class Subscription:
 
 
 class Schema(strawberry.Schema):
-    """The schema. Errors are logged by ``mask`` alone, since a message can hold what a caller sent."""
+    """Strawberry's schema with a fast path for known documents.
+
+    Errors are logged by ``mask`` only, since Strawberry would log messages that may repeat what a caller sent.
+    """
 
     def __init__(self, limits: Limits, timeout_seconds: float, *, is_compiled: bool) -> None:
         self._limits = limits
@@ -181,13 +178,13 @@ class Schema(strawberry.Schema):
         allowed_operation_types: Iterable[OperationType] | None = None,
         operation_extensions: dict[str, Any] | None = None,
     ) -> ExecutionResult:
-        """Execute a query or a mutation. What was validated before takes a short way to the same result."""
+        """Execute a query or a mutation. A document that was validated before skips Strawberry's own pipeline."""
         prepared = self._preparation.find(query) if query else None
         operation = self._preparation.operation(prepared, operation_name) if prepared is not None else None
         if (
             prepared is not None
             and operation is not None
-            and (allowed_operation_types is None or operation.kind in allowed_operation_types)
+            and (allowed_operation_types is None or operation.operation_type in allowed_operation_types)
             and not prepared.measure.errors(self._limits, variable_values or {})
         ):
             executor = operation.executor(variable_values, context_value, root_value)
@@ -206,8 +203,8 @@ class Schema(strawberry.Schema):
     async def _run(self, executor: CompiledExecutor) -> ExecutionResult:
         deadline = self._deadlines.start()
         try:
-            found = executor.execute_operation()
-            result = found if isinstance(found, OriginalResult) else await found
+            outcome = executor.execute_operation()
+            result = outcome if isinstance(outcome, OriginalResult) else await outcome
         except asyncio.CancelledError:
             if not deadline.has_ended_task():
                 raise
@@ -222,11 +219,11 @@ class Schema(strawberry.Schema):
         return ExecutionResult(result.data, result.errors)
 
     def possible_types(self) -> dict[str, list[str]]:
-        """The object types that each interface and union may be, A first: what clients' caches are given."""
-        abstract = [found for found in self._schema.type_map.values() if is_abstract_type(found)]
+        """Map interfaces and unions to their object types, sorted, as Apollo Client's ``possibleTypes`` needs them."""
+        abstract = [each for each in self._schema.type_map.values() if is_abstract_type(each)]
         return {
-            found.name: sorted(possible.name for possible in self._schema.get_possible_types(found))
-            for found in sorted(abstract, key=lambda found: found.name)
+            each.name: sorted(possible.name for possible in self._schema.get_possible_types(each))
+            for each in sorted(abstract, key=lambda each: each.name)
         }
 
     def process_errors(
@@ -234,13 +231,13 @@ class Schema(strawberry.Schema):
         errors: list[GraphQLError],
         execution_context: ExecutionContext | None = None,  # noqa: ARG002  Strawberry passes it.
     ) -> None:
-        """Put what the client may see in the place of each error. Strawberry calls this wherever errors arise."""
+        """Mask errors in place. Strawberry calls this for every result."""
         errors[:] = [mask(error, self._limits) for error in errors]
 
 
 def build_schema(limits: Limits = DEFAULT_LIMITS, timeout_seconds: float = 30.0, *, is_compiled: bool = True) -> Schema:
-    """The schema, ready to execute. A query or a mutation may take ``timeout_seconds``.
+    """Build the schema. A query or a mutation is cancelled after ``timeout_seconds``.
 
-    ``is_compiled``: whether operations are compiled, rather than interpreted by graphql-core.
+    With ``is_compiled`` false, graphql-core interprets all operations.
     """
     return Schema(limits, timeout_seconds, is_compiled=is_compiled)

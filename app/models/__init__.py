@@ -1,4 +1,4 @@
 """SQLModel tables, each beside its persistence repository.
 
-A repository takes its session once; it may flush, it never commits. Reads name the owner in their SQL.
+A repository is given its session once; it may flush, but never commits. Reads for a caller filter by owner in SQL.
 """

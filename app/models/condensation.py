@@ -1,4 +1,4 @@
-"""What was said long ago, in short, for agents whose history outgrew their model."""
+"""Summaries that replace old events in the prompt once a conversation no longer fits its model's context window."""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 
 class Condensation(SQLModel, table=True):
-    """A conversation's: ``summary`` stands for its events up to (``run``, ``sequence``), which stay in the log."""
+    """One conversation's summary. It replaces all events up to (``run``, ``sequence``) in prompts, not in the log."""
 
     conversation_id: UUID = Field(primary_key=True, foreign_key="conversation.id", ondelete="CASCADE")
     run: int
@@ -25,9 +25,9 @@ class CondensationRepository:
         self._session = session
 
     async def get(self, conversation_id: UUID) -> Condensation | None:
-        """The conversation's, if its history was condensed."""
+        """Return the summary, or ``None`` if the history was never condensed."""
         return await self._session.get(Condensation, conversation_id)
 
     async def save(self, condensation: Condensation) -> None:
-        """Put it in the place of an earlier one."""
+        """Insert the summary, or replace the earlier one."""
         await self._session.merge(condensation)

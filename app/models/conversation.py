@@ -1,4 +1,4 @@
-"""Conversations: the row, and how an owner's rows are read and changed."""
+"""The table of conversations, its enumerations, and the repository that reads, locks and updates rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from app.errors import ErrorCode
 TITLE_MAX_LENGTH = 200
 
 MAX_TOKENS = 2**53 - 1
-"""Counts of tokens, of one event and of all, stay here: it is the largest that every client reads exactly."""
+"""Token counts saturate here, the largest integer that JavaScript clients read exactly."""
 
 # SQLite's INTEGER has 64 bits, and changing the type of a column there copies the table.
 TOKENS = cast("type[BigInteger]", BigInteger().with_variant(Integer, "sqlite"))
-# PostgreSQL would compare by the database's locale, which cursors must not depend on.
+# Without the "C" collation PostgreSQL would compare by the database's locale, on which cursors must not depend.
 _FOLDED = String(TITLE_MAX_LENGTH * 3).with_variant(String(TITLE_MAX_LENGTH * 3, collation="C"), "postgresql")
 
 
@@ -66,21 +66,22 @@ class ConversationTrigger(StrEnum):
 
 
 LIVE_STATUSES = (ConversationStatus.STARTING, ConversationStatus.RUNNING)
-"""What counts against the owner's limit of concurrent conversations."""
+"""Statuses that count against the owner's limit of concurrent conversations."""
 
 WAITING_STATES = (AgentState.AWAITING_USER_INPUT, AgentState.PAUSED, AgentState.FINISHED, AgentState.REJECTED)
 """States in which nothing happens until the user says something."""
 
 IDLE_STATES = (*WAITING_STATES, AgentState.AWAITING_USER_CONFIRMATION)
-"""States in which nothing happens until the user does something; the run of a call that waits is not over."""
+"""States in which nothing happens until the user acts. While a tool call awaits confirmation, its run is not over."""
 
 
 class Conversation(SQLModel, table=True):
     """One conversation. Enumerations are stored by name, so that a row of a newer release is still readable.
 
     ``active_run`` is the run that may append to the log now; null while nothing runs. ``last_run`` is the highest run
-    that was handed out; runs between the two are queued. ``run_attempts`` counts how often the active run was begun.
-    ``branch_is_default``: no branch was asked for; ``branch_name`` is the provider's word until git has cloned.
+    number that was assigned; runs between the two are queued. ``run_attempts`` counts how often the active run was
+    begun. ``branch_is_default``: the user chose no branch, so ``branch_name`` comes from the provider until git has
+    cloned the repository.
     """
 
     __table_args__ = (
@@ -130,17 +131,17 @@ class Conversation(SQLModel, table=True):
     updated_at: datetime = Field(sa_type=UTCDateTime)
 
     def touch(self, now: datetime) -> None:
-        """Note a change. Never before the creation, even by the clock of an instance that lags behind."""
+        """Set ``updated_at``, but never to before ``created_at``: an instance's clock may lag behind another's."""
         self.updated_at = max(now, self.created_at)
 
 
 def fold(text: str) -> str:
-    """The form of a text in which upper and lower case compare equal, in every language."""
+    """Fold case by Unicode's rules, for comparisons that neither SQLite nor every PostgreSQL locale does right."""
     return text.casefold()
 
 
 class ConversationRepository:
-    """Conversations in one session."""
+    """Persistence of conversations in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -150,21 +151,21 @@ class ConversationRepository:
         self._session.add(conversation)
 
     async def get(self, owner_id: str, conversation_id: UUID) -> Conversation | None:
-        """The owner's conversation, or ``None``."""
+        """Return the conversation, or ``None`` if it is absent or another owner's."""
         return (await self.get_many(owner_id, [conversation_id]))[0]
 
     async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[Conversation | None]:
-        """In the order of ``ids``; ``None`` for what is absent or another owner's."""
+        """Return the rows in the order of ``ids``, with ``None`` for those that are absent or another owner's."""
         statement = select(Conversation).where(col(Conversation.owner_id) == owner_id, col(Conversation.id).in_(ids))
-        found = {row.id: row for row in await self._session.exec(statement)}
-        return [found.get(conversation_id) for conversation_id in ids]
+        rows = {row.id: row for row in await self._session.exec(statement)}
+        return [rows.get(conversation_id) for conversation_id in ids]
 
     async def get_for_run(self, conversation_id: UUID) -> Conversation | None:
-        """The conversation of a run, whoever owns it."""
+        """Return the conversation without checking its owner, for the engine, which acts for no caller."""
         return await self._session.get(Conversation, conversation_id)
 
     async def lock(self, owner_id: str, conversation_id: UUID) -> Conversation | None:
-        """The owner's conversation, unchanged by others until the transaction ends."""
+        """Read the owner's conversation with a row lock, which is held until the transaction ends."""
         statement = (
             select(Conversation)
             .where(col(Conversation.owner_id) == owner_id, col(Conversation.id) == conversation_id)
@@ -174,12 +175,12 @@ class ConversationRepository:
         return (await self._session.exec(statement)).one_or_none()
 
     async def lock_for_run(self, conversation_id: UUID) -> Conversation | None:
-        """As ``lock``, whoever owns the conversation."""
+        """Like ``lock``, without checking the owner."""
         statement = select(Conversation).where(col(Conversation.id) == conversation_id).with_for_update()
         return (await self._session.exec(statement.execution_options(populate_existing=True))).one_or_none()
 
     async def live(self, owner_id: str, *, besides: UUID | None = None) -> list[Conversation]:
-        """The owner's starting and running conversations, least recently updated first."""
+        """Return the owner's starting and running conversations, least recently updated first."""
         statement = (
             select(Conversation)
             .where(col(Conversation.owner_id) == owner_id, col(Conversation.status).in_(LIVE_STATUSES))
@@ -190,7 +191,7 @@ class ConversationRepository:
         return list(await self._session.exec(statement))
 
     async def waiting_since(self, before: datetime, limit: int) -> list[Conversation]:
-        """Running conversations of any owner that have waited for their user since before then, longest first."""
+        """Return conversations of any owner that have waited for their user since before then, longest wait first."""
         statement = (
             select(Conversation)
             .where(
@@ -204,7 +205,7 @@ class ConversationRepository:
         return list(await self._session.exec(statement))
 
     async def with_active_run(self, after: UUID | None, limit: int) -> list[Conversation]:
-        """Conversations of any owner that have a run, by id."""
+        """Return a batch of conversations of any owner with an active run: those after the id ``after``, by id."""
         statement = select(Conversation).where(col(Conversation.active_run).is_not(None))
         if after is not None:
             statement = statement.where(col(Conversation.id) > after)
@@ -213,7 +214,7 @@ class ConversationRepository:
     async def retitle(
         self, conversation: Conversation, title: str, now: datetime, *, generated: bool, seen_revision: int | None
     ) -> bool:
-        """Write a title. False when it has been written since ``seen_revision`` was read (``None``: write anyway)."""
+        """Write a title with optimistic locking: False if it was written since ``seen_revision`` (``None``: force)."""
         statement = (
             update(Conversation)
             .where(col(Conversation.owner_id) == conversation.owner_id, col(Conversation.id) == conversation.id)
@@ -231,10 +232,10 @@ class ConversationRepository:
         return bool((await self._session.exec(statement)).rowcount)
 
     async def set_branch(self, conversation_id: UUID, branch_name: str | None) -> None:
-        """Write which branch was cloned."""
+        """Store the branch that git checked out; ``None`` if there is none."""
         statement = update(Conversation).where(col(Conversation.id) == conversation_id)
         await self._session.exec(statement.values(branch_name=branch_name))
 
     async def delete(self, conversation_id: UUID) -> None:
-        """Delete the row; its events and replay go with it."""
+        """Delete the row. Foreign keys cascade, so events, replay and drafts are deleted too."""
         await self._session.exec(delete(Conversation).where(col(Conversation.id) == conversation_id))

@@ -15,9 +15,9 @@ from app.models.event import Usage
 
 
 class Draft(SQLModel, table=True):
-    """One piece of the answer that an attempt at a run waits for. The pieces follow one another by ``number``.
+    """One piece of an answer's text, written while the answer streams. Concatenated by ``number`` they are the draft.
 
-    Tokens and costs are estimates for the answer up to and with this piece.
+    Tokens and costs are cumulative estimates: they include all pieces up to this one.
     """
 
     conversation_id: UUID = Field(primary_key=True, foreign_key="conversation.id", ondelete="CASCADE")
@@ -32,13 +32,13 @@ class Draft(SQLModel, table=True):
 
 
 class DraftRepository:
-    """Drafts in one session."""
+    """Persistence of drafts in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     async def of(self, conversation_id: UUID) -> Sequence[Draft]:
-        """All pieces of a conversation's drafts, in order."""
+        """Return all pieces of a conversation, ordered by run, attempt and number."""
         statement = (
             sqlmodel_select(Draft)
             .where(col(Draft.conversation_id) == conversation_id)
@@ -47,7 +47,7 @@ class DraftRepository:
         return (await self._session.exec(statement)).all()
 
     async def conversations_with_left(self, after: UUID | None, limit: int) -> Sequence[Conversation]:
-        """Conversations of any owner with pieces of attempts that may write no more, by id."""
+        """Return a batch of conversations, by id, with drafts of attempts that are over or were superseded."""
         active_run, attempt = col(Conversation.active_run), col(Conversation.run_attempts)
         is_left = or_(active_run.is_(None), col(Draft.run) != active_run, col(Draft.attempt) != attempt)
         statement = sqlmodel_select(Conversation).where(
@@ -58,19 +58,19 @@ class DraftRepository:
         return (await self._session.exec(statement.order_by(col(Conversation.id)).limit(limit))).all()
 
     async def discard(self, conversation_id: UUID, run: int, attempt: int) -> None:
-        """Delete an attempt's draft."""
+        """Delete all pieces of one attempt at a run."""
         statement = delete(Draft).where(col(Draft.conversation_id) == conversation_id)
         await self._session.exec(statement.where(col(Draft.run) == run, col(Draft.attempt) == attempt))
 
 
 class Drafts:
-    """Adds pieces, each with one statement of its own."""
+    """Writes pieces of drafts outside any session, each with one compiled statement."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, conversation_id: UUID, run: int, attempt: int, number: int, text: str, used: Usage) -> None:
-        """Keep a piece, unless the attempt is no longer the one that may write."""
+        """Insert a piece. Does nothing if another attempt has superseded this one (checked in the same statement)."""
         await self._database.direct.write(
             self._database.compiled("add draft", _add),
             {

@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import ErrorCode
 from app.models.conversation import TOKENS, AgentState, Conversation, Problem
+from app.models.database.unit_of_work import made
 
 
 class EventSource(StrEnum):
@@ -25,7 +26,7 @@ class EventSource(StrEnum):
 
 
 class EventKind(StrEnum):
-    """Which body an event has; the values are the GraphQL type names."""
+    """The type of an event's body; the values are the GraphQL type names."""
 
     MESSAGE = "MessageEvent"
     TOOL_CALL = "ToolCallEvent"
@@ -36,9 +37,9 @@ class EventKind(StrEnum):
 class Event(SQLModel, table=True):
     """One entry of a conversation's log.
 
-    ``run`` is the user message that caused it, as a number: events ordered by (run, sequence) are the dialogue, since
-    a message that was queued while the agent still answered stands before that answer in the log. ``body`` is
-    the JSON form of one of the ``…Body`` classes. Usage is that of the LLM call which made the event.
+    ``run`` numbers the user message that caused the event. The dialogue is ordered by (run, sequence), not by sequence
+    alone: a message that was queued while the agent answered has a lower sequence than that answer. ``body`` is the
+    JSON form of one of the ``…Body`` classes. Model, tokens and cost are those of the LLM call that made the event.
     """
 
     __table_args__ = (
@@ -61,7 +62,7 @@ class Event(SQLModel, table=True):
 
 @dataclass(frozen=True, slots=True)
 class MessageBody:
-    """What somebody said. Images are https or data URLs. ``is_partial``: the rest of the answer never came."""
+    """A message's text and images (https or data URLs). ``is_partial``: the answer was cut off while it streamed."""
 
     text: str
     image_urls: tuple[str, ...] = ()
@@ -70,10 +71,11 @@ class MessageBody:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallBody:
-    """A tool the agent asks for. ``call_id`` is the LLM's own name of the call.
+    """A tool call. ``call_id`` is the id that the LLM gave it.
 
-    ``is_cut``: the arguments broke off, so the call must not run. The provider wants ``call_fields`` back with the
-    call, and ``answer_fields`` with the answer whose first call this is: reasoning and signatures, unchanged.
+    ``is_cut``: the arguments are incomplete, so the call must not run. ``call_fields`` and ``answer_fields`` hold
+    reasoning and signatures that some providers need back unchanged in the next request: with this call, or with the
+    answer whose first call this is.
     """
 
     call_id: str
@@ -87,7 +89,7 @@ class ToolCallBody:
 
 @dataclass(frozen=True, slots=True)
 class ToolResultBody:
-    """What a tool answered. ``tool_call_sequence`` is the call's event."""
+    """A tool's output. ``tool_call_sequence`` is the sequence of the call's event."""
 
     tool_call_sequence: int
     output: str
@@ -97,7 +99,7 @@ class ToolResultBody:
 
 @dataclass(frozen=True, slots=True)
 class StateChangeBody:
-    """The agent's new state, and why, where there is something to say."""
+    """The agent's new state, with a reason if it failed or was stopped."""
 
     agent_state: AgentState
     problem: Problem | None = None
@@ -120,7 +122,7 @@ def _is_optional(body: Mapping[str, Any], name: str, expected: type) -> bool:
     return (value := body.get(name)) is None or type(value) is expected
 
 
-# Whether a stored document is a body of its kind. Fields with a default are absent in rows of earlier releases.
+# Checks that a stored document is a body of an event type. Rows of earlier releases lack fields that have a default.
 _IS_BODY: dict[str, Callable[[Any], bool]] = {
     EventKind.MESSAGE.value: lambda body: (
         type(body["text"]) is str
@@ -188,17 +190,17 @@ class StoredEvent(Protocol):
 
 
 def kind_of(body: EventBody) -> EventKind:
-    """The kind of event that has such a body."""
+    """Return the event type that belongs to the body's class."""
     return _KINDS[type(body)]
 
 
 def encode_body(body: EventBody) -> dict[str, Any]:
-    """The document that is stored of a body."""
+    """Serialise the body to JSON values, as the column stores it."""
     return cast("dict[str, Any]", _JSON[type(body)].dump_python(body, mode="json"))
 
 
 def body_fields(kind: str, document: object) -> Mapping[str, Any] | None:
-    """A stored document, whose optional fields may be absent; ``None`` when this release can't read it."""
+    """Validate a stored body, whose optional fields may be absent; ``None`` if this release can't read it."""
     try:
         return cast("Mapping[str, Any]", document) if _IS_BODY[kind](document) else None
     except (KeyError, TypeError, AttributeError):
@@ -206,14 +208,14 @@ def body_fields(kind: str, document: object) -> Mapping[str, Any] | None:
 
 
 def decode_body(event: StoredEvent) -> EventBody | None:
-    """The event's body; ``None`` when this release can't read it."""
+    """Parse the event's body; ``None`` if it is malformed, or of a type that only a newer release knows."""
     fields = body_fields(event.kind, event.body)
     return _MADE[event.kind](fields) if fields is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one LLM call took; ``cost_usd`` is null when the model's price is unknown."""
+    """Tokens and cost of one LLM call; ``cost_usd`` is ``None`` if the model's price is unknown."""
 
     llm_model: str
     prompt_tokens: int
@@ -223,7 +225,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event before it has its sequence. ``created_at``: only for one that is played again."""
+    """An event that has no sequence yet. ``created_at`` is only set for the events of a replayed trajectory."""
 
     source: EventSource
     body: EventBody
@@ -244,12 +246,12 @@ class EventQuery:
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """What its statement depends on, apart from the values."""
+        """The part of the statement's cache key that depends on this query, without its parameters' values."""
         sources = None if self.sources is None else len(self.sources)
         return (self.after is None, self.before is None, self.backward, sources)
 
     def parameters(self, number: int) -> dict[str, object]:
-        """The values of its statement's parameters, whose names end with the query's number among several."""
+        """Return the statement's parameters; their names end with the query's number, as a statement has several."""
         return {
             f"conversation_id_{number}": self.conversation_id,
             f"after_{number}": self.after,
@@ -259,39 +261,45 @@ class EventQuery:
         }
 
 
+def new_row(conversation_id: UUID, run: int, sequence: int, event: NewEvent, now: datetime) -> Event:
+    """The row of an event, under a sequence that the conversation gave."""
+    usage = event.usage
+    values: dict[str, Any] = {
+        "conversation_id": conversation_id,
+        "sequence": sequence,
+        "run": run,
+        "kind": kind_of(event.body),
+        "source": event.source,
+        "body": encode_body(event.body),
+        "llm_model": usage.llm_model if usage else None,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+        "cost_usd": usage.cost_usd if usage else None,
+        "created_at": event.created_at or now,
+    }
+    return made(Event, values)
+
+
 class EventRepository:
-    """Events in one session."""
+    """Persistence of events in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     def add(self, conversation_id: UUID, run: int, sequence: int, event: NewEvent, now: datetime) -> Event:
-        """Insert at the next flush, under a sequence that the conversation gave."""
-        usage = event.usage
-        row = Event(
-            conversation_id=conversation_id,
-            sequence=sequence,
-            run=run,
-            kind=kind_of(event.body),
-            source=event.source,
-            body=encode_body(event.body),
-            llm_model=usage.llm_model if usage else None,
-            prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None,
-            cost_usd=usage.cost_usd if usage else None,
-            created_at=event.created_at or now,
-        )
+        """Insert at the next flush, under a sequence that the caller took from the locked conversation."""
+        row = new_row(conversation_id, run, sequence, event, now)
         self._session.add(row)
         return row
 
     async def is_of(self, conversation_id: UUID, sequence: int, run: int, event: NewEvent, now: datetime) -> bool:
-        """Whether the log has there what ``add`` would insert for the run at that time."""
-        found = await self._session.get(Event, (conversation_id, sequence))
-        wanted = (run, kind_of(event.body), event.source, event.created_at or now)
-        return found is not None and (found.run, found.kind, found.source, found.created_at) == wanted
+        """Tell whether the log has the row that ``add`` would insert, after a commit whose outcome is unknown."""
+        row = await self._session.get(Event, (conversation_id, sequence))
+        expected = (run, kind_of(event.body), event.source, event.created_at or now)
+        return row is not None and (row.run, row.kind, row.source, row.created_at) == expected
 
     async def after(self, conversation_id: UUID, sequence: int, limit: int) -> list[Event]:
-        """Up to ``limit`` events behind a sequence, in order."""
+        """Return up to ``limit`` events after a sequence, in order, of any owner's conversation."""
         statement = (
             select(Event)
             .where(col(Event.conversation_id) == conversation_id, col(Event.sequence) > sequence)
@@ -300,22 +308,8 @@ class EventRepository:
         )
         return list(await self._session.exec(statement))
 
-    async def dialogue(self, conversation_id: UUID, last_run: int, limit: int) -> list[Event]:
-        """The newest ``limit`` events of all runs up to ``last_run``, ordered as they follow in the dialogue."""
-        statement = (
-            select(Event)
-            .where(
-                col(Event.conversation_id) == conversation_id,
-                col(Event.run) <= last_run,
-                col(Event.kind) != EventKind.STATE_CHANGE,
-            )
-            .order_by(col(Event.run).desc(), col(Event.sequence).desc())
-            .limit(limit)
-        )
-        return list(reversed((await self._session.exec(statement)).all()))
-
     async def of_run(self, conversation_id: UUID, run: int) -> list[Event]:
-        """A run's events without its state changes, in order. Bounded by the run's own iterations."""
+        """Return a run's events without state changes, in order. Their number is bounded by the run's iterations."""
         statement = (
             select(Event)
             .where(
@@ -328,7 +322,7 @@ class EventRepository:
         return list(await self._session.exec(statement))
 
     async def tool_calls(self, conversation_id: UUID) -> list[int]:
-        """The sequences of all tool calls, in order."""
+        """Return the sequences of all tool calls, in order."""
         statement = (
             select(Event.sequence)
             .where(col(Event.conversation_id) == conversation_id, col(Event.kind) == EventKind.TOOL_CALL)
@@ -337,7 +331,7 @@ class EventRepository:
         return list(await self._session.exec(statement))
 
     async def user_messages(self, conversation_id: UUID, limit: int) -> list[Event]:
-        """The first ``limit`` messages of the user."""
+        """Return the first ``limit`` messages of the user, in order."""
         statement = (
             select(Event)
             .where(
@@ -351,12 +345,12 @@ class EventRepository:
         return list(await self._session.exec(statement))
 
     async def get_many(self, owner_id: str, keys: Sequence[tuple[UUID, int]]) -> list[Event | None]:
-        """In the order of ``keys`` (conversation id, sequence); ``None`` for what is absent or another owner's."""
+        """Return rows in the order of ``keys`` (conversation id, sequence); ``None`` if absent or another owner's."""
         key = tuple_(col(Event.conversation_id), col(Event.sequence))
         statement = (
             select(Event)
             .join(Conversation, col(Conversation.id) == col(Event.conversation_id))
             .where(col(Conversation.owner_id) == owner_id, key.in_(list(keys)))
         )
-        found = {(row.conversation_id, row.sequence): row for row in await self._session.exec(statement)}
-        return [found.get(wanted) for wanted in keys]
+        rows = {(row.conversation_id, row.sequence): row for row in await self._session.exec(statement)}
+        return [rows.get(each) for each in keys]

@@ -1,4 +1,4 @@
-"""Git repositories and branches as a provider last told of them, with the time when it did."""
+"""Tables of git repositories and branches: a cache of what providers answered, with the time of the answer."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,10 +16,10 @@ BRANCH_NAME_MAX_LENGTH = 255
 
 
 class GitRepository(SQLModel, table=True):
-    """A repository that an owner saw. What one owner may see says nothing about another, so rows are per owner.
+    """A repository as one owner's token sees it. Access differs between owners, so each owner has rows of its own.
 
-    ``host`` is the host that was asked, such as ``github.com``; ``external_id`` is the provider's own id, which
-    outlives a renaming. ``seen_at`` is when the provider last told of it.
+    ``host`` is the provider's host, such as ``github.com``; ``external_id`` is the provider's own id, which does not
+    change when the repository is renamed. ``seen_at`` is when the provider last returned it.
     """
 
     __table_args__ = (UniqueConstraint("owner_id", "provider", "host", "external_id"),)
@@ -38,7 +38,7 @@ class GitRepository(SQLModel, table=True):
 
 
 class GitBranch(SQLModel, table=True):
-    """A branch that an owner saw. ``seen_at`` is when the provider last told of it."""
+    """A branch of an owner's repository. ``seen_at`` is when the provider last returned it."""
 
     __table_args__ = (UniqueConstraint("repository_id", "name"),)
 
@@ -51,7 +51,7 @@ class GitBranch(SQLModel, table=True):
 
 
 class GitRepositoryRepository:
-    """Repositories and branches in one session."""
+    """Persistence of git repositories and branches in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -61,23 +61,23 @@ class GitRepositoryRepository:
         self._session.add(row)
 
     async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[GitRepository | None]:
-        """In the order of ``ids``; ``None`` for what is absent or another owner's."""
+        """Return the rows in the order of ``ids``, with ``None`` for those that are absent or another owner's."""
         statement = select(GitRepository).where(col(GitRepository.owner_id) == owner_id, col(GitRepository.id).in_(ids))
-        found = {row.id: row for row in await self._session.exec(statement)}
-        return [found.get(repository_id) for repository_id in ids]
+        rows = {row.id: row for row in await self._session.exec(statement)}
+        return [rows.get(repository_id) for repository_id in ids]
 
     async def save(self, seen: Sequence[GitRepository]) -> list[GitRepository]:
-        """Insert what one provider's host told one owner of, or bring the rows up to date; the rows in that order.
+        """Upsert repositories of one owner and host, and return the stored rows in the order of ``seen``.
 
-        Two statements, however many rows. Who does the same at the same time does no harm.
+        It takes two statements, however many rows there are, and is safe to run concurrently.
         """
         if not seen:
             return []
         first = seen[0]
         keys = ("owner_id", "provider", "host", "external_id")
-        # A statement must not touch one row twice.
+        # An upsert that names one row twice fails on PostgreSQL.
         unique = {row.external_id: row for row in seen}
-        # Everybody inserts in one order, so that two never wait for each other.
+        # All transactions insert in the same order, so that they can't deadlock.
         values = [unique[key].model_dump() for key in sorted(unique)]
         await self._session.exec(_upsert(self._session, GitRepository, values, keys))
         statement = (
@@ -90,34 +90,34 @@ class GitRepositoryRepository:
             )
             .execution_options(populate_existing=True)
         )
-        found = {row.external_id: row for row in await self._session.exec(statement)}
-        return [found[row.external_id] for row in seen]
+        rows = {row.external_id: row for row in await self._session.exec(statement)}
+        return [rows[row.external_id] for row in seen]
 
     async def save_branches(self, seen: Sequence[GitBranch]) -> list[GitBranch]:
-        """As ``save``, for branches of any repositories."""
+        """Like ``save``, for branches, which may be of several repositories."""
         if not seen:
             return []
         unique = {(row.repository_id, row.name): row for row in seen}
         values = [unique[key].model_dump() for key in sorted(unique)]
         await self._session.exec(_upsert(self._session, GitBranch, values, ("repository_id", "name")))
-        found = await self.branches(list(unique))
-        return [found[row.repository_id, row.name] for row in seen]
+        rows = await self.branches(list(unique))
+        return [rows[row.repository_id, row.name] for row in seen]
 
     async def branches(self, keys: Sequence[tuple[UUID, str]]) -> dict[tuple[UUID, str], GitBranch]:
-        """Rows by repository and name."""
+        """Return the branches that exist, by (repository id, name), without checking the owner."""
         key = tuple_(col(GitBranch.repository_id), col(GitBranch.name))
         statement = select(GitBranch).where(key.in_(list(keys))).execution_options(populate_existing=True)
         return {(row.repository_id, row.name): row for row in await self._session.exec(statement)}
 
     async def get_many_branches(self, owner_id: str, ids: Sequence[UUID]) -> list[GitBranch | None]:
-        """In the order of ``ids``; ``None`` for what is absent or another owner's."""
+        """Return the branches in the order of ``ids``, with ``None`` for those that are absent or another owner's."""
         statement = (
             select(GitBranch)
             .join(GitRepository, col(GitRepository.id) == col(GitBranch.repository_id))
             .where(col(GitRepository.owner_id) == owner_id, col(GitBranch.id).in_(ids))
         )
-        found = {row.id: row for row in await self._session.exec(statement)}
-        return [found.get(branch_id) for branch_id in ids]
+        rows = {row.id: row for row in await self._session.exec(statement)}
+        return [rows.get(branch_id) for branch_id in ids]
 
 
 def _upsert(

@@ -1,4 +1,4 @@
-"""What a caller's idempotency keys gave the first time."""
+"""The table of idempotency keys: a mutation that is repeated with the same key returns the first result again."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,7 @@ KEY_MAX_LENGTH = 200
 
 
 class IdempotencyKey(SQLModel, table=True):
-    """A key and its first result: the conversation, and for a message also its event's sequence."""
+    """A key and its first result: the conversation's id, and for a sent message also the event's sequence."""
 
     __table_args__ = (Index("ix_idempotencykey_created", "created_at"),)
 
@@ -24,13 +24,13 @@ class IdempotencyKey(SQLModel, table=True):
 
 
 class IdempotencyKeyRepository:
-    """Idempotency keys in one session."""
+    """Persistence of idempotency keys in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     async def get(self, owner_id: str, operation: str, key: str, since: datetime) -> IdempotencyKey | None:
-        """The first result under this key, unless it is older than ``since``."""
+        """Return the first result under this key, unless it is older than ``since``."""
         statement = select(IdempotencyKey).where(
             col(IdempotencyKey.owner_id) == owner_id,
             col(IdempotencyKey.operation) == operation,
@@ -39,10 +39,6 @@ class IdempotencyKeyRepository:
         )
         return (await self._session.exec(statement)).one_or_none()
 
-    async def put(self, record: IdempotencyKey) -> None:
-        """Store the result, in the place of an expired one."""
-        await self._session.merge(record)
-
     async def delete_before(self, moment: datetime) -> None:
-        """Delete what has expired."""
+        """Delete all owners' keys that were stored before this time."""
         await self._session.exec(delete(IdempotencyKey).where(col(IdempotencyKey.created_at) < moment))

@@ -1,4 +1,4 @@
-"""Brings the database to the shape of this release's tables."""
+"""Runs the Alembic migrations at the start, and compares the database's tables with the models."""
 
 from pathlib import Path
 
@@ -46,19 +46,19 @@ TABLES = (
 )
 
 INDEX_TABLES = "titlegram"
-"""What the names of tables begin with that are no models: triggers keep them."""
+"""Name prefix of the n-gram index's tables, which have no models, since only triggers write them."""
 
 _LOCK = 0x5061726C6579
 """PostgreSQL advisory lock: instances that start at the same time migrate one after the other."""
 
 
 def script_directory() -> ScriptDirectory:
-    """The revisions that this release knows."""
+    """Open the directory of this release's revisions."""
     return ScriptDirectory.from_config(_alembic_config())
 
 
 async def upgrade(database: Database, revision: str = "head") -> None:
-    """Apply what is missing up to ``revision``, in one transaction. Nothing happens when nothing is missing.
+    """Apply the missing revisions up to ``revision``, in one transaction.
 
     Raises ConfigError for a database that a newer release has upgraded.
     """
@@ -67,24 +67,24 @@ async def upgrade(database: Database, revision: str = "head") -> None:
 
 
 async def downgrade(database: Database, revision: str) -> None:
-    """Go back to an earlier revision, ``base`` for none, in one transaction. Rows are lost with their tables."""
+    """Revert to an earlier revision, in one transaction; ``base`` drops all tables, with their rows."""
     async with database.writer.begin() as connection:
         await connection.run_sync(_downgrade, revision)
 
 
 async def differences(database: Database) -> list[str]:
-    """How the database's tables differ from the models': empty when the migrations are complete."""
+    """List Alembic's differences between the database's tables and the models; empty if migrations are complete."""
     async with database.writer.connect() as connection:
         return await connection.run_sync(_differences)
 
 
 def _differences(connection: Connection) -> list[str]:
     context = MigrationContext.configure(connection, opts={"include_name": _is_of_models})
-    return [repr(found) for found in compare_metadata(context, METADATA)]
+    return [repr(difference) for difference in compare_metadata(context, METADATA)]
 
 
-def _is_of_models(name: str | None, kind: str, _parents: object) -> bool:
-    return kind != "table" or name is None or not name.startswith(INDEX_TABLES)
+def _is_of_models(name: str | None, object_type: str, _parents: object) -> bool:
+    return object_type != "table" or name is None or not name.startswith(INDEX_TABLES)
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
@@ -113,7 +113,7 @@ def _downgrade(connection: Connection, revision: str) -> None:
 
 
 def _lock(connection: Connection) -> None:
-    # SQLite's one writer is a lock of its own.
+    # SQLite allows only one writer, so it needs no such lock.
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 

@@ -1,4 +1,4 @@
-"""Git provider accounts: the token that a caller stored for a git host. It is stored encrypted only."""
+"""The table of git provider accounts: a caller's token for a git host, stored only in encrypted form."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 
 class ProviderType(StrEnum):
-    """A kind of git host."""
+    """A git hosting product, which decides the API that is called."""
 
     GITHUB = "GITHUB"
     GITLAB = "GITLAB"
@@ -18,7 +18,7 @@ class ProviderType(StrEnum):
 
 
 class ProviderAccount(SQLModel, table=True):
-    """One per owner and provider. ``host`` is null for the provider's public host; it may end with ``:port``."""
+    """At most one per owner and provider. ``host`` is null for the public host; it may end with ``:port``."""
 
     __table_args__ = (UniqueConstraint("owner_id", "provider"),)
 
@@ -33,7 +33,7 @@ class ProviderAccount(SQLModel, table=True):
 
 
 class ProviderAccountRepository:
-    """Provider accounts in one session."""
+    """Persistence of provider accounts in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -43,7 +43,7 @@ class ProviderAccountRepository:
         self._session.add(account)
 
     async def get(self, owner_id: str, provider: ProviderType, *, lock: bool = False) -> ProviderAccount | None:
-        """The owner's account at a provider. ``lock``: until the transaction ends."""
+        """Return the owner's account at a provider, with ``lock`` holding a row lock until the transaction ends."""
         statement = select(ProviderAccount).where(
             col(ProviderAccount.owner_id) == owner_id, col(ProviderAccount.provider) == provider
         )
@@ -52,15 +52,15 @@ class ProviderAccountRepository:
         return (await self._session.exec(statement)).one_or_none()
 
     async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[ProviderAccount | None]:
-        """In the order of ``ids``; ``None`` for what is absent or another owner's."""
+        """Return the rows in the order of ``ids``, with ``None`` for those that are absent or another owner's."""
         statement = select(ProviderAccount).where(
             col(ProviderAccount.owner_id) == owner_id, col(ProviderAccount.id).in_(ids)
         )
-        found = {row.id: row for row in await self._session.exec(statement)}
-        return [found.get(account_id) for account_id in ids]
+        rows = {row.id: row for row in await self._session.exec(statement)}
+        return [rows.get(account_id) for account_id in ids]
 
     async def search(self, owner_id: str) -> list[ProviderAccount]:
-        """All of the owner's accounts, by provider; there is at most one for each."""
+        """Return the owner's accounts, ordered by provider; there is at most one for each."""
         statement = (
             select(ProviderAccount)
             .where(col(ProviderAccount.owner_id) == owner_id)
@@ -69,7 +69,7 @@ class ProviderAccountRepository:
         return list(await self._session.exec(statement))
 
     async def after(self, account_id: UUID | None, limit: int) -> list[ProviderAccount]:
-        """All owners' accounts, by id: for rotating what encrypts the tokens. Locked until the transaction ends."""
+        """Return a batch of all owners' accounts after an id, with row locks, to rotate the encryption key."""
         statement = select(ProviderAccount)
         if account_id is not None:
             statement = statement.where(col(ProviderAccount.id) > account_id)

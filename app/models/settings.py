@@ -1,4 +1,4 @@
-"""A caller's settings: one row per owner. The API key is stored encrypted only."""
+"""The table of callers' settings, one row per owner. The API key is stored only in encrypted form."""
 
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -10,7 +10,7 @@ DEFAULT_MAX_ITERATIONS = 100
 
 
 class Settings(SQLModel, table=True):
-    """What a caller chose for its conversations."""
+    """One owner's settings, which apply to all its conversations."""
 
     id: UUID = Field(default_factory=uuid4, primary_key=True)
     owner_id: str = Field(foreign_key="owner.id", unique=True, max_length=200)
@@ -25,28 +25,28 @@ class Settings(SQLModel, table=True):
 
 
 class SettingsRepository:
-    """Settings in one session."""
+    """Persistence of settings in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     async def get(self, owner_id: str, *, lock: bool = False) -> Settings | None:
-        """The owner's settings. ``lock``: until the transaction ends (SQLite's writer is alone anyway)."""
+        """Return the owner's settings. ``lock`` holds a row lock on PostgreSQL; on SQLite there is only one writer."""
         statement = select(Settings).where(col(Settings.owner_id) == owner_id)
         if lock:
             statement = statement.with_for_update()
         return (await self._session.exec(statement)).one_or_none()
 
     async def get_many(self, owner_id: str, ids: list[UUID]) -> list[Settings | None]:
-        """The owner's settings with these ids, in their order, ``None`` for what is not the owner's."""
+        """Return the rows in the order of ``ids``, with ``None`` for those that are absent or another owner's."""
         statement = select(Settings).where(col(Settings.owner_id) == owner_id, col(Settings.id).in_(ids))
-        found = {settings.id: settings for settings in await self._session.exec(statement)}
-        return [found.get(settings_id) for settings_id in ids]
+        rows = {row.id: row for row in await self._session.exec(statement)}
+        return [rows.get(settings_id) for settings_id in ids]
 
     async def with_api_key(self, after: UUID | None, limit: int) -> list[Settings]:
-        """All owners' settings that hold a key, by id: for rotating what encrypts them.
+        """Return a batch of all owners' settings with an API key, by id, for the rotation of the encryption key.
 
-        Locked until the transaction ends, so that a key that is saved meanwhile is not overwritten by the one before.
+        The rows are locked until the transaction ends, so that the rotation can't overwrite a key saved meanwhile.
         """
         statement = select(Settings).where(col(Settings.llm_api_key_encrypted).is_not(None))
         if after is not None:

@@ -1,4 +1,4 @@
-"""Status changes of an owner's conversations, in the order in which they happened."""
+"""The table of status changes, a log that subscriptions read, in each owner's order."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 
 class StatusChange(SQLModel, table=True):
-    """One change of ``status`` or ``agent_state``, or a deletion. Kept for as long as a subscriber may lag."""
+    """A change of ``status`` or ``agent_state``, or a deletion. It is kept for as long as a subscriber may lag."""
 
     __table_args__ = (Index("ix_statuschange_occurred", "occurred_at"),)
 
@@ -27,7 +27,7 @@ class StatusChange(SQLModel, table=True):
 
 
 class StatusChangeRepository:
-    """Status changes in one session."""
+    """Persistence of status changes in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -37,7 +37,7 @@ class StatusChangeRepository:
         self._session.add(change)
 
     async def after(self, owner_id: str, sequence: int, limit: int) -> Sequence[StatusChange]:
-        """Up to ``limit`` of the owner's changes behind a sequence, in order."""
+        """Return up to ``limit`` of the owner's changes after a sequence, in order."""
         statement = (
             select(StatusChange)
             .where(col(StatusChange.owner_id) == owner_id, col(StatusChange.sequence) > sequence)
@@ -47,5 +47,5 @@ class StatusChangeRepository:
         return (await self._session.exec(statement)).all()
 
     async def delete_before(self, moment: datetime) -> None:
-        """Delete what no subscriber can still wait for."""
+        """Delete all owners' changes before this time, which no subscriber can still need."""
         await self._session.exec(delete(StatusChange).where(col(StatusChange.occurred_at) < moment))

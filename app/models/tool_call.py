@@ -1,4 +1,4 @@
-"""What became of tool calls before they have a result: what the user decided, and whether they were begun."""
+"""The table of pending tool calls: the user's decision, and whether the tool was started."""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,11 +9,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 
 class ToolCall(SQLModel, table=True):
-    """One call, named by its event.
+    """State of one call, identified by its event's conversation and sequence.
 
-    ``approved`` is null until the user decides; ``reason`` is what the agent is told where it was refused. ``begun_at``
-    is set before the tool runs: a call that was begun and has no result was cut off, and may have been carried out in
-    part, so it is never repeated by itself.
+    ``approved`` is null until the user decides; ``reason`` is what the agent is told about a rejection. ``begun_at`` is
+    set before the tool runs. A call that was begun but has no result was interrupted, and may have had effects, so it
+    is never retried automatically.
     """
 
     __table_args__ = (
@@ -31,7 +31,7 @@ class ToolCall(SQLModel, table=True):
 
 
 class ToolCallRepository:
-    """Tool calls in one session."""
+    """Persistence of tool calls in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -41,5 +41,5 @@ class ToolCallRepository:
         self._session.add(call)
 
     async def get(self, conversation_id: UUID, sequence: int) -> ToolCall | None:
-        """The call, if anything is known of it yet."""
+        """Return the call's state; ``None`` if it was neither decided about nor started."""
         return await self._session.get(ToolCall, (conversation_id, sequence))

@@ -1,4 +1,4 @@
-"""Workspaces that still have to be removed."""
+"""The table of workspace directories that still have to be removed from disk, with retries."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,9 +11,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 class WorkspaceRemoval(SQLModel, table=True):
     """A deleted conversation's workspace, which may be in the data directory of any instance.
 
-    No instance knows the others' directories, so on PostgreSQL the record stays after one of them has removed its part.
-    ``attempts`` counts failures of all instances. ``next_attempt_at`` is when it is, or was, tried again after the last
-    one: the record's age is counted from there, so one that still fails somewhere stays.
+    No instance knows the others' directories, so on PostgreSQL the row stays after one of them has removed its part.
+    ``attempts`` counts the failures of all instances. ``next_attempt_at`` is the time of the next retry. A row expires
+    by that time, so it stays for as long as retries fail somewhere.
     """
 
     conversation_id: UUID = Field(primary_key=True)
@@ -22,7 +22,7 @@ class WorkspaceRemoval(SQLModel, table=True):
 
 
 class WorkspaceRemovalRepository:
-    """Pending removals in one session."""
+    """Persistence of pending removals in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -32,22 +32,22 @@ class WorkspaceRemovalRepository:
         self._session.add(removal)
 
     async def get(self, conversation_id: UUID) -> WorkspaceRemoval | None:
-        """The record, if the workspace still has to be removed."""
+        """Return the row; ``None`` if no removal is pending."""
         return await self._session.get(WorkspaceRemoval, conversation_id)
 
     async def among(self, conversation_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Those of the conversations whose workspaces have to be removed wherever they are."""
+        """Return the subset of these conversations whose removal is pending."""
         statement = select(WorkspaceRemoval.conversation_id).where(
             col(WorkspaceRemoval.conversation_id).in_(conversation_ids)
         )
         return (await self._session.exec(statement)).all()
 
     async def delete(self, conversation_id: UUID) -> None:
-        """The workspace is gone."""
+        """Delete the row, since the workspace has been removed."""
         await self._session.exec(
             delete(WorkspaceRemoval).where(col(WorkspaceRemoval.conversation_id) == conversation_id)
         )
 
     async def delete_before(self, moment: datetime) -> None:
-        """Forget the records of that age, whichever instance has not come back since."""
+        """Delete rows whose next retry was due before this time, even if an instance has not come back since."""
         await self._session.exec(delete(WorkspaceRemoval).where(col(WorkspaceRemoval.next_attempt_at) < moment))

@@ -1,4 +1,4 @@
-"""One thin call each: from arguments to a use case, and from its result to a payload."""
+"""Resolvers of root fields: each converts its arguments, calls one use case, and converts the result."""
 
 from app.resolvers import conversation, event, node, provider_account, repository, settings, tool_call
 

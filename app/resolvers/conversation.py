@@ -1,4 +1,4 @@
-"""Conversations: queries, mutations and the subscription to their statuses."""
+"""Root fields about conversations: queries, mutations and the subscription `conversationStatusChanged`."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -165,8 +165,8 @@ async def status_changed(
         raise invalid(f"`conversationIds` has at most {MAX_IDS} ids.")
     keys = None
     if conversation_ids is not None:
-        found = (conversation_key(given) for given in conversation_ids)
-        keys = tuple(dict.fromkeys(key for key in found if key is not None))
+        parsed = (conversation_key(each) for each in conversation_ids)
+        keys = tuple(dict.fromkeys(key for key in parsed if key is not None))
     context = info.context
     async with aclosing(context.services.status.follow(context.owner_id, keys, context.progress)) as updates:
         async for update in updates:

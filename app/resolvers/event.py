@@ -1,4 +1,4 @@
-"""Events: the subscriptions to a conversation's log and to the answer that is being written."""
+"""Subscriptions to a conversation's events, to the text of an answer while it streams, and to the output of tools."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

@@ -1,4 +1,4 @@
-"""Refetching by global id."""
+"""Relay's `node` and `nodes`: refetch objects by global id through the request's batch loaders."""
 
 import asyncio
 from typing import Annotated
@@ -34,8 +34,8 @@ async def get(
             row = await info.context.conversations.load(key)
             return conversation.convert(row) if row is not None else None
         case EventKey(conversation_key, sequence):
-            found = await info.context.events.load((conversation_key, sequence))
-            return event.convert(found) if found is not None else None
+            event_row = await info.context.events.load((conversation_key, sequence))
+            return event.convert(event_row) if event_row is not None else None
         case SettingsKey(key):
             saved = await info.context.settings.load(key)
             return settings.convert(saved) if saved is not None else None

@@ -1,4 +1,4 @@
-"""Provider accounts: mutations."""
+"""Mutations that store or remove a caller's token for a git host."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Git repositories: queries."""
+"""Queries for git repositories, which ask the git host through the service."""
 
 from typing import Annotated
 

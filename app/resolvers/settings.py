@@ -1,4 +1,4 @@
-"""Settings: the query and the mutations."""
+"""The query for the caller's settings, and the mutations that change or reset them."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Tool calls: the user's answer."""
+"""The mutation by which a user approves or rejects a tool call."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The vocabulary of the API: types, inputs, payloads, connections and user errors, made from models."""
+"""GraphQL types of the API: objects, inputs, payloads, connections and user errors, with conversions from rows."""
 
 from app.schema import enumeration
 

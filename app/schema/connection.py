@@ -1,4 +1,4 @@
-"""Pages: page information, cursors, and the bounds of what may be asked for."""
+"""Relay pagination: `PageInfo`, the encoding of keyset cursors, and the limits of `first` and `last`."""
 
 import base64
 import json
@@ -22,9 +22,9 @@ from app.schema.scalar import invalid
 MAX_FIRST = 100
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 DEFAULT_EVENTS = 50
-# That of a path has its 4,096 bytes as escapes of JSON, in base64.
+# The cursor of a path holds up to 4,096 bytes as JSON escapes, in base64.
 CURSOR_MAX_LENGTH = 40_000
-# What is encoded for a row that is ordered by a time, unless that is a whole second: a multiple of three.
+# Length of a cursor's JSON when the sort key is a time with microseconds. It is a multiple of three, as base64 needs.
 MOMENT_KEY_LENGTH = 84
 _ENCODED_LENGTH = MOMENT_KEY_LENGTH // 3 * 4
 MAX_SEQUENCE = 2**31 - 1
@@ -32,8 +32,6 @@ MAX_SEQUENCE = 2**31 - 1
 
 @strawberry.type(description="Relay page information.")
 class PageInfo:
-    """Where the page lies."""
-
     has_next_page: bool = strawberry.field(description="Whether there is more behind this page.")
     has_previous_page: bool = strawberry.field(description="Whether there is more before this page.")
     start_cursor: str | None = strawberry.field(description="Cursor of the first edge; null on an empty page.")
@@ -41,7 +39,7 @@ class PageInfo:
 
 
 def check_count(name: str, value: int | None, default: int) -> int:
-    """The number of edges that was asked for, from 1 to 100. Raises an expected error."""
+    """Return the page size, or the default. Raises an INVALID_INPUT error if it is not between 1 and 100."""
     if value is None:
         return default
     if not 1 <= value <= MAX_FIRST:
@@ -50,7 +48,7 @@ def check_count(name: str, value: int | None, default: int) -> int:
 
 
 def conversation_cursor(row: Conversation | ConversationRow, order: ConversationOrder) -> str:
-    """Where a row stands in an order: its sort key and its id."""
+    """Encode the keyset of a row as an opaque cursor: base64 of the order's field, the row's sort key and its id."""
     key = row.title_folded
     if order.field is ConversationOrderField.CREATED_AT:
         key = row.created_at.isoformat()
@@ -60,14 +58,14 @@ def conversation_cursor(row: Conversation | ConversationRow, order: Conversation
 
 
 def row_edges(rows: Rows[ConversationRow], order: ConversationOrder) -> list[tuple[str, Row]]:
-    """Each row with its cursor: that of ``conversation_cursor``, in an eighth of the time."""
+    """Pair rows with the cursors of ``conversation_cursor``, in an eighth of the time."""
     if order.field is ConversationOrderField.TITLE:
         return [(conversation_cursor(row, order), row) for row in rows]
     texts = _cursor_texts(rows.row_class, order.field)(rows.values)
     joined = "".join(texts)
     if len(joined) != MOMENT_KEY_LENGTH * len(texts):
         return [(_base64(text), row) for text, row in zip(texts, rows.values, strict=True)]
-    # In base64 three bytes are four characters whatever is around them, so that all are encoded at once.
+    # Base64 turns each group of three bytes into four characters on its own, so one call can encode all cursors.
     encoded = b2a_base64(joined.encode(), newline=False).translate(_URL_SAFE).decode()
     starts = range(0, len(encoded), _ENCODED_LENGTH)
     return [(encoded[start : start + _ENCODED_LENGTH], row) for start, row in zip(starts, rows.values, strict=True)]
@@ -77,13 +75,13 @@ def row_edges(rows: Rows[ConversationRow], order: ConversationOrder) -> list[tup
 def _cursor_texts(
     row_class: type[ConversationRow], field: ConversationOrderField
 ) -> Callable[[Sequence[Row]], list[str]]:
-    """A function that gives the JSON of each row's cursor."""
+    """Compile a function that builds the JSON of each row's cursor."""
     key = Column(ORDER_COLUMNS[field])
     return compile_texts([f'["{field.value}","', key, '","', Column("id"), '"]'], key_layout_of(row_class))
 
 
 def parse_conversation_cursor(cursor: str, order: ConversationOrder) -> Position:
-    """The place that a cursor names. Raises an expected error for one that is malformed or of another order."""
+    """Decode a cursor to its keyset. Raises an INVALID_INPUT error if it is malformed or was made for another order."""
     match _decode(cursor):
         case [str(field), str(key), str(hexadecimal)] if field == order.field.value:
             try:
@@ -105,12 +103,15 @@ def parse_conversation_cursor(cursor: str, order: ConversationOrder) -> Position
 
 @lru_cache(maxsize=10_000)
 def event_cursor(sequence: int) -> str:
-    """Where an event stands in its log."""
+    """Encode an event's sequence as an opaque cursor."""
     return _base64(f"[{sequence}]")
 
 
 def parse_event_cursor(cursor: str) -> int:
-    """The sequence that a cursor names; 0, before the first event, for an empty one. Raises an expected error."""
+    """Decode a cursor to its event's sequence. An empty cursor is 0, which is before the first event.
+
+    Raises an INVALID_INPUT error if the cursor is malformed.
+    """
     if not cursor:
         return 0
     match _decode(cursor):

@@ -1,4 +1,4 @@
-"""Conversations: types, connections, filters, inputs and payloads."""
+"""GraphQL types of conversations: the object, its connection, filter and order, and the inputs and payloads."""
 
 from datetime import datetime
 from uuid import UUID
@@ -41,8 +41,6 @@ TITLE_CONTAINS_MAX_LENGTH = 200
 
 @strawberry.type(description="A conversation with an agent.")
 class Conversation(Node):
-    """A conversation."""
-
     row: Private[models.Conversation | ConversationRow]
     title: str = strawberry.field(description="1 to 200 characters.")
     title_is_auto_generated: bool = strawberry.field(description="False once a user renamed it.")
@@ -99,16 +97,12 @@ class Conversation(Node):
 
 @strawberry.type(description="A conversation and its place in a list.")
 class ConversationEdge:
-    """An edge."""
-
     cursor: str = strawberry.field(description="Opaque; valid for the same order.")
     node: Conversation = strawberry.field(description="The conversation.")
 
 
 @strawberry.type(description="A page of conversations.")
 class ConversationConnection:
-    """A page."""
-
     wanted: Private[conversation_search.ConversationFilter]
     edges: list[ConversationEdge] = strawberry.field(description="The conversations with their cursors.")
     nodes: list[Conversation] = strawberry.field(description="Shortcut for `edges { node }`.")
@@ -122,8 +116,6 @@ class ConversationConnection:
 
 @strawberry.input(description="All that is given must hold.")
 class ConversationFilter:
-    """Which conversations."""
-
     status: list[ConversationStatus] | None = strawberry.field(default=None, description="Any of these.")
     repository_id: strawberry.ID | None = strawberry.field(
         default=None, description="Only conversations that work on this repository."
@@ -138,14 +130,14 @@ class ConversationFilter:
     updated_before: datetime | None = strawberry.field(default=None, description="Updated earlier than this.")
 
     def to_model(self) -> conversation_search.ConversationFilter:
-        """The filter in terms of rows. Raises an expected error."""
+        """Convert to the search's filter. Raises an INVALID_INPUT error for a `titleContains` that is too long."""
         title = self.title_contains
         if title is not None and (len(title) > TITLE_CONTAINS_MAX_LENGTH or not is_storable(title)):
             raise invalid(f"`titleContains` has at most {TITLE_CONTAINS_MAX_LENGTH} characters, all of them valid.")
         return conversation_search.ConversationFilter(
             statuses=tuple(dict.fromkeys(self.status)) if self.status is not None else None,
             triggers=tuple(dict.fromkeys(self.trigger)) if self.trigger is not None else None,
-            # An id that names no repository matches nothing.
+            # No repository has the nil UUID, so a malformed id matches no conversation.
             repository_id=(repository_key(self.repository_id) or UUID(int=0))
             if self.repository_id is not None
             else None,
@@ -159,36 +151,30 @@ class ConversationFilter:
 
 @strawberry.input(description="How conversations are ordered; ties are broken by id.")
 class ConversationOrder:
-    """An order."""
-
     field: ConversationOrderField = strawberry.field(
         default=ConversationOrderField.CREATED_AT, description="The sort key."
     )
     direction: OrderDirection = strawberry.field(default=OrderDirection.DESC, description="Smallest or largest first.")
 
     def to_model(self) -> conversation_search.ConversationOrder:
-        """The order in terms of rows."""
+        """Convert to the search's order."""
         return conversation_search.ConversationOrder(self.field, self.direction)
 
 
 @strawberry.input(description="What a user says: text, images, or both.")
 class MessageInput:
-    """A message."""
-
     text: str = strawberry.field(description="At most 100,000 characters; may be blank where there is an image.")
     image_urls: list[URI] = strawberry.field(
         default_factory=list, description="At most 10 images, as https or data URLs."
     )
 
     def to_message(self) -> Message:
-        """The message, unchecked."""
+        """Convert without validation: the service checks length and image URLs."""
         return Message(self.text, tuple(self.image_urls))
 
 
 @strawberry.input(description="A new conversation.")
 class CreateConversationInput:
-    """What it begins with."""
-
     title: str | None = strawberry.field(
         default=None, description="Null or omitted: the server generates one from the first message."
     )
@@ -221,8 +207,6 @@ class CreateConversationInput:
 
 @strawberry.input(description="Which conversation, and its title.")
 class RenameConversationInput:
-    """A renaming."""
-
     id: strawberry.ID = strawberry.field(description="The conversation.")
     title: str | None = strawberry.field(
         default=None,
@@ -233,29 +217,21 @@ class RenameConversationInput:
 
 @strawberry.input(description="Which conversation.")
 class DeleteConversationInput:
-    """A deletion."""
-
     id: strawberry.ID = strawberry.field(description="The conversation.")
 
 
 @strawberry.input(description="Which conversation.")
 class StartConversationInput:
-    """A start."""
-
     id: strawberry.ID = strawberry.field(description="The conversation.")
 
 
 @strawberry.input(description="Which conversation.")
 class StopConversationInput:
-    """A stop."""
-
     id: strawberry.ID = strawberry.field(description="The conversation.")
 
 
 @strawberry.input(description="A message to a conversation.")
 class SendMessageInput:
-    """A message."""
-
     conversation_id: strawberry.ID = strawberry.field(description="The conversation.")
     message: MessageInput = strawberry.field(description="What the user says.")
     idempotency_key: str | None = strawberry.field(
@@ -265,8 +241,6 @@ class SendMessageInput:
 
 @strawberry.type(description="What came of it.")
 class CreateConversationPayload:
-    """A result."""
-
     conversation: Conversation | None = strawberry.field(default=None, description="The new conversation.")
     conversation_edge: ConversationEdge | None = strawberry.field(default=None, description="For Relay's @prependEdge.")
     user_errors: list[CreateConversationError] = strawberry.field(
@@ -276,8 +250,6 @@ class CreateConversationPayload:
 
 @strawberry.type(description="What came of it.")
 class RenameConversationPayload:
-    """A result."""
-
     conversation: Conversation | None = strawberry.field(default=None, description="The renamed conversation.")
     user_errors: list[RenameConversationError] = strawberry.field(
         default_factory=list, description="Why nothing was renamed; empty when it was."
@@ -286,8 +258,6 @@ class RenameConversationPayload:
 
 @strawberry.type(description="What came of it.")
 class DeleteConversationPayload:
-    """A result."""
-
     deleted_conversation_id: strawberry.ID | None = strawberry.field(
         default=None, description="For Relay's @deleteEdge / @deleteRecord and cache eviction."
     )
@@ -298,8 +268,6 @@ class DeleteConversationPayload:
 
 @strawberry.type(description="What came of it.")
 class StartConversationPayload:
-    """A result."""
-
     conversation: Conversation | None = strawberry.field(default=None, description="The started conversation.")
     user_errors: list[StartConversationError] = strawberry.field(
         default_factory=list, description="Why nothing was started; empty when it was."
@@ -308,8 +276,6 @@ class StartConversationPayload:
 
 @strawberry.type(description="What came of it.")
 class StopConversationPayload:
-    """A result."""
-
     conversation: Conversation | None = strawberry.field(default=None, description="The stopped conversation.")
     user_errors: list[StopConversationError] = strawberry.field(
         default_factory=list, description="Why nothing was stopped; empty when it was."
@@ -318,8 +284,6 @@ class StopConversationPayload:
 
 @strawberry.type(description="What came of it.")
 class SendMessagePayload:
-    """A result."""
-
     event_edge: EventEdge | None = strawberry.field(default=None, description="The message in the log.")
     conversation: Conversation | None = strawberry.field(default=None, description="The conversation.")
     user_errors: list[SendMessageError] = strawberry.field(
@@ -329,8 +293,6 @@ class SendMessagePayload:
 
 @strawberry.type(description="A conversation's status after a change.")
 class ConversationStatusChange:
-    """A change."""
-
     conversation: Conversation | None = strawberry.field(description="Normalised caches update from this.")
     deleted_conversation_id: strawberry.ID | None = strawberry.field(
         description="Set instead of `conversation` when it was deleted."
@@ -342,7 +304,7 @@ class ConversationStatusChange:
 
 
 def convert(row: models.Conversation | ConversationRow) -> Conversation:
-    """The conversation of a row. A value of a newer release is shown as the nearest one that is known."""
+    """Build the GraphQL object of a row. Enum values that only a newer release knows become the closest known ones."""
     status = STATUS.member(row.status)
     return Conversation(
         id=conversation_id(row.id),
@@ -362,12 +324,12 @@ def convert(row: models.Conversation | ConversationRow) -> Conversation:
 
 
 def edge(row: models.Conversation | ConversationRow, order: conversation_search.ConversationOrder) -> ConversationEdge:
-    """The edge of a row."""
+    """Build the edge of a row; its cursor is valid for ``order`` only."""
     return ConversationEdge(cursor=conversation_cursor(row, order), node=convert(row))
 
 
 def status_change(update: StatusUpdate) -> ConversationStatusChange:
-    """A change as the API shows it."""
+    """Build the payload of `conversationStatusChanged`; exactly one of conversation and deleted id is set."""
     deleted = update.deleted_conversation_id
     return ConversationStatusChange(
         conversation=convert(update.conversation) if update.conversation is not None else None,

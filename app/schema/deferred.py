@@ -1,10 +1,10 @@
-"""What stands in for a Strawberry instance, and is made into one only when somebody reads it by attribute."""
+"""A lazy proxy for Strawberry instances: the instance is built only when one of its attributes is read."""
 
 from typing import TYPE_CHECKING, Any
 
 
 class Deferred:
-    """Its attributes are those of another object, which ``_made`` makes when one is asked for."""
+    """Delegates attributes to the object that ``_made`` builds on first access, then caches them on itself."""
 
     if TYPE_CHECKING:
 

@@ -1,4 +1,4 @@
-"""Enumerations: the models' own, with a description for every value."""
+"""Registers the models' enumerations as GraphQL enums, with a description for each value."""
 
 from enum import Enum
 from typing import TypeVar, cast
@@ -20,7 +20,7 @@ E = TypeVar("E", bound=Enum)
 
 
 def _describe(enumeration: type[E], description: str, values: dict[E, str]) -> None:
-    """Make a model's enumeration a GraphQL one; its values are the members' names."""
+    """Register a Python enumeration as a GraphQL enum, whose values are the member names rather than their values."""
     strawberry.enum(enumeration, description=description)
     definition = cast("StrawberryEnumDefinition", getattr(enumeration, "__strawberry_definition__"))  # noqa: B009  Strawberry adds it, unseen by a type checker.
     described = {member.name: text for member, text in values.items()}

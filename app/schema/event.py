@@ -1,4 +1,4 @@
-"""Events: one GraphQL type for each kind of body."""
+"""GraphQL types of events: the `Event` interface, one implementation for each event body, connections and deltas."""
 
 from datetime import datetime
 from typing import Annotated
@@ -29,8 +29,6 @@ UNREADABLE = "This event can't be read by this release of the server."
     "unknown ones."
 )
 class Event(Node):
-    """What all events have."""
-
     sequence: int = strawberry.field(description="Strictly increasing inside one conversation.")
     created_at: datetime = strawberry.field(description="When it happened.")
     source: EventSource = strawberry.field(description="Who caused it.")
@@ -38,8 +36,6 @@ class Event(Node):
 
 @strawberry.type(description="Somebody said something.")
 class MessageEvent(Event, Node):
-    """A message."""
-
     text: str = strawberry.field(description="What was said; Markdown where an agent said it.")
     image_urls: list[URI] = strawberry.field(description="Images that belong to it.")
     is_partial: bool = strawberry.field(
@@ -51,8 +47,6 @@ class MessageEvent(Event, Node):
 
 @strawberry.type(description="The agent asked for a tool.")
 class ToolCallEvent(Event, Node):
-    """A tool call."""
-
     tool_name: str = strawberry.field(description="The tool's name.")
     arguments: JSON = strawberry.field(description="The call's arguments, as the agent gave them.")
     thought: str | None = strawberry.field(description="What the agent said before the call.")
@@ -60,8 +54,6 @@ class ToolCallEvent(Event, Node):
 
 @strawberry.type(description="A tool answered.")
 class ToolResultEvent(Event, Node):
-    """A tool's result."""
-
     call: Private[tuple[UUID, int] | None]
     output: str = strawberry.field(description="What the tool answered, possibly shortened.")
     truncated: bool = strawberry.field(description="Whether the output was shortened.")
@@ -78,24 +70,18 @@ class ToolResultEvent(Event, Node):
 
 @strawberry.type(description="The agent's state changed.")
 class StateChangeEvent(Event, Node):
-    """A change of state."""
-
     agent_state: AgentState = strawberry.field(description="The new state.")
     problem: Problem | None = strawberry.field(description="Why, where there is something to say.")
 
 
 @strawberry.type(description="An event and its place in the log.")
 class EventEdge:
-    """An edge."""
-
     cursor: str = strawberry.field(description="Opaque; resume behind this event with it.")
     node: Event = strawberry.field(description="The event.")
 
 
 @strawberry.type(description="A page of events, oldest first.")
 class EventConnection:
-    """A page."""
-
     edges: list[EventEdge] = strawberry.field(description="The events with their cursors.")
     nodes: list[Event] = strawberry.field(description="Shortcut for `edges { node }`.")
     page_info: PageInfo = strawberry.field(description="Where the page lies.")
@@ -103,29 +89,23 @@ class EventConnection:
 
 @strawberry.input(description="All that is given must hold.")
 class EventFilter:
-    """Which events."""
-
     source: list[EventSource] | None = strawberry.field(default=None, description="Any of these.")
 
 
 @strawberry.type(description="A piece of an answer that is being written.")
 class MessageDelta:
-    """A piece."""
-
     answer_id: strawberry.ID = strawberry.field(description="The same for every piece of one answer.")
     text: str = strawberry.field(description="Text to append.")
 
 
 @strawberry.type(description="A piece of what a tool writes while it runs.")
 class ToolOutputDelta:
-    """A piece."""
-
     tool_call_id: strawberry.ID = strawberry.field(description="The `ToolCallEvent` that it belongs to.")
     text: str = strawberry.field(description="Text to append.")
 
 
 def convert(row: models.Event | EventRow) -> Event:
-    """The event of a row. One that this release can't read is shown as a message that says so."""
+    """Build the GraphQL object of a row. A body that this release can't decode becomes a message that says so."""
     row_id = event_id(row.conversation_id, row.sequence)
     source = SOURCE.member(row.source)
     head = (row_id, row.sequence, row.created_at, source)
@@ -167,7 +147,7 @@ def convert(row: models.Event | EventRow) -> Event:
 
 
 def edge(row: models.Event | EventRow) -> EventEdge:
-    """The edge of a row."""
+    """Build the edge of a row, with the cursor of its sequence."""
     return EventEdge(cursor=event_cursor(row.sequence), node=convert(row))
 
 
@@ -180,7 +160,10 @@ def event_query(
     before: str | None,
     wanted: EventFilter | None,
 ) -> EventQuery:
-    """The page that the arguments ask for. Raises expected errors."""
+    """Convert pagination arguments to a query; with neither `first` nor `last` it reads the last 50 events.
+
+    Raises INVALID_INPUT errors for a page size out of range, a malformed cursor, or both `first` and `last`.
+    """
     if first is not None and last is not None:
         raise invalid("Give `first` or `last`, not both.")
     backward = first is None
@@ -196,14 +179,17 @@ def event_query(
 
 
 def connection(page: EventPage, query: EventQuery) -> EventConnection:
-    """A page as the API shows it."""
+    """Build the connection of a page of rows."""
     edges = [edge(row) for row in page.rows]
     cursors = (edges[0].cursor, edges[-1].cursor) if edges else (None, None)
     return EventConnection(edges=edges, nodes=[each.node for each in edges], page_info=page_info(page, query, *cursors))
 
 
 def page_info(page: EventPage, query: EventQuery, start_cursor: str | None, end_cursor: str | None) -> PageInfo:
-    """Where a page lies."""
+    """Tell whether there are more events on either side.
+
+    The side from which the page was read is only known by whether the query had a cursor there.
+    """
     return PageInfo(
         has_next_page=query.before is not None if query.backward else page.has_more,
         has_previous_page=page.has_more if query.backward else query.after is not None,

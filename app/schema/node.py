@@ -1,9 +1,8 @@
-"""Global ids, and what they name.
+"""Encodes and decodes Relay's global ids.
 
 A conversation's id is its UUID as text; an event's is ``<conversation id>:<sequence>``; settings are
-``settings:<uuid>``, and so with ``repository``, ``branch``, ``provider_account`` and
-``workspace``, which has its conversation's. They are opaque to clients. One
-that is malformed names nothing.
+``settings:<uuid>``, and so with ``repository``, ``branch``, ``provider_account`` and ``workspace``, which has the UUID
+of its conversation. They are opaque to clients. A malformed id is treated like the id of an object that does not exist.
 """
 
 import re
@@ -23,51 +22,37 @@ _NAMED = re.compile(rf"(settings|repository|branch|provider_account|workspace):(
 
 @strawberry.interface(description="An object with a globally unique, opaque, stable ID.")
 class Node:
-    """What ``node`` can refetch."""
-
     id: strawberry.ID = strawberry.field(description="The object's global ID.")
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationKey:
-    """Names a conversation."""
-
     id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class EventKey:
-    """Names an event."""
-
     conversation_id: UUID
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsKey:
-    """Names settings."""
-
     id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryKey:
-    """Names a git repository."""
-
     id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class BranchKey:
-    """Names a branch of a git repository."""
-
     id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderAccountKey:
-    """Names a provider account."""
-
     id: UUID
 
 
@@ -90,24 +75,24 @@ _KEYS: dict[str, type[SettingsKey | RepositoryKey | BranchKey | ProviderAccountK
 
 
 def parse_id(text: str) -> NodeKey | None:
-    """What an id names; ``None`` for a malformed one."""
+    """Decode a global id to a typed key; ``None`` if it is malformed. The object may not exist."""
     if _CONVERSATION.fullmatch(text):
         return ConversationKey(UUID(text))
-    if found := _EVENT.fullmatch(text):
-        return EventKey(UUID(found[1]), int(found[2]))
-    if found := _NAMED.fullmatch(text):
-        return _KEYS[found[1]](UUID(found[2]))
+    if event := _EVENT.fullmatch(text):
+        return EventKey(UUID(event[1]), int(event[2]))
+    if named := _NAMED.fullmatch(text):
+        return _KEYS[named[1]](UUID(named[2]))
     return None
 
 
 @lru_cache(maxsize=10_000)
 def conversation_key(text: str) -> UUID | None:
-    """The conversation that an id names, if it names one."""
+    """Decode a conversation's id; ``None`` if it is malformed or of another type."""
     return UUID(text) if _CONVERSATION.fullmatch(text) else None
 
 
 def existing_conversation_key(text: str, *path: str) -> UUID:
-    """The conversation that an id names. Raises NotFound, with the path, for one that names none."""
+    """Decode a conversation's id. Raises NotFound with ``path`` if it is malformed; the row may still not exist."""
     key = conversation_key(text)
     if key is None:
         raise conversation_not_found(*path)
@@ -115,38 +100,38 @@ def existing_conversation_key(text: str, *path: str) -> UUID:
 
 
 def conversation_id(key: UUID) -> strawberry.ID:
-    """The id of a conversation."""
+    """Encode as the bare UUID."""
     return strawberry.ID(str(key))
 
 
 def event_id(conversation: UUID, sequence: int) -> strawberry.ID:
-    """The id of an event."""
+    """Encode as ``<conversation id>:<sequence>``."""
     return strawberry.ID(f"{conversation}:{sequence}")
 
 
 def settings_id(key: UUID) -> strawberry.ID:
-    """The id of settings."""
+    """Encode as ``settings:<uuid>``."""
     return strawberry.ID(f"settings:{key}")
 
 
 def repository_key(text: str) -> UUID | None:
-    """The repository that an id names, if it names one."""
+    """Decode a git repository's id; ``None`` if it is malformed or of another type."""
     key = parse_id(text)
     return key.id if isinstance(key, RepositoryKey) else None
 
 
 def repository_id(key: UUID) -> strawberry.ID:
-    """The id of a git repository."""
+    """Encode as ``repository:<uuid>``."""
     return strawberry.ID(f"repository:{key}")
 
 
 def branch_id(key: UUID) -> strawberry.ID:
-    """The id of a branch."""
+    """Encode as ``branch:<uuid>``."""
     return strawberry.ID(f"branch:{key}")
 
 
 def provider_account_id(key: UUID) -> strawberry.ID:
-    """The id of a provider account."""
+    """Encode as ``provider_account:<uuid>``."""
     return strawberry.ID(f"provider_account:{key}")
 
 

@@ -1,4 +1,4 @@
-"""Why something failed."""
+"""The `Problem` type: an error that is part of an object's state, such as a conversation's, not of a request."""
 
 import strawberry
 
@@ -8,20 +8,18 @@ from app.models import conversation as models
 
 @strawberry.type(description="Why something failed, as state (not as a request error).")
 class Problem:
-    """A reason."""
-
     code: ErrorCode = strawberry.field(description="Machine-readable reason.")
     message_id: str = strawberry.field(description="Original i18n id, e.g. `STATUS$ERROR_LLM_AUTHENTICATION`.")
     message: str = strawberry.field(description="For people; may change.")
 
     @classmethod
     def of(cls, problem: models.Problem) -> "Problem":
-        """From a model's problem."""
+        """Convert from the model's type."""
         return cls(code=problem.code, message_id=problem.code.message_id, message=problem.message)
 
     @classmethod
     def of_names(cls, code: str | None, message: str | None) -> "Problem | None":
-        """From what a row holds; a code of a newer release is shown as a failed run."""
+        """Build from a row's columns; a code that only a newer release knows becomes an internal LLM error."""
         if code is None:
             return None
         known = ErrorCode.__members__.get(code, ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR)

@@ -1,4 +1,4 @@
-"""Provider accounts: the tokens that a caller stored for git hosts."""
+"""GraphQL types of provider accounts, which hold a caller's tokens for git hosts. A token can be set but never read."""
 
 import strawberry
 from pydantic import SecretStr
@@ -11,8 +11,6 @@ from app.services.provider_account import SetProviderToken
 
 @strawberry.type(description="A git provider the caller stored a token for.")
 class ProviderAccount(Node):
-    """An account."""
-
     provider: ProviderType = strawberry.field(description="The kind of host.")
     host: str | None = strawberry.field(description="A self-hosted instance; null: the provider's public host.")
     login: str = strawberry.field(description="Whom the token belongs to, as the provider says.")
@@ -21,8 +19,6 @@ class ProviderAccount(Node):
 
 @strawberry.input(description="A token for a git provider.")
 class SetProviderTokenInput:
-    """A token."""
-
     provider: ProviderType = strawberry.field(description="The kind of host.")
     token: SecretStr = strawberry.field(description="It is asked about before it is stored.")
     host: str | None = strawberry.field(
@@ -30,19 +26,17 @@ class SetProviderTokenInput:
     )
 
     def to_command(self) -> SetProviderToken:
-        """The token, unchecked."""
+        """Convert without validation: the service asks the host whether the token is accepted."""
         return SetProviderToken(self.provider, self.token, self.host)
 
 
 @strawberry.input(description="Which provider's token.")
 class RemoveProviderTokenInput:
-    """A removal."""
-
     provider: ProviderType = strawberry.field(description="The kind of host.")
 
 
 def convert(row: models.ProviderAccount) -> ProviderAccount:
-    """The account of a row."""
+    """Build the GraphQL object of a row, without its token."""
     return ProviderAccount(
         id=provider_account_id(row.id),
         provider=ProviderType(row.provider),

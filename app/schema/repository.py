@@ -1,4 +1,4 @@
-"""Git repositories and branches: types, connections and inputs."""
+"""GraphQL types of git repositories and their branches: objects, connections and inputs."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -26,8 +26,6 @@ NAME_ONLY = {"name", "__typename"}
 
 @strawberry.type(description="A branch of a git repository, as its provider last told of it.")
 class Branch(Node):
-    """A branch."""
-
     name: str = strawberry.field(description="Such as `main`, without `refs/heads/`.")
     commit_sha: str = strawberry.field(description="The branch's last commit.")
     is_protected: bool = strawberry.field(description="Whether the provider protects it.")
@@ -35,16 +33,12 @@ class Branch(Node):
 
 @strawberry.type(description="A branch and its place in a list.")
 class BranchEdge:
-    """An edge."""
-
     cursor: str = strawberry.field(description="Opaque; valid for the same list.")
     node: Branch = strawberry.field(description="The branch.")
 
 
 @strawberry.type(description="A page of branches.")
 class BranchConnection:
-    """A page."""
-
     edges: list[BranchEdge] = strawberry.field(description="The branches with their cursors.")
     nodes: list[Branch] = strawberry.field(description="Shortcut for `edges { node }`.")
     page_info: PageInfo = strawberry.field(description="Where the page lies.")
@@ -52,8 +46,6 @@ class BranchConnection:
 
 @strawberry.type(description="A git repository, as its provider last told of it.")
 class Repository(Node):
-    """A repository."""
-
     row: Private[models.GitRepository]
     provider: ProviderType = strawberry.field(description="The kind of host it is at.")
     name_with_owner: str = strawberry.field(description="`owner/name`.")
@@ -65,15 +57,15 @@ class Repository(Node):
         name = self.row.default_branch_name
         if name is None:
             return None
-        # A field that is selected in several places, as by fragments, is resolved once for all of them.
+        # GraphQL merges selections of one field, from fragments too, so the lookahead must cover all of them.
         if _selected(chain.from_iterable(field.selections for field in info.selected_fields)) <= NAME_ONLY:
-            # The name is known; what else there is has to be asked of the provider.
+            # The row has the branch's name. Other fields would need a request to the provider.
             unread = models.GitBranch(
                 repository_id=self.row.id, name=name, commit_sha="", is_protected=False, seen_at=datetime.now(UTC)
             )
             return convert_branch(unread)
-        found = await info.context.default_branches.load(self.row.id)
-        return convert_branch(found) if found is not None else None
+        branch = await info.context.default_branches.load(self.row.id)
+        return convert_branch(branch) if branch is not None else None
 
     @strawberry.field(description="Asks the git provider; null with an error when it cannot be reached.")
     async def branches(
@@ -95,16 +87,12 @@ class Repository(Node):
 
 @strawberry.type(description="A repository and its place in a list.")
 class RepositoryEdge:
-    """An edge."""
-
     cursor: str = strawberry.field(description="Opaque; valid for the same list.")
     node: Repository = strawberry.field(description="The repository.")
 
 
 @strawberry.type(description="A page of repositories.")
 class RepositoryConnection:
-    """A page."""
-
     edges: list[RepositoryEdge] = strawberry.field(description="The repositories with their cursors.")
     nodes: list[Repository] = strawberry.field(description="Shortcut for `edges { node }`.")
     page_info: PageInfo = strawberry.field(description="Where the page lies.")
@@ -112,28 +100,24 @@ class RepositoryConnection:
 
 @strawberry.input(description="A repository by its provider and name.")
 class RepositoryName:
-    """A name."""
-
     provider: ProviderType = strawberry.field(description="The kind of host it is at.")
     name_with_owner: str = strawberry.field(description="`owner/name`.")
 
 
 @strawberry.input(description="Exactly one way to name a repository.", one_of=True)
 class RepositoryRef:
-    """A repository."""
-
     id: strawberry.ID | None = strawberry.field(default=strawberry.UNSET, description="A `Repository`'s ID.")
     by_name: RepositoryName | None = strawberry.field(default=strawberry.UNSET, description="Its provider and name.")
 
     def to_choice(self) -> RepositoryChoice:
-        """The repository that is meant; a malformed id names one that does not exist."""
+        """Convert to the service's type; a malformed id becomes the nil UUID, which no repository has."""
         if isinstance(self.by_name, RepositoryName):
             return RepositoryChoice(provider=self.by_name.provider, name_with_owner=self.by_name.name_with_owner)
         return RepositoryChoice(id=repository_key(self.id or "") or UUID(int=0))
 
 
 def convert(row: models.GitRepository) -> Repository:
-    """The repository of a row."""
+    """Build the GraphQL object of a row."""
     return Repository(
         id=repository_id(row.id),
         row=row,
@@ -145,12 +129,12 @@ def convert(row: models.GitRepository) -> Repository:
 
 
 def convert_branch(row: models.GitBranch) -> Branch:
-    """The branch of a row."""
+    """Build the GraphQL object of a branch's row."""
     return Branch(id=branch_id(row.id), name=row.name, commit_sha=row.commit_sha, is_protected=row.is_protected)
 
 
 def connection(page: Page[models.GitRepository], after: str | None) -> RepositoryConnection:
-    """A page as the API shows it."""
+    """Build the connection of a page; ``after`` tells whether there is a previous page."""
     edges = [RepositoryEdge(cursor=cursor, node=convert(row)) for cursor, row in page.edges]
     return RepositoryConnection(edges=edges, nodes=[edge.node for edge in edges], page_info=_page_info(page, after))
 
@@ -165,7 +149,7 @@ def _page_info(page: Page[models.GitRepository] | Page[models.GitBranch], after:
 
 
 def _selected(selections: Iterable[Selection]) -> set[str]:
-    """The names of the fields that are selected, those of fragments included."""
+    """Collect the names of selected fields, also from fragments, but not of fields below them."""
     names: set[str] = set()
     for selection in selections:
         if isinstance(selection, FragmentSpread | InlineFragment):

@@ -1,4 +1,4 @@
-"""Scalars."""
+"""Custom scalars (DateTime, JSON, Long, Secret, URI): how each is parsed and serialised, and which input is refused."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from strawberry.types.scalar import ScalarDefinition
 from app.errors import ErrorCode
 
 SECRET_MAX_LENGTH = 10_000
-# A data URL of an image is one of these.
+# Data URLs of images are URIs too, so the limit allows for an image.
 URI_MAX_LENGTH = 6 * 1024 * 1024
 
 # RFC 3339, section 5.6.
@@ -31,13 +31,13 @@ URI = NewType("URI", str)
 
 
 def invalid(message: str) -> GraphQLError:
-    """A refused argument or input, as an expected error."""
+    """Build an INVALID_INPUT error, whose message reaches the client unmasked."""
     code = ErrorCode.INVALID_INPUT
     return GraphQLError(message, extensions={"code": code.name, "messageId": code.message_id})
 
 
 def is_storable(text: str) -> bool:
-    """Whether a database keeps it: null characters and halves of surrogate pairs it does not."""
+    """Tell whether a database can store the text: PostgreSQL refuses NUL, and UTF-8 has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -50,7 +50,7 @@ def _serialize_datetime(value: datetime) -> str:
 
 
 def _parse_datetime(value: object) -> datetime:
-    # Python alone would take other forms of ISO 8601 too, and whatever stands behind a null character.
+    # `fromisoformat` alone would accept other forms of ISO 8601 too, and ignore text behind a NUL character.
     if not isinstance(value, str) or not _DATE_TIME.fullmatch(value):
         raise invalid("A DateTime is a string with an offset, such as 2026-01-31T12:00:00Z or …T12:00:00+01:00.")
     try:
@@ -64,7 +64,7 @@ def _refuse_secret(_value: object) -> str:
 
 
 def _parse_secret(value: object) -> SecretStr:
-    # The message must not hold the value, whatever it is.
+    # The error message must never repeat the value, even if it has the wrong type.
     if not isinstance(value, str):
         raise invalid("A Secret is a string.")
     if len(value) > SECRET_MAX_LENGTH:

@@ -1,4 +1,4 @@
-"""Settings: what a caller chose."""
+"""GraphQL types of a caller's settings, and payloads of all mutations that return them."""
 
 from typing import TypeVar
 
@@ -20,8 +20,6 @@ T = TypeVar("T")
 
 @strawberry.type(description="The caller's settings: one per caller.")
 class Settings(Node):
-    """Settings."""
-
     llm_model: str = strawberry.field(
         description="A LiteLLM model name, such as `anthropic/claude-sonnet-4-5` or `ollama/llama3`."
     )
@@ -43,8 +41,6 @@ class Settings(Node):
 
 @strawberry.input(description="Omitted: unchanged. Null: back to the default.")
 class UpdateSettingsInput:
-    """A change."""
-
     llm_model: str | None = strawberry.field(
         default=strawberry.UNSET, description="A LiteLLM model name; the default is `demo/assistant`."
     )
@@ -67,7 +63,7 @@ class UpdateSettingsInput:
     )
 
     def to_command(self) -> UpdateSettings:
-        """The change, unchecked."""
+        """Convert without validation, and keep an omitted field apart from an explicit null."""
         return UpdateSettings(
             llm_model=_given(self.llm_model),
             llm_base_url=_given(self.llm_base_url),
@@ -80,8 +76,6 @@ class UpdateSettingsInput:
 
 @strawberry.type(description="What came of it.")
 class UpdateSettingsPayload:
-    """A result."""
-
     settings: Settings | None = strawberry.field(default=None, description="The settings as they are saved now.")
     user_errors: list[UpdateSettingsError] = strawberry.field(
         default_factory=list, description="Why nothing was saved; empty when it was."
@@ -90,8 +84,6 @@ class UpdateSettingsPayload:
 
 @strawberry.type(description="What came of it.")
 class ResetSettingsPayload:
-    """A result."""
-
     deleted_settings_id: strawberry.ID | None = strawberry.field(
         description="The settings that are gone; null where there were none."
     )
@@ -99,8 +91,6 @@ class ResetSettingsPayload:
 
 @strawberry.type(description="What came of it.")
 class SetProviderTokenPayload:
-    """A result."""
-
     provider_account: ProviderAccount | None = strawberry.field(default=None, description="The account it opens.")
     settings: Settings | None = strawberry.field(
         default=None, description="The settings as they are now; null until some are saved."
@@ -112,8 +102,6 @@ class SetProviderTokenPayload:
 
 @strawberry.type(description="What came of it.")
 class RemoveProviderTokenPayload:
-    """A result."""
-
     deleted_provider_account_id: strawberry.ID | None = strawberry.field(
         default=None, description="The account that is gone."
     )
@@ -126,7 +114,7 @@ class RemoveProviderTokenPayload:
 
 
 def convert(row: models.Settings) -> Settings:
-    """The settings of a row."""
+    """Build the GraphQL object of a row; the API key is shown only as set or not."""
     return Settings(
         id=settings_id(row.id),
         llm_model=row.llm_model,

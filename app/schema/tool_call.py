@@ -1,4 +1,4 @@
-"""Tool calls: the user's answer to one that waits."""
+"""Input and payload of `respondToToolCall`, by which a user approves or rejects a tool call."""
 
 import strawberry
 
@@ -8,8 +8,6 @@ from app.schema.user_error import RespondToToolCallError
 
 @strawberry.input(description="The answer to a tool call that waits for confirmation.")
 class RespondToToolCallInput:
-    """An answer."""
-
     conversation_id: strawberry.ID = strawberry.field(description="The conversation.")
     tool_call_id: strawberry.ID = strawberry.field(description="The `ToolCallEvent` that waits.")
     approved: bool = strawberry.field(description="Whether the agent may do it.")
@@ -20,8 +18,6 @@ class RespondToToolCallInput:
 
 @strawberry.type(description="What came of it.")
 class RespondToToolCallPayload:
-    """A result."""
-
     conversation: Conversation | None = strawberry.field(default=None, description="The conversation, which goes on.")
     user_errors: list[RespondToToolCallError] = strawberry.field(
         default_factory=list, description="Why the answer was not taken; empty when it was."

@@ -1,4 +1,4 @@
-"""Expected failures of mutations, returned as data."""
+"""User errors: expected failures of mutations, returned in the payload's ``userErrors`` instead of GraphQL errors."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
@@ -18,8 +18,6 @@ T = TypeVar("T")
 
 @strawberry.interface(description="An expected failure, returned as data. `path` points into `input`.")
 class UserError:
-    """What all of them have."""
-
     code: ErrorCode = strawberry.field(description="Machine-readable reason.")
     message_id: str = strawberry.field(description="Original i18n id, e.g. `CONFIGURATION$SETTINGS_NOT_FOUND`.")
     message: str = strawberry.field(description="For people; may change.")
@@ -28,52 +26,42 @@ class UserError:
 
 @strawberry.type(description="The caller never saved settings.")
 class SettingsNotFoundError(UserError):
-    """No settings."""
+    pass
 
 
 @strawberry.type(description="The API key is missing, or the LLM provider refused it.")
 class LlmAuthenticationError(UserError):
-    """No key."""
-
     llm_model: str = strawberry.field(description="The model that the key is for.")
 
 
 @strawberry.type(description="No token is stored for the git provider, or it refused the token.")
 class GitProviderAuthenticationError(UserError):
-    """No token."""
-
     provider: ProviderType = strawberry.field(description="The provider that the token is for.")
 
 
 @strawberry.type(description="The git provider can't be reached, or limits the rate.")
 class GitProviderUnavailableError(UserError):
-    """No answer."""
-
     provider: ProviderType = strawberry.field(description="The provider that was asked.")
     retry_at: datetime | None = strawberry.field(description="When the provider's rate limit ends, where it said so.")
 
 
 @strawberry.type(description="The object does not exist or the caller may not see it.")
 class NotFoundError(UserError):
-    """Nothing there."""
+    pass
 
 
 @strawberry.type(description="An input field is out of range or malformed.")
 class InvalidInputError(UserError):
-    """Bad input."""
+    pass
 
 
 @strawberry.type(description="The caller already runs as many conversations as the server allows.")
 class TooManyRunningError(UserError):
-    """No room."""
-
     limit: int = strawberry.field(description="How many conversations may run.")
 
 
 @strawberry.type(description="The conversation's status does not allow this action.")
 class InvalidStateError(UserError):
-    """Wrong status."""
-
     status: ConversationStatus = strawberry.field(description="The conversation's status.")
 
 
@@ -130,18 +118,18 @@ RespondToToolCallError = Annotated[
 ]
 
 
-# Those that say no more than all of them do.
+# User errors that add no field to the interface.
 _PLAIN: dict[type[AppError], type[UserError]] = {
     errors.SettingsNotFound: SettingsNotFoundError,
     errors.NotFound: NotFoundError,
     errors.InvalidInput: InvalidInputError,
 }
-# Nothing in `input` is at fault, and they have no code there.
+# These are not caused by the input, so they stay GraphQL errors, with a code but without a user error type.
 _NEVER_USER_ERRORS = (errors.StorageFull, errors.Unauthenticated, errors.SlowSubscriber)
 
 
 def of_error(error: AppError) -> Any:  # noqa: ANN401  Each payload takes a union of its own.
-    """The user error of an expected failure. Any other failure is raised again."""
+    """Convert an expected failure to its user error. An error without a user error type is raised again."""
     if isinstance(error, _NEVER_USER_ERRORS):
         raise error
     if isinstance(error, errors.Unauthenticated | errors.SlowSubscriber):
@@ -171,9 +159,9 @@ def of_error(error: AppError) -> Any:  # noqa: ANN401  Each payload takes a unio
 
 
 def with_user_errors(mutation: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Answer an expected failure of a mutation with its payload, which has the failure among its ``userErrors``.
+    """Decorate a mutation so that an expected failure becomes a payload with ``userErrors`` instead of an exception.
 
-    The payload's class is the one that the mutation is annotated to return.
+    The payload's class is taken from the mutation's return annotation, and needs no argument but ``user_errors``.
     """
     payload: Callable[..., T] = mutation.__annotations__["return"]
 

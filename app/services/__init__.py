@@ -1,1 +1,1 @@
-"""Use cases. Each opens its own session, acts, commits, and tells others after the commit."""
+"""Use cases of the application. Each opens its own session, acts, commits, and publishes wake-ups after the commit."""

@@ -1,4 +1,4 @@
-"""Work that goes on after its request was answered, and ends with the server."""
+"""Background tasks that outlive the request that started them, and are cancelled when the server ends."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,13 +12,13 @@ MAX_TASKS = 1000
 
 
 class BackgroundTasks:
-    """A bounded set of tasks. Failures are logged; what is over the bound is not begun."""
+    """A bounded set of tasks. Exceptions are logged; a task over the bound is refused."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any] | None:
-        """Begin; ``None`` when too many tasks are under way."""
+        """Start a task; ``None`` if ``MAX_TASKS`` are running. The coroutine is closed then."""
         if len(self._tasks) >= MAX_TASKS:
             log.warning("background.refused", task=name)
             work.close()
@@ -29,7 +29,7 @@ class BackgroundTasks:
         return task
 
     async def close(self) -> None:
-        """Cancel what is under way, and wait for its end."""
+        """Cancel all tasks, and wait until they have ended."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -1,12 +1,12 @@
-"""Time, as a parameter."""
+"""The clock as a parameter, so that tests can set the time."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 Clock = Callable[[], datetime]
-"""Tells the time, in UTC."""
+"""Returns the current time as an aware datetime in UTC."""
 
 
 def utc_now() -> datetime:
-    """The time of the machine."""
+    """Return the system's time."""
     return datetime.now(UTC)

@@ -20,11 +20,13 @@ from app.models.conversation import (
 )
 from app.models.database.database import Database
 from app.models.database.row import Rows
+from app.models.database.unit_of_work import Writes, made
 from app.models.event import Event, EventRepository, MessageBody
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
-from app.models.replay import ReplayRepository
+from app.models.replay import new_replay
 from app.models.rows.conversation import ConversationRow, ConversationRows
+from app.models.run_writes import RunWrites
 from app.models.search.query import ConversationFilter, ConversationQuery, ConversationSearch
 from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
 from app.services import trajectory
@@ -52,6 +54,10 @@ log = structlog.get_logger(__name__)
 
 REMOVAL_WAIT_SECONDS = 5.0
 TRAJECTORY_BATCH = 1000
+# What a row begins with, unless something is given.
+_NEW: dict[str, Any] = {
+    name: field.default for name, field in Conversation.model_fields.items() if not field.is_required()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,31 +174,37 @@ class ConversationService:
         replayed_text = trajectory.first_user_text(replay or [])
         told = truncated_title(replayed_text or "")
         generated = told or default_title(conversation_id)
-        conversation = Conversation(
-            id=conversation_id,
-            owner_id=owner_id,
-            title=title or generated,
-            title_folded=fold(title or generated),
-            title_is_auto_generated=title is None,
+        values: dict[str, Any] = {
+            **_NEW,
+            "id": conversation_id,
+            "owner_id": owner_id,
+            "title": title or generated,
+            "title_folded": fold(title or generated),
+            "title_is_auto_generated": title is None,
             # Only the default title is waiting for a better one.
-            title_revision=1 if title or told else 0,
-            status=ConversationStatus.STOPPED,
-            trigger=command.trigger,
-            repository_id=repository.id if repository is not None else None,
-            branch_name=branch_name,
-            branch_is_default=repository is not None and command.branch_name is None,
-            llm_model=settings.llm_model,
-            created_at=now,
-            updated_at=now,
-        )
-        async with self._database.write() as session:
-            await OwnerRepository(session).lock(owner_id)
+            "title_revision": 1 if title or told else 0,
+            "status": ConversationStatus.STOPPED,
+            "trigger": command.trigger,
+            "repository_id": repository.id if repository is not None else None,
+            "branch_name": branch_name,
+            "branch_is_default": repository is not None and command.branch_name is None,
+            "llm_model": settings.llm_model,
+            "created_at": now,
+            "updated_at": now,
+        }
+        conversation = made(Conversation, values)
+        stopped: list[Conversation] = []
+        async with self._database.unit_of_work() as unit:
+            await RunWrites(unit).lock_owner(owner_id)
             # The same key may have come twice at once.
-            if (earlier := await self._idempotency.earlier(key, session)) is not None:
+            earlier = await self._idempotency.earlier(key, unit)
+            if earlier is None:
+                stopped = await make_room(unit, owner_id, self._max_concurrent, now)
+                await self._store(unit, conversation, message, replay, now)
+                self._idempotency.remember(unit, key, conversation.id, None)
+        if earlier is not None:
+            async with self._database.read() as session:
                 return await _created(session, owner_id, earlier)
-            stopped = await make_room(session, owner_id, self._max_concurrent, now)
-            await self._store(session, conversation, message, replay, now)
-            await self._idempotency.remember(session, key, conversation.id, None)
         log.info("conversation.created", conversation_id=str(conversation_id))
         moves.announce(self._wakeups, conversation, *stopped)
         await self._submit(conversation)
@@ -215,12 +227,20 @@ class ConversationService:
         command.message.check("message")
         await self._settings.model(owner_id)
         now = self._clock()
-        async with self._database.write() as session:
-            conversation = await self._lock(session, owner_id, command.conversation_id, path=("conversationId",))
-            if (earlier := await self._idempotency.earlier(key, session)) is not None:
+        written: tuple[list[Conversation], Event] | None = None
+        async with self._database.unit_of_work() as unit:
+            await RunWrites(unit).lock_owner(owner_id)
+            conversation = await RunWrites(unit).lock(command.conversation_id, with_owner=False)
+            if conversation is None or conversation.owner_id != owner_id:
+                raise conversation_not_found("conversationId")
+            earlier = await self._idempotency.earlier(key, unit)
+            if earlier is None:
+                written = await self._append_message(unit, conversation, command.message, now)
+                self._idempotency.remember(unit, key, conversation.id, written[1].sequence)
+        if written is None:
+            async with self._database.read() as session:
                 return await _sent(session, owner_id, earlier)
-            stopped, event = await self._append_message(session, conversation, command.message, now)
-            await self._idempotency.remember(session, key, conversation.id, event.sequence)
+        stopped, event = written
         moves.announce(self._wakeups, conversation, *stopped)
         await self._submit(conversation)
         self._name(conversation)
@@ -251,6 +271,8 @@ class ConversationService:
             await moves.stop(session, conversation, now)
         log.info("conversation.stopped", conversation_id=str(conversation_id))
         moves.announce(self._wakeups, conversation)
+        # What people have read of an answer stands in the log before what they say next.
+        await self._engine.let_go(conversation_id)
         return conversation
 
     async def rename(self, owner_id: str, conversation_id: UUID, title: str | None) -> ConversationRow:
@@ -290,7 +312,7 @@ class ConversationService:
 
     async def _store(
         self,
-        session: AsyncSession,
+        session: Writes,
         conversation: Conversation,
         message: Message | None,
         replay: list[dict[str, Any]] | None,
@@ -300,10 +322,11 @@ class ConversationService:
         run = trajectory.last_run(replay) if replay is not None else 1
         await moves.create(session, conversation, now, message=body, run=run)
         if replay is not None:
-            ReplayRepository(session).add(conversation.id, replay)
+            for row in new_replay(conversation.id, replay):
+                session.add(row)
 
     async def _append_message(
-        self, session: AsyncSession, conversation: Conversation, message: Message, now: datetime
+        self, session: Writes, conversation: Conversation, message: Message, now: datetime
     ) -> tuple[list[Conversation], Event]:
         stopped: list[Conversation] = []
         if conversation.status not in (*LIVE_STATUSES, ConversationStatus.ARCHIVED):
@@ -348,8 +371,9 @@ async def _created(session: AsyncSession, owner_id: str, earlier: IdempotencyKey
     return conversation
 
 
-async def _sent(session: AsyncSession, owner_id: str, earlier: IdempotencyKey) -> tuple[Conversation, Event]:
-    # The transaction that repeats a message holds a connection; a second one for each would use up the pool.
+async def _sent(session: AsyncSession, owner_id: str, earlier: IdempotencyKey | None) -> tuple[Conversation, Event]:
+    if earlier is None:
+        raise conversation_not_found("conversationId")
     conversation = await ConversationRepository(session).get(owner_id, earlier.conversation_id)
     key = (earlier.conversation_id, earlier.event_sequence or 0)
     [event] = await EventRepository(session).get_many(owner_id, [key])

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from app.errors import InvalidInput, SlowSubscriber, conversation_not_found
 from app.models.conversation import Conversation
 from app.models.database.database import Database
 from app.models.database.row import Rows
-from app.models.event import Event, EventQuery, EventRepository, NewEvent
+from app.models.database.unit_of_work import Writes
+from app.models.event import Event, EventQuery, NewEvent, new_row
 from app.models.rows.conversation_state import ConversationStates
 from app.models.rows.event import EventRow, EventRows
 from app.services.outage import until_answered
@@ -26,14 +25,14 @@ MAX_OUTAGE_SECONDS = 300.0
 
 
 def append(
-    session: AsyncSession, conversation: Conversation, run: int, events: Sequence[NewEvent], now: datetime
+    session: Writes, conversation: Conversation, run: int, events: Sequence[NewEvent], now: datetime
 ) -> list[Event]:
     """Append events to a locked conversation's log, under its next sequences."""
-    repository = EventRepository(session)
     rows: list[Event] = []
     for event in events:
         conversation.last_sequence += 1
-        rows.append(repository.add(conversation.id, run, conversation.last_sequence, event, now))
+        rows.append(new_row(conversation.id, run, conversation.last_sequence, event, now))
+        session.add(rows[-1])
     conversation.touch(now)
     return rows
 

@@ -1,7 +1,4 @@
-"""What the server does by itself: runs that fell between two chairs, idle conversations, old rows, left workspaces.
-
-And the index of titles, which follows them.
-"""
+"""Periodic maintenance: lost runs and drafts, idle conversations, expired rows, old workspaces, the title index."""
 
 import asyncio
 import contextlib
@@ -36,14 +33,16 @@ log = structlog.get_logger(__name__)
 
 MAX_INTERVAL_SECONDS = 30.0
 BATCH = 200
+# In one round: as many as 60 runs a second leave behind.
+RUN_BATCHES = 10
 STATUS_CHANGE_LIFETIME = timedelta(hours=1)
-# Deletions that come in this time are looked at together.
+# Seconds in which deletions are collected before workspaces are removed.
 REMOVALS_PAUSE_SECONDS = 1.0
 RECONCILE_AFTER = timedelta(seconds=30)
 
 
 class Housekeeping:
-    """Tasks that go round; every chore is also a method, so that it can be done at a chosen moment."""
+    """Runs the maintenance jobs periodically. Each job is a public method too, so that tests can run it directly."""
 
     def __init__(
         self,
@@ -54,6 +53,7 @@ class Housekeeping:
         workspace: WorkspaceService,
         *,
         idle_close_seconds: float | None,
+        run_history_seconds: float,
     ) -> None:
         self._database = database
         self._wakeups = wakeups
@@ -62,10 +62,11 @@ class Housekeeping:
         self._workspace = workspace
         self._idempotency = Idempotency(database, clock)
         self._idle = timedelta(seconds=idle_close_seconds) if idle_close_seconds is not None else None
+        self._history = timedelta(seconds=run_history_seconds)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Take up what the last process left, then go round."""
+        """Recover runs and drafts of the last process, then start the periodic tasks."""
         await self.reconcile(at_start=True)
         await self.keep_drafts(at_start=True)
         self._tasks = [
@@ -74,7 +75,7 @@ class Housekeeping:
         ]
 
     async def close(self) -> None:
-        """Stop going round."""
+        """Cancel the periodic tasks, and wait until they have ended."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -82,10 +83,10 @@ class Housekeeping:
                 await task
 
     async def reconcile(self, *, at_start: bool = False) -> None:
-        """Submit every active run to the engine.
+        """Submit active runs that the engine does not know.
 
-        One whose process died between its commit and its submission would never begin. While the server runs, only
-        runs that have been silent for a while are looked at.
+        A run is lost if the process dies between the commit and the submission. Except at the start, only runs without
+        a change for ``RECONCILE_AFTER`` are checked.
         """
         after: UUID | None = None
         while True:
@@ -100,10 +101,10 @@ class Housekeeping:
             after = batch[-1].id
 
     async def keep_drafts(self, *, at_start: bool = False) -> None:
-        """Show what was read of answers whose run was stopped, where the server died before it had written that.
+        """Turn drafts of dead attempts into partial messages, if the server died before it could write them.
 
-        Another instance may be about to write it, so that only conversations that have been silent for a while are
-        looked at; on SQLite there is no other one.
+        Another instance may be about to do so, so only conversations without a change for ``RECONCILE_AFTER`` are
+        handled; on SQLite there is no other instance, so at the start all are.
         """
         after: UUID | None = None
         while True:
@@ -118,7 +119,7 @@ class Housekeeping:
             after = batch[-1].id
 
     async def close_idle(self) -> None:
-        """Stop conversations that have waited for input too long, unless somebody watches them here."""
+        """Stop conversations that have waited for input too long, unless a subscription here follows them."""
         if self._idle is None:
             return
         await self._keep_watched()
@@ -128,13 +129,20 @@ class Housekeeping:
             await self._close(conversation)
 
     async def forget(self) -> None:
-        """Delete status changes that every subscriber has read, and expired idempotency keys."""
+        """Delete expired status changes, which every subscriber has read, and expired idempotency keys."""
         async with self._database.write() as session:
             await StatusChangeRepository(session).delete_before(self._clock() - STATUS_CHANGE_LIFETIME)
         await self._idempotency.forget_expired()
 
+    async def forget_runs(self) -> None:
+        """Delete the engine's rows of runs that have been over for long, some of them in each round."""
+        before = self._clock() - self._history
+        for _ in range(RUN_BATCHES):
+            if await self._engine.forget(before, BATCH) < BATCH:
+                return
+
     async def index_titles(self) -> None:
-        """Bring the index of titles up to date."""
+        """Index the titles that have changed."""
         await title_grams.catch_up(self._database)
 
     def _is_watched(self, conversation: Conversation) -> bool:
@@ -143,7 +151,7 @@ class Housekeeping:
         return any(self._wakeups.has_listener(topic) for topic in topics)
 
     async def _keep_watched(self) -> None:
-        """Let what is watched here wait from now on, so that no other instance stops it either."""
+        """Restart the idle timeout of conversations that are followed here, so that no other instance stops them."""
         if self._idle is None:
             return
         half = self._clock() - self._idle / 2
@@ -152,19 +160,19 @@ class Housekeeping:
         for conversation in waiting:
             if self._is_watched(conversation):
                 async with self._database.write() as session:
-                    found = await moves.lock(session, conversation)
-                    if found is not None and found.waiting_since is not None:
-                        found.waiting_since = self._clock()
+                    locked = await moves.lock(session, conversation)
+                    if locked is not None and locked.waiting_since is not None:
+                        locked.waiting_since = self._clock()
 
     async def _close(self, conversation: Conversation) -> None:
         async with self._database.write() as session:
-            found = await moves.lock(session, conversation)
-            if found is None or self._idle is None or found.waiting_since is None or _is_at_work(found):
+            locked = await moves.lock(session, conversation)
+            if locked is None or self._idle is None or locked.waiting_since is None or _is_at_work(locked):
                 return
-            if found.waiting_since >= self._clock() - self._idle:
+            if locked.waiting_since >= self._clock() - self._idle:
                 return
             reason = f"Stopped after waiting {self._idle.total_seconds():.0f} s for input."
-            await moves.stop(session, found, self._clock(), Problem(ErrorCode.IDLE_TIMEOUT, reason))
+            await moves.stop(session, locked, self._clock(), Problem(ErrorCode.IDLE_TIMEOUT, reason))
         moves.announce(self._wakeups, conversation)
 
     async def _revive(self, conversation: Conversation, run: int) -> None:
@@ -173,8 +181,8 @@ class Housekeeping:
 
     async def _keep_drafts_of(self, conversation: Conversation) -> None:
         async with self._database.write() as session:
-            found = await moves.lock(session, conversation)
-            if found is None or not await recover(session, found, self._clock()):
+            locked = await moves.lock(session, conversation)
+            if locked is None or not await recover(session, locked, self._clock()):
                 return
         self._wakeups.publish(events_topic(conversation.id))
 
@@ -184,8 +192,11 @@ class Housekeeping:
             interval = min(interval, max(self._idle.total_seconds() / 4, 0.1))
         while True:
             await asyncio.sleep(interval)
-            for chore in (self.reconcile, self.keep_drafts, self.close_idle, self.forget, self.index_titles):
+            for chore in self._chores():
                 await _try(chore)
+
+    def _chores(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        return self.reconcile, self.keep_drafts, self.close_idle, self.forget, self.forget_runs, self.index_titles
 
     async def _remove_workspaces(self) -> None:
         with self._wakeups.listen(removals_topic()) as listener:
@@ -196,7 +207,7 @@ class Housekeeping:
 
 
 async def _try(chore: Callable[[], Awaitable[None]]) -> None:
-    """Do a chore. One that fails must not keep the others from being done."""
+    """Run a job, and log its exception, so that the other jobs still run."""
     try:
         await chore()
     except Exception as error:  # Whatever it is, the next round tries again.
@@ -208,5 +219,5 @@ async def _try(chore: Callable[[], Awaitable[None]]) -> None:
 
 
 def _is_at_work(conversation: Conversation) -> bool:
-    """Whether a run goes on by itself; that of a call that waits for its user does not."""
+    """Tell whether the agent works. A run whose tool call awaits confirmation does not count, since it can't go on."""
     return conversation.active_run is not None and conversation.agent_state != AgentState.AWAITING_USER_CONFIRMATION

@@ -1,14 +1,14 @@
-"""A mutation that is sent twice under one key is carried out once."""
+"""Idempotency keys: a mutation that a client sends again with the same key returns the first result."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from app.errors import InvalidInput
 from app.models.database.database import Database
+from app.models.database.unit_of_work import UnitOfWork
 from app.models.idempotency import KEY_MAX_LENGTH, IdempotencyKey, IdempotencyKeyRepository
+from app.models.run_writes import RunWrites
 from app.services.clock import Clock
 from app.services.message import check_storable
 
@@ -17,7 +17,7 @@ LIFETIME = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A caller's key for one operation; ``key`` is null where the caller gave none. Raises InvalidInput."""
+    """A caller's key for one operation; ``key`` is ``None`` if there is none. Raises InvalidInput if malformed."""
 
     owner_id: str
     operation: str
@@ -33,26 +33,24 @@ class Key:
 
 
 class Idempotency:
-    """First results by key, for 24 hours."""
+    """Stores first results by key, for 24 hours."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
-    async def earlier(self, key: Key, session: AsyncSession | None = None) -> IdempotencyKey | None:
-        """The first result under the key, if there was one."""
+    async def earlier(self, key: Key, unit: UnitOfWork | None = None) -> IdempotencyKey | None:
+        """Return the first result under the key, if there is one."""
         if key.key is None:
             return None
         since = self._clock() - LIFETIME
-        if session is not None:
-            return await IdempotencyKeyRepository(session).get(key.owner_id, key.operation, key.key, since)
+        if unit is not None:
+            return await RunWrites(unit).idempotency_key(key.owner_id, key.operation, key.key, since)
         async with self._database.read() as reading:
             return await IdempotencyKeyRepository(reading).get(key.owner_id, key.operation, key.key, since)
 
-    async def remember(
-        self, session: AsyncSession, key: Key, conversation_id: UUID, event_sequence: int | None
-    ) -> None:
-        """Store the result, in the transaction that made it."""
+    def remember(self, unit: UnitOfWork, key: Key, conversation_id: UUID, event_sequence: int | None) -> None:
+        """Store the result in the same transaction as the change itself."""
         if key.key is None:
             return
         record = IdempotencyKey(
@@ -63,9 +61,9 @@ class Idempotency:
             event_sequence=event_sequence,
             created_at=self._clock(),
         )
-        await IdempotencyKeyRepository(session).put(record)
+        RunWrites(unit).remember(record)
 
     async def forget_expired(self) -> None:
-        """Delete what is older than the lifetime."""
+        """Delete keys that are older than the lifetime."""
         async with self._database.write() as session:
             await IdempotencyKeyRepository(session).delete_before(self._clock() - LIFETIME)

@@ -1,4 +1,4 @@
-"""A file that one process holds at a time."""
+"""A lock file, which keeps two server processes from using the same data directory."""
 
 import fcntl
 from pathlib import Path
@@ -7,18 +7,18 @@ from typing import TextIO
 
 
 class AlreadyLocked(Exception):
-    """Another process holds the file."""
+    """Another process holds the lock. The message tells the operator what to do."""
 
 
 class LockFile:
-    """Held for the length of a ``with`` block; the system gives it back however the process ends."""
+    """Context manager that holds an exclusive ``flock``, which the system releases however the process ends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: TextIO | None = None
 
     def __enter__(self) -> None:
-        """Take it. Raises AlreadyLocked."""
+        """Take the lock without waiting. Raises AlreadyLocked."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("w")
         try:
@@ -29,8 +29,8 @@ class LockFile:
             raise AlreadyLocked(message) from None
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give it back."""
+        """Release the lock."""
         if self._file is not None:
             self._file.close()

@@ -1,4 +1,4 @@
-"""What a user says: text, images, or both."""
+"""User messages and their validation, and the removal of characters that databases can't store."""
 
 import math
 import re
@@ -21,13 +21,13 @@ _DATA_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that has not been checked yet."""
+    """A user's message, which is not validated until ``check`` is called."""
 
     text: str
     image_urls: tuple[str, ...] = ()
 
     def check(self, *path: str, max_length: int = TEXT_MAX_LENGTH) -> None:
-        """Raise InvalidInput unless the message says something within the bounds. ``path``: where it stands."""
+        """Raise InvalidInput if the message is empty or exceeds a limit. ``path`` is its place in the input."""
         if not self.text.strip() and not self.image_urls:
             message = "A message needs a text or an image."
             raise InvalidInput(message, path=(*path, "text"))
@@ -43,7 +43,7 @@ class Message:
 
 
 def check_storable(text: str, *path: str) -> None:
-    """Raise InvalidInput for what no database keeps: null characters and halves of surrogate pairs."""
+    """Raise InvalidInput for text that no database stores: with NUL characters or lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -55,17 +55,17 @@ def check_storable(text: str, *path: str) -> None:
 
 
 def storable(text: str) -> str:
-    """``text`` without null characters; halves of a surrogate pair are joined, or replaced where one is alone."""
+    """Remove NUL characters, join surrogate pairs, and replace lone surrogates by U+FFFD."""
     if text.isascii():
         return text.replace("\x00", "")
     return text.replace("\x00", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def storable_json(value: JSONValue) -> JSONValue:
-    """A copy of a value that every database and every JSON reader keeps, in strings, keys and numbers.
+    """Copy a JSON value so that every database can store it and every JSON parser can read it.
 
-    Integers beyond 64 bits become floating-point numbers, and what is no finite one becomes text. Raises RecursionError
-    for what is nested deeper than ``MAX_JSON_DEPTH``.
+    Strings and keys are made storable; integers beyond 64 bits become floats, and infinite or NaN ones become text.
+    Raises RecursionError if the value nests deeper than ``MAX_JSON_DEPTH``.
     """
     return _storable_json(value, 0)
 

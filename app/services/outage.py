@@ -1,4 +1,4 @@
-"""Work goes on where the database was away for a while."""
+"""Retries with back-off during an outage of the database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,17 +11,17 @@ from app.models.database.database import is_outage
 log = structlog.get_logger(__name__)
 
 FIRST_RETRY_SECONDS = 0.25
-# Whoever waits is back to work this long after the database at the latest.
+# The longest pause between two retries, in seconds.
 LAST_RETRY_SECONDS = 2.0
 
 T = TypeVar("T")
 
 
 async def until_answered(work: Callable[[], Awaitable[T]], within_seconds: float | None = None) -> T:
-    """Do the work, again and again while the database can't be reached.
+    """Call ``work``, and retry while the database can't be reached.
 
-    Raises what is no outage at once, and the outage itself once it has lasted for ``within_seconds``. The work has to
-    bear being done twice, since a commit may have been carried out though its answer was lost.
+    Other exceptions are raised at once, and the outage's own after ``within_seconds`` (``None``: never). ``work`` must
+    be idempotent, since a commit may have succeeded although its confirmation was lost.
     """
     loop = asyncio.get_running_loop()
     began, pause = loop.time(), FIRST_RETRY_SECONDS

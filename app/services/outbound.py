@@ -1,4 +1,4 @@
-"""Where this server lets callers send its requests."""
+"""Protection against SSRF: which URLs callers may make this server request."""
 
 import asyncio
 import socket
@@ -13,29 +13,29 @@ from app.errors import InvalidInput
 
 MAX_URL_CHARS = 2000
 RESOLVE_TIMEOUT_SECONDS = 5.0
-# An address in these reaches the IPv4 address in its last 32 bits: translation (NAT64), and the old compatible form.
+# Networks whose addresses embed an IPv4 address in the last 32 bits: NAT64, and the deprecated IPv4-compatible form.
 _CARRIES_IPV4 = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))
-# All that is given out to hosts of the internet lies in here; Python counts more as global, such as addresses of a site
-# (fec0::/10) and those of translation inside one's own network (64:ff9b:1::/48, ::ffff:0:0:0/96).
+# All public addresses are in here. Python's ``is_global`` allows more, such as site-local addresses (fec0::/10) and
+# local translation prefixes (64:ff9b:1::/48, ::ffff:0:0:0/96).
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-# For documentation, newer than Python's list.
+# Reserved for documentation, but missing in Python's list.
 _DOCUMENTATION = IPv6Network("3fff::/20")
-# Relays of the old translation, which are whatever is nearest.
+# Anycast addresses of 6to4 relays (deprecated), which lead to whatever relay is nearest.
 _RELAYS = IPv4Network("192.88.99.0/24")
 
 
 def private_allowed(config: Config) -> bool:
-    """Whether callers may name private addresses for models: as the operator says, else without logins only."""
+    """Tell whether callers may use private addresses for models: as configured, else only if there are no logins."""
     return config.auth is AuthMode.NONE if config.llm_private_base_urls is None else config.llm_private_base_urls
 
 
 async def check_base_url(base_url: str, *, private_allowed: bool) -> None:
-    """Raise ``InvalidInput`` unless this is an http(s) address, without credentials, that callers may name.
+    """Raise ``InvalidInput`` unless this is an http(s) URL, without credentials, that callers may use.
 
-    Where private addresses are not allowed, the host's every address must be public: a name that resolves to a
-    loopback, link-local (cloud metadata), private, multicast, reserved or unspecified address is refused, and so is
-    one that does not resolve within 5 s. The name is resolved and checked again when it is called, and called at the
-    addresses that were checked.
+    Unless private addresses are allowed, all of the host's addresses must be public: a name that resolves to a
+    loopback, link-local (cloud metadata), private, multicast, reserved or unspecified address is refused, and so is one
+    that does not resolve within 5 s. When the URL is called, the name is resolved and checked again, and the connection
+    is made to the checked addresses.
     """
     host, port = _host_and_port(base_url)
     if not private_allowed:
@@ -43,16 +43,16 @@ async def check_base_url(base_url: str, *, private_allowed: bool) -> None:
 
 
 async def public_addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
-    """All addresses of a host, at least one. Raises ``InvalidInput`` unless every one of them is public.
+    """Resolve a host to at least one address. Raises ``InvalidInput`` unless every one of them is public.
 
-    Whoever connects to one of these addresses, rather than to the name, is safe from an answer that changes.
+    Connect to one of these addresses rather than to the name, to be safe from DNS rebinding.
     """
     return check_public(host, await _addresses(host, port))
 
 
-def check_public(host: str, found: Sequence[str]) -> list[IPv4Address | IPv6Address]:
-    """The addresses that a resolver gave for a host. Raises ``InvalidInput`` unless every one of them is public."""
-    addresses = [ip_address(address.partition("%")[0]) for address in found]
+def check_public(host: str, resolved: Sequence[str]) -> list[IPv4Address | IPv6Address]:
+    """Parse a resolver's addresses of a host. Raises ``InvalidInput`` unless every one of them is public."""
+    addresses = [ip_address(address.partition("%")[0]) for address in resolved]
     if not all(_is_public(address) for address in addresses):
         message = f"The address of {host[:100]} is private. This server calls public addresses only."
         raise InvalidInput(message)
@@ -67,7 +67,7 @@ def _host_and_port(base_url: str) -> tuple[str, int]:
         message = "A base URL has no spaces, control characters or letters outside ASCII."
         raise InvalidInput(message)
     try:
-        # The parser of the client that will call it decides; where another one sees another host, it is no plain URL.
+        # The client's own parser decides which host is called. If urllib's parser disagrees, the URL is refused.
         url, parts = httpx.URL(base_url), urlsplit(base_url)
         host, port = url.raw_host.decode("ascii"), url.port
         is_plain = (parts.hostname or "") == host.lower() and parts.port in (port, 80, 443)
@@ -90,12 +90,12 @@ async def _addresses(host: str, port: int) -> list[str]:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(RESOLVE_TIMEOUT_SECONDS):
-            # The resolver also reads the forms that inet_aton knows (127.1, 0x7f000001), as the HTTP client would.
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            # Like the HTTP client, getaddrinfo accepts inet_aton's notations too (127.1, 0x7f000001).
+            resolved = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, TimeoutError) as error:
         message = f"The host {host[:100]} can't be resolved."
         raise InvalidInput(message) from error
-    return [str(sockaddr[0]) for *_, sockaddr in found]
+    return [str(sockaddr[0]) for *_, sockaddr in resolved]
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -1,4 +1,4 @@
-"""The tokens that callers store for git hosts: asked about before they are stored, and encrypted where they are."""
+"""Callers' tokens for git hosts: verified with the host before they are stored, and stored encrypted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SetProviderToken:
-    """A token, and where it is valid; ``host`` is null for the provider's public one."""
+    """A token for a provider's host; ``host`` is ``None`` for the public one."""
 
     provider: ProviderType
     token: SecretStr
@@ -33,7 +33,7 @@ class SetProviderToken:
 
 
 class ProviderAccountService:
-    """Reads and writes provider accounts, for their owner."""
+    """Use cases of provider accounts; each acts for one owner."""
 
     def __init__(
         self, database: Database, providers: Mapping[ProviderType, GitProvider], secret_box: SecretBox, clock: Clock
@@ -44,9 +44,9 @@ class ProviderAccountService:
         self._clock = clock
 
     async def set_token(self, owner_id: str, command: SetProviderToken) -> ProviderAccount:
-        """Ask the provider whom the token belongs to, and store it in the place of an earlier one.
+        """Verify the token with the provider, and store it, replacing an earlier one.
 
-        Raises InvalidInput, GitProviderAuthentication, GitProviderUnavailable; then nothing was stored.
+        Raises InvalidInput, GitProviderAuthentication or GitProviderUnavailable; then nothing was stored.
         """
         provider = self._providers[command.provider]
         token = SecretStr(command.token.get_secret_value().strip())
@@ -80,7 +80,7 @@ class ProviderAccountService:
         return account
 
     async def remove_token(self, owner_id: str, provider: ProviderType) -> UUID:
-        """Forget a token; the id of the account that held it. Raises NotFound."""
+        """Delete a token, and return the id of its account. Raises NotFound."""
         async with self._database.write() as session:
             repository = ProviderAccountRepository(session)
             account = await repository.get(owner_id, provider, lock=True)
@@ -91,41 +91,41 @@ class ProviderAccountService:
         return account.id
 
     async def search(self, owner_id: str) -> list[ProviderAccount]:
-        """All of the owner's accounts, by provider."""
+        """Return the owner's accounts, ordered by provider."""
         async with self._database.read() as session:
             return await ProviderAccountRepository(session).search(owner_id)
 
     async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[ProviderAccount | None]:
-        """In the order of ``ids``; ``None`` for what is not the owner's."""
+        """Return accounts in the order of ``ids``, with ``None`` for those that are absent or another owner's."""
         async with self._database.read() as session:
             return await ProviderAccountRepository(session).get_many(owner_id, ids)
 
     async def access(self, owner_id: str, provider: ProviderType) -> GitAccess:
-        """How the owner asks a provider: as a stranger at its public host where no token is stored.
+        """Return the host and token of the owner's calls to a provider; without a token, anonymous at the public host.
 
-        Raises GitProviderAuthentication for a token that no key of this server decrypts.
+        Raises GitProviderAuthentication if none of the server's keys decrypts the token.
         """
         async with self._database.read() as session:
             account = await ProviderAccountRepository(session).get(owner_id, provider)
         return self.access_of([account] if account is not None else [], provider)
 
     def access_of(self, accounts: Sequence[ProviderAccount], provider: ProviderType) -> GitAccess:
-        """As ``access``, of an owner whose accounts were read already."""
-        account = next((found for found in accounts if found.provider == provider), None)
+        """Like ``access``, if the owner's accounts were read already."""
+        account = next((each for each in accounts if each.provider == provider), None)
         return GitAccess() if account is None else GitAccess(account.host, self._token(account))
 
-    async def secrets(self, owner_id: str) -> list[SecretStr]:
-        """The owner's tokens, for hiding them; those that can't be decrypted are left out."""
-        found: list[SecretStr] = []
-        for account in await self.search(owner_id):
+    def tokens_of(self, accounts: Sequence[ProviderAccount]) -> list[SecretStr]:
+        """The tokens, for hiding them; those that can't be decrypted are left out."""
+        tokens: list[SecretStr] = []
+        for account in accounts:
             try:
-                found.append(self._token(account))
+                tokens.append(self._token(account))
             except GitProviderAuthentication:
                 continue
-        return found
+        return tokens
 
     async def rotate_secrets(self) -> tuple[int, int]:
-        """Encrypt every stored token with the newest key: how many were changed, and how many nothing decrypts."""
+        """Encrypt all tokens with the newest key; return how many were changed, and how many can't be decrypted."""
         rotated, unreadable, after = 0, 0, None
         while True:
             async with self._database.write() as session:
@@ -157,7 +157,7 @@ def _context(owner_id: str, provider: str) -> str:
 
 
 async def _checked_host(provider: GitProvider, host: str | None) -> str | None:
-    """The host as it is stored: ``None`` for the public one. Raises InvalidInput."""
+    """Normalise the host for storage, where ``None`` is the public one. Raises InvalidInput."""
     cleaned = (host or "").strip().lower()
     if not cleaned or cleaned == provider.host(GitAccess()):
         return None

@@ -1,4 +1,4 @@
-"""Git repositories and branches: asked of their provider, and kept as it told of them, for their owner."""
+"""Git repositories and branches: read from their provider with the owner's token, and cached in the database."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RepositoryQuery:
-    """One page of repositories at one provider."""
+    """A page of repositories of one provider; without ``query``, of the caller's own."""
 
     provider: ProviderType
     first: int
@@ -48,7 +48,7 @@ class RepositoryQuery:
 
 @dataclass(frozen=True, slots=True)
 class BranchQuery:
-    """One page of a repository's branches."""
+    """A page of a repository's branches; with ``query``, of those whose name contains it."""
 
     first: int
     query: str | None = None
@@ -57,7 +57,7 @@ class BranchQuery:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryChoice:
-    """A repository by id, or by provider and name."""
+    """A reference to a repository, by id or by provider and name."""
 
     id: UUID | None = None
     provider: ProviderType | None = None
@@ -66,14 +66,14 @@ class RepositoryChoice:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Rows with their cursors, in the provider's order."""
+    """Rows with their cursors, in the order of the provider's answer."""
 
     edges: list[tuple[str, T]]
     has_next_page: bool
 
 
 class RepositoryService:
-    """Asks providers as the owner, and remembers what they said. ``calls`` bounds what one request may ask."""
+    """Calls providers with the owner's token, and stores their answers. ``calls`` is the request's budget of calls."""
 
     def __init__(
         self,
@@ -93,11 +93,11 @@ class RepositoryService:
         self._cloner = cloner
 
     def budget(self) -> CallBudget:
-        """The calls of a new request."""
+        """Create the budget of a new request."""
         return CallBudget(self._max_calls)
 
     async def search(self, owner_id: str, query: RepositoryQuery, calls: CallBudget) -> Page[GitRepository]:
-        """The owner's repositories; with a query those, own and public, that the provider finds.
+        """Return a page of the owner's repositories, or with a query, of own and public matches.
 
         Raises InvalidInput, GitProviderAuthentication, GitProviderUnavailable.
         """
@@ -108,59 +108,59 @@ class RepositoryService:
             message = "No token is stored for this provider: store one, or search with a query."
             raise GitProviderAuthentication(message, provider=query.provider)
         async with calls.call():
-            found = await provider.repositories(
+            page = await provider.repositories(
                 access, query=text, sort=query.sort, first=query.first, after=query.after
             )
-        rows = await self._save(owner_id, provider, access, [edge.node for edge in found.edges])
-        return _page(found, rows)
+        rows = await self._save(owner_id, provider, access, [edge.node for edge in page.edges])
+        return _page(page, rows)
 
     async def get(
         self, owner_id: str, provider_type: ProviderType, name_with_owner: str, calls: CallBudget
     ) -> GitRepository | None:
-        """A repository by name; ``None`` where its provider does not know it. Raises as ``search``."""
+        """Return a repository by name; ``None`` if the provider does not have it. Raises the errors of ``search``."""
         provider = self._providers[provider_type]
         access = await self._accounts.access(owner_id, provider_type)
         async with calls.call():
-            found = await provider.repository(access, name_with_owner)
-        if found is None:
+            repository = await provider.repository(access, name_with_owner)
+        if repository is None:
             return None
-        return (await self._save(owner_id, provider, access, [found]))[0]
+        return (await self._save(owner_id, provider, access, [repository]))[0]
 
     async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[GitRepository | None]:
-        """In the order of ``ids``, as they were last seen; ``None`` for what the owner never saw."""
+        """Return stored repositories in the order of ``ids``, with ``None`` for those the owner never read."""
         async with self._database.read() as session:
             return await GitRepositoryRepository(session).get_many(owner_id, ids)
 
     async def get_many_branches(self, owner_id: str, ids: Sequence[UUID]) -> list[GitBranch | None]:
-        """In the order of ``ids``, as they were last seen; ``None`` for what the owner never saw."""
+        """Return stored branches in the order of ``ids``, with ``None`` for those the owner never read."""
         async with self._database.read() as session:
             return await GitRepositoryRepository(session).get_many_branches(owner_id, ids)
 
     async def branches(self, repository: GitRepository, query: BranchQuery, calls: CallBudget) -> Page[GitBranch]:
-        """A repository's branches; with a query those whose name contains it. Raises as ``search``."""
+        """Read a page of branches from the provider, and store them. Raises the errors of ``search``."""
         text = _checked_query(query.query)
         provider, access = await self._asked(repository)
         async with calls.call():
-            found = await provider.branches(
+            page = await provider.branches(
                 access, repository.name_with_owner, query=text, first=query.first, after=query.after
             )
-        rows = [self._branch(repository, edge.node) for edge in found.edges]
+        rows = [self._branch(repository, edge.node) for edge in page.edges]
         async with self._database.write() as session:
             saved = await GitRepositoryRepository(session).save_branches(rows)
-        return _page(found, saved)
+        return _page(page, saved)
 
     async def default_branches(
         self, owner_id: str, ids: Sequence[UUID], calls: CallBudget
     ) -> list[GitBranch | AppError | None]:
-        """Each repository's default branch, asked of its provider unless it was seen in the last minute.
+        """Return each repository's default branch, for a batch loader, with a TTL of one minute.
 
-        An error stands in the place of a branch that could not be asked for.
+        A branch that can't be read from its provider is replaced by the error, so that it fails alone.
         """
         async with self._database.read() as session:
             rows = GitRepositoryRepository(session)
-            # A list of conversations names one repository many times.
-            found = await rows.get_many(owner_id, list(dict.fromkeys(ids)))
-            repositories = {row.id: row for row in found if row is not None and row.default_branch_name is not None}
+            # Many conversations of a list may have the same repository.
+            stored = await rows.get_many(owner_id, list(dict.fromkeys(ids)))
+            repositories = {row.id: row for row in stored if row is not None and row.default_branch_name is not None}
             known = await rows.branches([(row.id, row.default_branch_name or "") for row in repositories.values()])
         fresh = self._clock() - FRESH
         branches: dict[UUID, GitBranch | AppError | None] = {
@@ -181,7 +181,7 @@ class RepositoryService:
     async def choose(
         self, owner_id: str, choice: RepositoryChoice, branch_name: str | None
     ) -> tuple[GitRepository, str | None]:
-        """The repository and branch that a new conversation is about, checked with the provider.
+        """Check a new conversation's repository and branch with the provider, and return the row and the branch's name.
 
         Raises NotFound, InvalidInput, GitProviderAuthentication, GitProviderUnavailable.
         """
@@ -194,15 +194,15 @@ class RepositoryService:
         checked_branch(branch_name)
         provider, access = await self._asked(repository)
         async with calls.call():
-            found = await provider.branch(access, repository.name_with_owner, branch_name)
-            is_there = found is not None or await self._git_has(provider, access, repository, branch_name)
+            branch = await provider.branch(access, repository.name_with_owner, branch_name)
+            is_there = branch is not None or await self._git_has(provider, access, repository, branch_name)
         if not is_there:
             message = f"{repository.name_with_owner} has no branch named {branch_name[:100]}."
             raise InvalidInput(message, path=("branchName",))
         return repository, branch_name
 
     async def clone_source(self, owner_id: str, repository_id: UUID) -> CloneSource:
-        """What git needs to clone one of the owner's repositories. Raises NotFound, GitProviderAuthentication."""
+        """Return the arguments of a clone of an owner's repository. Raises NotFound or GitProviderAuthentication."""
         [repository] = await self.get_many(owner_id, [repository_id])
         if repository is None:
             raise NotFound("The repository is not known any more.")
@@ -210,9 +210,9 @@ class RepositoryService:
         return _source(provider, access, repository)
 
     async def moved_source(self, owner_id: str, repository_id: UUID, failure: WorkspaceFailure) -> CloneSource:
-        """Where the provider says that a repository is now which git did not find or open.
+        """Return the new clone source of a repository that git could not clone, if it was moved or renamed.
 
-        Raises WorkspaceFailure where that is no other place: ``failure``, or what the provider knows better.
+        Otherwise raises WorkspaceFailure: ``failure`` itself, or a better reason that the provider's answer gives.
         """
         [repository] = await self.get_many(owner_id, [repository_id])
         if repository is None or failure.message not in (REFUSED, ABSENT, REDIRECTS):
@@ -221,12 +221,12 @@ class RepositoryService:
         try:
             provider, access = await self._asked(repository)
             async with self.budget().call():
-                found = await provider.repository(access, name)
-            if found is None:
+                remote = await provider.repository(access, name)
+            if remote is None:
                 raise failure
-            [seen] = await self._save(owner_id, provider, access, [found])
+            [seen] = await self._save(owner_id, provider, access, [remote])
         except AppError:
-            # What git said stands where the provider has nothing to add.
+            # Without an answer from the provider, git's own message is the best reason.
             raise failure from None
         if seen.id != repository.id:
             raise WorkspaceFailure(f"{name} was moved or deleted, and another repository has its name now.")
@@ -241,7 +241,7 @@ class RepositoryService:
     async def _git_has(
         self, provider: GitProvider, access: GitAccess, repository: GitRepository, branch_name: str
     ) -> bool:
-        """Whether git knows a branch that its provider does not tell of."""
+        """Ask git itself for a branch, since providers hide some, for example from tokens with few scopes."""
         try:
             return await self._cloner.has_branch(_source(provider, access, repository), branch_name)
         except WorkspaceFailure:
@@ -258,9 +258,9 @@ class RepositoryService:
             raise InvalidInput(error.message, path=("repository",)) from None
 
     async def _asked(self, repository: GitRepository) -> tuple[GitProvider, GitAccess]:
-        """The provider of a repository, and how its owner asks it: with the token only where it is that host's."""
-        kind = ProviderType(repository.provider)
-        return self._asked_with(repository, await self._accounts.access(repository.owner_id, kind))
+        """Return a repository's provider and the owner's access, with the token only if it is for the same host."""
+        provider_type = ProviderType(repository.provider)
+        return self._asked_with(repository, await self._accounts.access(repository.owner_id, provider_type))
 
     def _asked_with(self, repository: GitRepository, access: GitAccess) -> tuple[GitProvider, GitAccess]:
         provider = self._providers[ProviderType(repository.provider)]
@@ -276,15 +276,15 @@ class RepositoryService:
             access = self._accounts.access_of(accounts, ProviderType(repository.provider))
             provider, access = self._asked_with(repository, access)
             async with calls.call():
-                found = await provider.branch(access, repository.name_with_owner, repository.default_branch_name or "")
-            return self._branch(repository, found) if found is not None else None
+                branch = await provider.branch(access, repository.name_with_owner, repository.default_branch_name or "")
+            return self._branch(repository, branch) if branch is not None else None
         except AppError as error:
             return error
 
     async def _save(
-        self, owner_id: str, provider: GitProvider, access: GitAccess, found: list[RemoteRepository]
+        self, owner_id: str, provider: GitProvider, access: GitAccess, repositories: list[RemoteRepository]
     ) -> list[GitRepository]:
-        for seen in found:
+        for seen in repositories:
             check_repository(provider.type, seen)
         now = self._clock()
         rows = [
@@ -300,7 +300,7 @@ class RepositoryService:
                 default_branch_name=seen.default_branch_name,
                 seen_at=now,
             )
-            for seen in found
+            for seen in repositories
         ]
         async with self._database.write() as session:
             await OwnerRepository(session).ensure(owner_id, now)
@@ -322,13 +322,13 @@ def _source(provider: GitProvider, access: GitAccess, repository: GitRepository)
     return CloneSource(repository.clone_url, user, password)
 
 
-def _page(found: RemotePage[RemoteRepository] | RemotePage[RemoteBranch], rows: list[T]) -> Page[T]:
-    cursors = [edge.cursor for edge in found.edges]
-    return Page(list(zip(cursors, rows, strict=True)), found.has_next_page)
+def _page(page: RemotePage[RemoteRepository] | RemotePage[RemoteBranch], rows: list[T]) -> Page[T]:
+    cursors = [edge.cursor for edge in page.edges]
+    return Page(list(zip(cursors, rows, strict=True)), page.has_next_page)
 
 
 def _checked_query(query: str | None) -> str | None:
-    """A search's text, ``None`` for a blank one. Raises InvalidInput."""
+    """Strip a query; ``None`` if it is blank. Raises InvalidInput if it is too long or can't be stored."""
     text = (query or "").strip()
     if len(text) > QUERY_MAX_LENGTH:
         raise InvalidInput(f"`query` has at most {QUERY_MAX_LENGTH} characters.")

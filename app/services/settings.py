@@ -1,4 +1,4 @@
-"""A caller's settings: saved after they are checked, with the API key encrypted."""
+"""Use cases of a caller's settings: validation, storage with the API key encrypted, and the model to call."""
 
 import math
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from app.errors import InvalidInput, LLMAuthentication, SettingsNotFound
 from app.models.database.database import Database
 from app.models.owner import OwnerRepository
+from app.models.run_reads import RunReads
 from app.models.settings import DEFAULT_MAX_ITERATIONS, Settings, SettingsRepository
 from app.services.clock import Clock
 from app.services.llm.base import LLM, Model
@@ -33,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class Unset(Enum):
-    """Tells an omitted field from a null one."""
+    """A marker for an omitted field, as opposed to a null one."""
 
     UNSET = "UNSET"
 
@@ -43,7 +44,7 @@ UNSET = Unset.UNSET
 
 @dataclass(frozen=True, slots=True)
 class UpdateSettings:
-    """Omitted fields stay as they are; null ones go back to the default."""
+    """A change of settings: omitted fields (``UNSET``) stay unchanged, null ones are reset to the default."""
 
     llm_model: str | Unset | None = UNSET
     llm_base_url: str | Unset | None = UNSET
@@ -54,7 +55,7 @@ class UpdateSettings:
 
 
 class SettingsService:
-    """Reads and writes settings, for their owner."""
+    """Use cases of settings; each acts for one owner."""
 
     def __init__(
         self,
@@ -74,9 +75,9 @@ class SettingsService:
         self._private_base_urls = private_base_urls
 
     async def get(self, owner_id: str) -> Settings | None:
-        """The owner's settings; ``None`` until they are saved.
+        """Return the owner's settings; ``None`` until they are saved.
 
-        Whoever asks is about to have the model called, so the LLM gets ready for it from here on.
+        It also warms up the LLM library, since a client that reads settings will probably start a conversation soon.
         """
         settings = await self._saved(owner_id)
         if settings is not None:
@@ -84,12 +85,15 @@ class SettingsService:
         return settings
 
     async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[Settings | None]:
-        """In the order of ``ids``; ``None`` for what is not the owner's."""
+        """Return settings in the order of ``ids``, with ``None`` for those that are absent or another owner's."""
         async with self._database.read() as session:
             return await SettingsRepository(session).get_many(owner_id, list(ids))
 
     async def update(self, owner_id: str, change: UpdateSettings) -> Settings:
-        """Save what is given, and the defaults where nothing was saved. Raises InvalidInput; then nothing is saved."""
+        """Save the given fields, with defaults for the others if there were no settings yet.
+
+        Raises InvalidInput; then nothing is saved.
+        """
         now = self._clock()
         change = _checked(change)
         before = await self._saved(owner_id)
@@ -106,7 +110,7 @@ class SettingsService:
         return settings
 
     async def reset(self, owner_id: str) -> UUID | None:
-        """Delete the settings and the API key in them; tells their id, ``None`` where there were none."""
+        """Delete the settings with their API key, and return their id; ``None`` if there were none."""
         async with self._database.write() as session:
             repository = SettingsRepository(session)
             settings = await repository.get(owner_id, lock=True)
@@ -116,11 +120,14 @@ class SettingsService:
         return settings.id
 
     async def model(self, owner_id: str) -> tuple[Settings, Model]:
-        """The owner's settings and the model to call.
+        """Return the owner's settings and the model to call.
 
-        Raises SettingsNotFound, and LLMAuthentication where the model's provider needs a key and there is none.
+        Raises SettingsNotFound, or LLMAuthentication if the model's provider needs an API key and there is none.
         """
-        settings = await self.get(owner_id)
+        return await self.model_of(await self.get(owner_id))
+
+    async def model_of(self, settings: Settings | None) -> tuple[Settings, Model]:
+        """As ``model``, of settings that were read already."""
         if settings is None:
             message = "No settings are saved yet: save an LLM model first."
             raise SettingsNotFound(message)
@@ -131,23 +138,27 @@ class SettingsService:
             raise LLMAuthentication(message, llm_model=model.name)
         return settings, model
 
-    async def secrets(self, owner_id: str, settings: Settings | None = None) -> list[SecretStr]:
-        """The owner's API key and tokens, for hiding them; those that can't be decrypted are left out.
+    async def secrets(self, owner_id: str) -> list[SecretStr]:
+        """The owner's API key and tokens, for hiding them; those that can't be decrypted are left out."""
+        return (await self.with_secrets(owner_id))[1]
 
-        ``settings``: the owner's, where they were read already.
-        """
-        tokens = await self._accounts.secrets(owner_id)
-        settings = settings or await self._saved(owner_id)
+    async def with_secrets(self, owner_id: str) -> tuple[Settings | None, list[SecretStr]]:
+        """The owner's settings, and what ``secrets`` tells."""
+        settings, accounts = await RunReads(self._database).settings_and_accounts(owner_id)
+        tokens = self._accounts.tokens_of(accounts)
+        if settings is None:
+            return None, tokens
+        self._llm.warm_up(settings.llm_model)
         try:
-            api_key = self._api_key(settings) if settings else None
+            api_key = self._api_key(settings)
         except LLMAuthentication:
-            return tokens
-        return [api_key, *tokens] if api_key else tokens
+            return settings, tokens
+        return settings, [api_key, *tokens] if api_key else tokens
 
     async def rotate_secrets(self) -> tuple[int, int]:
-        """Encrypt every stored API key and token with the newest key of the secret box.
+        """Encrypt all stored API keys and tokens with the newest key of the secret box.
 
-        Tells how many were changed, and how many were left alone since none of the box's keys decrypts them.
+        Returns how many were changed, and how many were left unchanged since no key decrypts them.
         """
         rotated, unreadable = await self._accounts.rotate_secrets()
         after = None
@@ -168,8 +179,7 @@ class SettingsService:
             after = batch[-1].id
 
     async def _saved(self, owner_id: str) -> Settings | None:
-        async with self._database.read() as session:
-            return await SettingsRepository(session).get(owner_id)
+        return await RunReads(self._database).settings(owner_id)
 
     def _api_key(self, settings: Settings) -> SecretStr | None:
         if settings.llm_api_key_encrypted is None:
@@ -225,7 +235,7 @@ def _defaults(owner_id: str, now: datetime) -> Settings:
 
 
 def _checked(change: UpdateSettings) -> UpdateSettings:
-    """The change with blanks understood: a blank key is none. Raises InvalidInput."""
+    """Validate a change; a blank API key becomes ``None``. Raises InvalidInput."""
     model = change.llm_model
     if isinstance(model, str):
         model = model.strip()

@@ -1,4 +1,4 @@
-"""What the user says to a tool call that waits."""
+"""The use case by which a user approves or rejects a tool call that awaits confirmation."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RespondToToolCall:
-    """A decision. ``reason`` is told to the agent where the call is refused."""
+    """A user's decision. If the call is rejected, the agent is told the ``reason``."""
 
     conversation_id: UUID
     sequence: int
@@ -32,7 +32,7 @@ class RespondToToolCall:
 
 
 class ToolCallService:
-    """Takes decisions, from the conversation's owner."""
+    """Use cases of tool calls; only the conversation's owner may decide."""
 
     def __init__(self, database: Database, wakeups: Wakeups, clock: Clock) -> None:
         self._database = database
@@ -40,9 +40,9 @@ class ToolCallService:
         self._clock = clock
 
     async def respond(self, owner_id: str, command: RespondToToolCall) -> Conversation:
-        """Allow or refuse the call that waits; the agent goes on.
+        """Store the decision, and let the run continue.
 
-        Raises NotFound, InvalidInput, and InvalidState for a call that does not wait, or waits no more. Then nothing
+        Raises NotFound, InvalidInput, or InvalidState if the call does not await a decision (any more). Then nothing
         has changed.
         """
         reason = (command.reason or "").strip() or None
@@ -71,5 +71,5 @@ class ToolCallService:
 
 
 def tool_call_not_found() -> NotFound:
-    """For a call that its conversation does not have."""
+    """Build the error for a tool call that is not in the conversation."""
     return NotFound("The tool call does not exist.", path=("toolCallId",))

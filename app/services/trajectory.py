@@ -1,6 +1,7 @@
-"""A conversation's whole log as one document, and back: what is exported here is accepted here.
+"""Trajectories: export of a conversation's log as one JSON document, and validation of such a document for replay.
 
-The bounds are above all that the server writes, also after secrets in it have given way to longer words.
+The limits are higher than anything the server itself writes, even after redaction has made texts longer, so that every
+export is accepted again.
 """
 
 import math
@@ -31,14 +32,14 @@ from app.services.secrets.redaction import JSONValue, Redactor
 
 VERSION = 1
 MAX_EVENTS = 50_000
-# A model's answer has up to 2,000,000 characters, and what is hidden may take twice its room.
+# A model's answer has up to 2,000,000 characters, and redaction may double its length.
 MAX_TEXT = 4_000_000
 MAX_CALL_ID = 40_000
 MAX_TOOL_NAME = 400
 MAX_PROBLEM = 2000
 MAX_MODEL_NAME = 200
 MAX_INTEGER = 2**31 - 1
-# In the place of one whose address has a secret: with a part hidden it would be no address, and models refuse it.
+# Replaces an image whose URL contains a secret: redacted, it would not be a valid URL, and models would refuse it.
 HIDDEN_IMAGE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg=="
 )
@@ -118,9 +119,9 @@ _TYPES = {"MessageEvent", "ToolCallEvent", "ToolResultEvent", "StateChangeEvent"
 
 
 def export(conversation: Conversation, events: list[Event], now: datetime, redactor: Redactor) -> dict[str, Any]:
-    """The document of a conversation's whole log, without secrets.
+    """Build the document of a conversation's whole log, with secrets redacted.
 
-    An event that this release can't read is left out, and so is the result of such a call.
+    Events that this release can't decode are left out, and so are the results of such tool calls.
     """
     parts = [part for event in events if (part := _part(event)) is not None]
     calls = {part.sequence for part in parts if isinstance(part, _ToolCall)}
@@ -138,20 +139,20 @@ def export(conversation: Conversation, events: list[Event], now: datetime, redac
 
 
 def check(document: object) -> list[dict[str, Any]]:
-    """The events of a document, ready to be stored until they are played.
+    """Validate a document, and return its events in the form in which they are stored for replay.
 
-    Raises InvalidInput with the path of the first fault.
+    Raises InvalidInput with the path of the first error.
     """
     try:
         parsed = _Document.model_validate(document)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = ("replay", *(str(step) for step in fault["loc"] if step not in _TYPES))
-        # "Input should be a valid dictionary or instance of _Event": the class is nobody's business.
+        # Pydantic says "… or instance of _Event". Clients should not see the names of internal classes.
         said = fault["msg"].partition(" or instance of ")[0]
         raise InvalidInput(f"The trajectory is not valid: {said}.", path=path) from None
     if not parsed.events and parsed.conversation_id is None:
-        # One that was exported before anything had happened has none either.
+        # An export of a conversation without events is not accepted either.
         raise InvalidInput("The trajectory has no events.", path=("replay", "events"))
     calls: set[int] = set()
     runs = _runs(parsed.events)
@@ -164,18 +165,18 @@ def check(document: object) -> list[dict[str, Any]]:
         previous = part.sequence
         _check_part(part, calls, path)
         stored.append({**part.model_dump(mode="json", by_alias=True), "run": runs.get(part.run, part.run)})
-        # The fields themselves are no level of the values in them.
+        # Depth starts at -1 since the event's own fields do not count as a level of nesting.
         _check_values(stored[-1], path, -1)
     return stored
 
 
 def last_run(stored: list[dict[str, Any]]) -> int:
-    """The highest run of the stored events; 1 where there are none."""
+    """Return the highest run of the stored events; 1 if there are none."""
     return max((int(part["run"]) for part in stored), default=1)
 
 
 def first_user_text(stored: list[dict[str, Any]]) -> str | None:
-    """The first non-blank thing that the user says."""
+    """Return the text of the user's first message that is not blank."""
     for part in stored:
         if part["type"] == "MessageEvent" and part["source"] == EventSource.USER and str(part["text"]).strip():
             return str(part["text"])
@@ -183,12 +184,15 @@ def first_user_text(stored: list[dict[str, Any]]) -> str | None:
 
 
 def tool_calls(stored: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The sequences of the tool calls among stored events, in order."""
+    """Return the sequences of the tool calls among the stored events, in order."""
     return [int(part["sequence"]) for part in stored if part["type"] == EventKind.TOOL_CALL]
 
 
 def play(stored: Mapping[str, Any], sequences: Mapping[int, int]) -> tuple[int, int, NewEvent]:
-    """A stored event as (its old sequence, its run, the new event). ``sequences``: old to new, of what was played."""
+    """Convert a stored event to (its old sequence, its run, the new event).
+
+    ``sequences`` maps old to new sequences of the events that were replayed already, for references to tool calls.
+    """
     part = _PART.validate_python(stored)
     usage = None
     if part.usage is not None:
@@ -197,7 +201,7 @@ def play(stored: Mapping[str, Any], sequences: Mapping[int, int]) -> tuple[int, 
 
 
 def _runs(events: list[AnyPart]) -> Mapping[int, int]:
-    """What becomes of runs whose numbers could not go on counting: their ranks. Empty where all are small."""
+    """Map runs to their ranks if a run number is too large to continue counting from; empty otherwise."""
     numbers = sorted({part.run for part in events})
     if not numbers or numbers[-1] <= MAX_EVENTS:
         return {}
@@ -226,7 +230,7 @@ def _check_part(part: AnyPart, calls: set[int], path: tuple[str, ...]) -> None:
 
 
 def _check_values(value: JSONValue, path: tuple[str, ...], depth: int = 0) -> None:
-    """Raise InvalidInput for a string that no database keeps, and for what is nested too deep."""
+    """Raise InvalidInput for a string that no database can store, or if the value nests too deep."""
     if depth > MAX_JSON_DEPTH:
         raise InvalidInput(f"The values of an event are nested at most {MAX_JSON_DEPTH} deep.", path=path)
     if isinstance(value, str):
@@ -309,7 +313,7 @@ def _part(event: Event) -> AnyPart | None:
 
 
 def _without_secrets(event: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
-    """The event with its words redacted, and not the document's own: a secret may be called ``sequence``."""
+    """Redact an event's values but not the document's own keys, since a secret may equal one, such as ``sequence``."""
     for name in _WORDS & event.keys():
         event[name] = redactor.json(event[name])
     if urls := event.get("imageUrls"):

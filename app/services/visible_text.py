@@ -1,7 +1,4 @@
-"""What of a text can be seen: characters that can't, or that change how the rest is shown, are taken out.
-
-It takes time that grows with the text alone.
-"""
+"""Removes invisible characters from text, and those that change how the rest is displayed, in linear time."""
 
 import re
 import unicodedata
@@ -10,10 +7,10 @@ PIECE_CHARS = 1000
 
 
 def visible(text: str) -> str:
-    """``text`` on one line, without what can't be seen or changes how the rest is shown; "" where nothing is left.
+    """Return the text on one line without invisible and formatting characters; "" if nothing is left.
 
-    What joins or chooses the shape of characters stays where it does that: in emoji, and in words of Persian, Hindi and
-    their like. Ordinary spaces inside stay as they are.
+    Joiners and variation selectors stay where they matter: in emoji, and in words of scripts such as Persian and Hindi.
+    Spaces inside stay as they are.
     """
     if text.isascii() and text.isprintable():
         return text.strip()
@@ -21,9 +18,9 @@ def visible(text: str) -> str:
 
 
 def beginning(text: str, max_length: int) -> str:
-    """The first characters of ``text`` that are seen, on one line: at least ``max_length`` + 1 where there are as many.
+    """Return the first visible characters on one line: at least ``max_length`` + 1, if there are as many.
 
-    No more of the text is read than that takes.
+    It reads no more of the text than that takes.
     """
     read = ""
     for start in range(0, len(text), PIECE_CHARS):
@@ -36,29 +33,29 @@ def beginning(text: str, max_length: int) -> str:
 
 
 def shortened(text: str, max_length: int, kept: int) -> str:
-    """``text``, or its first ``kept`` characters and an ellipsis where it has more than ``max_length``."""
+    """Return the text, or if it is longer than ``max_length``, its first ``kept`` characters and an ellipsis."""
     return text if len(text) <= max_length else visible(text[:kept]) + "..."
 
 
 def is_picture(character: str) -> bool:
-    """Whether it is a symbol such as an emoji, or may be one that is younger than the tables that Python has."""
+    """Tell whether it is a symbol such as an emoji, or may be one that is newer than Python's Unicode tables."""
     return unicodedata.category(character) in ("So", "Co", "Cn")
 
 
 def seen(text: str) -> str:
-    """``text`` without characters that are never seen, its lines kept."""
+    """Remove invisible characters, but keep line breaks."""
     if text.isascii() and text.isprintable():
         return text
     return _JOINING.sub(_joined, _NEVER_SEEN.sub(lambda match: match["flag"] or "", text))
 
 
 def on_one_line(text: str) -> str:
-    """``text``, of which all is seen, with spaces for its line breaks and for letters that look like a space."""
+    """Replace line breaks, and letters that look like a space, by spaces; expects the result of ``seen``."""
     return _LINE_BREAKS.sub(" ", text).strip(_BLANK)
 
 
 def _joined(run: re.Match[str]) -> str:
-    """What of a run of joiners and variation selectors has a meaning between its neighbours: one of each at most."""
+    """Reduce a run of joiners and variation selectors to those that matter between its neighbours, one of each."""
     text, start, end = run.string, run.start(), run.end()
     before = text[start - 1] if start else " "
     following = text[end] if end < len(text) else " "
@@ -74,7 +71,7 @@ def _joined(run: re.Match[str]) -> str:
 
 
 def _is_shaped(character: str) -> bool:
-    """Whether the character belongs to a script in which joiners choose the shape of letters."""
+    """Tell whether the character belongs to a script in which joiners choose the shape of letters."""
     return unicodedata.category(character)[0] in "LM" and _SHAPED.match(character) is not None
 
 
@@ -85,8 +82,8 @@ def _is_emoji(character: str) -> bool:
 _BLANK = " \t\n\r\f\v\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _JOINERS = "\u200c\u200d"
 _LINE_BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+|[\u115f\u1160\u2800\u3164\uffa0]")
-# Controls, halves of surrogate pairs, no characters at all, and what Unicode calls default ignorable or a format, but
-# not the Arabic and Egyptian signs of that category, which are seen. Tags stay in the flags of England and its like.
+# Control characters, surrogates, noncharacters, and Unicode's default ignorable and format characters, except the
+# visible Arabic and Egyptian signs among those. Tag characters stay in flags such as that of England.
 _NEVER_SEEN = re.compile(
     "(?P<flag>\U0001f3f4[\U000e0030-\U000e007a]{2,8}\U000e007f)"
     "|[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u061c\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"

@@ -1,7 +1,7 @@
-"""Workspaces: one directory per conversation, and its removal, which is tried again until it succeeds.
+"""Workspaces: one directory per conversation, cloned when a run starts, and removed with retries after a deletion.
 
-Instances on one PostgreSQL have data directories of their own. A deletion is recorded in the database, and each of them
-compares the directories that it has with the records: at its start, when it is woken, and in each of its rounds.
+Instances on one PostgreSQL have data directories of their own. A deletion is recorded in the database, and each
+instance compares its directories with the records: at its start, when it is woken, and periodically.
 """
 
 import asyncio
@@ -31,43 +31,43 @@ log = structlog.get_logger(__name__)
 
 FIRST_RETRY = timedelta(seconds=5)
 LAST_RETRY = timedelta(hours=1)
-# Workspaces that are looked up in one statement.
+# Workspaces that one statement looks up.
 REMOVALS_AT_ONCE = 500
-# An instance that comes back later keeps the workspaces that were deleted before.
+# An instance that was away for longer keeps the workspaces of conversations that were deleted before.
 REMOVAL_LIFETIME = timedelta(days=90)
 PARTIAL = ".partial"
 # Beside a workspace, where its agent can't write: the commit that was cloned.
 BASE = ".base"
 
 Tell = Callable[[str], Awaitable[None]]
-"""Takes each stage of preparing a workspace, in a sentence, as it begins."""
+"""Is called with a sentence for the user when a stage of preparing a workspace begins."""
 
 
 class CloneSources(Protocol):
-    """Knows where repositories are cloned from."""
+    """The part of ``RepositoryService`` that cloning needs."""
 
     async def clone_source(self, owner_id: str, repository_id: UUID) -> CloneSource:
-        """What git needs to clone one of the owner's repositories. Raises ``NotFound`` and ``AppError``."""
+        """Return the arguments of a clone of an owner's repository. Raises ``NotFound`` and other ``AppError``s."""
         ...
 
     async def moved_source(self, owner_id: str, repository_id: UUID, failure: WorkspaceFailure) -> CloneSource:
-        """Where the provider says that a repository is now which git did not find or open.
+        """Return the new clone source of a repository that git could not clone, if it was moved or renamed.
 
-        Raises ``WorkspaceFailure`` where that is no other place: ``failure``, or what the provider knows better.
+        Otherwise raises ``WorkspaceFailure``: ``failure`` itself, or a better reason that the provider's answer gives.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A removal that failed here, and how often in a row."""
+    """A removal that failed in this process, with the number of failures in a row."""
 
     attempts: int
     next_attempt_at: datetime
 
 
 class WorkspaceService:
-    """The directories under ``<data_dir>/workspaces``."""
+    """Creates and removes the directories under ``<data_dir>/workspaces``."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class WorkspaceService:
         self._removing: set[UUID] = set()
 
     def path(self, conversation_id: UUID) -> Path:
-        """Where the conversation's workspace is, or would be."""
+        """Return the path of the conversation's workspace, which may not exist."""
         return self._root / str(conversation_id)
 
     def is_prepared(self, conversation_id: UUID) -> bool | None:
@@ -106,10 +106,10 @@ class WorkspaceService:
         return text.strip() or None
 
     async def prepare(self, conversation: Conversation, tell: Tell) -> Path:
-        """Make the workspace unless it is there; a conversation's repository is cloned into it.
+        """Create the workspace unless it exists, with a clone of the conversation's repository.
 
-        It is there as a whole or not at all, whenever the server dies. ``tell`` hears the stages of cloning. Raises
-        OSError, and AppError where the repository can't be cloned.
+        It is created atomically, so a crash never leaves half a clone in its place. ``tell`` is called with the stages
+        of cloning. Raises OSError, or AppError if the repository can't be cloned.
         """
         path = self.path(conversation.id)
         if conversation.repository_id is None:
@@ -120,13 +120,13 @@ class WorkspaceService:
         return path
 
     async def discard(self, conversation_id: UUID) -> None:
-        """Remove a workspace that was made for a conversation which was deleted meanwhile."""
+        """Remove the workspace of a conversation that was deleted while the workspace was created."""
         path = self.path(conversation_id)
         await self._remove_quietly(path)
         await asyncio.to_thread(_beside(path, BASE).unlink, missing_ok=True)
 
     async def remove(self, conversation_id: UUID) -> bool:
-        """Carry out a recorded removal. False when it failed, to be tried again later, or is already under way."""
+        """Carry out a recorded removal. False if it failed, and will be retried, or is already in progress."""
         if conversation_id in self._removing:
             return False
         self._removing.add(conversation_id)
@@ -143,15 +143,15 @@ class WorkspaceService:
             self._removing.discard(conversation_id)
         self._failures.pop(conversation_id, None)
         if self._database.is_sqlite:
-            # Nobody else uses the database, so there is no other data directory either.
+            # On SQLite this is the only instance, so there is no other data directory.
             async with self._database.write() as session:
                 await WorkspaceRemovalRepository(session).delete(conversation_id)
         return True
 
     async def retry_removals(self, *, at_once: bool = False) -> None:
-        """Remove what is here of deleted conversations, whichever instance deleted them.
+        """Remove the local workspaces of deleted conversations, whichever instance deleted them.
 
-        What failed is left alone until its time has come (``at_once``: not even that).
+        A failed removal is retried when its back-off is over, or with ``at_once`` immediately.
         """
         try:
             here = await asyncio.to_thread(_conversations_in, self._root)
@@ -178,7 +178,7 @@ class WorkspaceService:
         is_default = conversation.branch_is_default
         named = f", branch {branch}" if branch is not None else ""
         await tell(f"Cloning {repository.name_with_owner}{named}.")
-        # Beside its place, and put there when it is whole.
+        # The clone is made in a sibling directory, and renamed when it is complete.
         partial = _partial(path)
         try:
             await asyncio.to_thread(remove_tree, partial)
@@ -235,9 +235,9 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _conversations_in(root: Path) -> list[UUID]:
-    """The conversations that have a workspace there, or a part of one."""
-    found: set[UUID] = set()
+    """Return the ids of conversations that have a workspace there, complete or not."""
+    ids: set[UUID] = set()
     for path in root.iterdir():
         with suppress(ValueError):
-            found.add(UUID(path.name.removesuffix(PARTIAL).removesuffix(BASE)))
-    return list(found)
+            ids.add(UUID(path.name.removesuffix(PARTIAL).removesuffix(BASE)))
+    return list(ids)

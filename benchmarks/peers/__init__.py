@@ -1,1 +1,1 @@
-"""Servers that Parley is measured against."""
+"""Other servers for the same data, against which Parley is measured."""

@@ -49,7 +49,7 @@ connections: list[aiosqlite.Connection] = []
 async def _connection() -> aiosqlite.Connection:
     if not connections:
         connection = await aiosqlite.connect(DATABASE, isolation_level=None)
-        # As Parley has it: a commit does not wait for the disk.
+        # The same setting as Parley's: commits do not wait for the disk.
         await connection.execute("PRAGMA synchronous = NORMAL")
         connections.append(connection)
     return connections[0]

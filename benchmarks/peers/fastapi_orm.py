@@ -71,8 +71,8 @@ class Page(BaseModel):
 
 
 async def session() -> AsyncGenerator[AsyncSession]:
-    async with AsyncSession(engine) as found:
-        yield found
+    async with AsyncSession(engine) as opened:
+        yield opened
 
 
 Session = Annotated[AsyncSession, Depends(session)]
@@ -103,7 +103,7 @@ def _cursor(row: Conversation) -> str:
 
 
 @app.get("/conversations")
-async def search(found: Session, after: str, first: int = 20) -> Page:
+async def search(session: Session, after: str, first: int = 20) -> Page:
     _, moment, key = json.loads(base64.urlsafe_b64decode(after + "=="))
     here = (datetime.fromisoformat(moment), UUID(key))
     statement = (
@@ -113,7 +113,7 @@ async def search(found: Session, after: str, first: int = 20) -> Page:
         .order_by(col(Conversation.created_at).desc(), col(Conversation.id).desc())
         .limit(first + 1)
     )
-    rows: list[Any] = list(await found.exec(statement))
+    rows: list[Any] = list(await session.exec(statement))
     edges = [Edge(cursor=_cursor(row), node=_node(row)) for row in rows[:first]]
     info = PageInfo(
         hasNextPage=len(rows) > first,
@@ -125,8 +125,8 @@ async def search(found: Session, after: str, first: int = 20) -> Page:
 
 
 @app.get("/conversations/{key}")
-async def get(key: UUID, found: Session) -> Node | None:
-    row = await found.get(Conversation, key)
+async def get(key: UUID, session: Session) -> Node | None:
+    row = await session.get(Conversation, key)
     return _node(row) if row is not None else None
 
 

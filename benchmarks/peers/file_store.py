@@ -1,6 +1,6 @@
-"""OpenHands' way to list conversations, as an algorithm: every metadata file is read and parsed for each search.
+"""OpenHands' algorithm to list conversations: every metadata file is read and parsed for each search.
 
-``python -m benchmarks.peers.file_store FILE PORT``: the conversations of the database become files first.
+``python -m benchmarks.peers.file_store FILE PORT``: first it writes the database's conversations to files.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ def write_files(database: str, directory: Path) -> None:
 
 
 def read_all(directory: Path) -> list[dict[str, Any]]:
-    found = [json.loads(path.read_text()) for path in directory.iterdir()]
-    return sorted(found, key=lambda row: (row["created_at"], row["id"]), reverse=True)
+    rows = [json.loads(path.read_text()) for path in directory.iterdir()]
+    return sorted(rows, key=lambda row: (row["created_at"], row["id"]), reverse=True)
 
 
 def main() -> None:

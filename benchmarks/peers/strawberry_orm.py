@@ -39,7 +39,7 @@ strawberry.enum(EventSource)
 
 @listens_for(engine.sync_engine, "connect")
 def prepare(connection: Any, _entry: Any) -> None:
-    # As Parley has it: a commit does not wait for the disk.
+    # The same setting as Parley's: commits do not wait for the disk.
     connection.execute("PRAGMA synchronous = NORMAL")
 
 

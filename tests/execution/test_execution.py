@@ -14,7 +14,7 @@ from app.execution.executor import CompiledExecutor, compiled_executor
 from app.execution.shape import Access, Shape
 from tests.execution.differences import Tally, fuzz
 
-CASES = 400
+CASES = 160
 # The comparison is made once, before the first test that asks for it.
 pytestmark = pytest.mark.timeout(300)
 

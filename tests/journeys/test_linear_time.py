@@ -15,13 +15,13 @@ from app.graphql.masking import mask
 from app.logs import hide_secrets
 from app.services.git.base import CloneSource
 from app.services.git.clone import reason_of
-from app.services.llm.arguments import Arguments
+from app.services.llm.arguments import ArgumentPieces
 from app.services.llm.chunks import StreamRepair
 from app.services.llm.fault_words import sentence_of
 from app.services.llm.faults import fault_of
 from app.services.llm.gathering import joined
 from app.services.llm.lines import repaired_line
-from app.services.llm.transport import Refused
+from app.services.llm.transport import CallRefused
 from app.services.secrets.redaction import Redactor
 
 LENGTH = 50_000
@@ -92,7 +92,7 @@ def of_log(text: str) -> object:
 
 def of_chunk(text: str) -> object:
     # Beyond its bounds an event is refused.
-    with suppress(Refused):
+    with suppress(CallRefused):
         return StreamRepair().repaired(b"data: " + text.encode())
     return None
 
@@ -102,14 +102,14 @@ def of_events(text: str) -> object:
 
 
 def of_line(text: str) -> object:
-    with suppress(Refused):
+    with suppress(CallRefused):
         return repaired_line(text.encode(), dict)
     return None
 
 
 def of_arguments(text: str) -> object:
     """Pieces of twelve characters, each a beginning of what is meant, and all of it at the end."""
-    arguments = Arguments()
+    arguments = ArgumentPieces()
     for start in range(0, len(text), 12):
         arguments.add("{" + text[start : start + 11])
     arguments.add(text)

@@ -7,7 +7,7 @@ import logging
 import subprocess
 import sys
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -16,14 +16,16 @@ import pytest
 import structlog
 from dbos._logger import init_logger
 from pydantic import SecretStr
+from sqlalchemy.engine import make_url
 from websockets import Subprotocol
 from websockets.asyncio.client import connect
 
 from app.config import load_config
 from app.logs import configure_logging, current_reference_id, forward_library_logs, hide_secrets, new_reference_id
 from tests.support import documents
+from tests.support.git_server import GitServer, git_server
 from tests.support.processes import ServerProcess
-from tests.support.scripted_llm import ScriptedLLM
+from tests.support.scripted_llm import ScriptedLLM, error
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("app.tests")
 
@@ -158,8 +160,14 @@ def test_debug_hears_libraries_too_but_no_message_bodies() -> None:
         "sqlalchemy.engine",
         "aiosqlite",
         "websockets.server",
+        "asyncpg",
+        "urllib3.connectionpool",
+        "botocore.endpoint",
+        "a.library.of.tomorrow",
     ):
         logging.getLogger(name).debug("a body")
+    for name in ("httpx", "httpcore.connection", "urllib3.connectionpool", "uvicorn.error"):
+        logging.getLogger(name).info("an address")
     assert [record["event"] for record in records(stream)] == ["ours", "its steps"]
 
 
@@ -218,6 +226,13 @@ def test_counts_of_tokens_stay() -> None:
         ("the cookie jar is empty", "the cookie jar is empty"),
         ("postgresql://ada:p4ssword@db/parley", "postgresql://<hidden>@db/parley"),
         ("https://ghp_x@github.com/o/r", "https://<hidden>@github.com/o/r"),
+        ("postgresql://ada:p@ss:w@rd@db/parley", "postgresql://<hidden>@db/parley"),
+        ("GET https://h/v1/m:go?alt=sse&key=opaque#x", "GET https://h/v1/m:go?alt=sse&key=<hidden>#x"),
+        ("'/graphql?access_token=opaque' x", "'/graphql?access_token=<hidden>' x"),
+        ("?X-Amz-Signature=opaque&sig=opaque", "?X-Amz-Signature=<hidden>&sig=<hidden>"),
+        ("host=db password=opaque user=ada", "host=db password=<hidden> user=ada"),
+        ("host=db password='op aque' user=ada", "host=db password=<hidden> user=ada"),
+        ("https://h/search?q=monkey&keyboard=us", "https://h/search?q=monkey&keyboard=us"),
         ("got eyJhbGciOi.eyJzdWIiOi.c2ln!", "got <hidden>!"),
         ("key sk-proj-0123456789abcdef refused", "key <hidden> refused"),
         ("ghp_0123456789abcdef", "<hidden>"),
@@ -317,19 +332,44 @@ logging.getLogger("dbos").warning("from dbos")
 
 
 @pytest.mark.timeout(120)
-async def test_a_server_on_debug_logs_nothing_that_callers_authenticate_with(tmp_path: Path, llm: ScriptedLLM) -> None:
+async def test_a_server_on_debug_logs_nothing_that_callers_authenticate_with(
+    tmp_path: Path, llm: ScriptedLLM, postgres_url: str
+) -> None:
     headers = {
         "Cookie": "session=cookie-of-the-caller",
         "Authorization": "Custom authorization-of-the-caller",
         "X-Api-Key": "key-of-the-caller",
     }
     address = "?access_token=query-of-the-caller"
-    server = ServerProcess(tmp_path, log_level="DEBUG", llm_private_base_urls="true")
+    password = str(make_url(postgres_url).password)
+    with git_server(tmp_path / "served") as host:
+        host.add({"README.md": "An engine."})
+        host.token = "git-token-of-the-caller"
+        server = ServerProcess(
+            tmp_path / "data",
+            postgres_url,
+            log_level="DEBUG",
+            llm_private_base_urls="true",
+            git_private_hosts=host.origin,
+        )
+        await talk(server, llm, host, headers, address)
+    log_text = server.log()
+    assert "configuration.loaded" in log_text
+    secrets = ("of-the-caller", "of the caller", password)
+    assert [line for line in log_text.splitlines() if any(secret in line for secret in secrets)] == []
+
+
+async def talk(
+    server: ServerProcess, llm: ScriptedLLM, host: GitServer, headers: Mapping[str, str], address: str
+) -> None:
+    """Say and send secrets of all kinds, in forms that no key is known by; some are refused and repeated."""
     try:
         await server.start()
-        # In no form that a key is known by.
         settings = {"llmModel": "openai/scripted", "llmBaseUrl": llm.url, "llmApiKey": "model-key-of-the-caller"}
         await server.execute(documents.UPDATE_SETTINGS, input=settings)
+        given = {"provider": "GITHUB", "token": host.token, "host": host.host}
+        answer = await server.execute(documents.SET_TOKEN, input=given)
+        assert answer["setProviderToken"]["userErrors"] == []
         async with httpx.AsyncClient(headers=headers) as client:
             answer = await client.get(f"{server.url}/graphql{address}&query={{__typename}}")
             assert answer.json()["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
@@ -337,13 +377,21 @@ async def test_a_server_on_debug_logs_nothing_that_callers_authenticate_with(tmp
         async with connect(server.socket_url + address, subprotocols=protocols, additional_headers=headers) as socket:
             await socket.send(json.dumps({"type": "connection_init", "payload": {"token": "payload-of-the-caller"}}))
             assert json.loads(await socket.recv())["type"] == "connection_ack"
-        given = {"title": "T", "initialMessage": {"text": "message of the caller"}}
-        await server.execute(documents.CREATE, input=given)
-        async with asyncio.timeout(60):
-            while not llm.requests:  # noqa: ASYNC110  Requests come in another thread.
-                await asyncio.sleep(0.02)
+        llm.script(error(401, "No: model-key-of-the-caller", headers={"set-cookie": "session=cookie-of-the-caller"}))
+        host.add({"README.md": "Another."}, "ada/other")
+        # Its clone is refused, and git's answer repeats the token.
+        host.faults["ada/other"] = (403, f"No: {host.token}")
+        for name in ("ada/engine", "ada/other"):
+            repository = {"byName": {"provider": "GITHUB", "nameWithOwner": name}}
+            given = {"title": "T", "initialMessage": {"text": "message of the caller"}, "repository": repository}
+            created = (await server.execute(documents.CREATE, input=given))["createConversation"]
+            assert created["userErrors"] == []
+            async with asyncio.timeout(60):
+                status = None
+                while status != "ERROR":
+                    found = await server.execute(documents.GET, id=created["conversation"]["id"])
+                    status = found["conversation"]["status"]
+                    await asyncio.sleep(0.02)
+        assert len(llm.requests) == 1
     finally:
         await server.close()
-    log_text = server.log()
-    assert "configuration.loaded" in log_text
-    assert [part for part in log_text.splitlines() if "of-the-caller" in part or "of the caller" in part] == []

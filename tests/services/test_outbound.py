@@ -41,7 +41,9 @@ async def test_what_is_not_a_plain_web_address_is_refused(url: str, private_allo
 PRIVATE = [
     "http://127.0.0.1:11434",
     "http://localhost/v1",
+    "http://localhost./",
     "http://127.1/",
+    "http://127.0.0.1./",
     "http://2130706433/",
     "http://0x7f000001/",
     "http://0.0.0.0/",
@@ -58,6 +60,8 @@ PRIVATE = [
     "http://[fd00::1]/",
     "http://[ff02::1]/",
     "http://[::ffff:127.0.0.1]/",
+    "http://[::ffff:7f00:1]/",
+    "http://[0:0:0:0:0:ffff:a9fe:a9fe]/",
     "http://[::127.0.0.1]/",
     "http://[64:ff9b::169.254.169.254]/",
     "http://[64:ff9b:1::1]/",

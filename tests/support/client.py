@@ -1,4 +1,4 @@
-"""A caller for tests: queries over HTTP, subscriptions over graphql-transport-ws."""
+"""A GraphQL client for tests: queries over HTTP, subscriptions over graphql-transport-ws."""
 
 import asyncio
 import json
@@ -19,13 +19,13 @@ from tests.support.server import RunningServer
 from tests.support.tokens import hs256_token
 
 WAIT_SECONDS = 20.0
-# Loading the certificate authorities takes 0.1 s for each client, and all of them call 127.0.0.1.
+# Clients call 127.0.0.1 only, so they need not load the certificate authorities, which takes 0.1 s for each.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 JSON = dict[str, Any]
 
 
 class RequestFailed(Exception):
-    """The answer has errors."""
+    """The response has errors, which are in ``errors``."""
 
     def __init__(self, errors: list[JSON]) -> None:
         super().__init__(json.dumps(errors))
@@ -34,14 +34,14 @@ class RequestFailed(Exception):
 
 @dataclass
 class Answer:
-    """A response as it came."""
+    """An HTTP response: status code and parsed body."""
 
     status: int
     body: JSON
 
 
 class Client:
-    """One caller. Every instance is another one unless ``name`` says who."""
+    """One caller with a token of its own. Instances are different callers unless they share a ``name``."""
 
     def __init__(self, server: RunningServer, name: str | None = None) -> None:
         self.name = name or f"caller-{uuid4()}"
@@ -53,22 +53,22 @@ class Client:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._http.aclose()
 
     async def post(self, query: str, variables: Mapping[str, object] | None = None) -> Answer:
-        """Send a document; the response as it came."""
+        """Send a document and return the response, also one with errors."""
         response = await self._http.post(
             "/graphql",
-            # All ASCII, so that halves of surrogates can be sent too.
+            # ``json.dumps`` escapes to ASCII, so that tests can send lone surrogates too.
             content=json.dumps({"query": query, "variables": dict(variables or {})}),
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
         )
         return Answer(response.status_code, response.json())
 
     async def execute(self, query: str, /, **variables: object) -> JSON:
-        """The data of a document. Raises RequestFailed where there are errors."""
+        """Send a document and return its data. Raises RequestFailed if there are errors."""
         answer = await self.post(query, variables)
         if answer.body.get("errors"):
             raise RequestFailed(answer.body["errors"])
@@ -76,7 +76,7 @@ class Client:
 
     @asynccontextmanager
     async def socket(self) -> AsyncGenerator["Socket"]:
-        """An acknowledged connection."""
+        """Open a WebSocket that is acknowledged already."""
         async with connect(
             self.server.socket_url, subprotocols=[Subprotocol("graphql-transport-ws")], max_size=None
         ) as connection:
@@ -87,13 +87,13 @@ class Client:
 
     @asynccontextmanager
     async def subscribe(self, query: str, /, **variables: object) -> AsyncGenerator["Subscription"]:
-        """One subscription on a connection of its own."""
+        """Open one subscription on a connection of its own."""
         async with self.socket() as socket:
             yield await socket.subscribe(query, **variables)
 
 
 class Socket:
-    """A connection that can carry several subscriptions."""
+    """A WebSocket that can carry several subscriptions."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
@@ -101,7 +101,7 @@ class Socket:
         self._reader = asyncio.create_task(self._read())
 
     async def subscribe(self, query: str, /, **variables: object) -> "Subscription":
-        """Begin; what comes is queued until it is taken."""
+        """Start a subscription, whose messages are queued until the test takes them."""
         subscription = Subscription(str(uuid4()))
         self._subscriptions[subscription.id] = subscription
         payload = {"query": query, "variables": variables}
@@ -120,23 +120,23 @@ class Socket:
 
 
 class Subscription:
-    """What a subscription brought, in order."""
+    """The queue of one subscription's messages."""
 
     def __init__(self, subscription_id: str) -> None:
         self.id = subscription_id
         self._messages: asyncio.Queue[JSON] = asyncio.Queue()
 
     def put(self, message: JSON) -> None:
-        """Called by the connection."""
+        """Queue a message; only ``Socket`` calls this."""
         self._messages.put_nowait(message)
 
     async def message(self, timeout_seconds: float = WAIT_SECONDS) -> JSON:
-        """The next message of the protocol; TimeoutError when none comes."""
+        """Return the next protocol message. Raises TimeoutError if none comes."""
         async with asyncio.timeout(timeout_seconds):
             return await self._messages.get()
 
     async def next(self, timeout_seconds: float = WAIT_SECONDS) -> JSON:
-        """The data of the next event. Raises RequestFailed for errors, and StopAsyncIteration when it has ended."""
+        """Return the data of the next result. Raises RequestFailed for errors, StopAsyncIteration after the end."""
         message = await self.message(timeout_seconds)
         if message["type"] == "next" and not message["payload"].get("errors"):
             return cast("JSON", message["payload"]["data"])
@@ -146,7 +146,7 @@ class Subscription:
         raise RequestFailed(cast("list[JSON]", payload if message["type"] == "error" else payload["errors"]))
 
     async def until_end(self) -> list[JSON]:
-        """All events up to the end."""
+        """Return the data of all results until the subscription ends."""
         events: list[JSON] = []
         while True:
             try:
@@ -155,7 +155,7 @@ class Subscription:
                 return events
 
     async def is_silent(self, seconds: float = 0.3) -> bool:
-        """Whether nothing comes for a while."""
+        """Tell whether no message comes for this time."""
         try:
             await self.next(seconds)
         except TimeoutError:

@@ -93,7 +93,7 @@ subscription ($ids: [ID!]) {{ conversationStatusChanged(conversationIds: $ids) {
 }} }} {CONVERSATION}
 """
 
-# The log three times over, so that a change may be as large as a test needs it.
+# The log is selected three times, so that a test can make a change as large as it needs.
 WATCH_FIRST_MESSAGE = """
 subscription ($ids: [ID!]) { conversationStatusChanged(conversationIds: $ids) { previousStatus conversation {
   status a: events(first: 1) { ...M } b: events(first: 1) { ...M } c: events(first: 1) { ...M }

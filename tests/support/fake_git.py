@@ -1,4 +1,4 @@
-"""A git provider in memory: what it knows is listed in the test, and its calls are counted."""
+"""An in-memory git provider: a test sets its repositories, and can read which methods were called."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ OTHER_HOST = "git.internal.example"
 
 
 def repository(number: int, name: str | None = None, *, default_branch: str | None = "main") -> RemoteRepository:
-    """A private one of the token's owner."""
+    """Build a private repository of the token's owner."""
     name = name or f"ada/engine-{number}"
     url = f"https://{PUBLIC_HOST}/{name}"
     return RemoteRepository(str(number), name, url, f"{url}.git", is_private=True, default_branch_name=default_branch)
@@ -33,9 +33,9 @@ def repository(number: int, name: str | None = None, *, default_branch: str | No
 
 @dataclass
 class FakeGitProvider:
-    """Knows ``found`` repositories, each with the branches ``names``; ``TOKEN`` is Ada's.
+    """``GitProvider`` with the repositories in ``found``, each with the branches ``names``; ``TOKEN`` is Ada's.
 
-    ``is_down``, and ``retry_at`` with it: every call fails. ``calls`` are the names of the methods that were called.
+    With ``is_down`` every call fails, with ``retry_at`` in the error. ``calls`` has the names of the called methods.
     """
 
     type: ProviderType = ProviderType.GITHUB
@@ -66,10 +66,10 @@ class FakeGitProvider:
         self, access: GitAccess, *, query: str | None, sort: RepositorySort, first: int, after: str | None
     ) -> RemotePage[RemoteRepository]:
         self._call("repositories", access)
-        found = [self._shown(seen) for seen in self.found if (query or "") in seen.name_with_owner]
+        matches = [self._shown(seen) for seen in self.found if (query or "") in seen.name_with_owner]
         if sort is RepositorySort.FULL_NAME:
-            found.sort(key=lambda seen: seen.name_with_owner)
-        return _page(found, first, after)
+            matches.sort(key=lambda seen: seen.name_with_owner)
+        return _page(matches, first, after)
 
     async def repository(self, access: GitAccess, name_with_owner: str) -> RemoteRepository | None:
         self._call("repository", access)
@@ -105,9 +105,9 @@ class FakeGitProvider:
             raise GitProviderAuthentication("The git host refused the token.", provider=self.type)
 
 
-def _page(found: Sequence[T], first: int, after: str | None) -> RemotePage[T]:
+def _page(nodes: Sequence[T], first: int, after: str | None) -> RemotePage[T]:
     if after is not None and not after.isdecimal():
         raise InvalidInput("The cursor is not of this list.", path=("after",))
     start = int(after) if after is not None else 0
-    edges = [RemoteEdge(str(start + number), node) for number, node in enumerate(found[start : start + first], 1)]
-    return RemotePage(edges, start + first < len(found))
+    edges = [RemoteEdge(str(start + number), node) for number, node in enumerate(nodes[start : start + first], 1)]
+    return RemotePage(edges, start + first < len(nodes))

@@ -1,4 +1,4 @@
-"""An LLM in the process, for what no provider does on request."""
+"""An in-process LLM for situations that a real provider does not produce on request."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from tests.support.scripted_llm import Gate
 
 
 class FakeLLM(LLM):
-    """Loads when it is told to, then answers or raises."""
+    """``LLM`` whose loading the test controls, and which then answers or raises."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.loaded = Gate()
@@ -19,7 +19,7 @@ class FakeLLM(LLM):
         return self.is_loaded
 
     def load(self) -> None:
-        """Be ready from now on."""
+        """Finish loading, so that ``ready`` returns."""
         self.is_loaded = True
         self.loaded.release()
 
@@ -30,7 +30,7 @@ class FakeLLM(LLM):
         await self.loaded.pass_through()
 
     async def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing, since there are no connections."""
 
     async def complete(
         self,
@@ -56,4 +56,4 @@ class FakeLLM(LLM):
         return False
 
     async def validate(self, model_name: str, base_url: str | None) -> None:
-        """Every model will do."""
+        """Accept every model."""

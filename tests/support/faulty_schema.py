@@ -1,12 +1,12 @@
-"""A schema with everything that execution meets, whose resolvers and attributes go wrong as often as they are told to.
+"""A schema for differential tests of execution: it has all kinds of types, and injects faults at a given rate.
 
-What goes wrong depends on a seed, the place and the arguments, never on the order of calls, so that two executions of
-one operation meet the same faults.
+Faults depend on a seed, the place and the arguments, never on the order of calls, so that two executions of one
+operation meet the same faults.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportAssignmentType=false, reportUnknownLambdaType=false
-# What is wrong in here is meant, and syntax trees are changed at random.
+# Wrong types are intended here, and syntax trees are mutated at random.
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ from app.execution.shape import Access, Shape
 
 @dataclass
 class Faults:
-    """What goes wrong in one execution, and which resolvers were called."""
+    """The fault injection of one execution, with a record of the resolvers that were called."""
 
     seed: int = 0
     rate: float = 0.0
@@ -35,11 +35,11 @@ class Faults:
     coroutines: list[Coroutine[Any, Any, object]] = field(default_factory=list[Coroutine[Any, Any, object]])
 
     def dice(self, place: str) -> random.Random:
-        """Chance, the same for the same place."""
+        """Return a random generator that is seeded by the place."""
         return random.Random(f"{self.seed}|{place}")
 
     def close(self) -> None:
-        """Close what nobody awaited, since it stood where no awaitable belongs; nothing goes wrong from here on."""
+        """Stop injecting faults, and close coroutines that stood where no awaitable belongs, so nobody awaited them."""
         self.rate = 0.0
         for coroutine in self.coroutines:
             coroutine.close()
@@ -49,7 +49,7 @@ FAULTS: ContextVar[Faults] = ContextVar("faults")
 
 
 def faulty(place: str, value: Any, *, may_raise: bool = True) -> Any:
-    """The value, or something else."""
+    """Return the value, or with the fault rate's probability a wrong one, or raise."""
     faults = FAULTS.get()
     dice = faults.dice(place)
     if dice.random() >= faults.rate:
@@ -81,17 +81,17 @@ def _later(value: object) -> Coroutine[Any, Any, object]:
 
 
 def _key(id_: object) -> str:
-    """An id, or what stands in its place, without an address in memory."""
+    """Return an id, or the type's name of a wrong value, whose repr could contain a memory address."""
     return id_ if isinstance(id_, str) else type(id_).__name__
 
 
 def _digest(place: str) -> int:
-    """What tells a place from every other one."""
+    """Hash a place to a number that is stable between processes."""
     return crc32(place.encode(errors="replace"))
 
 
 def called(name: str, *arguments: object) -> str:
-    """Note a call; the name of its place."""
+    """Record a resolver's call, and return the name of its place."""
     place = f"{name}{arguments}"
     FAULTS.get().calls.append(place)
     return place
@@ -134,7 +134,7 @@ class Tool(Named):
 
 
 class ToolRow(Tool):
-    """A tool that is read from a tuple."""
+    """A stand-in class for ``Tool``, which compiled code reads from a tuple."""
 
     __graphql_shape__ = Shape(
         {
@@ -192,7 +192,7 @@ def _attribute(place: str, value: Any) -> Any:
 
 
 def tool(place: str) -> Tool:
-    """A tool, with faults."""
+    """Build a tool whose attributes may be wrong."""
     dice = FAULTS.get().dice(place)
     return Tool(
         id=_attribute(f"{place}.id", strawberry.ID(f"t:{_digest(place)}")),
@@ -203,12 +203,12 @@ def tool(place: str) -> Tool:
 
 
 def row(place: str) -> ToolRow:
-    """A tool as a row, which can't go wrong."""
+    """Build a tool as a row, without faults."""
     return ToolRow(f"r:{_digest(place)}", "saw", None, datetime(2026, 2, 3, tzinfo=UTC))
 
 
 def person(depth: int, place: str) -> Person:
-    """A person, with faults."""
+    """Build a person whose attributes may be wrong."""
     dice = FAULTS.get().dice(place)
     return Person(
         id=_attribute(f"{place}.id", strawberry.ID(f"p:{_digest(place)}")),
@@ -272,7 +272,7 @@ class Subscription:
 
 
 class QuietSchema(strawberry.Schema):
-    """Logs no errors, since they are meant."""
+    """A schema that does not log errors, since they are intended."""
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Leave them as they are."""
+        """Do nothing, instead of logging."""

@@ -1,4 +1,4 @@
-"""Git hosts on loopback that answer as the three providers document."""
+"""Fake git hosts on loopback, whose HTTP APIs answer as the three providers document."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ MAX_REQUESTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request as it came: the path is not decoded, names of headers are in lower case, ``status`` is the answer's."""
+    """A recorded request: the path is not decoded, header names are in lower case; ``status`` is the response's."""
 
     method: str
     path: str
@@ -31,7 +31,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An answer given in place of the right one."""
+    """A response that replaces the correct one."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -40,7 +40,7 @@ class Fault:
 
 @dataclass(slots=True)
 class HostedRepository:
-    """What a host knows of one repository. ``branches`` are in order."""
+    """A repository on a fake host; ``branches`` are in the order of the API's list."""
 
     id: int
     name: str
@@ -52,12 +52,15 @@ class HostedRepository:
 
 
 def sha_of(branch: str) -> str:
-    """The commit that every host gives a branch."""
+    """Return the commit hash that all hosts give a branch of this name."""
     return hashlib.sha1(branch.encode(), usedforsecurity=False).hexdigest()
 
 
 class GitHost:
-    """One host. ``tokens``: login by token. ``faults`` are given first, one a request; ``moved``: new path by old."""
+    """One host. ``tokens`` maps tokens to logins, ``moved`` old paths to new ones.
+
+    The next requests are answered with ``faults``, one each, before the host answers correctly again.
+    """
 
     def __init__(self, provider: ProviderType, host: str) -> None:
         self.provider = provider
@@ -70,7 +73,7 @@ class GitHost:
 
     @property
     def api(self) -> str:
-        """Where the API begins."""
+        """The base URL of the API."""
         return f"http://{self.host}{API_PATHS[self.provider]}"
 
     def add_repository(
@@ -83,7 +86,7 @@ class GitHost:
         branches: list[str] | None = None,
         protected: frozenset[str] = frozenset({"main"}),
     ) -> HostedRepository:
-        """Host a repository; ``members`` are logins."""
+        """Add a repository; ``members`` are logins."""
         number = len(self.repositories) + 1
         kept = ["main"] if branches is None else branches
         added = HostedRepository(number, name, members, is_private, default_branch, kept, protected)
@@ -91,7 +94,7 @@ class GitHost:
         return added
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Fault:
-        """The answer to a request, recorded."""
+        """Record a request, and return its response."""
         parts = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         answer = self.faults.pop(0) if self.faults else self._right(parts.path, query, headers, body)
@@ -134,16 +137,16 @@ class GitHost:
             self.provider is ProviderType.BITBUCKET and re.fullmatch("/repositories/[^/]+", path)
         ):
             return self._repositories(path, query, login)
-        found = re.fullmatch(
+        match = re.fullmatch(
             r"/(?:repos|projects|repositories)/(.+?)((?:/repository|/refs)?/branches(?:/(.+))?)?", path
         )
-        visible = [each for each in self._visible(login) if found and each.name == unquote(found[1])]
-        if found is None or not visible:
+        visible = [each for each in self._visible(login) if match and each.name == unquote(match[1])]
+        if match is None or not visible:
             return Fault(404)
-        if found[2] is None:
+        if match[2] is None:
             return _json(self._repository(visible[0]))
-        if found[3] is not None:
-            name = unquote(found[3])
+        if match[3] is not None:
+            name = unquote(match[3])
             return _json(self._branch(visible[0], name)) if name in visible[0].branches else Fault(404)
         wanted = query.get("search", _filter(query))
         if self.provider is ProviderType.GITHUB:
@@ -219,8 +222,8 @@ class GitHost:
 
 
 def _filter(query: Mapping[str, str]) -> str:
-    found = re.fullmatch(r'name ~ "(.*)"', query.get("q", ""))
-    return "" if found is None else found[1]
+    match = re.fullmatch(r'name ~ "(.*)"', query.get("q", ""))
+    return "" if match is None else match[1]
 
 
 def _json(value: object, headers: Mapping[str, str] | None = None) -> Fault:
@@ -229,7 +232,7 @@ def _json(value: object, headers: Mapping[str, str] | None = None) -> Fault:
 
 @contextmanager
 def git_host(provider: ProviderType) -> Generator[GitHost]:
-    """A host that answers at ``http://<host>`` until the end of the block."""
+    """Run a fake host at ``http://<host>`` until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -248,7 +251,7 @@ def git_host(provider: ProviderType) -> Generator[GitHost]:
         do_POST = do_GET  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Quiet."""
+            """Do not log requests."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

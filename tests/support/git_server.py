@@ -1,6 +1,6 @@
-"""A real git server for tests: smart HTTP by ``git http-backend`` on 127.0.0.1, behind a password.
+"""A real git server for tests: smart HTTP by ``git http-backend`` on 127.0.0.1, with a password.
 
-It also answers as much of GitHub's API as leads to its repositories, so that a server needs no more than its address.
+It also answers as much of a provider's API as leads to its repositories, so a server needs no more than its address.
 """
 
 import base64
@@ -8,23 +8,23 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
+from app.models.provider_account import ProviderType
 from app.services.git.base import CloneSource
 
 USER = "x-access-token"
 TOKEN = "token-of-a-test-0123456789"
-API = "/api/v3"
 GIT_SECONDS = 30
-# Nothing of the machine's own configuration.
+# Ignore the machine's own git configuration.
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
     "HOME": os.devnull,
@@ -38,7 +38,7 @@ ENVIRONMENT = {
 
 
 def git(directory: Path, *arguments: str) -> str:
-    """What git says in a directory."""
+    """Run git in a directory, and return its output."""
     done = subprocess.run(
         ["git", "-c", "init.defaultBranch=main", *arguments],
         cwd=directory,
@@ -51,19 +51,66 @@ def git(directory: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """How a provider speaks. ``user`` is git's; ``path`` leads to a repository, and ``branches`` on from there."""
+
+    api: str
+    user: str
+    path: str
+    branches: str
+    described: Callable[[int, str], Mapping[str, object]]
+
+
+DIALECTS = {
+    ProviderType.GITHUB: Dialect(
+        "/api/v3",
+        USER,
+        "/repos/",
+        "/branches/",
+        lambda number, name: {"id": number, "full_name": name, "private": True, "default_branch": "main"},
+    ),
+    ProviderType.GITLAB: Dialect(
+        "/api/v4",
+        "oauth2",
+        "/projects/",
+        "/repository/branches/",
+        lambda number, name: {
+            "id": number,
+            "path_with_namespace": name,
+            "visibility": "private",
+            "default_branch": "main",
+        },
+    ),
+    ProviderType.BITBUCKET: Dialect(
+        "/2.0",
+        "x-token-auth",
+        "/repositories/",
+        "/refs/branches/",
+        lambda number, name: {
+            "uuid": f"{{{number}}}",
+            "full_name": name,
+            "is_private": True,
+            "mainbranch": {"type": "branch", "name": "main"},
+        },
+    ),
+}
+
+
 @dataclass
 class GitServer:
     """Serves the bare repositories below ``root``.
 
-    ``token`` is the password. ``redirect_to`` answers every request with a redirect there; while ``gate`` is cleared,
-    answers wait for it.
+    ``token`` is the password. With ``redirect_to`` every request is redirected there. While ``gate`` is cleared,
+    responses wait for it.
 
-    Where its API and git disagree, by a repository's name: ``described`` is what the API says otherwise, ``listed`` the
-    branches that it lists instead of those of git; ``moved`` gives the new name, to which both redirect. ``faults`` and
-    ``api_faults`` are the status and the text that git and the API answer with.
+    These make the API and git disagree, by a repository's name: ``described`` overrides fields of the API, ``listed``
+    the branches that the API lists; ``moved`` is the new name, to which both redirect. ``faults`` and ``api_faults``
+    are status and text with which git and the API answer instead.
     """
 
     root: Path
+    provider: ProviderType = ProviderType.GITHUB
     port: int = 0
     requests: list[str] = field(default_factory=list[str])
     token: str = TOKEN
@@ -77,27 +124,35 @@ class GitServer:
     api_faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
 
     @property
+    def dialect(self) -> Dialect:
+        """What its API speaks."""
+        return DIALECTS[self.provider]
+
+    @property
     def host(self) -> str:
-        """As ``setProviderToken`` names it."""
+        """The host as `setProviderToken` takes it."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def origin(self) -> str:
-        """As ``PARLEY_GIT_PRIVATE_HOSTS`` names it."""
+        """The origin as ``PARLEY_GIT_PRIVATE_HOSTS`` takes it."""
         return f"http://127.0.0.1:{self.port}"
 
     def url(self, name: str = "ada/engine") -> str:
-        """Where a repository is cloned from."""
+        """Return a repository's clone URL."""
         return f"{self.origin}/{name}.git"
 
     def source(self, name: str = "ada/engine", token: str | None = TOKEN) -> CloneSource:
-        """A repository, and what opens it."""
-        return CloneSource(self.url(name), USER, SecretStr(token) if token else None)
+        """Return the arguments of a clone; ``token=None`` for anonymous access."""
+        return CloneSource(self.url(name), self.dialect.user, SecretStr(token) if token else None)
 
     def add(
         self, files: Mapping[str, str | Path], name: str = "ada/engine", *, branches: tuple[str, ...] = ("main",)
     ) -> Path:
-        """A repository whose branches all have these files (a path: a link to it); the bare repository's path."""
+        """Create a bare repository whose branches all have these files, and return its path.
+
+        A file given as a ``Path`` becomes a symbolic link to that path.
+        """
         bare = self.root / f"{name}.git"
         bare.mkdir(parents=True)
         git(bare, "init", "--quiet", "--bare")
@@ -119,27 +174,22 @@ class GitServer:
 
 
 @contextmanager
-def git_server(root: Path) -> Generator[GitServer]:
-    """A running server."""
-    found = GitServer(root)
-    found.gate.set()
-    handler = type("Handler", (_Handler,), {"git_server": found})
+def git_server(root: Path, provider: ProviderType = ProviderType.GITHUB) -> Generator[GitServer]:
+    """Run a server until the block ends."""
+    git_host = GitServer(root, provider)
+    git_host.gate.set()
+    handler = type("Handler", (_Handler,), {"git_server": git_host})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    found.port = server.server_port
+    git_host.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, name="git server", daemon=True)
     thread.start()
     try:
-        yield found
+        yield git_host
     finally:
-        found.gate.set()
+        git_host.gate.set()
         server.shutdown()
         server.server_close()
         thread.join(GIT_SECONDS)
-
-
-def _described(number: int, name: str) -> dict[str, object]:
-    """A repository as GitHub describes it."""
-    return {"id": number, "full_name": name, "private": True, "default_branch": "main"}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -152,17 +202,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  The base class's name.
-        """Say nothing."""
+        """Do not log requests."""
 
     def _answer(self) -> None:
         server = self.git_server
-        if self.path.startswith(API):
-            self._answer_api(urlsplit(self.path).path.removeprefix(API))
+        if self.path.startswith(server.dialect.api):
+            self._answer_api(urlsplit(self.path).path.removeprefix(server.dialect.api))
             return
         server.requests.append(f"{self.command} {self.path}")
         server.gate.wait(GIT_SECONDS)
         name = urlsplit(self.path).path.partition(".git/")[0].removeprefix("/")
-        wanted = "Basic " + base64.b64encode(f"{USER}:{server.token}".encode()).decode()
+        wanted = "Basic " + base64.b64encode(f"{server.dialect.user}:{server.token}".encode()).decode()
         if server.redirect_to is not None:
             self.send_response(302)
             self.send_header("Location", server.redirect_to + self.path)
@@ -182,32 +232,51 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer_api(self, path: str) -> None:
         server = self.git_server
-        names = [bare.relative_to(server.root).as_posix().removesuffix(".git") for bare in server.root.glob("*/*.git")]
-        known = [
-            {**_described(number, name), **server.described.get(name, {})}
-            for number, name in enumerate(sorted(names), 1)
-        ]
-        answers: dict[str, object] = {"/user": {"login": "ada"}, "/user/repos": known}
-        for name, found in zip(sorted(names), known, strict=True):
-            answers[f"/repos/{name}"] = found
-            branches = git(server.root / f"{name}.git", "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")
-            for branch in server.listed.get(name, tuple(branches.split())):
-                shown = {"name": branch, "commit": {"sha": "0" * 40}, "protected": False}
-                answers[f"/repos/{name}/branches/{branch}"] = shown
         path = unquote(path)
         asked = "/".join(path.split("/")[2:4])
         if asked in server.moved:
-            self.send_response(301)
-            self.send_header("Location", API + path.replace(asked, server.moved[asked]))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self._move(asked, server.moved[asked])
             return
         if asked in server.api_faults:
             self._say(*server.api_faults[asked], "application/json")
             return
         is_refused = not server.is_public and self.headers.get("Authorization") != f"Bearer {server.token}"
+        answers = self._known()
         status = 401 if is_refused else 200 if path in answers else 404
         self._say(status, json.dumps(answers.get(path, {"message": "Not Found"})), "application/json")
+
+    def _known(self) -> dict[str, object]:
+        """Every answer of the API, by its path."""
+        server, speaks = self.git_server, self.git_server.dialect
+        found = [bare for bare in server.root.rglob("?*.git") if bare.name != ".git"]
+        names = [bare.relative_to(server.root).as_posix().removesuffix(".git") for bare in found]
+        known = [
+            {**speaks.described(number, name), **server.described.get(name, {})}
+            for number, name in enumerate(sorted(names), 1)
+        ]
+        answers: dict[str, object] = {"/user": {"login": "ada", "username": "ada"}, "/user/repos": known}
+        for name, shown in zip(sorted(names), known, strict=True):
+            # GitLab's redirects lead to numbers.
+            answers[f"{speaks.path}{name}"] = answers[f"{speaks.path}{shown.get('id')}"] = shown
+            branches = git(server.root / f"{name}.git", "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")
+            for branch in server.listed.get(name, tuple(branches.split())):
+                commit = {"sha": "0" * 40, "id": "0" * 40}
+                told = {"name": branch, "commit": commit, "target": {"hash": "0" * 40}, "protected": False}
+                answers[f"{speaks.path}{name}{speaks.branches}{branch}"] = told
+        return answers
+
+    def _move(self, name: str, new_name: str) -> None:
+        """Redirect as the provider does: GitLab to the number of the project."""
+        server, speaks = self.git_server, self.git_server.dialect
+        old, new = f"{speaks.path}{name}", f"{speaks.path}{new_name}"
+        if server.provider is ProviderType.GITLAB:
+            old = f"{speaks.path}{quote(name, safe='')}"
+            found = cast("Mapping[str, object]", self._known()[new])
+            new = f"{speaks.path}{found['id']}"
+        self.send_response(301)
+        self.send_header("Location", self.path.replace(old, new))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _say(self, status: int, text: str, content_type: str) -> None:
         content = text.encode()
@@ -240,7 +309,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "CONTENT_TYPE": self.headers.get("Content-Type", ""),
                 "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
                 "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-                "REMOTE_USER": USER,
+                "REMOTE_USER": self.git_server.dialect.user,
             },
         )
         head, _, content = done.stdout.partition(b"\r\n\r\n")

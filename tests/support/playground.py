@@ -1,4 +1,4 @@
-"""The playground in a real browser, for tests."""
+"""Drives the playground in a real browser."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request, 
 from tests.support.server import RunningServer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# Without these it tries to reach its maker's servers, and a container has no sandbox to give it.
+# Flags that keep Chromium from calling Google's servers, and turn off its sandbox, which containers lack.
 FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
@@ -29,7 +29,7 @@ in_chromium = [
 
 
 class Playground:
-    """One page, with everything that went wrong in it."""
+    """One page. ``faults`` has its exceptions, messages of its console, and requests to other servers."""
 
     def __init__(self, page: Page, server: RunningServer) -> None:
         self.page = page
@@ -44,28 +44,28 @@ class Playground:
         await self.page.locator(".graphiql-execute-button").wait_for()
 
     async def choose(self, tab: str) -> None:
-        """Choose a tab, and see its query."""
-        # The page is shown before its editors are loaded, and a click that comes in between is lost.
+        """Select a tab, and wait until its query is shown."""
+        # The page appears before its editors are loaded, and a click in between is lost.
         shown = expect(self.page.locator(".graphiql-query-editor"))
         async with asyncio.timeout(WAIT_MILLISECONDS / 1000):
             while True:
-                # GraphiQL opens a tab twice for who reloads before it noted which one is open.
+                # After an early reload, GraphiQL may have opened the tab twice.
                 await self.page.get_by_role("tab", name=tab).last.click()
                 with contextlib.suppress(AssertionError):
                     await shown.to_contain_text(f"\u00a0{tab}(", timeout=1000)
                     break
 
     async def run(self, tab: str) -> None:
-        """Choose a tab, and press the button."""
+        """Select a tab, and execute its query."""
         await self.choose(tab)
         await self.execute()
 
     async def execute(self) -> None:
-        """Press the button."""
+        """Press the button that executes the current query."""
         await self.page.get_by_role("button", name="Execute query").click()
 
     async def shows(self, text: str) -> None:
-        """Wait until the result has this text."""
+        """Wait until the result contains this text."""
         await expect(self.page.locator(".graphiql-response")).to_contain_text(text, timeout=WAIT_MILLISECONDS)
 
     def _hear(self, message: ConsoleMessage) -> None:

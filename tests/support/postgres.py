@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests."""
+"""Fixtures of a real PostgreSQL server."""
 
 from collections.abc import Iterator
 
@@ -9,13 +9,13 @@ from benchmarks.postgres import PostgresServer
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """One server for all tests of this process, started when the first of them asks."""
+    """Run one server for all tests of this process, started by the first test that needs it."""
     with PostgresServer() as server:
         yield server
 
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """The URL of an empty database for one test."""
+    """Create an empty database for one test, and return its URL."""
     with postgres_server.database() as url:
         yield url

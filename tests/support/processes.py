@@ -1,4 +1,4 @@
-"""Real processes for tests: the server as its users run it."""
+"""Runs the server as a real process, as its users do, for tests that kill and restart it."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ JSON = dict[str, Any]
 
 
 class ServerProcess:
-    """``python -m app serve`` on a free port, for one local caller; killed and started again as a test likes."""
+    """``python -m app serve`` on a free port, without authentication; a test can kill and restart it."""
 
     def __init__(self, data_dir: Path, database_url: str | None = None, **settings: str) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
@@ -34,21 +34,21 @@ class ServerProcess:
 
     @property
     def socket_url(self) -> str:
-        """Where WebSockets are answered."""
+        """The URL of the WebSocket endpoint."""
         return self.url.replace("http", "ws", 1) + "/graphql"
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The id of the running process."""
         assert self._process is not None
         return self._process.pid
 
     def log(self) -> str:
-        """What it has written to standard error, since it was started first."""
+        """Return its standard error since the first start."""
         return self._log.read_text()
 
     async def start(self, port: str = "0") -> None:
-        """Return once it answers. Without a port it takes a free one."""
+        """Start the process, and return once it answers. Without a port it takes a free one."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -64,7 +64,7 @@ class ServerProcess:
         self.url = (await printed(self._process, "Parley ready at ")).rstrip("/")
 
     async def end(self, how: signal.Signals) -> int:
-        """Send a signal and wait for the end; the exit code."""
+        """Send a signal, wait for the end, and return the exit code."""
         assert self._process is not None
         self._process.send_signal(how)
         async with asyncio.timeout(STOP_SECONDS):
@@ -73,12 +73,12 @@ class ServerProcess:
         return code or 0
 
     async def close(self) -> None:
-        """Leave nothing behind."""
+        """Kill the process, if it still runs."""
         if self._process is not None:
             await self.end(signal.SIGKILL)
 
     async def execute(self, query: str, **variables: object) -> JSON:
-        """The data of a document."""
+        """Send a document and return its data; fails on errors."""
         async with httpx.AsyncClient(timeout=START_SECONDS) as client:
             answer = await client.post(f"{self.url}/graphql", json={"query": query, "variables": variables})
         body = answer.json()
@@ -87,7 +87,7 @@ class ServerProcess:
 
 
 async def printed(process: asyncio.subprocess.Process, prefix: str) -> str:
-    """What stands behind the prefix in the first line that has it."""
+    """Wait for a line of standard output that begins with the prefix, and return the rest of it."""
     assert process.stdout is not None
     async with asyncio.timeout(START_SECONDS):
         async for line in process.stdout:

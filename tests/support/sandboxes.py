@@ -1,4 +1,4 @@
-"""What tests of the sandbox need: the limits of small commands, and whether this machine has bubblewrap."""
+"""Helpers for tests of the sandbox: limits for small commands, and a check whether bubblewrap works here."""
 
 import asyncio
 from pathlib import Path
@@ -23,7 +23,7 @@ LIMITS = CommandLimits(
 
 
 def absence() -> str | None:
-    """Why bubblewrap does not work here; None when it does."""
+    """Return why bubblewrap does not work here; ``None`` if it works."""
     try:
         asyncio.run(BubblewrapSandbox().check())
     except SandboxUnavailable as error:
@@ -36,7 +36,7 @@ needs_sandbox = pytest.mark.skipif(ABSENCE is not None, reason=f"no sandbox: {AB
 
 
 class Place:
-    """A workspace and the sandbox it is used in."""
+    """A workspace with the sandbox that runs commands in it, and the current directory."""
 
     def __init__(self, sandbox: Sandbox, path: Path, limits: CommandLimits = LIMITS) -> None:
         self.sandbox = sandbox
@@ -48,8 +48,8 @@ class Place:
     async def run(
         self, command: str, *, limits: CommandLimits | None = None, on_output: OnOutput | None = None
     ) -> CommandResult:
-        """Run a command where the last one left off."""
-        found = await self.sandbox.run(
+        """Run a command in the directory where the last one ended."""
+        result = await self.sandbox.run(
             self.conversation_id,
             self.path,
             command,
@@ -57,32 +57,32 @@ class Place:
             limits=limits or self.limits,
             on_output=on_output,
         )
-        self.directory = found.directory
-        return found
+        self.directory = result.directory
+        return result
 
 
 def processes_with(mark: str, *, named: bool = False) -> list[int]:
-    """The processes of this machine whose arguments have the mark; ``named``: those that it is the name of.
+    """Return the ids of processes with the mark in one of their arguments; ``named``: as the program's name (argv[0]).
 
-    The sandbox's own program has it among its arguments before the command begins.
+    The sandbox's own program has it among its arguments before the command starts.
     """
-    found: list[int] = []
+    ids: list[int] = []
     for process in psutil.process_iter(["cmdline"]):
         arguments: list[str] = process.info["cmdline"] or []
         if arguments[:1] == [mark] or (not named and any(mark in argument for argument in arguments)):
-            found.append(process.pid)
-    return found
+            ids.append(process.pid)
+    return ids
 
 
 async def until_gone(mark: str, timeout_seconds: float = 5.0) -> None:
-    """Return once no process has the mark any more; TimeoutError when one stays."""
+    """Wait until no process has the mark any more. Raises TimeoutError."""
     async with asyncio.timeout(timeout_seconds):
         while processes_with(mark):  # noqa: ASYNC110  The system has no event for it.
             await asyncio.sleep(0.02)
 
 
-async def until_there(mark: str, timeout_seconds: float = 10.0) -> None:
-    """Return once the command has started a process that has the mark as its name."""
+async def until_there(mark: str, timeout_seconds: float = 40.0) -> None:
+    """Wait until the command has started a process with the mark as its first argument. Raises TimeoutError."""
     async with asyncio.timeout(timeout_seconds):
         while not processes_with(mark, named=True):  # noqa: ASYNC110  As above.
             await asyncio.sleep(0.02)

@@ -1,9 +1,9 @@
-"""An OpenAI-compatible server on 127.0.0.1 that answers as a test tells it to.
+"""An OpenAI-compatible server on 127.0.0.1 whose answers a test scripts.
 
 In a test: ``with ScriptedLLM() as llm: llm.script(text("Hel", "lo"))``, and call ``openai/anything`` with ``llm.url``
-as the base URL. It lives in a thread of its own, so it answers whatever the test's loop does. As a process, for tests
-that kill the server that calls it: ``python -m tests.support.scripted_llm --port 0 --pieces 5 --pause 0.02`` prints its
-URL and answers ``answer to <last user message>``.
+as the base URL. It runs in a thread of its own, so it answers whatever the test's event loop does. For tests that kill
+the server that calls it, it also runs as a process: ``python -m tests.support.scripted_llm --port 0 --pieces 5 --pause
+0.02`` prints its URL and answers ``answer to <last user message>``.
 """
 
 import argparse
@@ -26,30 +26,30 @@ WAIT_SECONDS = 20.0
 
 
 class Gate:
-    """Lets a test act in the middle of an answer: the server waits at it until ``release``. Any thread may use it."""
+    """A gate in the middle of an answer, at which the server waits until the test calls ``release``. Thread-safe."""
 
     def __init__(self) -> None:
         self._reached: Future[None] = Future()
         self._released: Future[None] = Future()
 
     async def reached(self) -> None:
-        """Return once an answer waits here; TimeoutError after 20 s."""
+        """Wait until an answer has reached the gate. Raises TimeoutError after 20 s."""
         async with asyncio.timeout(WAIT_SECONDS):
             await asyncio.shield(asyncio.wrap_future(self._reached))
 
     def release(self) -> None:
-        """Let every answer go on that waits here or comes later."""
+        """Open the gate for all answers, also later ones."""
         _settle(self._released)
 
     async def pass_through(self) -> None:
-        """Wait for the release, as the server does."""
+        """Wait for the release; the server calls this."""
         _settle(self._reached)
         await asyncio.shield(asyncio.wrap_future(self._released))
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool call of an answer. ``arguments`` is sent as it is, valid JSON or not."""
+    """A tool call in an answer. ``arguments`` is sent unchanged, valid JSON or not."""
 
     name: str
     arguments: str
@@ -58,7 +58,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. Build it with the functions below."""
+    """One scripted answer. Build it with the functions below."""
 
     pieces: tuple[str, ...] = ()
     calls: tuple[Call, ...] = ()
@@ -76,12 +76,12 @@ class Reply:
 
 
 def text(*pieces: str, usage: tuple[int, int] | None = (11, 7), pause_seconds: float = 0.0) -> Reply:
-    """Stream the pieces; ``usage`` is prompt and completion tokens, None sends none."""
+    """Stream the pieces as deltas; ``usage`` is prompt and completion tokens, ``None`` sends no usage."""
     return Reply(pieces, usage=usage, pause_seconds=pause_seconds)
 
 
 def tools(*calls: Call, said: Sequence[str] = ()) -> Reply:
-    """Ask for tools, after ``said``; the arguments come in fragments of five characters."""
+    """Stream the text ``said``, then tool calls whose arguments come in fragments of five characters."""
     return Reply(tuple(said), calls, finish_reason="tool_calls")
 
 
@@ -91,22 +91,22 @@ def deltas(
     usage: tuple[int, int] | Body | None = (11, 7),
     is_cut: bool = False,
 ) -> Reply:
-    """Stream these deltas as they are, whatever they hold, then the usual end."""
+    """Stream these deltas unchanged, even malformed ones, then the usual end."""
     return Reply(deltas=each, finish_reason=finish_reason, usage=usage, is_cut=is_cut)
 
 
 def raw(body: bytes, content_type: str = "text/event-stream") -> Reply:
-    """Send these bytes."""
+    """Send these bytes as the whole body."""
     return Reply(raw=body, headers={"content-type": content_type, "content-length": str(len(body))})
 
 
 def drip(body: bytes, pause_seconds: float, content_type: str = "text/event-stream") -> Reply:
-    """Send these bytes one by one."""
+    """Send these bytes one by one, with a pause after each."""
     return replace(raw(body, content_type), pause_seconds=pause_seconds)
 
 
 def fragment(index: object, call_id: object, name: object, arguments: object, **more: object) -> Body:
-    """A delta with one fragment of a tool call; what is "-" is left out."""
+    """Build a delta with one fragment of a tool call; fields given as "-" are left out."""
     function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value != "-"}
     given: Body = {"index": index, "id": call_id, "function": function, **more}
     return {"tool_calls": [{key: value for key, value in given.items() if value != "-"}]}
@@ -117,26 +117,26 @@ def error(
     message: str,
     *,
     code: str | None = None,
-    kind: str | None = None,
+    error_type: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """Answer with an error as OpenAI words it."""
-    body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    """Answer with an error in OpenAI's format."""
+    body = {"error": {"message": message, "type": error_type, "param": None, "code": code}}
     return Reply(status=status, body=body, headers=headers or {})
 
 
 def cut(*pieces: str) -> Reply:
-    """Stream the pieces, then break the connection off."""
+    """Stream the pieces, then drop the connection."""
     return Reply(pieces, is_cut=True)
 
 
 def unfinished(*pieces: str) -> Reply:
-    """Stream the pieces and end in good order, but with no finish reason, as a proxy does whose upstream went away."""
+    """Stream the pieces and end normally, but without a finish reason, as a proxy does that lost its upstream."""
     return Reply(pieces, usage=None, finish_reason=None)
 
 
 def hold(gate: Gate, *before: str, after: Sequence[str] = ()) -> Reply:
-    """Stream ``before``, wait at the gate, then stream ``after``. With nothing before it not even headers are sent."""
+    """Stream ``before``, wait at the gate, then stream ``after``. If ``before`` is empty, the headers wait too."""
     return Reply((*before, *after), gate=gate, gate_after=len(before))
 
 
@@ -147,7 +147,7 @@ def never() -> Reply:
 
 @dataclass(slots=True)
 class Request:
-    """What a client sent: header names in lower case, the body parsed."""
+    """A recorded request: header names are in lower case, the body is parsed."""
 
     path: str
     headers: Mapping[str, str]
@@ -155,17 +155,17 @@ class Request:
     _left: Future[None] = field(default_factory=Future[None])
 
     async def client_left(self) -> None:
-        """Return once the client closed the connection before its answer was complete; TimeoutError after 20 s."""
+        """Wait until the client has closed the connection before the answer's end. Raises TimeoutError after 20 s."""
         async with asyncio.timeout(WAIT_SECONDS):
             await asyncio.shield(asyncio.wrap_future(self._left))
 
     def mark_left(self) -> None:
-        """Note that the client is gone."""
+        """Record that the client closed the connection."""
         _settle(self._left)
 
 
 def last_user_text(body: Body) -> str:
-    """Return what the user said last, without images; neighbouring messages come as paragraphs of one."""
+    """Return the text of the last user message; consecutive messages arrive as paragraphs of one message."""
     for message in reversed(cast("Sequence[Body]", body.get("messages") or ())):
         if message.get("role") == "user":
             content = message.get("content")
@@ -181,7 +181,7 @@ _CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
 
 
 class _Checked:
-    """Reads the messages of a request one by one, and notes what the strictest of the providers would refuse."""
+    """Validates the messages of a request as the strictest of the providers would."""
 
     def __init__(self) -> None:
         self.fault: str | None = None
@@ -190,7 +190,7 @@ class _Checked:
         self._previous: object = None
 
     def read(self, message: Body) -> None:
-        """Note the first fault."""
+        """Check one more message, and keep the first fault."""
         role = message.get("role")
         calls = cast("Sequence[Body]", message.get("tool_calls") or ())
         self._expect(role == "tool" or not self._open, "a call without its result")
@@ -206,7 +206,7 @@ class _Checked:
         self._previous = role
 
     def end(self) -> str | None:
-        """The first fault; None where there is none."""
+        """Check what must hold at the end, and return the first fault, if any."""
         self._expect(not self._open, "a call without its result")
         return self.fault
 
@@ -226,7 +226,7 @@ class _Checked:
 
 
 def fault_of(body: Body) -> str | None:
-    """Why the strictest of the providers would refuse a request."""
+    """Return why the strictest of the providers would refuse a request; ``None`` if it would not."""
     checked = _Checked()
     for message in cast("Sequence[Body]", body.get("messages") or ()):
         checked.read(message)
@@ -234,7 +234,7 @@ def fault_of(body: Body) -> str | None:
 
 
 def echo(pieces: int = 3, pause_seconds: float = 0.0) -> Callable[[Body], Reply]:
-    """Answer ``answer to <last user message>`` in that many pieces."""
+    """Build a reply for any request: ``answer to <last user message>`` in this many deltas."""
 
     def reply(body: Body) -> Reply:
         whole = f"answer to {last_user_text(body)}"
@@ -245,7 +245,7 @@ def echo(pieces: int = 3, pause_seconds: float = 0.0) -> Callable[[Body], Reply]
 
 
 class ScriptedLLM:
-    """The server. ``requests`` holds the last 1,000; ``default`` answers when the script has run out."""
+    """The server. ``requests`` has the last 1,000 requests; ``default`` answers when the script has run out."""
 
     def __init__(self, default: Callable[[Body], Reply] | None = None, *, port: int = 0) -> None:
         self.default: Callable[[Body], Reply] = default or echo()
@@ -264,11 +264,11 @@ class ScriptedLLM:
         return f"http://127.0.0.1:{self._started.result(WAIT_SECONDS)}/v1"
 
     def script(self, *replies: Reply) -> None:
-        """Answer the next requests with these, in order."""
+        """Append answers to the script; each request takes the next one."""
         self._script.extend(replies)
 
     def reset(self) -> None:
-        """Forget the script and the requests."""
+        """Clear the script and the recorded requests."""
         self._script.clear()
         self.requests.clear()
 
@@ -303,7 +303,7 @@ class ScriptedLLM:
         assert task is not None
         self._tasks.add(task)
         try:
-            # A client that goes away in the middle of its request or answer is what many tests are about.
+            # Many tests are about clients that disconnect in the middle of a request or an answer.
             with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._exchange(reader, writer)
         finally:
@@ -316,11 +316,11 @@ class ScriptedLLM:
         fault = fault_of(request.body)
         if fault is not None:
             self.faults.append(fault)
-            reply = error(400, fault, kind="invalid_request_error")
+            reply = error(400, fault, error_type="invalid_request_error")
         else:
             reply = self._script.popleft() if self._script else self.default(request.body)
         answering = asyncio.create_task(_answer(writer, request, reply))
-        # A client sends nothing more on this connection: whatever comes is its end.
+        # Clients send nothing after the request, so whatever this reads means that the client disconnected.
         leaving = asyncio.create_task(reader.read(1))
         try:
             await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -407,13 +407,13 @@ async def _events(request: Request, reply: Reply) -> AsyncIterator[str]:
 
 
 def _call_deltas(reply: Reply) -> list[Body]:
-    """Each call's name, then its arguments in fragments."""
-    found: list[Body] = []
+    """Build the deltas of tool calls: first a call's name, then its arguments in fragments."""
+    fragments: list[Body] = []
     for index, call in enumerate(reply.calls):
-        found.append(fragment(index, call.id, call.name, "", type="function"))
+        fragments.append(fragment(index, call.id, call.name, "", type="function"))
         starts = range(0, len(call.arguments), 5)
-        found += [fragment(index, "-", "-", call.arguments[start : start + 5]) for start in starts]
-    return found
+        fragments += [fragment(index, "-", "-", call.arguments[start : start + 5]) for start in starts]
+    return fragments
 
 
 def _usage(request: Request, reply: Reply) -> Body | None:
@@ -435,7 +435,7 @@ def _settle(future: Future[None]) -> None:
 
 
 def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is killed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--pieces", type=int, default=5)

@@ -1,4 +1,4 @@
-"""What a search for conversations costs on SQLite, by the statement that the query makes."""
+"""Measures the cost of searches for conversations on SQLite, in virtual machine instructions and by query plan."""
 
 import sqlite3
 
@@ -10,9 +10,9 @@ from app.models.search.query import ConversationQuery
 
 
 def compiled(owner_id: str, query: ConversationQuery) -> tuple[str, tuple[object, ...]]:
-    """The SQL of a search, and its values as SQLite gets them."""
+    """Compile a search to SQL, with the values as SQLite's driver gets them."""
     statement = query.statement(select(Conversation), owner_id, "sqlite")
-    # What is bound: the driver's form of each value.
+    # Bind processors convert each value to the driver's form.
     result = statement.compile(dialect=sqlite.dialect(), compile_kwargs={"render_postcompile": True})
     processors = result._bind_processors  # pyright: ignore[reportPrivateUsage]
     values: list[object] = []
@@ -23,13 +23,13 @@ def compiled(owner_id: str, query: ConversationQuery) -> tuple[str, tuple[object
 
 
 def plan(connection: sqlite3.Connection, owner_id: str, query: ConversationQuery) -> str:
-    """How SQLite goes about it."""
+    """Return SQLite's query plan of a search on one line."""
     statement, values = compiled(owner_id, query)
     return "; ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values))
 
 
 def steps(connection: sqlite3.Connection, owner_id: str, query: ConversationQuery) -> tuple[int, list[str]]:
-    """How many hundreds of instructions a page takes, and the ids on it."""
+    """Run a search, and return its cost in hundreds of SQLite's instructions, and the ids on the page."""
     statement, values = compiled(owner_id, query)
     ticks = 0
 

@@ -1,6 +1,6 @@
-"""A server with fakes at its edges, in a process of its own: ``python -m tests.support.served DIRECTORY``.
+"""Runs a server with fakes in a process of its own: ``python -m tests.support.served DIRECTORY``.
 
-It prints its address, and ends with its standard input.
+It prints its URL, and ends when its standard input is closed.
 """
 
 import os
@@ -17,8 +17,8 @@ from tests.support.server import running_server
 def main() -> None:
     llm = FakeLLM()
     llm.load()
-    found = [repository(number) for number in range(1, 4)]
-    providers = {kind: FakeGitProvider(found=found) for kind in ProviderType}
+    repositories = [repository(number) for number in range(1, 4)]
+    providers = {each: FakeGitProvider(found=repositories) for each in ProviderType}
     with running_server(
         Path(sys.argv[1]),
         llm=llm,
@@ -29,7 +29,7 @@ def main() -> None:
         max_concurrent_conversations=1000,
     ) as server:
         print(server.url, flush=True)
-        # Nobody reads the pipe from now on: log lines would fill it, and hold up the server for good.
+        # Nobody reads the pipe from now on: log lines would fill it, and block the server forever.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         sys.stdin.read()
 

@@ -1,4 +1,4 @@
-"""A whole server for tests: uvicorn on a free port of 127.0.0.1, in a thread with a loop of its own."""
+"""A complete server for tests: uvicorn on a free port of 127.0.0.1, in a thread with an event loop of its own."""
 
 import asyncio
 import threading
@@ -29,12 +29,12 @@ T = TypeVar("T")
 START_SECONDS = 30.0
 CALL_SECONDS = 30.0
 ANY_MODEL = "openai/gpt-4o"
-# The number of the request that a task works for; what a request started in the background keeps its number.
+# The number of the request for which a task works. A background task inherits that of the request that started it.
 _request_number: ContextVar[int] = ContextVar("request_number", default=0)
 
 
 class RunningServer:
-    """A server and the house behind it. One at a time in a process, since DBOS allows only one."""
+    """A running server with its services. A process can only have one at a time, since DBOS allows only one."""
 
     def __init__(
         self,
@@ -59,47 +59,47 @@ class RunningServer:
 
     @property
     def url(self) -> str:
-        """Where HTTP is answered, without a slash at the end."""
+        """The base URL, without a trailing slash."""
         return f"http://127.0.0.1:{self._started.result(START_SECONDS)}"
 
     @property
     def socket_url(self) -> str:
-        """Where WebSockets are answered."""
+        """The URL of the WebSocket endpoint."""
         return self.url.replace("http", "ws", 1) + "/graphql"
 
     def unread_bytes(self) -> list[int]:
-        """Of each WebSocket: how much was written that the system has not taken yet."""
+        """Return the size of each WebSocket's write buffer: bytes that the system has not accepted yet."""
 
         async def count() -> list[int]:
             connections = self._server.server_state.connections
             sockets = [connection for connection in connections if isinstance(connection, WebSocketProtocol)]
-            return [found.transport.get_write_buffer_size() for found in sockets]
+            return [each.transport.get_write_buffer_size() for each in sockets]
 
         return self.call(count())
 
     def works_for_request_after(self, number: int) -> bool:
-        """Whether what runs now belongs to a request that came after that many, rather than to the background."""
+        """Tell whether the current task works for a request after the given number, rather than in the background."""
         return _request_number.get() > number
 
     @property
     def requests(self) -> int:
-        """How many came so far."""
+        """The number of requests so far."""
         return self._requests
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something in the server's own loop, such as a chore of its housekeeping."""
+        """Run a coroutine in the server's event loop, such as a job of its housekeeping, and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_SECONDS)
 
     def start(self) -> None:
-        """Return once it answers, and would answer a model's first call as it does every other."""
+        """Start the server, and return once it answers and has loaded the LLM library."""
         self._thread.start()
         self._started.result(START_SECONDS)
         if self._llm is None:
-            # Else the first conversation of a server waits for the model's library, and says so in its log.
+            # Otherwise the first conversation waits for the library, and its log has an event that says so.
             self.call(self.house.llm.ready(ANY_MODEL))
 
     def stop(self) -> None:
-        """Shut down as a signal would."""
+        """Shut down gracefully, as a signal would do."""
         self._server.should_exit = True
         self._thread.join(START_SECONDS)
 
@@ -162,10 +162,9 @@ def running_server(
     toolbox: Toolbox | None = None,
     **settings: object,
 ) -> Generator[RunningServer]:
-    """A server with bearer tokens signed by ``HS256_SECRET``, so that every test can be a caller of its own.
+    """Run a server that accepts bearer tokens signed with ``HS256_SECRET``, so that every test can be its own caller.
 
-    ``llm`` stands in for LiteLLM, ``git_providers`` for the hosts of repositories, ``toolbox`` for
-    the agent's tools.
+    ``llm`` replaces LiteLLM, ``git_providers`` the clients of git hosts, ``toolbox`` the agent's tools.
     """
     given: dict[str, Any] = {
         "auth": AuthMode.JWT,

@@ -1,4 +1,4 @@
-"""What requests cost in SQL."""
+"""Counts the SQL statements of requests."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from tests.support.server import RunningServer
 
 @contextmanager
 def counted(server: RunningServer) -> Generator[list[str]]:
-    """The statements that requests read with meanwhile; what the background reads is not theirs."""
+    """Collect the SQL statements of requests in the block, except direct writes and those of background tasks."""
     statements: list[str] = []
     before = server.requests
 

@@ -1,4 +1,4 @@
-"""What tests do with a conversation, again and again."""
+"""Steps that many tests share: create a conversation, send messages, wait for states, read events."""
 
 import asyncio
 from typing import Any, cast
@@ -13,7 +13,7 @@ MODEL = "openai/scripted"
 
 
 async def save_settings(client: Client, llm: ScriptedLLM | None = None, **fields: object) -> JSON:
-    """Save settings that use the scripted LLM, or the demonstration model without one."""
+    """Save settings that use the scripted LLM, or without one the demo model."""
     given: JSON = {"llmModel": "demo/assistant"}
     if llm is not None:
         given = {"llmModel": MODEL, "llmBaseUrl": llm.url, "llmApiKey": "sk-test-key-0123456789"}
@@ -23,7 +23,7 @@ async def save_settings(client: Client, llm: ScriptedLLM | None = None, **fields
 
 
 async def create(client: Client, text: str | None = None, **fields: object) -> JSON:
-    """A new conversation. It has a title unless the test gives another, so that no title is asked of the LLM."""
+    """Create a conversation. It has a title by default, so that the LLM is not asked to generate one."""
     given: JSON = {"title": "A title", **fields}
     if text is not None:
         given["initialMessage"] = {"text": text}
@@ -33,39 +33,39 @@ async def create(client: Client, text: str | None = None, **fields: object) -> J
 
 
 async def get(client: Client, conversation_id: str) -> JSON:
-    """The conversation as it is now."""
+    """Return the conversation's current fields."""
     return cast("JSON", (await client.execute(documents.GET, id=conversation_id))["conversation"])
 
 
 async def until(client: Client, conversation_id: str, **fields: object) -> JSON:
-    """The conversation, once these fields have these values; TimeoutError when they never do."""
-    found: JSON | None = None
+    """Poll until the conversation has these values, and return it. Raises TimeoutError."""
+    conversation: JSON | None = None
     try:
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
-                found = await get(client, conversation_id)
-                if all(found[name] == value for name, value in fields.items()):
-                    return found
+                conversation = await get(client, conversation_id)
+                if all(conversation[name] == value for name, value in fields.items()):
+                    return conversation
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        raise TimeoutError(f"{fields} never came; the last one: {found}") from None
+        raise TimeoutError(f"{fields} never came; the last one: {conversation}") from None
 
 
 async def until_waiting(client: Client, conversation_id: str) -> JSON:
-    """The conversation, once the agent waits for the user."""
+    """Wait until the agent waits for the user, and return the conversation."""
     return await until(client, conversation_id, status="RUNNING", agentState="AWAITING_USER_INPUT")
 
 
 async def send(client: Client, conversation_id: str, text: str, **fields: object) -> JSON:
-    """Send a message; the payload."""
+    """Send a message, and return the payload."""
     given = {"conversationId": conversation_id, "message": {"text": text}, **fields}
     return cast("JSON", (await client.execute(documents.SEND, input=given))["sendMessage"])
 
 
 async def send_and_read(client: Client, conversation_id: str, text: str, **fields: object) -> None:
-    """Send a message, and return once somebody who watches has read something of the answer.
+    """Send a message, and return once a subscriber has received the first delta of the answer.
 
-    What the model streamed in one piece is all in the server's hands by then; what watchers see can lag behind it.
+    By then the server has all of the text that the model sent with it, although subscribers may receive the rest later.
     """
     async with client.subscribe(documents.WATCH_DELTAS, id=conversation_id) as watching:
         await send(client, conversation_id, text, **fields)
@@ -73,19 +73,19 @@ async def send_and_read(client: Client, conversation_id: str, text: str, **field
 
 
 async def events(client: Client, conversation_id: str, **arguments: object) -> list[JSON]:
-    """Events of the log, the last 100 unless the arguments say otherwise."""
+    """Return events of the log; by default the last 100."""
     data = await client.execute(documents.EVENTS, id=conversation_id, **(arguments or {"last": 100}))
     return cast("list[JSON]", data["conversation"]["events"]["nodes"])
 
 
 async def said(client: Client, conversation_id: str) -> list[tuple[str, str]]:
-    """Who said what, in the order of the log."""
-    found = await events(client, conversation_id)
-    return [(event["source"], event["text"]) for event in found if event["__typename"] == "MessageEvent"]
+    """Return source and text of all messages, in the order of the log."""
+    nodes = await events(client, conversation_id)
+    return [(event["source"], event["text"]) for event in nodes if event["__typename"] == "MessageEvent"]
 
 
 async def until_said(client: Client, conversation_id: str, source: str, text: str) -> None:
-    """Return once somebody has said something; TimeoutError when nobody does."""
+    """Wait until the log has this message. Raises TimeoutError."""
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
             if (source, text) in await said(client, conversation_id):

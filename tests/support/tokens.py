@@ -1,4 +1,4 @@
-"""Keys, tokens and an identity provider for tests."""
+"""Signing keys, JWTs, and a fake identity provider."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ class SigningKey:
     private_key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = field(repr=False)
 
     def jwk(self) -> dict[str, object]:
-        """The public key as an entry of a JWKS document."""
+        """Return the public key as an entry of a JWKS document."""
         public_key = self.private_key.public_key()
         if isinstance(public_key, rsa.RSAPublicKey):
             parts = RSAAlgorithm.to_jwk(public_key, as_dict=True)
@@ -37,64 +37,64 @@ class SigningKey:
         return {**parts, "kid": self.key_id, "alg": self.algorithm, "use": "sig"}
 
     def pem(self) -> str:
-        """The public key as PEM."""
+        """Return the public key as PEM."""
         return self.private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     def token(self, headers: Mapping[str, object] | None = None, **claims: object) -> str:
-        """A token of ``valid_claims`` with ``claims`` over them; ``None`` leaves a claim out."""
+        """Sign a token with ``valid_claims``, overridden by ``claims``; ``None`` removes a claim."""
         named = {"kid": self.key_id} if headers is None else dict(headers)
         return jwt.encode(valid_claims(**claims), self.private_key, algorithm=self.algorithm, headers=named)
 
 
 @cache
 def rsa_key(key_id: str = "rsa-1", bits: int = 2048) -> SigningKey:
-    """An RS256 key, the same one for the same arguments."""
+    """Generate an RS256 key; the same arguments return the same cached key."""
     return SigningKey(key_id, "RS256", rsa.generate_private_key(public_exponent=65537, key_size=bits))
 
 
 @cache
 def ec_key(key_id: str = "ec-1") -> SigningKey:
-    """An ES256 key, the same one for the same id."""
+    """Generate an ES256 key; the same id returns the same cached key."""
     return SigningKey(key_id, "ES256", ec.generate_private_key(ec.SECP256R1()))
 
 
 def valid_claims(**claims: object) -> dict[str, object]:
-    """Claims that are valid for an hour from ``NOW``, with ``claims`` over them; ``None`` leaves one out."""
+    """Return claims that are valid for an hour from ``NOW``, overridden by ``claims``; ``None`` removes one."""
     all_claims: dict[str, object] = {"sub": "ada", "exp": int(NOW.timestamp()) + 3600, **claims}
     return {name: value for name, value in all_claims.items() if value is not None}
 
 
 def hs256_token(**claims: object) -> str:
-    """A token of ``valid_claims`` with ``claims`` over them, signed with ``HS256_SECRET``."""
+    """Sign a token with ``HS256_SECRET``; its claims are ``valid_claims``, overridden by ``claims``."""
     return jwt.encode(valid_claims(**claims), HS256_SECRET.get_secret_value(), algorithm="HS256")
 
 
 def raw_token(header: object, claims: object, signature: bytes = b"") -> str:
-    """A token with whatever header, claims and signature an attacker would write."""
+    """Build a token from any header, claims and signature, as an attacker could."""
     parts = (json.dumps(header).encode(), json.dumps(claims).encode(), signature)
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
 
 
 def jwks(*keys: SigningKey | Mapping[str, object]) -> bytes:
-    """A JWKS document."""
+    """Build a JWKS document."""
     entries = [key.jwk() if isinstance(key, SigningKey) else dict(key) for key in keys]
     return json.dumps({"keys": entries}).encode()
 
 
 class Clock:
-    """A wall clock and a monotonic one that stand still until they are moved."""
+    """A wall clock and a monotonic clock that stand still until the test moves them."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def monotonic(self) -> float:
-        """Seconds since the start."""
+        """Return the seconds by which the clock was moved."""
         return self.seconds
 
 
 @dataclass
 class IdentityProvider:
-    """Serves ``document`` with ``status`` and counts ``requests``; while ``open`` is clear, answers wait."""
+    """Serves ``document`` with ``status``, and counts ``requests``; while ``open`` is cleared, responses wait."""
 
     url: str = ""
     document: bytes = b""
@@ -105,7 +105,7 @@ class IdentityProvider:
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, then close."""
+        """Answer one request, then close the connection."""
         await reader.readuntil(b"\r\n\r\n")
         self.requests += 1
         self.asked.set()
@@ -117,13 +117,13 @@ class IdentityProvider:
             writer.close()
             await writer.wait_closed()
         except ConnectionError:
-            # A client that found the answer too large went away.
+            # The client disconnects if the response is too large.
             pass
 
 
 @asynccontextmanager
 async def identity_provider(*keys: SigningKey | Mapping[str, object]) -> AsyncGenerator[IdentityProvider]:
-    """An identity provider with these keys, on a free port of the loopback address."""
+    """Run an identity provider with these keys on a free port of the loopback address."""
     provider = IdentityProvider(document=jwks(*keys))
     provider.open.set()
     server = await asyncio.start_server(provider.answer, "127.0.0.1", 0)

@@ -1,4 +1,4 @@
-"""An agent with its tools, for tests."""
+"""Fixtures of an agent's tools with a workspace, with and without a shell."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ SECRET = "the server's own"
 
 
 class Agent:
-    """An agent with its tools and a workspace, and files of the server beside it."""
+    """The tools of an agent with a workspace, and files of the server outside it."""
 
     def __init__(self, root: Path, shell: Shell) -> None:
         self.conversation_id = uuid4()
@@ -32,30 +32,30 @@ class Agent:
         return self._root / "workspaces" / str(conversation_id)
 
     async def call(self, name: str, **arguments: object) -> ToolOutput:
-        """Call a tool."""
+        """Call a tool, and return its output or error."""
         return await self.toolbox.run(ToolContext(self.conversation_id), name, arguments)
 
     async def told(self, name: str, **arguments: object) -> str:
-        """What a call answers that succeeds."""
-        found = await self.call(name, **arguments)
-        assert not found.is_error, found.output
-        return found.output
+        """Call a tool that must succeed, and return its output."""
+        result = await self.call(name, **arguments)
+        assert not result.is_error, result.output
+        return result.output
 
     async def fault(self, name: str, **arguments: object) -> str:
-        """What a call answers that fails."""
-        found = await self.call(name, **arguments)
-        assert found.is_error, found.output
-        return found.output
+        """Call a tool that must fail, and return its error."""
+        result = await self.call(name, **arguments)
+        assert result.is_error, result.output
+        return result.output
 
     def outside(self) -> Mapping[str, str]:
-        """Every file of the server that is not in the workspace."""
+        """Return the files outside the workspace, by path, with their content."""
         files = (path for path in self._root.rglob("*") if path.is_file() and self.workspace not in path.parents)
         return {str(path.relative_to(self._root)): path.read_text() for path in files}
 
 
 @pytest.fixture
 async def agent(tmp_path: Path) -> Agent:
-    """An agent with a shell, where this machine has a sandbox."""
+    """Build an agent with a shell; needs a sandbox that works on this machine."""
     shell = Shell(BubblewrapSandbox(), LIMITS)
     await shell.start()
     return Agent(tmp_path, shell)
@@ -63,7 +63,7 @@ async def agent(tmp_path: Path) -> Agent:
 
 @pytest.fixture
 async def unarmed(tmp_path: Path) -> Agent:
-    """An agent without a shell."""
+    """Build an agent without a shell."""
     shell = Shell(None, LIMITS)
     await shell.start()
     return Agent(tmp_path, shell)

@@ -1,4 +1,4 @@
-"""A WebSocket for tests, on which frames go out and come in as they are."""
+"""A WebSocket that sends and receives raw frames, for tests of the protocol itself."""
 
 import asyncio
 import json
@@ -20,23 +20,23 @@ WAIT_SECONDS = 20.0
 
 
 class Wire:
-    """A connection that sends and takes frames as they are."""
+    """A connection without any knowledge of the GraphQL protocol."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
 
     async def send(self, *messages: object) -> None:
-        """Send each as JSON, text as it is."""
+        """Send messages as JSON; strings and bytes are sent unchanged."""
         for message in messages:
             await self.connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
     async def receive(self) -> JSON:
-        """The next message."""
+        """Return the next message, parsed. Raises TimeoutError."""
         async with asyncio.timeout(WAIT_SECONDS):
             return cast("JSON", json.loads(await self.connection.recv()))
 
     async def closed(self) -> tuple[int, str]:
-        """Code and reason of the end, past whatever comes before it."""
+        """Skip messages until the connection is closed, and return the close code and reason."""
         async with asyncio.timeout(WAIT_SECONDS):
             with suppress(ConnectionClosed):
                 while True:
@@ -45,14 +45,14 @@ class Wire:
         return self.connection.close_code, self.connection.close_reason or ""
 
     async def lives(self) -> bool:
-        """Whether it still answers."""
+        """Tell whether the server still answers a ping."""
         await self.send({"type": "ping"})
         return await self.receive() == {"type": "pong"}
 
 
 @asynccontextmanager
 async def opened(server: RunningServer, **options: object) -> AsyncGenerator[Wire]:
-    """A connection on which nothing was said yet."""
+    """Open a connection without ``connection_init``."""
     given: JSON = {"subprotocols": [PROTOCOL], "max_size": None, "compression": None, **options}
     async with connect(server.socket_url, **given) as connection:
         yield Wire(connection)
@@ -60,7 +60,7 @@ async def opened(server: RunningServer, **options: object) -> AsyncGenerator[Wir
 
 @asynccontextmanager
 async def ready(client: Client) -> AsyncGenerator[Wire]:
-    """A connection that was acknowledged."""
+    """Open a connection that is acknowledged already."""
     async with opened(client.server) as wire:
         await wire.send(init(client.token))
         assert await wire.receive() == {"type": "connection_ack"}
@@ -69,7 +69,7 @@ async def ready(client: Client) -> AsyncGenerator[Wire]:
 
 @asynccontextmanager
 async def reluctant(client: Client) -> AsyncGenerator[ClientConnection]:
-    """An acknowledged connection that reads only when it is asked to, with little room in between."""
+    """Open an acknowledged connection that reads only on demand, with small buffers, to cause back-pressure."""
     address = ("127.0.0.1", int(client.server.url.rpartition(":")[2]))
     narrow = socket.socket()
     narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -81,7 +81,7 @@ async def reluctant(client: Client) -> AsyncGenerator[ClientConnection]:
         subprotocols=[Subprotocol("graphql-transport-ws")],
         max_queue=1,
         max_size=None,
-        # It would wait for the server's answer behind everything that it has not read.
+        # Closing normally would wait for the server's close frame behind all unread messages.
         close_timeout=0.1,
         ping_interval=None,
         compression=None,

@@ -1,1 +1,1 @@
-"""GraphQL over HTTP, server-sent events and WebSockets."""
+"""The transports of GraphQL: HTTP, server-sent events, multipart responses and WebSockets."""

@@ -1,9 +1,10 @@
-"""Subscriptions that are executed once for all who follow the same.
+"""Shared execution of equal subscriptions: each result is computed and encoded once for all subscribers.
 
-A subscriber executes its operation itself until it has been told all there is: its snapshot, its replay, or why it
-can't begin. From there on equal operations of one caller have equal results, so it joins their broadcast, where one
-stream is executed and each result is encoded once; what is written to each socket is its operation's id, and those
-bytes. One who takes its messages too slowly leaves, and goes on by itself from where it stands.
+A subscriber executes its operation itself until it has received everything that exists (snapshot, replay, or the error
+with which it can't begin). From then on equal operations of one caller have equal results, so it joins their broadcast:
+one stream is executed, each result is encoded once, and the same bytes are written to each socket behind the
+operation's id. A subscriber that reads too slowly (back-pressure) leaves the broadcast, and continues its own execution
+from its position.
 """
 
 import asyncio
@@ -25,15 +26,15 @@ from app.services.push.progress import Progress
 
 log = structlog.get_logger(__name__)
 
-# Kept for a subscriber whose socket takes nothing more just now. They are the same bytes for all such.
+# Bytes that are queued for a slow subscriber. All queues share the same bytes objects.
 MAX_WAITING_BYTES = 256 * 1024
-# After so many sockets the loop is let go on, so that the first ones have their message while the last ones get theirs.
+# Sockets that are written to before the event loop gets a turn, so that the first ones don't wait for the last ones.
 WRITTEN_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class SharedOperation:
-    """What is executed, and for whom: equal ones have equal results. ``variables`` is JSON, with its names in order."""
+    """The key of a broadcast: equal operations of one caller have equal results. ``variables`` is JSON, keys sorted."""
 
     caller_id: str
     query: str
@@ -44,24 +45,24 @@ class SharedOperation:
     def of(
         cls, caller: Caller, query: str, name: str | None, variables: Mapping[str, object] | None
     ) -> "SharedOperation":
-        """The standard library's JSON tells apart what orjson writes alike: NaN and null."""
+        """Build the key. It uses ``json`` since orjson would write NaN as null."""
         return cls(caller.id, query, name, json.dumps(variables or {}, sort_keys=True))
 
 
 class Socket(Protocol):
-    """How messages get to a client."""
+    """A client's socket, as the broadcast needs it."""
 
     def write(self, message: bytes) -> bool:
-        """Send, unless that would have to wait; tells whether it was sent."""
+        """Send without waiting; False if that is not possible now."""
         ...
 
     async def send(self, message: bytes) -> None:
-        """Send, and wait as long as a client may take. Raises WebSocketDisconnected."""
+        """Send, and wait up to the send timeout. Raises WebSocketDisconnected."""
         ...
 
 
 class Subscriber:
-    """One operation on one socket."""
+    """One operation on one socket, with its position and its queue of unsent messages."""
 
     def __init__(self, socket: Socket, operation_id: str) -> None:
         self._socket = socket
@@ -73,7 +74,7 @@ class Subscriber:
         self.position: int | None = None
 
     def take(self, end: bytes, position: int) -> bool:
-        """Take the rest of a message, unless it was told already. False: too much waits, and this is not taken."""
+        """Send or queue a message (without its id part), unless the position is old. False if the queue is full."""
         if self.position is not None and position <= self.position:
             return True
         if not self._waiting and self._socket.write(self._beginning + end):
@@ -86,29 +87,29 @@ class Subscriber:
         return True
 
     def join(self, position: int) -> None:
-        """Called by the broadcast: what comes is behind that position, and behind the subscriber's own."""
+        """Join a broadcast at a position: earlier messages, and those before the own position, are skipped."""
         self.position = max(position, self.position or 0)
         self._has_left = False
 
     def leave(self, position: int) -> None:
-        """Called by the broadcast: no more will come; all up to there was taken."""
+        """Leave the broadcast at a position, up to which all messages were taken."""
         self.position = max(position, self.position or 0)
         self._has_left = True
         self._woken.set()
 
     async def send_waiting(self) -> None:
-        """Send what waits, as the client takes it, until the broadcast was left. Raises WebSocketDisconnected."""
+        """Send queued messages as the client reads them, until the broadcast ends. Raises WebSocketDisconnected."""
         while self._waiting or not self._has_left:
             await self._woken.wait()
             self._woken.clear()
             while self._waiting:
-                # It keeps its place until it was sent, or a later one could go first.
+                # The message stays in the queue while it is sent, so that ``take`` can't send a later one first.
                 await self._socket.send(self._beginning + self._waiting[0])
                 self._waiting_bytes -= len(self._waiting.popleft())
 
 
 class Broadcasts:
-    """The broadcasts of one process, each for as long as somebody follows it."""
+    """The broadcasts of one process; each exists as long as it has subscribers."""
 
     def __init__(self, schema: Schema, services: Services) -> None:
         self._schema = schema
@@ -118,7 +119,7 @@ class Broadcasts:
     async def follow(
         self, subscriber: Subscriber, caller: Caller, query: str, name: str | None, variables: dict[str, Any] | None
     ) -> AsyncGenerator[Any]:
-        """The results that are this subscriber's own. What it shares is sent to its socket between them."""
+        """Yield the results of the subscriber's own execution; shared ones are written to its socket directly."""
         progress = Progress(ends_when_live=True)
         while True:
             context = Context(self._services, caller, progress)
@@ -133,7 +134,7 @@ class Broadcasts:
             subscriber.position = progress.position
             broadcast = self._broadcast(SharedOperation.of(caller, query, name, variables), caller, progress.position)
             has_ended = await broadcast.follow(subscriber)
-            # Whoever is left by a broadcast that ended, or failed, meets the end or the failure itself.
+            # After a broadcast that ended or failed, the own execution meets the same end or failure.
             progress = Progress(subscriber.position, ends_when_live=not has_ended)
 
     def _broadcast(self, operation: SharedOperation, caller: Caller, position: int | None) -> "_Broadcast":
@@ -146,7 +147,7 @@ class Broadcasts:
 
 
 class _Broadcast:
-    """One execution, and those who follow it."""
+    """One shared execution with its subscribers."""
 
     def __init__(
         self, schema: Schema, context: Context, operation: SharedOperation, on_end: Callable[[SharedOperation], object]
@@ -162,10 +163,10 @@ class _Broadcast:
         self._task = asyncio.create_task(self._run(), name="broadcast")
 
     async def follow(self, subscriber: Subscriber) -> bool:
-        """Return once the subscriber has to go on by itself; tells whether because this has come to its end.
+        """Wait until the subscriber has to continue by itself. Returns True if the broadcast ended.
 
-        Else the subscriber is too slow, or was behind what is given out already. Each brings what its operation may ask
-        of git providers.
+        False means that the subscriber was too slow, or too far behind to join. Each subscriber adds its own budget of
+        calls to git providers.
         """
         if subscriber.position is not None and subscriber.position < self._position:
             return False
@@ -183,7 +184,7 @@ class _Broadcast:
                 await asyncio.wait({self._task})
 
     def _close(self) -> None:
-        """Let nobody else in."""
+        """Accept no more subscribers."""
         if not self._is_closed:
             self._is_closed = True
             self._on_end(self._operation)
@@ -201,7 +202,7 @@ class _Broadcast:
                 async for result in results:
                     position = progress.position
                     if not isinstance(result, ExecutionResult) or position is None or position <= self._position:
-                        # Nothing new from the source: this tells why it failed.
+                        # A result without a new position is the source's error.
                         break
                     await self._give_out(encode(_payload(result)) + b"}", position)
         except Exception:  # Whatever it was, each subscriber goes on by itself.
@@ -215,7 +216,7 @@ class _Broadcast:
     async def _give_out(self, end: bytes, position: int) -> None:
         before, self._position = self._position, position
         for number, subscriber in enumerate(list(self._subscribers), 1):
-            # Who came meanwhile is not in the list; who left meanwhile is no subscriber any more.
+            # The list is a snapshot: subscribers may have joined or left while the loop yielded.
             if subscriber in self._subscribers and not subscriber.take(end, position):
                 self._subscribers.discard(subscriber)
                 subscriber.leave(before)
@@ -224,7 +225,7 @@ class _Broadcast:
 
 
 def _payload(result: ExecutionResult) -> dict[str, object]:
-    """As Strawberry makes it for one subscriber."""
+    """Build the payload as Strawberry does for a single subscriber."""
     payload: dict[str, object] = {"data": result.data}
     if result.errors:
         payload["errors"] = [error.formatted for error in result.errors]

@@ -1,4 +1,4 @@
-"""Which document a request means: the text that it brings, or one that is known by its SHA-256."""
+"""Trusted documents and automatic persisted queries: resolves a request's document by its text or SHA-256 hash."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from app.config import Config, ConfigError, TrustedDocuments
 MAX_FILES = 1000
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_DOCUMENTS = 20_000
-# Together with their number this bounds what callers can have kept: 16 MB for a thousand.
+# With the limit on their number this bounds the cache of persisted queries: 16 MB for a thousand.
 PERSISTED_MAX_LENGTH = 16_000
 
 _HASH = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
@@ -22,7 +22,7 @@ _NOT_TRUSTED = "This server executes only documents that its operator has regist
 
 
 class DocumentRefused(Exception):
-    """There is no document to execute. ``code`` is what clients go by."""
+    """The request's document is unknown or not allowed. Clients react to ``code``."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -31,9 +31,9 @@ class DocumentRefused(Exception):
 
 
 class Documents:
-    """Documents that were registered, by the operator (trusted documents) or by a client (automatic persisted queries).
+    """Documents registered by the operator (trusted documents) or by clients (automatic persisted queries).
 
-    Reads the operator's files once, at the start. Raises ConfigError for one that can't be used.
+    The operator's files are read once, at the start. Raises ConfigError for an invalid one.
     """
 
     def __init__(self, config: Config) -> None:
@@ -41,13 +41,13 @@ class Documents:
         self._trusted: Mapping[str, str] = {}
         if self._mode is not TrustedDocuments.OFF:
             self._trusted = dict(_read_directory(config.trusted_documents_dir))
-        # As clients write them: most requests are such.
+        # The two usual spellings of an id, so that most requests need no parsing.
         self._by_id = {name: text for key, text in self._trusted.items() for name in (key, f"sha256:{key}")}
         self._max_persisted = 0 if self._mode is TrustedDocuments.ONLY else config.persisted_queries
         self._persisted: OrderedDict[str, str] = OrderedDict()
 
     def resolve(self, query: str | None, document_id: object = None, extensions: object = None) -> str | None:
-        """The text to execute; ``None`` where the request names none. Raises DocumentRefused.
+        """Return the text to execute; ``None`` if the request names no document. Raises DocumentRefused.
 
         ``document_id`` is the request's ``documentId``; its ``extensions`` may hold Apollo's ``persistedQuery``.
         """
@@ -77,7 +77,7 @@ class Documents:
             raise DocumentRefused("No document of this id is registered.", "DOCUMENT_NOT_FOUND")
         if not self._max_persisted:
             raise DocumentRefused("PersistedQueryNotSupported", "PERSISTED_QUERY_NOT_SUPPORTED")
-        # Apollo's clients go by these words, and send the whole document then.
+        # Apollo's clients recognise this message, and then send the whole document.
         raise DocumentRefused("PersistedQueryNotFound", "PERSISTED_QUERY_NOT_FOUND")
 
     def _persist(self, wanted: str, query: str) -> None:
@@ -91,7 +91,7 @@ class Documents:
 
 
 def _digest(text: str) -> str:
-    # Halves of surrogates are in no document that can be registered.
+    # Lone surrogates can't be encoded, but no registered document contains any.
     return sha256(text.encode(errors="replace")).hexdigest()
 
 
@@ -149,7 +149,7 @@ def _read_file(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _entries(path: Path, manifest: object) -> Iterator[tuple[str, object]]:
-    """Relay's and GraphQL Code Generator's files are an object of documents by hash, Apollo's has a list."""
+    """Read a manifest: Relay's and GraphQL Code Generator's map hashes to documents, Apollo's has a list."""
     if not isinstance(manifest, dict):
         raise ConfigError(f"{path} is no manifest: it is an object of documents by their SHA-256, or Apollo's format.")
     fields = cast("dict[str, object]", manifest)

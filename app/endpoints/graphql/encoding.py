@@ -1,4 +1,4 @@
-"""JSON, as it goes over the wire."""
+"""Encoding of responses as JSON."""
 
 import json
 
@@ -6,7 +6,7 @@ import orjson
 
 
 def encode(body: object) -> bytes:
-    """JSON. The standard library steps in for what orjson refuses: integers over 64 bits and halves of surrogates."""
+    """Encode with orjson, and with ``json`` what orjson refuses: integers over 64 bits and lone surrogates."""
     try:
         return orjson.dumps(body)
     except TypeError:

@@ -1,4 +1,4 @@
-"""In which shape a client wants its answer: the ``Accept`` header, read as RFC 9110 has it."""
+"""Content negotiation by the ``Accept`` header (RFC 9110): the media types of single and streamed responses."""
 
 import re
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ JSON_TYPE = "application/json"
 RESPONSE_TYPE = "application/graphql-response+json"
 EVENT_STREAM_TYPE = "text/event-stream"
 MULTIPART_TYPE = "multipart/mixed"
-# By which Apollo's clients ask for subscriptions; without it they mean parts of one deferred answer.
+# The version in Apollo's Accept header for subscriptions; without it, multipart means ``@defer``.
 MULTIPART_VERSION = "1.0"
 MAX_RANGES = 50
-# Clients of one kind all send the same.
+# Longest Accept header that is cached; clients of one type all send the same one.
 REMEMBERED_LENGTH = 200
 
 _WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
@@ -21,23 +21,23 @@ _ANY = {"*/*", "application/*"}
 
 @dataclass(frozen=True, slots=True)
 class Acceptable:
-    """What a client takes: ``single`` for one result, ``stream`` for a stream of them; ``None`` where it takes none."""
+    """Accepted media types: ``single`` for one result, ``stream`` for a stream of results; ``None`` if not accepted."""
 
     single: str | None
     stream: str | None
 
     @classmethod
     def read(cls, accept: str) -> "Acceptable":
-        """Without the header everything is acceptable, and one result is JSON."""
+        """Parse the header, with a cache. Without the header everything is accepted, and a single result is JSON."""
         return _read(accept) if len(accept) <= REMEMBERED_LENGTH else cls.parsed(accept)
 
     @classmethod
     def parsed(cls, accept: str) -> "Acceptable":
-        """As ``read``, each time anew."""
+        """Like ``read``, without the cache."""
         ranks = _ranks(accept or "*/*")
         any_rank = max((rank for name, rank in ranks.items() if name in _ANY), default=0.0)
         singles = {name: ranks.get(name, 0.0) for name in _PREFERENCE}
-        # Of two that are as welcome the newer one is answered, unless it was not named.
+        # If two types have the same weight, the newer one is used, unless it was not named.
         single = max(reversed(_PREFERENCE), key=singles.__getitem__)
         if not singles[single]:
             single = JSON_TYPE if any_rank and JSON_TYPE not in ranks else None
@@ -52,7 +52,7 @@ def _read(accept: str) -> Acceptable:
 
 
 def _ranks(accept: str) -> dict[str, float]:
-    """The weight of each type that is named. Of ``multipart/mixed`` only the kind that subscriptions use counts."""
+    """Return the weight of each named type. ``multipart/mixed`` only counts with Apollo's subscription parameter."""
     ranks: dict[str, float] = {}
     for item in accept.lower().split(",")[:MAX_RANGES]:
         name, *rest = (part.strip() for part in item.split(";"))

@@ -1,4 +1,4 @@
-"""Results over HTTP as they come: server-sent events (graphql-sse, distinct connections) and Apollo's multipart."""
+"""Streamed responses over HTTP: server-sent events (graphql-sse, distinct connections mode) and Apollo's multipart."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -13,14 +13,14 @@ from app.endpoints.admission import Place
 from app.endpoints.graphql.encoding import encode
 from app.endpoints.graphql.negotiation import EVENT_STREAM_TYPE, MULTIPART_TYPE, MULTIPART_VERSION
 
-# Proxies that gather an answer before they pass it on are asked not to.
+# X-Accel-Buffering asks proxies such as nginx not to buffer the response.
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 Results = AsyncGenerator[Mapping[str, Any]]
 
 
 class Framing(Protocol):
-    """How results are told apart on the wire."""
+    """The wire format of a stream of results."""
 
     content_type: str
     opening: bytes
@@ -28,16 +28,16 @@ class Framing(Protocol):
     completion: bytes
 
     def frame(self, result: Mapping[str, Any]) -> bytes:
-        """One result."""
+        """Encode one result."""
         ...
 
     def farewell(self, reason: str, code: str) -> bytes:
-        """What is sent when the server ends a stream that was not over."""
+        """Encode the message for a stream that the server ends early."""
         ...
 
 
 class EventStream:
-    """Server-sent events. A stream that ends without ``complete`` is asked for again by its client."""
+    """Server-sent events. If a stream ends without ``complete``, the client reconnects."""
 
     content_type = f"{EVENT_STREAM_TYPE}; charset=utf-8"
     opening = b":\n\n"
@@ -45,16 +45,16 @@ class EventStream:
     completion = b"event: complete\ndata:\n\n"
 
     def frame(self, result: Mapping[str, Any]) -> bytes:
-        """A ``next`` event. JSON has no line breaks of its own."""
+        """Encode a ``next`` event; the encoded JSON has no line breaks."""
         return b"event: next\ndata: " + encode(result) + b"\n\n"
 
     def farewell(self, reason: str, code: str) -> bytes:  # noqa: ARG002  The protocol has no word for it.
-        """A remark, which clients pass over."""
+        """Encode a comment, which clients ignore, since the protocol has no such message."""
         return b": " + reason.encode() + b"\n\n"
 
 
 class Multipart:
-    """Apollo's protocol 1.0. Each part is followed by its boundary at once, or a client would wait for the next one."""
+    """Apollo's multipart protocol 1.0. Each part ends with the boundary, or clients would wait for the next part."""
 
     content_type = f'{MULTIPART_TYPE}; boundary="graphql"; subscriptionSpec={MULTIPART_VERSION}'
     opening = b"--graphql"
@@ -64,11 +64,11 @@ class Multipart:
         self.heartbeat = self._part({})
 
     def frame(self, result: Mapping[str, Any]) -> bytes:
-        """A part with the result as its ``payload``."""
+        """Encode a part with the result as its ``payload``."""
         return self._part({"payload": result})
 
     def farewell(self, reason: str, code: str) -> bytes:
-        """An error of the transport, rather than of the operation, and the end."""
+        """Encode a transport error (as opposed to one of the operation), and the end."""
         error = {"message": reason, "extensions": {"code": code}}
         return self._part({"payload": None, "errors": [error]}) + self.completion
 
@@ -81,10 +81,10 @@ FRAMINGS: Mapping[str, Framing] = {EVENT_STREAM_TYPE: EventStream(), MULTIPART_T
 
 
 class StreamResponse(Response):
-    """Sends results until they end, the client leaves, its token expires, or the server is about to end.
+    """Sends results until they end, the client disconnects, its token expires, or the server shuts down.
 
-    A client that takes nothing for ``send_timeout_seconds`` loses its results; what waits for it in the connection is
-    at most what the server's socket holds.
+    If the client reads nothing for ``send_timeout_seconds``, the stream is dropped. No results are queued besides the
+    socket's own buffer.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class StreamResponse(Response):
         self._send_timeout_seconds = send_timeout_seconds
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Send, and leave nothing behind."""
+        """Send all results, and give back the admission places at the end."""
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await self._send_results(receive, send)
@@ -127,7 +127,7 @@ class StreamResponse(Response):
             writing.cancel()
             await asyncio.wait({writing})
             if not writing.cancelled() and isinstance(writing.exception(), TimeoutError):
-                # Not even an end would get through. The connection keeps its place until the client leaves.
+                # The client does not read, so no final message would arrive. Its place stays taken until it leaves.
                 await asyncio.wait({leaving, ending}, return_when=asyncio.FIRST_COMPLETED)
             elif not leaving.done():
                 last = self._farewell(is_ending=ending.done()) if writing.cancelled() else writing.result()
@@ -140,7 +140,7 @@ class StreamResponse(Response):
             await asyncio.wait(tasks)
 
     async def _write(self, send: Send) -> bytes:
-        """Send all but the end, which is returned."""
+        """Send all results, and return the final message."""
 
         async def write(body: bytes) -> None:
             async with asyncio.timeout(self._send_timeout_seconds):

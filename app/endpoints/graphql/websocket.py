@@ -1,4 +1,4 @@
-"""Subscriptions (and queries and mutations) over WebSocket: the protocol graphql-transport-ws."""
+"""Operations over WebSocket, by the protocol graphql-transport-ws, on top of Strawberry's handler."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -43,7 +43,7 @@ MAX_OPERATIONS = 100
 ID_MAX_LENGTH = 200
 # Of `connection_init`, which has a token and what else a client's library puts there.
 EARLY_JSON = JSONBounds(items=1000, depth=20)
-# Of the operation that the task runs: all that Strawberry does not hand over with it.
+# The id of the operation that the current task executes, which Strawberry does not pass to ``stream``.
 _operation_id: ContextVar[str] = ContextVar("operation_id")
 BAD_REQUEST = 4400
 FORBIDDEN = 4403
@@ -52,7 +52,7 @@ TRY_AGAIN_LATER = 1013
 
 
 class GraphQLSocket:
-    """Accepts connections. Strawberry's handler speaks the protocol; this one mends where it strays from it."""
+    """Accepts connections. Strawberry's handler implements the protocol; this one corrects its deviations."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class GraphQLSocket:
         try:
             await handler.handle()
         except asyncio.CancelledError:
-            # The adapter cancels this task, and nothing else does, once the client can't be reached any more.
+            # The adapter cancels this task when the client can't be reached any more; nothing else does.
             if not adapter.is_lost:
                 raise
         finally:
@@ -97,7 +97,7 @@ class GraphQLSocket:
 
 
 class _Adapter(AsyncWebSocketAdapter):
-    """Reads and writes one socket. A client that does not take a message in time loses the connection."""
+    """Strawberry's socket adapter, with a send timeout, after which the connection is closed."""
 
     def __init__(self, socket: WebSocket, config: Config, texts: JSONTexts) -> None:
         self._socket = socket
@@ -112,7 +112,7 @@ class _Adapter(AsyncWebSocketAdapter):
         self.is_lost = False
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object]:
-        """The messages that come, parsed."""
+        """Yield the client's messages, parsed."""
         while self._socket.application_state is not WebSocketState.DISCONNECTED:
             try:
                 text = await self._socket.receive_text()
@@ -137,28 +137,28 @@ class _Adapter(AsyncWebSocketAdapter):
         return await self._texts.parse(text)
 
     async def send_json(self, message: Mapping[str, object]) -> None:
-        """Send. Raises WebSocketDisconnected, also where the client is too slow."""
+        """Send JSON. Raises WebSocketDisconnected, also if the client is too slow."""
         await self.send(encode(message))
 
     def write(self, message: bytes) -> bool:
-        """Send, unless that would have to wait; tells whether it was sent."""
+        """Send without waiting; False if that is not possible now."""
         return self._write is not None and not self._sending.locked() and self._write(message)
 
     async def send(self, message: bytes) -> None:
-        """Send text. Raises WebSocketDisconnected, also where the client is too slow."""
+        """Send text. Raises WebSocketDisconnected, also if the client is too slow."""
         try:
-            # One at a time: operations that wait for a slow client would else all write at once when it reads again.
+            # Only one sender at a time: otherwise all operations would write at once when a slow client reads again.
             async with self._sending, asyncio.timeout(self._send_timeout_seconds):
                 await self._socket.send_text(message.decode())
         except TimeoutError:
             self._give_up()
             raise WebSocketDisconnected from None
         except (WebSocketDisconnect, RuntimeError) as error:
-            # Starlette raises RuntimeError for a socket that was closed meanwhile.
+            # Starlette raises RuntimeError if the socket was closed meanwhile.
             raise WebSocketDisconnected from error
 
     async def close(self, code: int, reason: str) -> None:
-        """Close, unless it is closed."""
+        """Close the connection, unless it is closed already."""
         try:
             async with asyncio.timeout(self._send_timeout_seconds):
                 await self._socket.close(code, reason)
@@ -169,7 +169,7 @@ class _Adapter(AsyncWebSocketAdapter):
             return
 
     def _give_up(self) -> None:
-        """End the connection from this side: not even a closing frame would get through."""
+        """Abort the connection without a close frame, which the client would not read."""
         log.info("websocket.too_slow")
         if self._reader is not None and not self.is_lost:
             self.is_lost = True
@@ -177,7 +177,7 @@ class _Adapter(AsyncWebSocketAdapter):
 
 
 class _Operations:
-    """Stands where Strawberry's handler has the schema."""
+    """Replaces the schema in Strawberry's handler, so that operations can be broadcast."""
 
     def __init__(self, broadcasts: Broadcasts, adapter: _Adapter) -> None:
         self._broadcasts = broadcasts
@@ -192,7 +192,7 @@ class _Operations:
         operation_name: str | None,
         root_value: None,  # noqa: ARG002  Strawberry passes it.
     ) -> AsyncGenerator[object]:
-        """Called by Strawberry for every operation, with the connection's context."""
+        """Execute an operation; Strawberry calls this with the connection's context."""
         caller = context_value.caller
         assert caller is not None  # noqa: S101  Nothing is run before the connection is acknowledged.
         subscriber = Subscriber(self._adapter, _operation_id.get())
@@ -200,7 +200,7 @@ class _Operations:
 
 
 class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
-    """One connection."""
+    """Strawberry's handler of one connection, with authentication, limits and token expiry."""
 
     def __init__(
         self, endpoint: GraphQLSocket, adapter: _Adapter, operations: _Operations, context: Context, config: Config
@@ -224,14 +224,14 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
         self._expiry: asyncio.Task[None] | None = None
 
     def release(self) -> None:
-        """The connection has ended."""
+        """Give back the admission place, since the connection has ended."""
         if self._place is not None:
             self._place.leave()
         if self._expiry is not None:
             self._expiry.cancel()
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
-        """Called by Strawberry when ``connection_init`` has come. Refuses with 4403, and with 1013 who has too many."""
+        """Authenticate after ``connection_init``. Closes with 4403, or with 1013 for too many connections."""
         header = _authorization(context.connection_params or {})
         try:
             caller = await self._endpoint.authenticator.authenticate(bearer_token(header))
@@ -252,14 +252,14 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
         return UNSET
 
     async def handle_message(self, message: Message) -> None:
-        """Refuse what is no message before it is looked into."""
+        """Refuse malformed messages before Strawberry reads them."""
         if not _is_message(message):
             await self.handle_invalid_message("Failed to parse message")
             return
         await super().handle_message(message)
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
-        """Authenticate by the payload, else by the header of the handshake; note when the token ends."""
+        """Authenticate by the payload or the handshake's header, and schedule the token's expiry."""
         payload = cast("object", message.get("payload"))
         if payload is None or isinstance(payload, dict):
             parameters = cast("dict[str, object]", payload or {})
@@ -272,7 +272,7 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             self._expiry = asyncio.create_task(self._end_at(caller.expires_at))
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
-        """Refuse a malformed operation without ending its neighbours' connection for it."""
+        """Answer a malformed operation with an error, instead of closing the connection for all operations."""
         payload = cast("Mapping[str, object]", message["payload"])
         is_operation = (
             isinstance(payload.get("query"), str | None)
@@ -302,7 +302,7 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
         await self.websocket.close(FORBIDDEN, "Token expired")
 
     async def run_operation(self, operation: Any) -> None:  # noqa: ANN401  Strawberry's own class, which it does not export.
-        """Run; a client that has gone, or an operation that can't be told, is no failure."""
+        """Run an operation; a disconnected client is not a failure."""
         caller = self.context.caller
         assert caller is not None  # noqa: S101  Nothing is run before the connection is acknowledged.
         with suppress(WebSocketDisconnected):
@@ -319,13 +319,13 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
                 place.leave()
 
     async def handle_task_exception(self, error: Exception) -> None:
-        """Log what is not the end of the connection."""
+        """Log unexpected exceptions, but not the client's disconnect."""
         if not isinstance(error, WebSocketDisconnected):
             log.error("websocket.unexpected_error", exc_info=error)
 
     @staticmethod
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004  Strawberry passes it.
-        # An operation that can't begin is answered with an error message, as the protocol has it.
+        # The protocol answers an operation that can't begin with an error message.
         return None
 
 
@@ -344,7 +344,7 @@ def _is_message(message: object) -> bool:
 
 
 def _authorization(parameters: Mapping[str, object]) -> str | None:
-    """The ``Authorization`` of a payload, however its name is written; or a bare ``token``."""
+    """Return the ``Authorization`` of a payload (case-insensitive), or its bare ``token``."""
     for name, value in parameters.items():
         if isinstance(value, str):
             if name.lower() == "authorization":

@@ -1,1 +1,1 @@
-"""uvicorn's own protocol classes, extended. They rest on its private parts: try them with each new release of it."""
+"""uvicorn's protocol classes, extended by limits. They use private attributes: test them with each new release."""

@@ -1,4 +1,4 @@
-"""WebSocket connections that end, also when the client has stopped reading, or sends without end."""
+"""uvicorn's WebSocket protocol with limits on frames and a close timeout."""
 
 import asyncio
 from typing import Any, cast
@@ -11,16 +11,16 @@ from websockets.frames import Frame
 from app.endpoints.connections import Seat
 
 LINGER_SECONDS = 3.0
-# The extensions of ASGI by which the application reaches ``WebSocketProtocol.write`` and ``WebSocketProtocol.trust``.
+# Keys of ASGI extensions, by which the application calls ``WebSocketProtocol.write`` and ``WebSocketProtocol.trust``.
 WRITE = "parley.websocket.write"
 TRUST = "parley.websocket.trust"
-# Until ``connection_init`` has brought a good token: the message has little more in it than that.
+# Message limit before authentication; ``connection_init`` has little more than the token.
 EARLY_MESSAGE_BYTES = 64 * 1024
-# Frames of every kind, empty fragments and pings included: in a second, and at once after a pause.
+# Limits on frames of all types, also empty fragments and pings: (rate per second, burst).
 EARLY_FRAMES = (10, 40)
 FRAMES = (500, 2000)
 TOO_MANY_FRAMES = 1008
-# At most 340 frames are taken out of it before they are counted.
+# Bytes that are parsed at once; at most 340 frames fit in.
 _PIECE_BYTES = 2048
 
 
@@ -35,7 +35,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     seat: Seat | None = None
     _linger: asyncio.TimerHandle | None = None
     _is_trusted = False
-    # How many frames may still come, and since when that is so.
+    # The token bucket of frames, and when it was last refilled.
     _frames_left: float = EARLY_FRAMES[1]
     _counted_at: float = 0.0
 
@@ -52,7 +52,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._counted_at = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
-        """Take frames out of what came, as long as there are not too many."""
+        """Parse frames piece by piece, until there are too many."""
         for start in range(0, len(data), _PIECE_BYTES):
             if self.transport.is_closing():
                 return
@@ -63,7 +63,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
     def trust(self) -> None:
-        """The client has shown a good token: it may send more."""
+        """Raise the limits, since the client has authenticated."""
         if not self._is_trusted:
             self._is_trusted = True
             self.conn.max_message_size = self.config.ws_max_size
@@ -93,11 +93,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.writable.is_set():
             super().handle_ping()
         else:
-            # It asks, and does not read the answers.
+            # The client sends pings, but does not read the pongs.
             self.transport.abort()
 
     def _takes_frame(self) -> bool:
-        """Count a frame; with one too many the connection ends."""
+        """Count a frame; False, with the connection closed, if there are too many."""
         if self.transport.is_closing():
             return False
         now = self.loop.time()
@@ -128,9 +128,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._end_soon()
 
     def write(self, text: bytes) -> bool:
-        """Send a message of text, unless that would have to wait or nothing can be sent; tells whether it was sent.
+        """Send a text message without waiting; False if that is not possible now.
 
-        As ``send`` does, without the tasks and the dictionaries on the way there.
+        It does the same as ASGI's ``send``, without its tasks and dictionaries.
         """
         if not self.writable.is_set() or self.close_sent or self.transport.is_closing():
             return False

@@ -1,1 +1,1 @@
-"""The database, SQLite or PostgreSQL: sessions for use cases, and compiled statements on the drivers' connections."""
+"""Access to SQLite or PostgreSQL: ORM sessions for use cases, and compiled statements on the drivers' connections."""

@@ -1,6 +1,7 @@
 """Statements on a driver's connection: what an ORM session costs is several times what the database takes."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,8 +42,24 @@ class DirectAccess(Protocol):
         """Run a statement that writes; the rows that it returns. Raises StorageFull."""
         ...
 
+    def transaction(self) -> AbstractAsyncContextManager["DirectTransaction"]:
+        """Several statements in one transaction, which is rolled back when the block raises. Raises StorageFull."""
+        ...
+
     async def close(self) -> None:
         """Close every connection."""
+        ...
+
+
+class DirectTransaction(Protocol):
+    """Statements of one transaction, which begins with the first of them."""
+
+    async def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """Run a statement behind those that were left for later; its rows."""
+        ...
+
+    def later(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
+        """Leave a statement whose rows nobody needs for the next one that is run, or for the commit."""
         ...
 
 

@@ -1,10 +1,10 @@
-"""The database: one writer and many readers, on SQLite or PostgreSQL by URL alone."""
+"""The database's engines and sessions. The URL alone decides between SQLite and PostgreSQL."""
 
 import asyncio
 import json
 import sqlite3
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from app.models.database.access import DirectAccess
 from app.models.database.full_disk import full_disk_told
 from app.models.database.sqlite import PRAGMAS, READ_ONLY_PRAGMA, SQLiteAccess
 from app.models.database.statement import Statement
+from app.models.database.unit_of_work import Model, UnitOfWork, loaded
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -31,28 +32,29 @@ if TYPE_CHECKING:
 
 SQLITE_READERS = 8
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
-POSTGRES_CONNECTIONS = 20
+# The direct access has more of its own.
+POSTGRES_CONNECTIONS = 10
 POOL_TIMEOUT_SECONDS = 30.0
-# Of one shape each: which filters are set, in which order.
+# Entries in the LRU cache of compiled statements. Each combination of filters and order is a statement of its own.
 MAX_STATEMENTS = 500
 STATEMENT_TIMEOUT_SECONDS = 30.0
 
-# Classes of SQLSTATE: connection, transaction rolled back (deadlock), resources, and the server's own shutdown or
-# start; 55000 is a database that takes no connections for now.
+# SQLSTATE prefixes of temporary failures: connection, transaction rolled back (deadlock), resources, the server's
+# shutdown or start; 55000 is a database that accepts no connections for now.
 _OUTAGE_STATES = ("08", "40", "53", "57P", "55000")
-# Classes of SQLSTATE: the user is not let in, the database is not there; 42501 is a user who may not make tables.
+# SQLSTATE prefixes of configuration errors: authentication failed, no such database; 42501: no right to create tables.
 _REFUSED_STATES = ("28", "3D", "42501")
 _DAMAGED_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class DatabaseTrouble(Exception):
-    """A database needs the operator. The message is one line, and says which one."""
+    """A database can't be used until the operator acts. The message is one line, and names the database."""
 
 
 def database_url(config: Config) -> URL:
-    """The configured URL with the driver that Parley uses; SQLite in the data directory when none is configured.
+    """Return the configured URL with Parley's driver in it; without one, SQLite in the data directory.
 
-    Raises ConfigError for any other kind of database.
+    Raises ConfigError for any database but SQLite and PostgreSQL.
     """
     try:
         url = (
@@ -61,7 +63,7 @@ def database_url(config: Config) -> URL:
             else URL.create("sqlite", database=str(config.data_dir / "parley.db"))
         )
     except (ArgumentError, ValueError):
-        # The library's own message may repeat the password.
+        # SQLAlchemy's own message may repeat the password.
         message = "PARLEY_DATABASE_URL is no URL; use postgresql://user:password@host/database or sqlite:///path"
         raise ConfigError(message) from None
     match url.get_backend_name():
@@ -78,19 +80,19 @@ def database_url(config: Config) -> URL:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database could not be reached or was too busy: the same work may succeed later, as it is."""
+    """Tell whether the failure is temporary (unreachable, too busy, deadlock), so that a retry may succeed."""
     if isinstance(error, DBAPIError):
         if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
-            # Such as a table that is not there, which no waiting mends.
+            # SQLITE_ERROR is, for example, a missing table, which no retry mends.
             return False
         state = str(getattr(error.orig, "sqlstate", None) or "")
         return error.connection_invalidated or isinstance(error, OperationalError) or state.startswith(_OUTAGE_STATES)
-    # A connection that can't be made raises what the system said of it.
+    # A failure to connect raises the operating system's error, without SQLAlchemy's wrapper.
     return isinstance(error, StorageFull | OSError | TimeoutError | PoolTimeoutError)
 
 
 def is_unusable(error: BaseException) -> bool:
-    """Whether the database is there but can't be used until the operator mends it: not let in, none, or damaged."""
+    """Tell whether only the operator can help: access is denied, the database is missing, or the file is corrupt."""
     if not isinstance(error, DBAPIError):
         return False
     state = str(getattr(error.orig, "sqlstate", None) or "")
@@ -98,7 +100,7 @@ def is_unusable(error: BaseException) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """What the system or the database said, on one line and without the statement."""
+    """Return the driver's or the system's own message on one line, without the SQL statement."""
     said = (error.orig.__cause__ or error.orig) if isinstance(error, DBAPIError) and error.orig else error
     return " ".join(str(said).split()) or type(said).__name__
 
@@ -123,35 +125,50 @@ class Database:
             self.reader = _sqlite_engine(url, read_only=True)
             self.direct = SQLiteAccess(path, self._writing)
         else:
-            # Of one pool. A read needs no transaction around each of its statements, nor has a connection to be asked
-            # inside of one whether it still lives.
+            # Both share one pool. Reads use AUTOCOMMIT: a read needs no transaction around each statement, and neither
+            # does the pool's check that a connection is still alive.
             self.reader = _postgres_engine(url)
             self.writer = self.reader.execution_options(isolation_level="READ COMMITTED")
-            # Who uses SQLite need not have the driver loaded.
+            # On SQLite, asyncpg need not be imported.
             from app.models.database.postgres import PostgresAccess  # noqa: PLC0415
 
             self.direct = PostgresAccess(url)
 
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[AsyncSession]:
-        """A session that sees one snapshot (on PostgreSQL: one per statement) and must not write."""
+        """Open a session that must not write. It sees one snapshot; on PostgreSQL, one for each statement."""
         async with AsyncSession(self.reader, expire_on_commit=False) as session:
             yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncGenerator[AsyncSession]:
-        """A session whose transaction commits when the block ends, and rolls back when it raises.
+        """Open a session whose transaction commits when the block ends, and rolls back if it raises.
 
-        Raises StorageFull where the disk has no room for it.
+        Raises StorageFull if the disk is full.
         """
         with full_disk_told():
             async with self._alone(), AsyncSession(self.writer, expire_on_commit=False) as session, session.begin():
                 yield session
 
-    def compiled(self, name: object, build: Callable[[], ClauseElement]) -> Statement:
-        """The statement of that name, which ``build`` makes the first time; it has named parameters.
+    @asynccontextmanager
+    async def unit_of_work(self) -> AsyncGenerator[UnitOfWork]:
+        """As ``write``, of statements that are compiled once. Raises StorageFull."""
+        async with self.direct.transaction() as transaction:
+            unit = UnitOfWork(self.compiled, self.reader.dialect, transaction)
+            yield unit
+            unit.finish()
 
-        An LRU cache: clients choose the shapes, and a statement that is in use outlives any number of rarer ones.
+    async def rows_of(
+        self, model: type[Model], name: object, build: Callable[[], ClauseElement], parameters: Mapping[str, Any]
+    ) -> list[Model]:
+        """Objects for the rows of a statement that has all columns of the model; it is compiled once, for its name."""
+        rows = await self.direct.read(self.compiled(name, build), parameters)
+        return loaded(model, rows, self.reader.dialect)
+
+    def compiled(self, name: object, build: Callable[[], ClauseElement]) -> Statement:
+        """Return the compiled statement of that name from an LRU cache; on a miss, ``build`` makes it.
+
+        Clients choose the filters, and thereby the statements. With LRU, rare ones can't evict those in constant use.
         """
         statement = self._statements.get(name)
         if statement is not None:
@@ -164,7 +181,7 @@ class Database:
 
     @asynccontextmanager
     async def _alone(self) -> AsyncGenerator[None]:
-        """Hold SQLite's one place for a writer."""
+        """Hold the lock of SQLite's only writer. Raises TimeoutError if that takes too long."""
         if not self.is_sqlite:
             yield
             return
@@ -173,7 +190,7 @@ class Database:
             yield
 
     async def ping(self) -> None:
-        """Ask the database for an answer; raises what the driver raises."""
+        """Check the connection with ``SELECT 1``. Raises the driver's errors."""
         async with self.reader.connect() as connection:
             await connection.execute(text("SELECT 1"))
 
@@ -201,13 +218,13 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
         pool_timeout=POOL_TIMEOUT_SECONDS,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
         json_deserializer=_lenient_json,
-        # An error's text would repeat what a statement stores: messages, titles, sealed keys.
+        # Otherwise error messages would repeat parameters: chat messages, titles, encrypted keys.
         hide_parameters=True,
     )
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
     def prepare(connection: "DBAPIConnection", _entry: "ConnectionPoolEntry") -> None:
-        # The driver would otherwise begin transactions by itself, and only before a write.
+        # Otherwise the driver begins transactions by itself, and only before a write.
         raw: Any = connection
         raw.isolation_level = None
         cursor = connection.cursor()
@@ -224,7 +241,10 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
 
 
 def _lenient_json(text: str) -> object:
-    """JSON as PostgreSQL would have refused to store it becomes ``None``: one bad row must not cost a whole page."""
+    """Parse JSON; malformed text, which SQLite stores but PostgreSQL refuses, becomes ``None`` instead of an error.
+
+    One bad row must not make a whole page fail.
+    """
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError):

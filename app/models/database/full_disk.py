@@ -1,4 +1,4 @@
-"""A disk without room is told as what it is, whichever way a statement was run."""
+"""Converts the drivers' errors about a full disk to ``StorageFull``."""
 
 import sqlite3
 from collections.abc import Generator
@@ -8,15 +8,15 @@ from sqlalchemy.exc import DBAPIError
 
 from app.errors import StorageFull
 
-# SQLSTATE: no space on the disk, and a fault of the disk.
+# SQLSTATE codes: disk full, and I/O error.
 _STATES = ("53100", "58030")
-# SQLite tells a quota, and a limit on the size of files, as faults of the disk.
+# SQLite reports an exceeded quota, or file size limit, as an I/O error.
 _CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
 
 
 @contextmanager
 def full_disk_told() -> Generator[None]:
-    """Raise StorageFull where what is written in the block finds no place."""
+    """Convert a database error in the block to StorageFull if its code says that the disk is full."""
     try:
         yield
     except DBAPIError as error:
@@ -27,6 +27,6 @@ def full_disk_told() -> Generator[None]:
 
 def _is_full(error: DBAPIError) -> bool:
     state = str(getattr(error.orig, "sqlstate", None) or "")
-    # The higher bits of SQLite's code say what it was about to do.
+    # The low byte is SQLite's primary result code; the higher bits tell which system call failed.
     code = int(getattr(error.orig, "sqlite_errorcode", None) or 0) & 0xFF
     return state in _STATES or code in _CODES

@@ -12,8 +12,7 @@ from inspect import get_annotations
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, overload
 from uuid import UUID
 
-from sqlalchemy import JSON, Boolean, Dialect, Table, Uuid
-from sqlalchemy import Column as TableColumn
+from sqlalchemy import JSON, Boolean, Column, Dialect, Table, Uuid
 from sqlmodel import UTCDateTime
 
 Row = Sequence[Any]
@@ -39,7 +38,7 @@ class Stored(Enum):
     """A document as its text."""
 
 
-class Column(NamedTuple):
+class StoredColumn(NamedTuple):
     """Where a column stands in the row, and how its values are stored."""
 
     place: int
@@ -55,7 +54,7 @@ class TypedRow(tuple[Any, ...]):
 
     __slots__ = ()
 
-    columns: ClassVar[Mapping[str, Column]] = {}
+    columns: ClassVar[Mapping[str, StoredColumn]] = {}
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -95,9 +94,7 @@ class Rows(Sequence[T_co], Generic[T_co]):
         return self.row_class(self.values[index])
 
 
-def table_columns(
-    row_class: type[TypedRow], table: Table, names: Sequence[str] | None = None
-) -> list[TableColumn[Any]]:
+def table_columns(row_class: type[TypedRow], table: Table, names: Sequence[str] | None = None) -> list[Column[Any]]:
     """The table's columns for a statement whose rows are of this class; with ``names``, no more than these."""
     return [table.c[name] for name in names or row_class.names()]
 
@@ -106,7 +103,7 @@ def table_columns(
 def row_class_for(row_class: type[T], table: Table, dialect: Dialect, names: tuple[str, ...] | None = None) -> type[T]:
     """The subclass for the rows that a database gives for ``table_columns``."""
     columns = {
-        column.name: Column(place, _stored(column, dialect.name), bool(column.nullable))
+        column.name: StoredColumn(place, _stored(column, dialect.name), bool(column.nullable))
         for place, column in enumerate(table_columns(row_class, table, names))
     }
     readers = {name: property(_reader(column)) for name, column in columns.items()}
@@ -115,14 +112,19 @@ def row_class_for(row_class: type[T], table: Table, dialect: Dialect, names: tup
     return cast("type[T]", type(row_class.__name__, (row_class,), members))
 
 
-def _reader(column: Column) -> Callable[[Row], Any]:
+def _reader(column: StoredColumn) -> Callable[[Row], Any]:
     place, decode = column.place, _DECODERS.get(column.stored)
     if decode is None:
         return lambda row: row[place]
     return lambda row: None if (value := row[place]) is None else decode(value)
 
 
-def _stored(column: TableColumn[Any], dialect_name: str) -> Stored:
+def decoder(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """What makes a column's Python value of the driver's; ``None`` where they are the same."""
+    return _DECODERS.get(_stored(column, dialect.name))
+
+
+def _stored(column: Column[Any], dialect_name: str) -> Stored:
     types = _SQLITE if dialect_name == "sqlite" else _POSTGRES
     return next((stored for column_type, stored in types.items() if isinstance(column.type, column_type)), Stored.PLAIN)
 

@@ -5,27 +5,31 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from app.models.database.access import DEFAULT_LIMITS, AccessLimits, busy, fault
+from app.models.database.access import DEFAULT_LIMITS, AccessLimits, DirectTransaction, busy, fault
 from app.models.database.full_disk import full_disk_told
 from app.models.database.row import Row
 from app.models.database.statement import Statement
 
 READ_THREADS = 2
-# Reads of one transaction in the event loop, and answers that are handed to it together: each handing over wakes it.
+# Reads that share one transaction in the event loop; also results that a thread passes to the loop in one wake-up.
 BATCH = 32
-# SQLite's instructions between two looks at the clock: some milliseconds.
+# SQLite's virtual machine instructions between two checks of the deadline: some milliseconds.
 INSTRUCTIONS = 100_000
-# In the event loop: a page of 100 conversations takes some 7,000, or 0.2 ms.
+# Instructions that a read may take in the event loop. A page of 100 conversations takes some 7,000, or 0.2 ms.
 INLINE_INSTRUCTIONS = 15_000
-# Reads that take longer together are left to the threads for so many times as long: the disk may be slow.
+# If a batch in the event loop takes longer than SLOW_SECONDS, the disk may be slow: then threads do all reads for PAUSE
+# times as long as the batch took.
 SLOW_SECONDS = 0.01
 PAUSE = 10
+_BEGIN: tuple[str, list[Any]] = ("BEGIN IMMEDIATE", [])
+_ROLLBACK = "ROLLBACK"
 
 
 PRAGMAS = (
@@ -40,7 +44,7 @@ READ_ONLY_PRAGMA = "query_only = ON"
 
 @dataclass(slots=True)
 class _Job:
-    """A statement that is to be run, and who waits for it."""
+    """A statement to run, with the future of its rows."""
 
     sql: str
     values: list[Any]
@@ -49,14 +53,14 @@ class _Job:
     error: sqlite3.Error | None = None
 
     def run(self, connection: sqlite3.Connection) -> None:
-        """In a thread."""
+        """Run the statement and store rows or error, without touching the future: any thread may call this."""
         try:
             self.rows = connection.execute(self.sql, self.values).fetchall()
         except sqlite3.Error as error:
             self.error = error
 
     def tell(self) -> None:
-        """In the event loop."""
+        """Resolve the future; only the event loop's thread may call this."""
         if self.answer.done():
             return
         if self.error is None:
@@ -65,12 +69,31 @@ class _Job:
             self.answer.set_exception(fault(self.sql, self.error, sqlite3.Error))
 
 
-class SQLiteAccess:
-    """Readers never wait for the writer. Whatever waits for the writer when it is free shares one commit.
+@dataclass(slots=True)
+class _Steps(_Job):
+    """Statements of a transaction that goes on behind them, unless they end it. The rows are those of the last one."""
 
-    What an index answers at once is read in the event loop: a thread would take longer to be asked than to answer. What
-    takes more is given up and read by a thread; and while the disk is slow everything is.
-    ``writing`` is held while anything writes, since SQLite has room for one writer.
+    before: list[tuple[str, list[Any]]] = field(default_factory=list[tuple[str, list[Any]]])
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Run the statement and store rows or error, without touching the future: any thread may call this."""
+        try:
+            for sql, values in self.before:
+                connection.execute(sql, values)
+            if self.sql != _ROLLBACK or connection.in_transaction:
+                self.rows = connection.execute(self.sql, self.values).fetchall()
+        except sqlite3.Error as error:
+            self.error = error
+            if connection.in_transaction:
+                connection.execute(_ROLLBACK)
+
+
+class SQLiteAccess:
+    """``DirectAccess`` for SQLite. Readers never wait for the writer (WAL), and writes that queue up share one commit.
+
+    Short reads run in the event loop, since passing one to a thread takes longer than the read itself. A read that
+    exceeds its budget of instructions is aborted and run by a thread; while the disk is slow, all reads are.
+    ``writing`` is the lock of SQLite's only writer, shared with the ORM's sessions.
     """
 
     def __init__(self, path: Path, writing: asyncio.Lock, limits: AccessLimits = DEFAULT_LIMITS) -> None:
@@ -83,22 +106,36 @@ class SQLiteAccess:
         self._flushing: asyncio.Task[None] | None = None
 
     async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """As the protocol has it."""
+        """Read in the event loop, with the threads as the fallback."""
         job = _Job(statement.sql, statement.values(parameters), asyncio.get_running_loop().create_future())
         self._inline.submit(job)
         return await job.answer
 
     async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """As the protocol has it."""
+        """Queue the write for the next transaction, which is shared with all other queued writes."""
         job = _Job(statement.sql, statement.values(parameters), asyncio.get_running_loop().create_future())
         if len(self._waiting) >= self._limits.max_waiting:
             raise busy()
         self._waiting.append(job)
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
-        # Where the caller is cancelled so is the answer, and what has not begun by then never does.
+        # Cancelling the caller cancels the future too, and a queued job with a cancelled future is skipped.
         with full_disk_told():
             return await job.answer
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[DirectTransaction]:
+        """As the protocol has it."""
+        async with asyncio.timeout(self._limits.wait_seconds) as waiting, self._writing:
+            waiting.reschedule(None)
+            transaction = _SQLiteTransaction(self._writer)
+            with full_disk_told():
+                try:
+                    yield transaction
+                    await transaction.commit()
+                except BaseException:
+                    transaction.roll_back()
+                    raise
 
     async def _flush(self) -> None:
         try:
@@ -113,18 +150,54 @@ class SQLiteAccess:
             self._flushing = None
 
     async def close(self) -> None:
-        """As the protocol has it."""
+        """Wait for the threads to finish their jobs, and close all connections."""
         self._inline.close()
         await self._readers.close()
         await self._writer.close()
 
 
-class _InlineReader:
-    """Reads in the event loop what takes no longer than some hundred microseconds; ``others`` read what takes more.
+class _SQLiteTransaction:
+    """One on the writer's connection: what is left for later goes to its thread together with what is run."""
 
-    What was asked for in one turn of the loop is read together, in the next one: beginning and ending a transaction
-    takes longer than most reads, and a processor that goes from one read to the next has SQLite's code at hand. What
-    somebody wrote before is seen, since the transaction begins after the asking.
+    def __init__(self, writer: "_Writer") -> None:
+        self._writer = writer
+        self._waiting: list[tuple[str, list[Any]]] = []
+        self._has_begun = False
+
+    async def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """As the protocol has it."""
+        return await self._send(statement.sql, statement.values(parameters))
+
+    def later(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
+        """As the protocol has it."""
+        self._waiting.append((statement.sql, statement.values(parameters)))
+
+    async def commit(self) -> None:
+        """Commit what there is."""
+        if self._has_begun or self._waiting:
+            await self._send("COMMIT", [])
+
+    def roll_back(self) -> None:
+        """Nothing of it is kept. What comes to the thread later finds no transaction, whatever it still does of it."""
+        if self._has_begun:
+            answer = asyncio.get_running_loop().create_future()
+            self._writer.submit([_Steps(_ROLLBACK, [], answer)])
+
+    def _send(self, sql: str, values: list[Any]) -> "asyncio.Future[list[Row]]":
+        answer: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
+        begin = [] if self._has_begun else [_BEGIN]
+        waiting, self._waiting = [*begin, *self._waiting], []
+        self._writer.submit([_Steps(sql, values, answer, before=waiting)])
+        self._has_begun = True
+        return answer
+
+
+class _InlineReader:
+    """Runs reads of at most some hundred microseconds in the event loop; ``others`` are the threads for longer ones.
+
+    Reads that are submitted in one iteration of the loop run as a batch in the next, in one transaction: its BEGIN and
+    ROLLBACK take longer than most reads, and reads in a row keep SQLite's code in the processor's cache. A read sees
+    all earlier commits, since the transaction begins after the read was submitted.
     """
 
     def __init__(self, path: Path, others: "_Readers", limits: AccessLimits) -> None:
@@ -137,7 +210,7 @@ class _InlineReader:
         self._waiting: list[_Job] = []
 
     def submit(self, job: _Job) -> None:
-        """Have a job run. Raises TimeoutError when too many wait."""
+        """Queue a job for the next batch. Raises TimeoutError if the queue is full."""
         if len(self._waiting) >= self._limits.max_waiting:
             raise busy()
         self._waiting.append(job)
@@ -145,7 +218,7 @@ class _InlineReader:
             asyncio.get_running_loop().call_soon(self._run)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the event loop's connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -167,7 +240,7 @@ class _InlineReader:
                 self._hand_over(job)
 
     def _read(self, jobs: list[_Job]) -> None:
-        """Leave without rows what took too long, or went wrong: whatever it is, a thread meets it too, and tells."""
+        """Run a batch. A job that exceeds its budget or fails gets no rows: a thread repeats it and reports errors."""
         with contextlib.suppress(sqlite3.Error):
             connection = self._connection or self._open()
             if len(jobs) > 1:
@@ -177,7 +250,7 @@ class _InlineReader:
                     self._has_spent = False
                     job.run(connection)
             if connection.in_transaction:
-                # It wrote nothing; this gives free what it held.
+                # The transaction only read, so ROLLBACK just releases its snapshot.
                 connection.execute("ROLLBACK")
 
     def _hand_over(self, job: _Job) -> None:
@@ -188,19 +261,22 @@ class _InlineReader:
             job.answer.set_exception(error)
 
     def _open(self) -> sqlite3.Connection:
-        # The loop waits for no lock.
+        # With a timeout of 0 the event loop never blocks on SQLite's locks.
         self._connection = _connect(self._path, is_read_only=True, timeout_seconds=0.0)
         self._connection.set_progress_handler(self._spend, INLINE_INSTRUCTIONS)
         return self._connection
 
     def _spend(self) -> bool:
-        """Whether a statement goes on; SQLite asks when its instructions are spent, and counts over statements."""
+        """SQLite's progress handler: returning True at the second call aborts the statement.
+
+        SQLite counts instructions across statements, so the first call may come early and only sets a flag.
+        """
         has_spent, self._has_spent = self._has_spent, True
         return has_spent
 
 
 class _Readers:
-    """Threads that take work from one queue. They are started when there is some."""
+    """A pool of threads with a connection each, which share one queue. They are started by the first job."""
 
     is_read_only = True
 
@@ -213,7 +289,7 @@ class _Readers:
         self._ended = asyncio.Semaphore(0)
 
     def submit(self, jobs: list[_Job]) -> None:
-        """Have jobs run, in order. Raises TimeoutError when too many wait."""
+        """Queue jobs that one thread runs in order. Raises TimeoutError if the queue is full."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             for thread in self._threads:
@@ -223,17 +299,17 @@ class _Readers:
         self._queue.put(jobs)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait until the threads have finished all queued jobs and ended."""
         if self._loop is None:
             return
         for _ in self._threads:
             self._queue.put(None)
-        # A thread of the loop's executor could wait for them, but that may be gone by now.
+        # ``Thread.join`` would need the event loop's executor, which may be shut down already.
         for _ in self._threads:
             await asyncio.wait_for(self._ended.acquire(), self._limits.deadline_seconds)
 
     def run(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
-        """Run jobs; what goes wrong is theirs."""
+        """Run jobs one after another; an error fails only its own job."""
         for job in jobs:
             job.run(connection)
 
@@ -275,12 +351,15 @@ class _Readers:
 
 
 class _Writer(_Readers):
-    """The thread that writes; all jobs that it gets together are one transaction."""
+    """The thread of the only writer, which runs each list of jobs as one transaction."""
 
     is_read_only = False
 
     def run(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
-        """A job that goes wrong changes nothing, and the others are committed."""
+        """Run the jobs and commit. A job that fails has no effect, since SQLite undoes a failed statement."""
+        if isinstance(jobs[0], _Steps):
+            super().run(connection, jobs)
+            return
         connection.execute("BEGIN IMMEDIATE")
         try:
             super().run(connection, jobs)

@@ -1,4 +1,4 @@
-"""Statements that are compiled once, and run on the driver's connection."""
+"""Statements that SQLAlchemy compiles once, to be run on the driver's own connection."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from sqlalchemy.sql import ClauseElement
 
 
 class Statement:
-    """The SQL of a statement with named parameters, in one dialect."""
+    """A statement compiled for one dialect. ``values`` turns named parameters into the driver's positional ones."""
 
     def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
         compiled: Any = statement.compile(dialect=dialect)
@@ -23,4 +23,4 @@ class Statement:
             values.append(value if processor is None else f"None if (v := {value}) is None else processor{place}(v)")
         listed = ", ".join(f"({value})" for value in values)
         self.values: Callable[[Mapping[str, Any]], list[Any]] = eval(f"lambda p: [{listed}]", names)  # noqa: S307  It is made of the statement's own names.
-        """The values as the driver takes them, in the order of their places. What is not given keeps its own value."""
+        """Returns positional values for the driver; a missing parameter has the value it was built with."""

@@ -1,1 +1,1 @@
-"""Alembic migrations: run by ``app.models.migration``."""
+"""Alembic's environment and revisions, which ``app.models.migration`` runs at the start of the server."""

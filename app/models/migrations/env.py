@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that ``app.models.migration`` hands over."""
+"""Alembic's entry point: runs the revisions on the connection that ``app.models.migration`` passes in."""
 
 from alembic import context
 
@@ -8,7 +8,7 @@ connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
     target_metadata=METADATA,
-    # SQLite can't alter a column in place.
+    # SQLite can't alter a column in place, so Alembic copies the table (batch mode).
     render_as_batch=connection.dialect.name == "sqlite",
     compare_type=True,
 )

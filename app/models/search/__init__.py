@@ -1,1 +1,1 @@
-"""Filtered and sorted pages of conversations, by keysets and an index of n-grams of titles."""
+"""Search for conversations: filtered and sorted keyset pages, with an n-gram index for text in titles."""

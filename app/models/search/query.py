@@ -1,4 +1,8 @@
-"""Lists of conversations: what an owner's list is filtered and ordered by, and the statement for one page of it."""
+"""Builds the SQL of a page of conversations: filter, order, and keyset pagination.
+
+Conditions use named parameters, so that a statement can be compiled once for each *shape* (which filters are set, which
+order, whether there is a cursor) and cached. ``walk`` and ``title_grams`` provide what a single index can't.
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -22,7 +26,7 @@ from app.models.search.walk import NARROW_MAX_ROWS, Bounds, Path, Walk, exactly,
 
 
 class ConversationOrderField(StrEnum):
-    """What a list of conversations is ordered by."""
+    """The sort key of a list of conversations."""
 
     CREATED_AT = "CREATED_AT"
     UPDATED_AT = "UPDATED_AT"
@@ -30,7 +34,7 @@ class ConversationOrderField(StrEnum):
 
 
 class OrderDirection(StrEnum):
-    """Smallest or largest first."""
+    """Sort direction: ascending has the smallest key first."""
 
     ASC = "ASC"
     DESC = "DESC"
@@ -53,12 +57,12 @@ class ConversationOrder:
 
     @property
     def column(self) -> InstrumentedAttribute[Any]:
-        """The column of the sort key."""
+        """The column of the sort key; titles sort by their case-folded form."""
         return _COLUMNS[self.field]
 
     @property
     def is_ascending(self) -> bool:
-        """Whether the smallest comes first."""
+        """Tell whether the smallest key comes first."""
         return self.direction is OrderDirection.ASC
 
 
@@ -67,7 +71,10 @@ NEWEST_FIRST = ConversationOrder()
 
 @dataclass(frozen=True, slots=True)
 class ConversationFilter:
-    """All that is given must hold. ``visible_after``: the age limit."""
+    """Conditions that must all hold; ``None`` means no condition.
+
+    ``visible_after`` is the server's limit on the age of conversations that callers see, by creation.
+    """
 
     statuses: tuple[str, ...] | None = None
     triggers: tuple[str, ...] | None = None
@@ -81,19 +88,22 @@ class ConversationFilter:
 
     @property
     def is_impossible(self) -> bool:
-        """Whether no row can match: a list of allowed values is empty, for which there is no statement."""
+        """Tell whether a list of allowed values is empty. Then no row matches, and no statement can be built."""
         return self.statuses == () or self.triggers == ()
 
     def conditions(self, owner_id: str) -> list[ColumnElement[bool]]:
-        """The filter as SQL, the owner's rows only."""
+        """Return all conditions as SQL, including the one on the owner."""
         return [_owned_by(owner_id), *self.matches(), *self.times(_CREATED), *self.times(_UPDATED)]
 
     def matches(self) -> list[ColumnElement[bool]]:
-        """What is asked of anything but times."""
+        """Return the conditions on all columns but times."""
         return [*self._equals(), *self.texts()]
 
     def _equals(self, status: int | None = None, trigger: int | None = None) -> list[ColumnElement[bool]]:
-        """What indexes have in order. ``status`` and ``trigger``: only the one of that number."""
+        """Return the equality conditions, which indexes cover in the order of each sort key.
+
+        With ``status`` or ``trigger``, only the allowed value at that position counts, rather than all of them.
+        """
         conditions: list[ColumnElement[bool]] = []
         if self.statuses is not None:
             conditions.append(_any_of(col(Conversation.status), "status", self.statuses, status))
@@ -104,28 +114,34 @@ class ConversationFilter:
         return conditions
 
     def texts(self) -> list[ColumnElement[bool]]:
-        """What is asked of the title."""
+        """Return the condition on the title, if there is one."""
         return [self.has_text(_element(Conversation.title_folded))] if self.title_contains else []
 
     def has_text(self, title: ColumnElement[str]) -> ColumnElement[bool]:
-        """Whether a folded title has the text that is asked for."""
+        """Return the condition that a folded title contains the text."""
         pattern: ColumnElement[str] = bindparam("title_contains", _pattern(self.title_contains or ""))
-        # Either database would plan the statement anew for each text, which takes longer than the page: SQLite in case
-        # the text is a beginning, PostgreSQL by how many titles it thinks have it.
+        # Without the CASE both databases would plan the statement again for each text, which takes longer than the
+        # page: SQLite to use an index for a prefix, PostgreSQL by its estimate of the matches.
         return without_index(title.like(pattern, escape="/"))
 
     def grams(self, dialect: str) -> TitleGrams | None:
-        """How an index finds the text in the title."""
+        """Return the look-up of the text in the n-gram index, if there is a condition on the title."""
         return TitleGrams(fold(self.title_contains), dialect) if self.title_contains else None
 
     def branches(self) -> list[list[ColumnElement[bool]]]:
-        """What is asked of anything but times and titles, for each pair of a status and a trigger: at most twenty."""
+        """Split the equality conditions into one branch for each pair of a status and a trigger: at most twenty.
+
+        Each branch has its rows in the order of an index, so the database can merge them without sorting.
+        """
         pairs = product(_numbers(self.statuses), _numbers(self.triggers))
         return [self._equals(status, trigger) for status, trigger in pairs]
 
     def bounds(self, of: ConversationOrderField) -> Bounds:
-        """What the filter says of a time. Nothing is updated before it is created, so that each tells of the other."""
-        # A time of visibility is itself visible, unlike the other bounds.
+        """Return the tightest bounds on one time, also those derived from the filter on the other time.
+
+        A row is never updated before it is created, so a lower bound of ``created_at`` is one of ``updated_at`` too.
+        """
+        # ``visible_after`` is an inclusive bound, unlike the others.
         visible = self.visible_after - timedelta(microseconds=1) if self.visible_after is not None else None
         lowest = _largest(self.created_after, visible)
         if of is _CREATED:
@@ -133,7 +149,7 @@ class ConversationFilter:
         return Bounds(_largest(self.updated_after, lowest), self.updated_before)
 
     def is_about(self, of: ConversationOrderField) -> bool:
-        """Whether the filter asks anything of this time."""
+        """Tell whether the filter has a condition on this time itself, rather than one derived from the other time."""
         given = {
             _CREATED: (self.created_after, self.created_before, self.visible_after),
             _UPDATED: (self.updated_after, self.updated_before),
@@ -141,11 +157,11 @@ class ConversationFilter:
         return any(time is not None for time in given.get(of, ()))
 
     def times(self, of: ConversationOrderField) -> list[ColumnElement[bool]]:
-        """What is asked of a time, and all that follows for it."""
+        """Return the conditions on a time, with derived bounds; empty if the filter has none on this time itself."""
         return _between(of, self.bounds(of)) if self.is_about(of) else []
 
     def parameters(self) -> dict[str, object]:
-        """The values that the conditions compare with, by the names of the parameters."""
+        """Return the values of the conditions' parameters, by name."""
         values: dict[str, object] = {"repository_id": self.repository_id}
         for time in (_CREATED, _UPDATED):
             bounds = self.bounds(time)
@@ -159,7 +175,7 @@ class ConversationFilter:
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """What the conditions depend on, apart from the values."""
+        """The part of a cache key on which the conditions' SQL depends, as opposed to the parameters' values."""
         return (
             len(self.statuses) if self.statuses is not None else None,
             len(self.triggers) if self.triggers is not None else None,
@@ -178,7 +194,7 @@ EVERYTHING = ConversationFilter()
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a page begins: behind the row with this sort key and id."""
+    """A keyset: the page begins after the row with this sort key and id."""
 
     key: datetime | str
     id: UUID
@@ -186,11 +202,12 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class ConversationQuery:
-    """One page: at most ``first`` rows of the filter's, in order, behind ``after``.
+    """One page: the first ``first`` rows that match the filter, in order, after the keyset ``after``.
 
-    Every path reads about as many rows as the page has. Where one index has the filter in order, it is walked from its
-    place. Several statuses or triggers are walked side by side. A time that is not the order and a text in the title
-    are walked past where many rows match, or sorted where few do.
+    Every plan reads about as many rows as the page has. If one index has the filtered rows in order, it is scanned from
+    the keyset. Several statuses or triggers are scanned as branches and merged. For a filter on a time that is not the
+    sort key, or on text in the title, the plan depends on the number of matches: with few, they are read by another
+    index and sorted; with many, the rows are scanned in order and filtered.
     """
 
     first: int
@@ -199,14 +216,14 @@ class ConversationQuery:
     order: ConversationOrder = field(default_factory=ConversationOrder)
 
     def statement(self, selected: SelectOfScalar[Any], owner_id: str, dialect: str) -> SelectOfScalar[Any]:
-        """Up to ``first + 1`` rows: the one more tells that there is a next page. ``parameters`` has its values."""
+        """Build the statement for up to ``first + 1`` rows: the extra row tells that there is a next page."""
         key, row_id = col(self.order.column), col(Conversation.id)
         ordering = (key.asc(), row_id.asc()) if self.order.is_ascending else (key.desc(), row_id.desc())
         conditions = self._conditions(owner_id, dialect)
         return selected.where(*conditions).order_by(*ordering).limit(exactly(self.first + 1))
 
     def parameters(self, owner_id: str) -> dict[str, object]:
-        """The values of the statement's parameters, by name."""
+        """Return the values of the statement's parameters, by name."""
         parameters: dict[str, object] = {"owner_id": owner_id}
         if self.filter is not EVERYTHING:
             parameters |= self.filter.parameters()
@@ -216,7 +233,7 @@ class ConversationQuery:
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """What the statement depends on, apart from the values."""
+        """The cache key of the compiled statement: all on which its SQL depends, without the parameters' values."""
         order = self.order
         if self.after is None and (self.filter is EVERYTHING or self.filter == EVERYTHING):
             return (self.first, order.field, order.direction)
@@ -241,17 +258,18 @@ class ConversationQuery:
         paths = [walk.path(owner, wanted.times(time)) for time in others]
         near = None
         if grams is not None:
-            paths.insert(0, Path(grams.found(owner), lambda is_taken: grams.ids(owner, is_taken)))
+            paths.insert(0, Path(grams.matches(owner), lambda is_taken: grams.ids(owner, is_taken)))
             if not others:
                 title = _element(Conversation.title_folded)
                 near = walk.near(owner, [[*branch, *start] for branch in branches], title, wanted.has_text)
         walked = [[*branch, *wanted.texts(), *passed, *start] for branch in branches]
-        found = without_index(_owned_by(owner_id), *wanted.matches(), *passed, *start)
-        return [col(Conversation.id).in_(walk.ids(owner, walked, paths, near)), found]
+        # The ids are candidates only: those from another index are not filtered by all conditions.
+        recheck = without_index(_owned_by(owner_id), *wanted.matches(), *passed, *start)
+        return [col(Conversation.id).in_(walk.ids(owner, walked, paths, near)), recheck]
 
     @property
     def _is_begun(self) -> bool:
-        """Whether the position is where the page begins: not if all that the filter lets through is behind it."""
+        """Tell whether the keyset, rather than the filter's own bound on the sort key, is where the scan begins."""
         if self.after is None or self.order.field is ConversationOrderField.TITLE:
             return self.after is not None
         bounds, key = self.filter.bounds(self.order.field), self.after.key
@@ -261,7 +279,10 @@ class ConversationQuery:
         return key > reached if self.order.is_ascending else key < reached
 
     def _start(self) -> list[ColumnElement[bool]]:
-        """Where the walk begins and ends: one bound a side, since SQLite takes any of two and scans to the other."""
+        """Return the bounds of the index scan, at most one on each side.
+
+        Given two bounds on one side, SQLite would use either for the index and scan up to the other.
+        """
         conditions: list[ColumnElement[bool]] = []
         order, is_begun = self.order, self._is_begun
         if order.field is not ConversationOrderField.TITLE:
@@ -278,19 +299,19 @@ class ConversationQuery:
 
 
 class ConversationSearch:
-    """An owner's lists, in one session."""
+    """Runs searches over an owner's conversations in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     async def page(self, owner_id: str, query: ConversationQuery) -> list[Conversation]:
-        """Up to ``first + 1`` rows. One statement at most."""
+        """Return up to ``first + 1`` rows, with at most one statement."""
         if query.filter.is_impossible:
             return []
         return list(await self._session.exec(query.statement(select(Conversation), owner_id, self._dialect)))
 
     async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
-        """How many of the owner's conversations the filter lets through."""
+        """Count the owner's conversations that match the filter, with at most one statement."""
         if wanted.is_impossible:
             return 0
         counting = select(func.count()).select_from(Conversation)
@@ -298,7 +319,7 @@ class ConversationSearch:
         if grams is None:
             return (await self._session.exec(counting.where(*wanted.conditions(owner_id)))).one()
         owner: ColumnElement[str] = bindparam("owner_id", owner_id, String())
-        wide = grams.found(owner).limit(1).offset(NARROW_MAX_ROWS).cte("wide")
+        wide = grams.matches(owner).limit(1).offset(NARROW_MAX_ROWS).cte("wide")
         is_wide = sqlalchemy_select(wide.c[0]).exists()
         among = col(Conversation.id).in_(grams.ids(owner, ~is_wide))
         few = counting.where(among, without_index(*wanted.conditions(owner_id))).scalar_subquery()
@@ -323,19 +344,19 @@ def _any_of(column: Mapped[str], name: str, values: tuple[str, ...], number: int
     parameters: list[ColumnElement[str]] = [bindparam(f"{name}_{place}", value) for place, value in enumerate(values)]
     if number is not None:
         return column == parameters[number]
-    # One value is compared directly, so that the index also gives the order.
+    # With a single value, equality instead of IN lets the index provide the order too.
     return column == parameters[0] if len(values) == 1 else column.in_(parameters)
 
 
 def _numbers(values: tuple[str, ...] | None) -> tuple[int | None, ...]:
-    """The places of several values, each value once."""
+    """Return the positions of distinct values; a single ``None`` if there are fewer than two values."""
     if values is None or len(values) <= 1:
         return (None,)
     return tuple(place for place, value in enumerate(values) if value not in values[:place])
 
 
 def _pattern(text: str) -> str:
-    """What LIKE finds a text by, wherever it stands; ``/`` makes a wildcard an ordinary character."""
+    """Build the LIKE pattern for a substring, with ``/`` as the escape character for wildcards."""
     escaped = re.sub("([/%_])", r"/\1", fold(text))
     return f"%{escaped}%"
 

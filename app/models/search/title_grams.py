@@ -1,8 +1,8 @@
-"""Texts in titles, by an index of the pieces that a title has: every 1, 2, 3, 4 and 8 bytes, or characters, in a row.
+"""Substring search in titles by an n-gram index: the n-grams of 1, 2, 3, 4 and 8 bytes (SQLite) or characters.
 
-Migration 0005 makes the index and the triggers that keep it, in each database's own way (ADR 0014). A row that has the
-text has its pieces too; not the other way round, so that the row is always asked itself. The index may lag behind:
-titles that have changed since are noted, and every search takes them for found.
+Migration 0005 creates the index and the triggers that maintain it, differently for each database (ADR 0014). The index
+may return false positives, since a title can have all n-grams of a text but not the text: the caller checks each row
+with LIKE. It never misses a match: titles that changed since they were indexed are listed, and count as matches.
 """
 
 from collections.abc import Sequence
@@ -32,13 +32,15 @@ from sqlalchemy.sql.selectable import CompoundSelect, Select
 from app.models.database.database import Database
 
 LENGTHS = (1, 2, 3, 4, 8)
-"""A text of 5 to 7 takes two pieces of 4. Fewer lengths, and texts of few letters meet rows by the thousand."""
+"""Lengths of n-grams. A text of length 5 to 7 is looked up by two 4-grams. With fewer lengths, short texts would have
+thousands of false positives.
+"""
 MAX_PIECES = 16
 BATCH = 50
-"""Changed titles that are indexed in one transaction, which takes about 10 ms."""
+"""Changed titles that one transaction indexes, which takes about 10 ms."""
 MAX_BATCHES = 400
 NOTHING = "'\"\"'"
-"""What no title matches, in SQL."""
+"""SQL of an FTS5 expression that matches nothing."""
 
 _PIECES = table("titlegram", column("rowid", BigInteger()), column("titlegram", String()))
 _NUMBERED = table("titlegram_row", column("number", BigInteger()), column("conversation_id", Uuid()))
@@ -49,11 +51,11 @@ _TITLES = table(
     "titlegram", column("conversation_id", Uuid()), column("owner_id", String()), column("title_folded", String())
 )
 
-# Triggers index the titles whose notes are deleted.
+# Deleting a row of titlegram_stale fires the trigger that indexes the title again.
 _SQLITE_BATCH = """
     DELETE FROM titlegram_stale WHERE number IN (SELECT number FROM titlegram_stale ORDER BY number LIMIT :batch)
 """
-# What another instance indexes or somebody changes is left for the next time.
+# SKIP LOCKED leaves titles that another instance indexes, or a transaction changes, to the next batch.
 _POSTGRESQL_BATCH = """
     DELETE FROM titlegram_stale WHERE conversation_id IN (
         SELECT titlegram_stale.conversation_id FROM titlegram_stale JOIN conversation ON id = conversation_id
@@ -66,13 +68,13 @@ _KEYS = ARRAY(BigInteger())
 
 @dataclass(frozen=True, slots=True)
 class TitleGrams:
-    """The owner's conversations whose title has all pieces of a text. ``dialect`` is the database's."""
+    """Queries for an owner's conversations whose title may contain a text. ``dialect`` is ``sqlite`` or not."""
 
     text: str
     dialect: str
 
-    def found(self, owner_id: ColumnElement[str]) -> Select[int] | CompoundSelect[int]:
-        """A row for each."""
+    def matches(self, owner_id: ColumnElement[str]) -> Select[int] | CompoundSelect[int]:
+        """Build a query with one row for each candidate, without its id, for counting."""
         one = literal_column("1", Integer()).label("found")
         if self.dialect != "sqlite":
             indexed = select(one).where(_has(self._keys(owner_id)))
@@ -82,14 +84,14 @@ class TitleGrams:
         return union_all(indexed, select(one).where(*_between(_STALE.c.number, lower, upper)))
 
     def ids(self, owner_id: ColumnElement[str], is_taken: ColumnElement[bool]) -> Select[UUID]:
-        """Their ids, or none where this is not taken."""
+        """Build the query of the candidates' ids, which has no rows unless ``is_taken`` holds."""
         if self.dialect != "sqlite":
             indexed = select(_TITLES.c.conversation_id).where(_has(case((is_taken, self._keys(owner_id)))))
             stale = select(_CHANGED.c.conversation_id).where(_CHANGED.c.owner_id == case((is_taken, owner_id)))
             return _both(indexed, stale)
         lower, upper = _numbers_of(owner_id)
         wanted = case((is_taken, self._match), else_=literal_column(NOTHING, String()))
-        # An operator on the number keeps SQLite from going through all titles, to look for each of them in the other.
+        # "+ 0" prevents SQLite from making titlegram_row the outer table of the join, which would scan all titles.
         nothing = literal_column("0", Integer())
         indexed = select(_NUMBERED.c.conversation_id).where(
             _NUMBERED.c.number == _PIECES.c.rowid + nothing, _matches(wanted), *_between(_PIECES.c.rowid, lower, upper)
@@ -105,7 +107,7 @@ class TitleGrams:
 
     def _keys(self, owner_id: ColumnElement[str]) -> ColumnElement[Any]:
         wanted = bindparam("title_pieces", pieces(self.text), ARRAY(String()))
-        # As a query of their own they are nothing that PostgreSQL could plan each text anew for.
+        # In a scalar subquery the keys are unknown to PostgreSQL's planner, so it can't plan again for each text.
         return select(func.titlegram_keys(owner_id, wanted, type_=_KEYS)).scalar_subquery()
 
 
@@ -119,7 +121,7 @@ def _matches(wanted: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 def _numbers_of(owner_id: ColumnElement[str]) -> tuple[ColumnElement[int], ColumnElement[int]]:
-    """On SQLite, where the numbers of an owner's titles lie side by side: between these."""
+    """Return the exclusive bounds of the row numbers of an owner's titles on SQLite, where they are contiguous."""
     number = select(_OWNERS.c.number).where(_OWNERS.c.owner_id == owner_id).scalar_subquery()
     bits, beyond = literal_column("32", Integer()), number + literal_column("1", Integer())
     return number.bitwise_lshift(bits), beyond.bitwise_lshift(bits)
@@ -132,12 +134,12 @@ def _between(
 
 
 def _has(keys: ColumnElement[Any]) -> ColumnElement[bool]:
-    """On PostgreSQL, where the keys are of one owner."""
+    """Return the GIN index's condition on PostgreSQL. The keys are hashes that include the owner."""
     return func.titlegram_pieces(_TITLES.c.owner_id, _TITLES.c.title_folded, type_=_KEYS).op("@>")(keys)
 
 
 async def catch_up(database: Database, batch: int = BATCH) -> None:
-    """Bring the index up to date with the titles, as many as there is time for."""
+    """Index changed titles in batches, at most ``MAX_BATCHES`` of them; the rest waits for the next call."""
     statement = text(_SQLITE_BATCH if database.is_sqlite else _POSTGRESQL_BATCH)
     for _ in range(MAX_BATCHES):
         async with database.write() as session:
@@ -147,28 +149,28 @@ async def catch_up(database: Database, batch: int = BATCH) -> None:
 
 
 def parameters(wanted: str) -> dict[str, object]:
-    """The values of the statements' parameters, by name."""
+    """Return the values of the parameters of both dialects' queries, by name."""
     return {"title_match": match(wanted), "title_pieces": pieces(wanted)}
 
 
 def pieces(wanted: str) -> list[str]:
-    """Pieces by which PostgreSQL finds a text: characters, as long as there are, and the whole text has."""
+    """Split a text into the n-grams of characters for PostgreSQL, by the greatest length that the text has."""
     return [wanted[start : start + length] for start, length in _places(len(wanted))]
 
 
 def match(wanted: str) -> str:
-    """An expression of FTS5 that finds a text: its bytes in hexadecimal, so that nothing in it is an operator."""
+    """Build the FTS5 expression for a text. Its bytes are in hexadecimal, so no text can contain an FTS5 operator."""
     data = wanted.encode("utf-8", "surrogatepass")
     terms = [(data[start : start + length].hex().upper(), length) for start, length in _places(len(data))]
-    # The longest pieces are whole terms, the others beginnings of terms.
+    # The index has 8-grams as terms; shorter n-grams are looked up as their prefixes.
     return " AND ".join(f'"{term}"' if length == LENGTHS[-1] else f'"{term}" *' for term, length in terms)
 
 
 def _places(size: int) -> Sequence[tuple[int, int]]:
-    """Where pieces begin, and how long they are: side by side, the last one at the text's end."""
+    """Return start and length of the n-grams: adjacent ones, and a last one that ends with the text."""
     length = max(length for length in LENGTHS if length <= size)
     starts = [*range(0, size - length, length), size - length]
-    # Of a long text some will do.
+    # A long text is specific enough with MAX_PIECES n-grams, spread over it.
     if len(starts) > MAX_PIECES:
         starts = [starts[number * (len(starts) - 1) // (MAX_PIECES - 1)] for number in range(MAX_PIECES)]
     return [(start, length) for start in starts]

@@ -1,4 +1,8 @@
-"""Pages of an owner's rows whose cost does not grow with the table, where one index alone would not give that."""
+"""Pages whose cost does not grow with the table although no single index has the filtered rows in order.
+
+The statement decides at run time between an ordered scan of the sort key's index and sorting the few matches of another
+index. Both are subqueries of one statement, and a condition switches off those that are not used.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,17 +14,18 @@ from sqlalchemy import ColumnElement, Integer, UnaryExpression, and_, case, lite
 from sqlalchemy.sql.selectable import CompoundSelect, Select
 
 NARROW_MAX_ROWS = 1000
-"""Up to so many rows are read and sorted; more of them, and the order's own index soon meets a page full of them.
+"""With up to this many matches in another index they are read and sorted; with more, the sort key's index is scanned.
 
-Sorting 1,000 rows takes 1.5 ms. Among 1,000,000 rows, evenly spread, a page of 21 is met within 21,000.
+Sorting 1,000 rows takes 1.5 ms. If 1,000 of 1,000,000 rows match, evenly spread, a scan fills a page of 21 within
+21,000 rows.
 """
 
 NEAR_ROWS = 250
-"""So many rows of the order are looked at first for what no index has in order."""
+"""Rows of the sort key's index that are always scanned first: for a common text they already fill the page."""
 
 
 class Bounds(NamedTuple):
-    """A time lies between these, and is neither of them."""
+    """Exclusive bounds of a time; ``None`` is no bound."""
 
     lower: datetime | None
     upper: datetime | None
@@ -28,18 +33,19 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """An index that finds every row of the page, in another order: ``found`` has a row for each, ``ids`` their ids.
+    """An index that has all matching rows, but not in the page's order.
 
-    ``ids`` is given the condition that it is taken, and has none otherwise.
+    ``matches`` has a row for each match, for counting them. ``ids`` builds the query of their ids from a condition, and
+    returns no rows unless that condition holds.
     """
 
-    found: Select[int] | CompoundSelect[int]
+    matches: Select[int] | CompoundSelect[int]
     ids: Callable[[ColumnElement[bool]], Select[UUID]]
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """The rows of one owner in the order of ``key``, then ``row_id``: at most ``limit`` of them."""
+    """An ordered scan of one owner's rows by (``key``, ``row_id``), which ends after ``limit`` matches."""
 
     owner: ColumnElement[str]
     row_id: ColumnElement[UUID]
@@ -54,29 +60,29 @@ class Walk:
         paths: Sequence[Path] = (),
         near: Select[UUID] | None = None,
     ) -> Select[UUID]:
-        """Ids among which the page is: the page itself, or all rows of one of the paths where they are few.
+        """Build the query of ids that include the page: the page itself, or all matches of one path if they are few.
 
-        Each of ``branches`` is a filter that some index has in order, and no row is in two of them: the database reads
-        them side by side, no further than the page goes. ``near`` are rows of the page's beginning: nothing else is
-        looked at when it has a page full. What is not taken is asked for the owner NULL, which ends at the index's
-        first look; PostgreSQL, which may take no index, is told beside it not to begin.
+        Each of ``branches`` is a filter whose rows some index has in order, and no row is in two of them: the database
+        merges them, and reads no further than the page. ``near`` are the matches in the scan's first rows: if they fill
+        the page, nothing else is read. Unused subqueries compare the owner with NULL, so the index stops at once;
+        PostgreSQL, which may not choose the index, gets an explicit condition too.
         """
         closed: list[ColumnElement[bool]] = []
-        found: list[Select[UUID]] = []
+        parts: list[Select[UUID]] = []
         if near is not None:
             met = near.cte("near")
             closed.append(~select(met.c[0]).limit(1).offset(self.limit - 1).exists())
-            found.append(select(met.c[0]))
+            parts.append(select(met.c[0]))
         for number, path in enumerate(paths):
-            wide = path.found.limit(1).offset(NARROW_MAX_ROWS).cte(f"wide_{number}")
+            wide = path.matches.limit(1).offset(NARROW_MAX_ROWS).cte(f"wide_{number}")
             is_wide = select(wide.c[0]).exists()
-            found.append(path.ids(and_(*closed, ~is_wide)))
+            parts.append(path.ids(and_(*closed, ~is_wide)))
             closed.append(is_wide)
         walker = case((and_(*closed), owner_id)) if closed else owner_id
-        found.append(self._merged([[*closed, self.owner == walker, *branch] for branch in branches], self.limit))
-        if len(found) == 1:
-            return found[0]
-        together = union_all(*found).subquery()
+        parts.append(self._merged([[*closed, self.owner == walker, *branch] for branch in branches], self.limit))
+        if len(parts) == 1:
+            return parts[0]
+        together = union_all(*parts).subquery()
         return select(together.c[0])
 
     def near(
@@ -86,14 +92,14 @@ class Walk:
         asked: ColumnElement[str],
         condition: Callable[[ColumnElement[str]], ColumnElement[bool]],
     ) -> Select[UUID]:
-        """Of the order's first rows those whose ``asked`` meets a condition, as far as the page goes."""
-        # SQLite reads as many of each branch.
+        """Build the query of matches among the scan's first rows: those whose column ``asked`` meets the condition."""
+        # SQLite reads this many rows of each branch, so their sum is bounded.
         limit = max(self.limit, NEAR_ROWS // max(1, len(branches)))
         rows = self._merged([[self.owner == owner_id, *branch] for branch in branches], limit, asked).subquery()
         return select(rows.c.id).where(condition(rows.c.asked)).limit(exactly(self.limit))
 
     def path(self, owner_id: ColumnElement[str], conditions: Sequence[ColumnElement[bool]]) -> Path:
-        """The path of conditions that an index of the table has."""
+        """Build the path for conditions that an index of the table itself covers."""
         return Path(
             select(literal(1).label("found")).where(self.owner == owner_id, *conditions),
             lambda is_taken: select(self.row_id).where(is_taken, self.owner == case((is_taken, owner_id)), *conditions),
@@ -112,7 +118,7 @@ class Walk:
         if len(parts) == 1:
             page = parts[0]
         else:
-            # PostgreSQL would sort all that the branches have, did not each of them end by itself.
+            # Each branch has a limit of its own: otherwise PostgreSQL would sort all rows of all branches.
             both = union_all(*(select(*part.c) for part in parts)).subquery()
             whole: Select[Any] = select(both)
             whole = whole.order_by(*self._ordering(both.c.sort_key, both.c.id)).limit(exactly(limit))
@@ -125,14 +131,14 @@ class Walk:
 
 
 def exactly(limit: int) -> ColumnElement[int]:
-    """A limit that is part of the statement.
+    """Build a LIMIT with a literal instead of a parameter.
 
-    PostgreSQL plans a statement whose limit it is not told for a tenth of the table, and so plans it anew each time:
-    0.5 ms where the page itself takes 0.2 ms.
+    For a parameter PostgreSQL's generic plan assumes a tenth of the table, so it would plan for each execution: 0.5 ms,
+    while the page itself takes 0.2 ms.
     """
     return literal_column(str(int(limit)), Integer())
 
 
 def without_index(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether all hold, as no index has it: the database keeps to the index that finds or orders the rows."""
+    """Combine conditions into a CASE, which no index can answer, so that the planner keeps to the intended index."""
     return case((and_(*conditions), 1)) == 1

@@ -7,16 +7,16 @@ from functools import lru_cache
 
 from strawberry.utils.str_converters import to_camel_case, to_snake_case
 
-from app.execution.columns import Choice, Column, Field, Made, Only
+from app.execution.columns import Column, EnumName, Field, Made, Only
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
 from app.models.rows.conversation import ConversationRow
 from app.models.search.query import NEWEST_FIRST, ConversationOrder, ConversationOrderField
 from app.schema.problem import Problem
 from app.schema.usage import TokenUsage
 
-STATUS = Choice("status", ConversationStatus, ConversationStatus.ERROR)
-AGENT_STATE = Choice("agent_state", AgentState, None)
-TRIGGER = Choice("trigger", ConversationTrigger, ConversationTrigger.API)
+STATUS = EnumName("status", ConversationStatus, ConversationStatus.ERROR)
+AGENT_STATE = EnumName("agent_state", AgentState, None)
+TRIGGER = EnumName("trigger", ConversationTrigger, ConversationTrigger.API)
 FIELDS = {
     **{name: Field(Column(name)) for name in ConversationRow.names()},
     "status": Field(STATUS),

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.errors import ErrorCode
-from app.execution.columns import At, Choice, Column, Entry, Field, Made
+from app.execution.columns import At, Column, EnumName, Field, Made, MappingEntry
 from app.models.conversation import Problem as StoredProblem
 from app.models.event import EventKind, EventSource
 from app.schema.problem import Problem
 
 # A subject is a tuple: the cursor, the row, the name of its type, the fields of its body, and its id.
 CURSOR, ROW, TYPE_NAME, BODY, ID = range(5)
-SOURCE = Choice("source", EventSource, EventSource.ENVIRONMENT)
+SOURCE = EnumName("source", EventSource, EventSource.ENVIRONMENT)
 
 
 def _problem(stored: Mapping[str, Any] | None) -> Problem | None:
@@ -19,8 +19,8 @@ def _problem(stored: Mapping[str, Any] | None) -> Problem | None:
 
 
 def _body(*names: str, **defaults: bool | tuple[()] | None) -> dict[str, Field]:
-    optional = {name: Field(Entry(BODY, name, (default,))) for name, default in defaults.items()}
-    return {name: Field(Entry(BODY, name)) for name in names} | optional
+    optional = {name: Field(MappingEntry(BODY, name, (default,))) for name, default in defaults.items()}
+    return {name: Field(MappingEntry(BODY, name)) for name in names} | optional
 
 
 HEAD = {
@@ -32,12 +32,12 @@ HEAD = {
 BODIES: Mapping[EventKind, Mapping[str, Field]] = {
     EventKind.MESSAGE: {
         **_body("text", is_partial=False),
-        "image_urls": Field(Entry(BODY, "image_urls", ((),)), is_leaf=False),
+        "image_urls": Field(MappingEntry(BODY, "image_urls", ((),)), is_leaf=False),
     },
     EventKind.TOOL_CALL: _body("tool_name", "arguments", thought=None),
     EventKind.TOOL_RESULT: _body("output", truncated=False, is_error=False),
     EventKind.STATE_CHANGE: {
         **_body("agent_state"),
-        "problem": Field(Made(_problem, (Entry(BODY, "problem", (None,)),)), is_leaf=False),
+        "problem": Field(Made(_problem, (MappingEntry(BODY, "problem", (None,)),)), is_leaf=False),
     },
 }

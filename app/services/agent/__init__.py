@@ -1,1 +1,1 @@
-"""The agent: its loop, what it is told, and the engine that owns its runs."""
+"""The agent: its loop, its prompts and tools, and the engine that executes its runs durably."""

@@ -1,4 +1,4 @@
-"""The pieces of an answer on their way to those who watch it being written."""
+"""Publishes the deltas of a streaming answer to subscribers, with secrets redacted."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,10 +14,10 @@ MAX_PIECE_LENGTH = 1000
 
 
 class AnswerStream:
-    """Publishes one answer. The first piece goes out at once; later ones are gathered for up to 30 ms.
+    """Publishes one answer. The first delta is published at once; later ones are batched for up to 30 ms.
 
-    A secret that the caller gave is hidden, also when it comes in several pieces. ``on_published`` gets what people
-    read.
+    The caller's secrets are redacted, also those split between deltas. ``on_published`` is called with the published
+    text.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class AnswerStream:
 
     @property
     def text(self) -> str:
-        """All that was written, as it came."""
+        """The whole text so far, without redaction."""
         return "".join(self._pieces)
 
     async def write(self, piece: str) -> None:
-        """Take a piece of text. A surrogate pair may come in two halves."""
+        """Add a delta. A surrogate pair may be split between two deltas."""
         self._pieces.append(piece)
         text = self._half + piece
         whole = text[:-1] if "\ud800" <= text[-1:] <= "\udbff" else text
@@ -50,14 +50,14 @@ class AnswerStream:
             self._timer = asyncio.get_running_loop().call_later(INTERVAL_SECONDS, self._on_timer)
 
     def close(self) -> None:
-        """Publish what is left."""
+        """Publish the rest at the end of the answer."""
         if self._timer is not None:
             self._timer.cancel()
         self._pending += self._redacted.feed(storable(self._half)) + self._redacted.finish()
         self._flush()
 
     def abandon(self) -> None:
-        """Publish nothing more."""
+        """Discard what is not published yet."""
         if self._timer is not None:
             self._timer.cancel()
         self._pending = ""

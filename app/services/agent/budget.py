@@ -1,21 +1,21 @@
-"""How much of a model's context messages take, and how they are made shorter."""
+"""Estimates the tokens of messages, and shortens messages to fit a model's context window."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from app.services.llm.base import ChatMessage, Role
 
-# An estimate on the safe side for English and code: tokenizers differ, and counting with each costs more than it gives.
+# A conservative estimate for English and code: tokenizers differ, and exact counts are not worth their cost.
 CHARACTERS_PER_TOKEN = 3.5
 IMAGE_TOKENS = 1500
 MESSAGE_TOKENS = 4
-# The last outputs are what the agent works with.
+# Tool outputs that are never shortened: the agent works with the latest ones.
 KEPT_OUTPUTS = 4
 OUTPUT_CHARACTERS = 2000
 
 
 def tokens(messages: Sequence[ChatMessage]) -> int:
-    """About how many tokens messages take."""
+    """Estimate the tokens of messages, including images and tool calls."""
     return sum(
         MESSAGE_TOKENS
         + text_tokens(message.text)
@@ -33,19 +33,19 @@ def _field_tokens(fields: Mapping[str, object]) -> int:
 
 
 def text_tokens(text: str) -> int:
-    """About how many tokens a text takes."""
+    """Estimate the tokens of a text."""
     return int(len(text) / CHARACTERS_PER_TOKEN) + 1
 
 
 def shortened(messages: Sequence[ChatMessage], limit: int | None = None) -> list[ChatMessage]:
-    """The messages with older tool outputs cut to 2,000 characters; with ``limit``, all texts so that they fit it."""
+    """Cut older tool outputs to 2,000 characters; with ``limit``, cut all texts until the estimate is below it."""
     outputs = [number for number, message in enumerate(messages) if message.role is Role.TOOL]
     older = set(outputs[:-KEPT_OUTPUTS])
     cut = [_cut(message, OUTPUT_CHARACTERS) if number in older else message for number, message in enumerate(messages)]
-    room = OUTPUT_CHARACTERS * 8
-    while limit is not None and tokens(cut) > limit and room >= OUTPUT_CHARACTERS // 8:
-        cut = [_cut(message, room) for message in cut]
-        room //= 2
+    length = OUTPUT_CHARACTERS * 8
+    while limit is not None and tokens(cut) > limit and length >= OUTPUT_CHARACTERS // 8:
+        cut = [_cut(message, length) for message in cut]
+        length //= 2
     return cut
 
 

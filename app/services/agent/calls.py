@@ -3,6 +3,8 @@
 from app.models.conversation import AgentState, Conversation
 from app.models.database.database import Database
 from app.models.event import EventSource, NewEvent, ToolCallBody, ToolResultBody
+from app.models.run_reads import RunReads
+from app.models.run_writes import RunWrites
 from app.models.tool_call import ToolCall, ToolCallRepository
 from app.services.agent.run_log import RunEnded, RunLog
 from app.services.agent.tool_stream import ToolStream
@@ -33,7 +35,7 @@ class CallRunner:
     """
 
     def __init__(self, database: Database, wakeups: Wakeups, settings: SettingsService, toolbox: Toolbox) -> None:
-        self._database = database
+        self._reads = RunReads(database)
         self._wakeups = wakeups
         self._settings = settings
         self._toolbox = toolbox
@@ -48,9 +50,9 @@ class CallRunner:
                 [NewEvent(EventSource.ENVIRONMENT, ToolResultBody(sequence, CUT_SHORT, is_error=True))]
             )
             return
-        settings = await self._settings.get(conversation.owner_id)
-        redactor = Redactor(await self._settings.secrets(conversation.owner_id, settings))
-        call = await self._read(run_log, sequence)
+        settings, secrets = await self._settings.with_secrets(conversation.owner_id)
+        redactor = Redactor(secrets)
+        call = None if run_log.take_new_call(sequence) else await self._read(run_log, sequence)
         if call is None and settings is not None and settings.confirmation_mode:
             call = await self._ask(run_log, sequence)
         if call is not None and call.begun_at is None and call.approved is None:
@@ -67,8 +69,7 @@ class CallRunner:
         await run_log.append([NewEvent(EventSource.ENVIRONMENT, answer)])
 
     async def _read(self, run_log: RunLog, sequence: int) -> ToolCall | None:
-        async with self._database.read() as session:
-            return await ToolCallRepository(session).get(run_log.conversation_id, sequence)
+        return await self._reads.tool_call(run_log.conversation_id, sequence)
 
     async def _ask(self, run_log: RunLog, sequence: int) -> ToolCall:
         """Have the call wait for the user."""
@@ -90,13 +91,8 @@ class CallRunner:
 
     async def _begin(self, run_log: RunLog, sequence: int) -> None:
         """Note that the call begins, before anything of it happens."""
-        async with run_log.writing(keeps_status=True) as (session, conversation):
-            repository = ToolCallRepository(session)
-            call = await repository.get(conversation.id, sequence)
-            if call is None:
-                call = ToolCall(conversation_id=conversation.id, sequence=sequence)
-                repository.add(call)
-            call.begun_at = run_log.now()
+        async with run_log.stepping(keeps_status=True) as (unit, conversation):
+            RunWrites(unit).begin_call(conversation.id, sequence, run_log.now())
 
     async def _execute(
         self, conversation: Conversation, sequence: int, body: ToolCallBody, redactor: Redactor

@@ -1,4 +1,4 @@
-"""The agent's tools that run in the sandbox: a command, and a search."""
+"""The agent's tools that run in the sandbox: ``run_command`` and ``search_files``."""
 
 import asyncio
 import shlex
@@ -21,12 +21,12 @@ MAX_MATCHES_PER_FILE = 100
 MAX_LINE_BYTES = 400
 MAX_PATTERN_CHARACTERS = 2000
 NO_MATCH: Final = 1
-# grep ends with this signal once enough has been read of what it writes.
+# Exit code of grep when ``head`` has read enough matches and closed the pipe (SIGPIPE).
 BROKEN_PIPE: Final = 141
 
 
 def _runnable(text: str) -> str:
-    """Text that can be an argument of a program."""
+    """Validate text that becomes an argument of a program. Raises ValueError with a message for the agent."""
     if "\x00" in text:
         raise ValueError("there is a null character in it")
     if len(text.encode()) > MAX_COMMAND_BYTES:
@@ -38,13 +38,13 @@ Runnable = Annotated[str, AfterValidator(_runnable)]
 
 
 class CommandArguments(Arguments):
-    """Of ``run_command``."""
+    """Arguments of ``run_command``."""
 
     command: Runnable = Field(min_length=1, description="A bash command; several lines are a script.")
 
 
 class SearchArguments(Arguments):
-    """Of ``search_files``."""
+    """Arguments of ``search_files``."""
 
     pattern: Runnable = Field(
         min_length=1, max_length=MAX_PATTERN_CHARACTERS, description="An extended regular expression, as of grep -E."
@@ -59,14 +59,14 @@ class SearchArguments(Arguments):
 
 
 class CommandTools:
-    """Runs the tools in the sandbox that the shell has."""
+    """Implements the tools with the shell's sandbox."""
 
     def __init__(self, shell: Shell, workspace_of: Callable[[UUID], Path]) -> None:
         self._shell = shell
         self._workspace_of = workspace_of
 
     def tools(self) -> list[Tool]:
-        """The tools."""
+        """Return the tools for a ``Toolbox``."""
         limits = self._shell.limits
         command = (
             f"Run a bash command in a sandbox and get its output, standard output and error together. {WORKSPACE} is "
@@ -85,14 +85,14 @@ class CommandTools:
         ]
 
     async def _run(self, context: ToolContext, given: CommandArguments) -> ToolOutput:
-        found = await self._execute(context.conversation_id, given.command, context.on_output)
-        ending = [f"exit code {found.exit_code}"]
-        if found.limit is not None:
-            ending = [f"killed: {found.limit}"]
-        ending.append(f"working directory {found.directory}")
-        separator = "" if not found.output or found.output.endswith("\n") else "\n"
-        text = f"{found.output}{separator}[{'; '.join(ending)}]"
-        return ToolOutput(text, truncated=found.truncated, is_error=found.exit_code != 0 or found.limit is not None)
+        result = await self._execute(context.conversation_id, given.command, context.on_output)
+        ending = [f"exit code {result.exit_code}"]
+        if result.limit is not None:
+            ending = [f"killed: {result.limit}"]
+        ending.append(f"working directory {result.directory}")
+        separator = "" if not result.output or result.output.endswith("\n") else "\n"
+        text = f"{result.output}{separator}[{'; '.join(ending)}]"
+        return ToolOutput(text, truncated=result.truncated, is_error=result.exit_code != 0 or result.limit is not None)
 
     async def _search(self, context: ToolContext, given: SearchArguments) -> ToolOutput:
         path = given.path if given.path.startswith("/") else f"{WORKSPACE}/{given.path}"
@@ -101,14 +101,14 @@ class CommandTools:
         options += [f"--include={given.glob}"] if given.glob else []
         grep = shlex.join(["grep", *options, "-e", given.pattern, "--", path])
         limited = f"{grep} | cut -b 1-{MAX_LINE_BYTES} | head -n {MAX_MATCHES}; exit ${{PIPESTATUS[0]}}"
-        found = await self._execute(context.conversation_id, limited, None)
-        if found.limit is not None:
-            raise ToolFault(f"The search was killed: {found.limit}.")
-        if found.exit_code == NO_MATCH and not found.output:
+        result = await self._execute(context.conversation_id, limited, None)
+        if result.limit is not None:
+            raise ToolFault(f"The search was killed: {result.limit}.")
+        if result.exit_code == NO_MATCH and not result.output:
             return ToolOutput("No line matches.")
-        is_cut = found.truncated or found.output.count("\n") >= MAX_MATCHES
-        is_error = found.exit_code not in {0, NO_MATCH, BROKEN_PIPE}
-        return ToolOutput(found.output, truncated=is_cut, is_error=is_error)
+        is_cut = result.truncated or result.output.count("\n") >= MAX_MATCHES
+        is_error = result.exit_code not in {0, NO_MATCH, BROKEN_PIPE}
+        return ToolOutput(result.output, truncated=is_cut, is_error=is_error)
 
     async def _execute(self, conversation_id: UUID, command: str, on_output: OnOutput | None) -> CommandResult:
         workspace = self._workspace_of(conversation_id)

@@ -14,6 +14,7 @@ from app.errors import LLMFailure
 from app.models.condensation import Condensation, CondensationRepository
 from app.models.database.database import Database
 from app.models.event import Event, EventRepository, EventSource, MessageBody, ToolCallBody, ToolResultBody, decode_body
+from app.models.run_reads import RunReads
 from app.services.agent.budget import shortened, text_tokens, tokens
 from app.services.agent.history import alternating, messages
 from app.services.agent.run_log import RunLog, add_usage
@@ -66,7 +67,7 @@ class Condenser:
             limit //= 2
         limit -= text_tokens("".join(f"{tool.name}{tool.description}{tool.parameters}" for tool in tools))
         events = await run_log.dialogue()
-        first, condensation = await self._kept(run_log.conversation_id)
+        first, condensation = run_log.condensation = run_log.condensation or await self._kept(run_log.conversation_id)
         told = told_of(instructions, model.name, first, condensation, events)
         if tokens(told) <= limit:
             return told
@@ -77,6 +78,7 @@ class Condenser:
         if cut:
             condensation = await self._condense(run_log, model, condensation, rest[:cut], redactor)
             first = first or await self._first(run_log.conversation_id)
+            run_log.condensation = (first, condensation)
             told = told_of(instructions, model.name, first, condensation, events)
         return told if tokens(told) <= limit else shortened(told, limit)
 
@@ -86,8 +88,7 @@ class Condenser:
 
     async def _kept(self, conversation_id: UUID) -> tuple[Event | None, Condensation | None]:
         """The summary so far, and where there is one the first user message, which it may have swallowed."""
-        async with self._database.read() as session:
-            condensation = await CondensationRepository(session).get(conversation_id)
+        condensation = await RunReads(self._database).condensation(conversation_id)
         return (await self._first(conversation_id) if condensation is not None else None), condensation
 
     async def _first(self, conversation_id: UUID) -> Event | None:

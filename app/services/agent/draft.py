@@ -1,4 +1,4 @@
-"""Keeps a streamed answer as a draft, and recovers it as a partial message after a crash of the server."""
+"""Stores a streaming answer as a draft, and recovers it as a partial message after a crash of the server."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ from app.services.agent.run_log import RunLog, append_with_usage
 log = structlog.get_logger(__name__)
 
 INTERVAL_SECONDS = 1.0
-"""So much of an answer may be lost when the server is killed; one that is written in less takes no statement."""
+"""Seconds of an answer that may be lost in a crash. An answer that takes less time is never stored as a draft."""
 
 
 class AnswerDraft:
-    """Keeps what is published of one answer, at most once a second."""
+    """Stores the published text of one answer, with at most one statement a second."""
 
     def __init__(self, run_log: RunLog, usage_of: Callable[[str], Usage]) -> None:
         self._run_log = run_log
@@ -33,17 +33,17 @@ class AnswerDraft:
         self._is_over = False
 
     def add(self, piece: str) -> None:
-        """Take a piece that people read, without secrets."""
+        """Add published text, which has no secrets."""
         self._waiting.append(piece)
         self._schedule()
 
     async def end(self) -> None:
-        """Keep no more pieces; return once none is being written."""
+        """Stop storing, and wait for a write in progress."""
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
         if self._saving is not None:
-            # It has to be over before the answer is written, whose transaction deletes it.
+            # The answer's transaction deletes the draft, so no write of it may follow.
             await asyncio.shield(self._saving)
 
     def _schedule(self) -> None:
@@ -70,9 +70,9 @@ class AnswerDraft:
 
 
 async def recover(session: AsyncSession, conversation: Conversation, now: datetime) -> bool:
-    """Append what attempts that are over had of their answers to a locked conversation's log, as parts of answers.
+    """Append the drafts of dead attempts to a locked conversation's log, as partial messages.
 
-    Tells whether there was something.
+    Returns whether there were any.
     """
     repository, is_some = DraftRepository(session), False
     drafts = await repository.of(conversation.id)

@@ -6,6 +6,7 @@ import contextvars
 import itertools
 import logging
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -13,9 +14,11 @@ from uuid import UUID, uuid4
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
-from app.models.database.database import DatabaseTrouble, is_outage, is_unusable, reason
+from app.models.database.database import DatabaseTrouble, is_outage, reason
 from app.services.agent.loop import AgentLoop, Outcome
+from app.services.agent.run_log import RunLog
 from app.services.agent.takeover import Takeover
 from app.services.outage import until_answered
 from app.services.push.wakeups import POLL_SECONDS, Wakeups, run_topic
@@ -30,6 +33,12 @@ PARK_SECONDS = 3.0
 MAX_LISTED = 1000
 # DBOS would try again by itself while its database is away, at intervals that come to a minute.
 ANSWER_SECONDS = 2.0
+FORGET_SECONDS = 10.0
+# A tool may take longer to end.
+LET_GO_SECONDS = 0.5
+# No workflow has a schedule.
+UNUSED_POLL_SECONDS = 3600.0
+_OVER = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 
 
 class RunEngine(Protocol):
@@ -43,8 +52,16 @@ class RunEngine(Protocol):
         """Carry out a run. Submitting the same attempt again changes nothing."""
         ...
 
+    async def let_go(self, conversation_id: UUID) -> None:
+        """Return once a conversation's run that was ended does nothing more here, or after a moment."""
+        ...
+
     async def is_alive(self, conversation_id: UUID, run: int) -> bool:
         """Whether some attempt at the run will still be worked on."""
+        ...
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Delete what is kept of up to ``limit`` runs that were over before then; tells how many."""
         ...
 
     async def ping(self) -> None:
@@ -95,7 +112,9 @@ class DurableRunEngine:
             executor_id=self.executor_id,
             serializer=DBOSPortableJSONSerializer(),
             max_executor_threads=EXECUTOR_THREADS,
+            # Its thread sleeps so long at the end as well.
             notification_listener_polling_interval_sec=1.0,
+            scheduler_polling_interval_sec=UNUSED_POLL_SECONDS,
             log_level="WARNING",
             run_migrations=True,
         )
@@ -106,11 +125,12 @@ class DurableRunEngine:
         async def run(conversation: str, number: int) -> None:
             self._count(1)
             try:
-                attempt = await until_answered(lambda: self._loop.begin(UUID(conversation), number))
-                outcome = Outcome.CONTINUE if attempt is not None else Outcome.ENDED
-                while attempt is not None and outcome == Outcome.CONTINUE:
-                    outcome = await self._advance(UUID(conversation), number, attempt)
-                await self._submit_active(UUID(conversation), number)
+                run_log = await until_answered(lambda: self._loop.begin(UUID(conversation), number))
+                outcome = Outcome.CONTINUE if run_log is not None else Outcome.ENDED
+                while run_log is not None and outcome == Outcome.CONTINUE:
+                    outcome = await self._advance(run_log)
+                if run_log is None or not run_log.is_last:
+                    await self._submit_active(UUID(conversation), number)
             finally:
                 self._count(-1)
 
@@ -121,7 +141,8 @@ class DurableRunEngine:
         try:
             DBOS.launch()
         except Exception as error:
-            if not is_outage(error) and not is_unusable(error):
+            # All that is asked of it by now are the engine's own tables.
+            if not is_outage(error) and not isinstance(error, DBAPIError):
                 raise
             raise DatabaseTrouble(f"the engine's database can't be used: {reason(error)}") from error
 
@@ -164,6 +185,12 @@ class DurableRunEngine:
         self._submissions.add(task)
         task.add_done_callback(self._submissions.discard)
 
+    async def let_go(self, conversation_id: UUID) -> None:
+        """Wait for the run's task, which keeps what was read of an answer before it ends."""
+        tasks = {task for task in self._advances if task.get_name().startswith(f"run {conversation_id}:")}
+        if tasks:
+            await asyncio.wait(tasks, timeout=LET_GO_SECONDS)
+
     async def is_alive(self, conversation_id: UUID, run: int) -> bool:
         """Whether one of the run's workflows is there and not over."""
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -193,6 +220,20 @@ class DurableRunEngine:
             await DBOS.resume_workflow_async(workflow.workflow_id)
         return len(found)
 
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Delete rows of workflows, the oldest first. Whatever is submitted again later finds its run over."""
+        async with asyncio.timeout(FORGET_SECONDS):
+            found = await DBOS.list_workflows_async(
+                status=_OVER,
+                completed_before=before.astimezone(UTC).isoformat(),
+                limit=limit,
+                load_input=False,
+                load_output=False,
+            )
+            if found:
+                await DBOS.delete_workflows_async([workflow.workflow_id for workflow in found])
+        return len(found)
+
     async def ping(self) -> None:
         """Ask the engine's database."""
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -214,21 +255,20 @@ class DurableRunEngine:
             self._workflow = None
         self._is_closed.set()
 
-    async def _advance(self, conversation_id: UUID, run: int, attempt: int) -> Outcome:
+    async def _advance(self, run_log: RunLog) -> Outcome:
         if self._is_closing:
             await self._park()
         task = asyncio.create_task(
-            until_answered(lambda: self._loop.advance(conversation_id, run, attempt)),
-            name=f"run {conversation_id}:{run}",
+            until_answered(lambda: self._loop.advance(run_log)), name=f"run {run_log.conversation_id}:{run_log.run}"
         )
         self._advances.add(task)
         try:
-            with self._wakeups.listen(run_topic(conversation_id)) as listener:
+            with self._wakeups.listen(run_topic(run_log.conversation_id)) as listener:
                 while not task.done():
                     waiter = asyncio.create_task(listener.wait(POLL_SECONDS))
                     await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
                     waiter.cancel()
-                    if not task.done() and not await self._may_go_on(conversation_id, run, attempt):
+                    if not task.done() and not await self._may_go_on(run_log):
                         task.cancel()
                         await asyncio.wait({task})
         finally:
@@ -238,9 +278,10 @@ class DurableRunEngine:
             await self._park()
         return Outcome.ENDED if task.cancelled() else task.result()
 
-    async def _may_go_on(self, conversation_id: UUID, run: int, attempt: int) -> bool:
+    @staticmethod
+    async def _may_go_on(run_log: RunLog) -> bool:
         try:
-            return await self._loop.log_of(conversation_id, run, attempt).is_active()
+            return await run_log.is_active()
         except Exception as error:
             if is_outage(error):
                 return True

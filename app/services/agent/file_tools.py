@@ -1,4 +1,4 @@
-"""The agent's tools that read and write files of its workspace. They run here, and can't leave the workspace."""
+"""The agent's tools for files of its workspace. They run in the server's process, confined to the workspace."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class ReadArguments(Arguments):
-    """Of ``read_file``."""
+    """Arguments of ``read_file``."""
 
     path: str = Field(min_length=1, max_length=MAX_PATH_CHARACTERS, description="The file.")
     first_line: int = Field(default=1, ge=1, description="The first line to read, counted from 1.")
@@ -31,14 +31,14 @@ class ReadArguments(Arguments):
 
 
 class WriteArguments(Arguments):
-    """Of ``write_file``."""
+    """Arguments of ``write_file``."""
 
     path: str = Field(min_length=1, max_length=MAX_PATH_CHARACTERS, description="The file.")
     content: str = Field(max_length=MAX_CONTENT_CHARACTERS, description="All that the file will hold.")
 
 
 class EditArguments(Arguments):
-    """Of ``edit_file``."""
+    """Arguments of ``edit_file``."""
 
     path: str = Field(min_length=1, max_length=MAX_PATH_CHARACTERS, description="The file.")
     old_text: str = Field(
@@ -50,20 +50,20 @@ class EditArguments(Arguments):
 
 
 class ListArguments(Arguments):
-    """Of ``list_files``."""
+    """Arguments of ``list_files``."""
 
     path: str = Field(default=ROOT, min_length=1, max_length=MAX_PATH_CHARACTERS, description="The directory.")
 
 
 class FileTools:
-    """Reads and writes for one conversation at a time, in a thread."""
+    """Implements the tools; each call accesses one conversation's files in a thread."""
 
     def __init__(self, workspace_of: Callable[[UUID], Path], limits: CommandLimits) -> None:
         self._workspace_of = workspace_of
         self._limits = limits
 
     def tools(self) -> list[Tool]:
-        """The tools."""
+        """Return the tools for a ``Toolbox``."""
         paths = f"Paths are absolute, under {ROOT}, or relative to it."
         return [
             typed_tool(
@@ -133,7 +133,9 @@ class FileTools:
 
         def put(files: WorkspaceFiles) -> bool:
             size = measure(root)
-            if size.is_too_large or size.bytes + len(content) > limit:
+            if size.is_too_large:
+                raise ToolFault("The workspace has too many files, or directories that are nested too deeply.")
+            if size.bytes + len(content) > limit:
                 raise ToolFault(f"The workspace is full: it may take {limit / 2**20:g} MiB.")
             return files.write(path, content)
 
@@ -144,12 +146,12 @@ class FileTools:
         try:
             return await asyncio.to_thread(work, files)
         except OSError as error:
-            # Disk full, no permission, an unreadable disk: what the agent may be able to do something about.
+            # The agent may be able to react to errors such as a full disk or missing permissions.
             raise ToolFault(f"The system refuses: {error.strerror or type(error).__name__}.") from None
 
 
 def _numbered(text: str, given: ReadArguments, max_characters: int) -> ToolOutput:
-    """The lines asked for, as many as may be told at once, each with its number."""
+    """Return the requested lines with line numbers, up to the limit on a tool's output."""
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -178,7 +180,7 @@ def _numbered(text: str, given: ReadArguments, max_characters: int) -> ToolOutpu
 
 
 def _occurrences(text: str, part: str) -> int:
-    """How often the part is in the text, overlapping ones as well, counted up to 100."""
+    """Count occurrences, including overlapping ones, up to 100."""
     count, position = 0, text.find(part)
     while position >= 0 and count < 100:  # noqa: PLR2004  Enough to tell the agent.
         count += 1
@@ -197,7 +199,7 @@ def _line(entry: Entry) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name on one line; bytes that are no UTF-8 are replaced."""
+    """Return a printable name on one line; invalid UTF-8 is replaced."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return text if text.isprintable() else repr(text)
 

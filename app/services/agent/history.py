@@ -1,4 +1,4 @@
-"""What the agent is told: its instructions, and the dialogue so far."""
+"""Converts a conversation's log to the messages of an LLM call, in a form that all providers accept."""
 
 import json
 import re
@@ -19,7 +19,7 @@ INTERRUPTED = "The call was interrupted before it had a result."
 STOPPED = "I was stopped here."
 MAX_NAME_CHARACTERS = 64
 SIGNATURE_MARK = "__thought__"
-"""Behind it, in the id of a call, litellm hides the signature of the thought that led a Gemini model to the call."""
+"""Separator in a call's id, behind which litellm stores the thought signature of a Gemini model."""
 
 # OpenAI takes ids of up to 40 characters; Anthropic takes these characters alone.
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
@@ -29,9 +29,9 @@ _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 def messages(
     events: Sequence[Event], instructions: str = INSTRUCTIONS, model_name: str | None = None
 ) -> list[ChatMessage]:
-    """The dialogue in an LLM's terms, behind the instructions. ``events`` are ordered by run and sequence.
+    """Build the messages: the instructions, then the dialogue. ``events`` must be ordered by run and sequence.
 
-    What a provider added to its calls goes back to the model of that name alone.
+    Fields that a provider added to its calls are only sent back to the model with the same name.
     """
     history = _History(instructions)
     for event in events:
@@ -50,12 +50,12 @@ def messages(
 
 
 class _History:
-    """Messages that the strictest provider accepts, whatever the log says.
+    """Builds messages that even the strictest provider accepts, whatever the log contains.
 
-    Calls that follow one another without a result between them were asked for at once, so they become one message.
-    Providers refuse a call without a result: an interrupted one gets a result that says so. They refuse names and ids
-    with other characters than a few, ids that are not unique, messages of the assistant that say nothing, and some of
-    them two messages of one role, or a user who speaks right behind a result.
+    Consecutive calls without a result in between were requested together, so they become one message. Providers refuse
+    a call without a result, so an interrupted one gets a result that says so. They also refuse names and ids with
+    unusual characters, duplicate ids and empty assistant messages; some refuse two consecutive messages of one role, or
+    a user message directly after a tool result.
     """
 
     def __init__(self, instructions: str) -> None:
@@ -65,7 +65,7 @@ class _History:
         self._ids: set[str] = set()
 
     def call(self, sequence: int, body: ToolCallBody, *, is_own: bool) -> None:
-        # The first call of an answer has a thought or fields of the answer; its later ones have neither.
+        # Only the first call of an answer can have a thought or fields of the answer.
         if self._open or (self._asked and (body.thought or body.answer_fields)):
             self._interrupt()
         self._asked.append((sequence, body, is_own))
@@ -73,7 +73,7 @@ class _History:
     def result(self, body: ToolResultBody) -> None:
         self._flush()
         call_id = self._open.pop(body.tool_call_sequence, None)
-        # The call of a result can lie before the events that were read.
+        # A result's call may be older than the events that were read.
         if call_id is not None:
             self._messages.append(ChatMessage(Role.TOOL, body.output, tool_call_id=call_id))
 
@@ -117,23 +117,23 @@ class _History:
 
 
 def alternating(given: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """The same messages, neighbours of one role in one, and never a user's right behind a tool's."""
-    found: list[ChatMessage] = []
+    """Merge consecutive messages of one role, and insert an assistant's between a tool result and a user message."""
+    merged: list[ChatMessage] = []
     for message in given:
-        last = found[-1] if found else None
+        last = merged[-1] if merged else None
         if last is not None and last.role is Role.TOOL and message.role is Role.USER:
-            found.append(ChatMessage(Role.ASSISTANT, STOPPED))
+            merged.append(ChatMessage(Role.ASSISTANT, STOPPED))
         is_more = last is not None and last.role is message.role and message.role in (Role.USER, Role.ASSISTANT)
         if last is not None and is_more and not last.tool_calls:
             text = "\n\n".join(filter(None, (last.text, message.text)))
-            found[-1] = replace(message, text=text, image_urls=(*last.image_urls, *message.image_urls))
+            merged[-1] = replace(message, text=text, image_urls=(*last.image_urls, *message.image_urls))
         else:
-            found.append(message)
-    return found
+            merged.append(message)
+    return merged
 
 
 def unanswered_calls(events: Sequence[Event]) -> list[tuple[int, ToolCallBody]]:
-    """The run's tool calls that have no result yet, in order."""
+    """Return the run's tool calls without a result, in order, with their sequences."""
     calls: dict[int, ToolCallBody] = {}
     for event in events:
         match decode_body(event):
@@ -147,7 +147,7 @@ def unanswered_calls(events: Sequence[Event]) -> list[tuple[int, ToolCallBody]]:
 
 
 def is_answered(events: Sequence[Event]) -> bool:
-    """Whether nothing is left to do in the run: no user message, or the agent said something after everything else."""
+    """Tell whether the run is done: it has no user message, or its last event is the agent's complete message."""
     spoken = [event for event in events if _is_said(event)]
     if not spoken:
         return True
@@ -156,6 +156,6 @@ def is_answered(events: Sequence[Event]) -> bool:
 
 
 def _is_said(event: Event) -> bool:
-    """Whether an event belongs to the dialogue; what the environment tells about itself does not."""
+    """Tell whether an event belongs to the dialogue; messages of the environment do not."""
     body = decode_body(event)
     return body is not None and not (isinstance(body, MessageBody) and event.source == EventSource.ENVIRONMENT)

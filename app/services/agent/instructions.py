@@ -1,4 +1,4 @@
-"""What an agent is told about its place: workspace, repository, tools, limits."""
+"""The system message of an agent: its workspace, repository, tools and limits."""
 
 import asyncio
 from pathlib import Path
@@ -24,7 +24,7 @@ _AT_WORK = (
 
 
 class InstructionService:
-    """Writes the system message."""
+    """Builds system messages."""
 
     def __init__(self, database: Database, workspace: WorkspaceService, toolbox: Toolbox) -> None:
         self._database = database
@@ -32,9 +32,9 @@ class InstructionService:
         self._toolbox = toolbox
 
     async def get(self, conversation: Conversation, max_iterations: int) -> str:
-        """The instructions for a conversation; those of a mere assistant where there are neither tools nor files.
+        """Build the system message; without tools and files it is that of a plain assistant.
 
-        ``max_iterations``: how many LLM calls one message may cause.
+        ``max_iterations`` is the limit of LLM calls for one user message.
         """
         repository = await self._repository(conversation)
         names = [spec.name for spec in self._toolbox.specs]
@@ -61,10 +61,10 @@ class InstructionService:
         if conversation.repository_id is None:
             return None
         async with self._database.read() as session:
-            [found] = await GitRepositoryRepository(session).get_many(
+            [repository] = await GitRepositoryRepository(session).get_many(
                 conversation.owner_id, [conversation.repository_id]
             )
-        return found
+        return repository
 
 
 def _place(repository: GitRepository | None, branch_name: str | None) -> str:
@@ -79,7 +79,7 @@ def _place(repository: GitRepository | None, branch_name: str | None) -> str:
 
 
 def _guide(workspace: Path) -> str | None:
-    """The repository's own words to agents, shortened where they are long; None where there are none to be read."""
+    """Read the repository's instructions for agents, truncated if they are long; ``None`` if there are none."""
     try:
         content = WorkspaceFiles(workspace, None).read(GUIDE, GUIDE_MAX_BYTES)
     except (OSError, WorkspacePathError):

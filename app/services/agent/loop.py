@@ -42,7 +42,7 @@ from app.services.agent.draft import AnswerDraft, recover
 from app.services.agent.history import is_answered, unanswered_calls
 from app.services.agent.instructions import InstructionService
 from app.services.agent.replay import ReplayPlayer
-from app.services.agent.run_log import RunEnded, RunLog
+from app.services.agent.run_log import RunEnded, RunLog, RunState
 from app.services.agent.stuck import stuck
 from app.services.agent.tools import Toolbox, is_whole, parse_arguments
 from app.services.clock import Clock
@@ -111,32 +111,67 @@ class AgentLoop:
         found = await ConversationStates(self._database).active_run(conversation_id)
         return found[0] if found is not None else None
 
-    async def begin(self, conversation_id: UUID, run: int) -> int | None:
-        """Begin an attempt at the run; its number. ``None`` when the run is over, or has ended the server too often."""
+    async def begin(self, conversation_id: UUID, run: int) -> RunLog | None:
+        """Begin an attempt at the run; its view of the conversation.
+
+        ``None`` when the run is over, or has ended the server too often.
+        """
+        first, is_ready = self.log_of(conversation_id, run), False
         try:
-            run_log = self.log_of(conversation_id, run)
-            async with run_log.writing(keeps_status=True) as (session, conversation):
+            state = await first.read()
+            is_ready = await self._is_ready_at_once(state)
+            async with first.stepping(keeps_status=not is_ready) as (unit, conversation):
                 attempt = moves.begin_attempt(conversation)
-                if attempt > 1:
-                    await recover(session, conversation, run_log.now())
                 waits = conversation.agent_state == AgentState.AWAITING_USER_CONFIRMATION
+                if is_ready:
+                    await moves.work(unit, conversation, first.now(), *self._first_state(conversation))
+            if attempt > 1:
+                async with first.writing(keeps_status=True) as (session, conversation):
+                    await recover(session, conversation, first.now())
+            run_log = self.log_of(conversation_id, run, attempt)
             # A server may be restarted any number of times while a call waits for its user.
             if attempt <= MAX_ATTEMPTS or waits:
-                return attempt
+                if is_ready:
+                    run_log.go_on_from(replace(state, conversation=conversation))
+                return run_log
             log.error("run.given_up", conversation_id=str(conversation_id), run=run, attempts=attempt)
             problem = Problem(_INTERNAL, f"The run was begun {attempt} times and never came to an end.")
-            await self.log_of(conversation_id, run, attempt).fail(problem)
+            await run_log.fail(problem)
         except RunEnded:
-            pass
+            # Its workspace was made here, perhaps behind the conversation's deletion.
+            if is_ready and not await first.exists():
+                await self._workspace.discard(conversation_id)
         return None
 
-    async def advance(self, conversation_id: UUID, run: int, attempt: int) -> Outcome:
-        """Do the run's next thing.
+    async def _is_ready_at_once(self, state: RunState) -> bool:
+        """Whether a first attempt can begin with the agent at work: nothing is to be cloned or played.
+
+        The workspace is there then.
+        """
+        conversation = state.conversation
+        is_new = conversation.status == ConversationStatus.STARTING and not conversation.run_attempts
+        if not is_new or conversation.repository_id is not None or state.is_replay or is_answered(state.events):
+            return False
+        try:
+            await self._workspace.prepare(conversation, _tell_nobody)
+        except OSError:
+            # The run meets it again, and tells.
+            return False
+        return True
+
+    def _first_state(self, conversation: Conversation) -> tuple[AgentState, Problem | None]:
+        """The agent's state when it begins to work on a user's message, and what is to be said about it."""
+        shortcoming = self._toolbox.shortcoming
+        is_ready = self._llm.is_ready(conversation.llm_model or "")
+        problem = Problem(ErrorCode.WORKSPACE_ERROR, shortcoming) if shortcoming else None
+        return AgentState.RUNNING if is_ready else AgentState.LOADING, problem
+
+    async def advance(self, run_log: RunLog) -> Outcome:
+        """Do the next thing of the run whose attempt ``begin`` has begun.
 
         Expected failures become the conversation's status; unexpected ones as well, masked, with the reference of the
         log entry that tells them. Raises what ``is_outage`` knows: then the same call may succeed later.
         """
-        run_log = self.log_of(conversation_id, run, attempt)
         try:
             try:
                 return await self._advance(run_log)
@@ -148,7 +183,9 @@ class AgentLoop:
                 if is_outage(error):
                     raise
                 reference = new_reference_id()
-                log.exception("run.failed", conversation_id=str(conversation_id), run=run, reference=reference)
+                log.exception(
+                    "run.failed", conversation_id=str(run_log.conversation_id), run=run_log.run, reference=reference
+                )
                 problem = Problem(_INTERNAL, f"Unexpected {type(error).__name__}; reference {reference}.")
             await run_log.fail(problem)
         except RunEnded:
@@ -156,13 +193,14 @@ class AgentLoop:
         return Outcome.ENDED
 
     async def _advance(self, run_log: RunLog) -> Outcome:
-        conversation, events = await run_log.read()
+        state = await run_log.read()
+        conversation, events = state.conversation, state.events
         if conversation.status == ConversationStatus.STARTING:
-            prepared = await self._prepare(run_log, conversation, events)
+            prepared = await self._prepare(run_log, state)
             if isinstance(prepared, Outcome):
                 return prepared
             conversation = prepared
-        elif await self._replay.is_pending(conversation.id):
+        elif state.is_replay:
             await self._replay.play(run_log)
             return Outcome.ENDED
         if is_answered(events):
@@ -171,17 +209,17 @@ class AgentLoop:
         if calls:
             await self._calls.run(run_log, conversation, *calls[0])
             return Outcome.CONTINUE
-        settings, model = await self._settings.model(conversation.owner_id)
+        saved, secrets = await self._settings.with_secrets(conversation.owner_id)
+        settings, model = await self._settings.model_of(saved)
         problem = _limit_reached(conversation, events, settings) or stuck(events)
         if problem is not None:
             return await self._finish(run_log, problem=problem)
         instructions = await self._instructions.get(conversation, settings.max_iterations)
-        return await self._ask(run_log, conversation, model, instructions, settings)
+        return await self._ask(run_log, conversation, model, instructions, settings.max_budget_usd, Redactor(secrets))
 
-    async def _prepare(
-        self, run_log: RunLog, conversation: Conversation, events: Sequence[Event]
-    ) -> Outcome | Conversation:
+    async def _prepare(self, run_log: RunLog, state: RunState) -> Outcome | Conversation:
         """Make the workspace; the conversation as it is then, where the run goes on with its events at once."""
+        conversation, events = state.conversation, state.events
         said = {body.text for event in events if isinstance(body := decode_body(event), MessageBody)}
 
         async def tell(stage: str) -> None:
@@ -197,14 +235,12 @@ class AgentLoop:
             return Outcome.ENDED
         try:
             # None of the run's events has come since but those told above; whether it has ended is told by writing.
-            if await self._replay.is_pending(conversation.id):
+            if state.is_replay:
                 await run_log.set_state(AgentState.RUNNING, is_logged=False)
                 return Outcome.CONTINUE
-            shortcoming = self._toolbox.shortcoming
-            problem = Problem(ErrorCode.WORKSPACE_ERROR, shortcoming) if shortcoming else None
+            agent_state, problem = self._first_state(conversation)
             if problem is not None or not is_answered(events):
-                is_ready = self._llm.is_ready(conversation.llm_model or "")
-                conversation = await run_log.set_state(AgentState.RUNNING if is_ready else AgentState.LOADING, problem)
+                conversation = await run_log.set_state(agent_state, problem)
             if is_answered(events):
                 return await self._finish(run_log)
         except RunEnded:
@@ -214,7 +250,13 @@ class AgentLoop:
         return conversation
 
     async def _ask(
-        self, run_log: RunLog, conversation: Conversation, model: Model, instructions: str, settings: Settings
+        self,
+        run_log: RunLog,
+        conversation: Conversation,
+        model: Model,
+        instructions: str,
+        budget_usd: float | None,
+        redactor: Redactor,
     ) -> Outcome:
         is_ready = self._llm.is_ready(model.name)
         if not is_ready:
@@ -222,7 +264,6 @@ class AgentLoop:
             await self._llm.ready(model.name)
         if not is_ready or conversation.agent_state != AgentState.RUNNING:
             await run_log.set_state(AgentState.RUNNING)
-        redactor = Redactor(await self._settings.secrets(conversation.owner_id, settings))
         history = await self._condenser.history(run_log, model, instructions, self._toolbox.specs, redactor)
         completion = await self._complete(run_log, model, instructions, history, redactor)
         if completion.is_empty and completion.ending is Ending.WHOLE:
@@ -230,7 +271,7 @@ class AgentLoop:
             first = completion.usage
             completion = await self._complete(run_log, model, instructions, history, redactor)
             completion = replace(completion, usage=first + completion.usage)
-        return await self._record(run_log, model, completion, redactor, settings.max_budget_usd)
+        return await self._record(run_log, model, completion, redactor, budget_usd)
 
     async def _complete(
         self, run_log: RunLog, model: Model, instructions: str, history: Sequence[ChatMessage], redactor: Redactor
@@ -340,6 +381,11 @@ class AgentLoop:
     ) -> Outcome:
         await run_log.finish(events, problem, used)
         return Outcome.ENDED
+
+
+async def _tell_nobody(stage: str) -> None:
+    """Of a workspace that is made of nothing."""
+    del stage
 
 
 _INTERNAL = ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -22,11 +21,6 @@ class ReplayPlayer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def is_pending(self, conversation_id: UUID) -> bool:
-        """Whether there is something left to play."""
-        async with self._database.read() as session:
-            return await ReplayRepository(session).position(conversation_id) is not None
 
     async def play(self, run_log: RunLog) -> None:
         """Play what is left, 100 events in each transaction; then the run is over.

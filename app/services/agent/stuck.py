@@ -1,4 +1,4 @@
-"""Whether an agent goes round in circles."""
+"""Detects an agent that repeats itself."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ REPETITIONS = 4
 
 
 def stuck(events: Sequence[Event]) -> Problem | None:
-    """Why a run is to pause: its last four calls were the same, and so were their results."""
+    """Return the reason to pause a run whose last four calls, and their results, were identical; else ``None``."""
     calls: dict[int, ToolCallBody] = {}
     answered: list[tuple[ToolCallBody, ToolResultBody]] = []
     for event in events:

@@ -1,7 +1,7 @@
-"""Runs of an instance that died go on in another one, on PostgreSQL.
+"""Failover between instances on PostgreSQL: another instance resumes the runs of one that died.
 
-Every instance holds an advisory lock of its own name for as long as it lives. Whoever gets the lock of another one
-knows that it is dead, and resumes its runs while it holds the lock.
+Each instance holds an advisory lock named after itself while it lives. An instance that gets another one's lock knows
+that the other is dead, and resumes its runs while it holds the lock.
 """
 
 import asyncio
@@ -17,27 +17,27 @@ from app.services.push.postgres_connection import CONNECTION_ERRORS, PostgresCon
 log = structlog.get_logger(__name__)
 
 ROUND_SECONDS = 1.0
-# After an outage every instance has to connect again; until it has, it would be taken for dead.
+# Rounds after an outage without takeovers, in which all instances can reconnect and take their locks again.
 GRACE_ROUNDS = 3
 
 
 class Runs(Protocol):
-    """What the engine knows of the instances' runs."""
+    """The part of the engine that the takeover needs."""
 
     async def executors(self) -> set[str]:
-        """The instances that own unfinished runs."""
+        """Return the ids of instances with unfinished runs."""
         ...
 
     async def resume(self, executor_id: str) -> int:
-        """Take up an instance's unfinished runs; tells how many."""
+        """Resume the unfinished runs of an instance, and return their number."""
         ...
 
 
 class Takeover:
-    """Holds this instance's lock, and looks for the locks of the dead.
+    """Holds this instance's lock, and periodically tries those of other instances.
 
-    An instance whose connection dropped is taken for dead until it has its lock again. What others have begun anew
-    meanwhile is theirs: ``RunLog`` lets only the latest attempt at a run write.
+    An instance that lost its connection counts as dead until it has its lock again. Runs that others have resumed
+    meanwhile stay theirs: ``RunLog`` fences off writes of all but the latest attempt.
     """
 
     def __init__(self, url: URL, executor_id: str, runs: Runs) -> None:
@@ -48,12 +48,12 @@ class Takeover:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Take this instance's lock. Raises ``CONNECTION_ERRORS``."""
+        """Take this instance's lock, and start the periodic check. Raises ``CONNECTION_ERRORS``."""
         self._connection = await self._connect()
         self._task = asyncio.create_task(self._go_round(), name="takeover")
 
     async def close(self) -> None:
-        """Give the lock back, so that others take over at once."""
+        """Release the lock, so that other instances can take over at once."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""What a tool writes while it runs, on its way to those who watch."""
+"""Publishes a tool's output to subscribers while the tool runs, throttled and with secrets redacted."""
 
 import asyncio
 from uuid import UUID
@@ -10,17 +10,17 @@ from app.services.secrets.redaction import Redactor
 
 INTERVAL_SECONDS = 0.1
 MAX_PIECE_LENGTH = 1000
-# 40,000 characters a second at most: a watcher reads less, and a subscriber's queue holds 1,000 pieces.
+# This allows 40,000 characters a second: people read less, and a subscriber's queue holds 1,000 messages.
 MAX_PIECES_PER_INTERVAL = 4
 MAX_STREAMED_LENGTH = 200_000
 CUT = "\n[… the rest is not streamed …]\n"
 
 
 class ToolStream:
-    """Publishes one call's output. The first piece goes out at once; later ones are gathered for up to 100 ms.
+    """Publishes one call's output. The first chunk is published at once; later ones are batched for up to 100 ms.
 
-    Where more comes than goes out, the middle is left out, and says so. The caller's secrets are hidden, also where
-    they come in several pieces.
+    If a tool writes faster than the limit, the middle is left out, with a note. The caller's secrets are redacted, also
+    those split between chunks.
     """
 
     def __init__(self, wakeups: Wakeups, conversation_id: UUID, call_sequence: int, redactor: Redactor) -> None:
@@ -34,21 +34,21 @@ class ToolStream:
         self._timer: asyncio.TimerHandle | None = None
 
     async def write(self, piece: str) -> None:
-        """Take a piece of output."""
+        """Add a chunk of output."""
         self._take(self._redacted.feed(storable(piece)))
         if self._timer is None:
             self._flush()
             self._timer = asyncio.get_running_loop().call_later(INTERVAL_SECONDS, self._on_timer)
 
     def close(self) -> None:
-        """Publish what is left."""
+        """Publish the rest at the end of the call."""
         if self._timer is not None:
             self._timer.cancel()
         self._take(self._redacted.finish())
         self._flush()
 
     def abandon(self) -> None:
-        """Publish nothing more."""
+        """Discard what is not published yet."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -1,4 +1,4 @@
-"""Tools that the agent may call."""
+"""The agent's tools: their specification for the LLM, validation of arguments, and dispatch."""
 
 import json
 import re
@@ -29,7 +29,7 @@ MAX_FAULT_LENGTH = 300
 
 @dataclass(frozen=True, slots=True)
 class ToolOutput:
-    """What a tool answered."""
+    """The output of a tool call, as the agent gets it."""
 
     output: str
     truncated: bool = False
@@ -38,25 +38,25 @@ class ToolOutput:
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What a call belongs to. ``on_output`` takes what it writes while it runs, for those who watch."""
+    """The context of a call. ``on_output`` is called with output while the tool runs, for subscribers."""
 
     conversation_id: UUID
     on_output: OnOutput | None = None
 
 
 class ToolFault(Exception):
-    """The call can't be done. The message is for the agent."""
+    """An expected failure of a call. The message is for the agent."""
 
 
 class Arguments(BaseModel):
-    """Arguments of a tool, checked before it runs. Descriptions and bounds are told to the LLM."""
+    """Base class of tools' arguments, which are validated before a call. Its JSON Schema is sent to the LLM."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool: how the LLM sees it, and what runs it. One that needs a shell is there only if there is a sandbox."""
+    """A tool: its specification for the LLM, and its implementation. If it needs a shell, it needs a sandbox too."""
 
     spec: ToolSpec
     run: Callable[[ToolContext, Mapping[str, Any]], Awaitable[ToolOutput]]
@@ -74,7 +74,7 @@ def typed_tool(
     *,
     needs_shell: bool = False,
 ) -> Tool:
-    """A tool whose arguments are those of a model; the LLM is told the model's JSON Schema."""
+    """Build a tool whose arguments are validated by a pydantic model, of which the LLM gets the JSON Schema."""
 
     async def run(context: ToolContext, given: Mapping[str, Any]) -> ToolOutput:
         try:
@@ -87,7 +87,7 @@ def typed_tool(
 
 
 class Toolbox:
-    """The tools of an agent, by name. A bad call is told to the agent; it never fails the run."""
+    """The tools of an agent, by name. A failed call becomes an error message for the agent, never fails the run."""
 
     def __init__(self, tools: Sequence[Tool] = (), shell: Shell | None = None) -> None:
         self._all = tools
@@ -95,18 +95,18 @@ class Toolbox:
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
-        """The tools as the LLM sees them."""
+        """The specifications of the available tools for the LLM."""
         return tuple(tool.spec for tool in self._tools().values())
 
     @property
     def shortcoming(self) -> str | None:
-        """Why some tools are not there, in a sentence for people."""
+        """A sentence for users about tools that are missing, if any are."""
         if self._shell is None or self._shell.absence is None:
             return None
         return f"The agent has no shell: {self._shell.absence}"
 
     async def run(self, context: ToolContext, name: str, arguments: Mapping[str, Any]) -> ToolOutput:
-        """Run a tool for a conversation."""
+        """Run a tool; errors of any type become an error output."""
         tools = self._tools()
         tool = tools.get(resolved_name(name, tools.keys()))
         if tool is None:
@@ -129,36 +129,36 @@ class Toolbox:
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
-    """A call's arguments as an LLM wrote them, as every database keeps them.
+    """Parse a call's arguments from an LLM's text, in a form that every database can store.
 
-    What is no JSON object, longer than 200,000 characters or nested deeper than 50 levels is kept as
+    Text that is not a JSON object, is longer than 200,000 characters or nests deeper than 50 levels becomes
     ``{"unparsed": …}``.
     """
     if len(text) <= MAX_ARGUMENTS_LENGTH:
         with suppress(ValueError, RecursionError):
-            found = _object(text)
-            if found is not None:
-                return cast("dict[str, Any]", storable_json(cast("JSONValue", found)))
+            arguments = _object(text)
+            if arguments is not None:
+                return cast("dict[str, Any]", storable_json(cast("JSONValue", arguments)))
     return {"unparsed": storable(text[:MAX_ARGUMENTS_LENGTH])}
 
 
 def is_whole(text: str) -> bool:
-    """Whether a call's arguments are a whole JSON object."""
+    """Tell whether a call's arguments are a complete JSON object."""
     with suppress(ValueError, RecursionError):
         return bool(text.strip()) and _object(text) is not None
     return False
 
 
 def _object(text: str) -> dict[str, object] | None:
-    """The object that a text holds; ``None`` where it holds another value, or several. Raises ValueError for no JSON.
+    """Parse the object in a text; ``None`` for other values, or several objects. Raises ValueError for invalid JSON.
 
-    Gateways send an empty object ahead of the arguments, send all of them twice, send them as a string within JSON, and
-    send ``null`` or an empty list for none. Models write line breaks into strings as they are.
+    Gateways send an empty object before the arguments, send all of them twice, as a JSON string, or as ``null`` or an
+    empty list if there are none. Models write unescaped line breaks in strings.
     """
-    found = _values(text)
-    if len(found) == 1 and isinstance(found[0], str):
-        found = _values(found[0])
-    said = [value for value in found if value not in _NOTHING]
+    values = _values(text)
+    if len(values) == 1 and isinstance(values[0], str):
+        values = _values(values[0])
+    said = [value for value in values if value not in _NOTHING]
     if not said:
         return {}
     is_one = isinstance(said[0], dict) and all(value == said[0] for value in said)
@@ -166,26 +166,26 @@ def _object(text: str) -> dict[str, object] | None:
 
 
 def _values(text: str) -> list[object]:
-    """The JSON values that follow one another in a text."""
-    found: list[object] = []
+    """Parse a text of concatenated JSON values."""
+    values: list[object] = []
     while rest := text.strip():
-        if len(found) == MAX_VALUES:
+        if len(values) == MAX_VALUES:
             raise ValueError
         value, end = _DECODER.raw_decode(rest)
-        found.append(value)
+        values.append(value)
         text = rest[end:]
-    return found
+    return values
 
 
 def resolved_name(said: str, names: Collection[str]) -> str:
-    """The tool that a model means: some models write ``functions.NAME``, or channel markers behind the name."""
+    """Resolve the tool's name: some models write ``functions.NAME``, or channel markers after the name."""
     name = _MARKER.split(said, maxsplit=1)[0].strip()
     last = re.split(r"[.:/]", name)[-1]
     return next((known for known in (said, name, last) if known in names), said)
 
 
 def _integer(digits: str) -> int | str | float:
-    # Python refuses to read longer ones.
+    # Python refuses to parse longer integers.
     return int(digits) if len(digits) <= MAX_NUMBER_CHARS else digits[:MAX_NUMBER_CHARS]
 
 
@@ -195,7 +195,7 @@ _NOTHING: tuple[object, ...] = ({}, [], None)
 
 
 def _faults(error: ValidationError) -> str:
-    """What is wrong with each argument, without repeating it."""
+    """List the errors of the arguments, without repeating their values."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     if any(fault["loc"] == ("unparsed",) for fault in faults):
         return "the arguments are no JSON object"
@@ -204,7 +204,7 @@ def _faults(error: ValidationError) -> str:
 
 
 def _schema(arguments: type[Arguments]) -> Mapping[str, object]:
-    """The model's JSON Schema, without the titles, which only repeat the names."""
+    """Return the model's JSON Schema without titles, which only repeat the names."""
     schema = arguments.model_json_schema()
     properties: dict[str, dict[str, object]] = schema.get("properties", {})
     return {

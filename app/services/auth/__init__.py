@@ -1,1 +1,1 @@
-"""Authentication: bearer tokens, and the keys that sign them."""
+"""Authentication of callers by bearer tokens (JWT), and the sources of the keys that verify them."""

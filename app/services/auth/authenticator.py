@@ -1,4 +1,4 @@
-"""Who calls: one local caller, or the subject of a bearer token that the configured key or identity provider signed."""
+"""Authenticates requests: as the one local caller, or by a JWT that the configured key or identity provider signed."""
 
 import contextlib
 import re
@@ -22,7 +22,7 @@ from app.services.auth.token_keys import FileKeySource, KeySource, SecretKeySour
 
 LOCAL_CALLER_ID = "local"
 MAX_TOKEN_BYTES = 16 * 1024
-# With a chain of certificates in it, which nothing here looks at, a header has 3 KiB.
+# A JWT header with a certificate chain, which is ignored here, has about 3 KiB.
 MAX_TOKEN_HEADER_BYTES = 8 * 1024
 MAX_TOKEN_HEADER_DEPTH = 8
 MAX_SUBJECT_CHARACTERS = 200
@@ -36,39 +36,39 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls. ``expires_at``: from then on the token is no longer accepted, tolerance included; ``None``: never."""
+    """An authenticated caller. ``expires_at`` is when its token stops being accepted, tolerance included, if ever."""
 
     id: str
     expires_at: datetime | None
 
 
 class Authenticator(Protocol):
-    """Tells who calls."""
+    """Identifies the caller of a request."""
 
     async def authenticate(self, token: str | None) -> Caller:
-        """Raise ``Unauthenticated``, with a message that names the fault but nothing of the token."""
+        """Verify a bearer token. Raises ``Unauthenticated`` with a message that repeats nothing of the token."""
         ...
 
     async def authenticate_header(self, header: bytes | None) -> Caller:
-        """As ``authenticate``, by the value of an ``Authorization`` header."""
+        """Like ``authenticate``, from the value of an ``Authorization`` header."""
         ...
 
 
 class LocalAuthenticator:
-    """With ``PARLEY_AUTH=none`` whoever reaches the server is its one caller, whatever token comes along."""
+    """``Authenticator`` for ``PARLEY_AUTH=none``: every request is the one local caller's, whatever its token."""
 
     async def authenticate(self, token: str | None) -> Caller:  # noqa: ARG002  # The protocol has it.
         """Return the local caller."""
         return Caller(id=LOCAL_CALLER_ID, expires_at=None)
 
     async def authenticate_header(self, header: bytes | None) -> Caller:
-        """Return the local caller; a header that is none of a bearer token is a fault all the same."""
+        """Return the local caller. Raises ``Unauthenticated`` for a header that is not a bearer token's."""
         return await self.authenticate(bearer_token(header.decode("latin-1") if header is not None else None))
 
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """What a token said whose signature was checked, by which key."""
+    """Cache entry of a verified token: its caller and the key that verified it."""
 
     caller: Caller
     expires_at: datetime
@@ -78,11 +78,11 @@ class _Verified:
 
 
 class JWTAuthenticator:
-    """Checks bearer tokens: signature, ``exp``, ``nbf`` and ``sub`` always, ``iss`` and ``aud`` where configured.
+    """Verifies JWTs: signature, ``exp``, ``nbf`` and ``sub`` always, ``iss`` and ``aud`` if configured.
 
-    The key decides the algorithm, never the token, so that a public key can't be passed off as an HS256 secret.
-    A token that was seen before is not checked again while the same key is in force: that takes 60 µs, as much as
-    everything else about a small query. Tokens are remembered by the SHA-256 of their header.
+    The key decides the algorithm, never the token, so a public key can't be abused as an HS256 secret. Verified tokens
+    are kept in an LRU cache while their key is valid: verifying takes 60 µs, as much as everything else in a small
+    query. The cache's keys are SHA-256 digests of the ``Authorization`` header.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class JWTAuthenticator:
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
 
     async def authenticate(self, token: str | None) -> Caller:
-        """Return the caller that ``token`` names; the id is its ``sub``."""
+        """Verify the token and return its caller, whose id is the claim ``sub``."""
         if not token:
             raise Unauthenticated("A bearer token is needed.")
         if len(token) > MAX_TOKEN_BYTES or not token.isascii():
@@ -111,7 +111,7 @@ class JWTAuthenticator:
         return await self._known(digest) or await self._verify(token, digest)
 
     async def authenticate_header(self, header: bytes | None) -> Caller:
-        """As ``authenticate``; a header that came before is not taken apart again."""
+        """Like ``authenticate``, but look up the whole header in the cache before parsing it."""
         if header is not None and len(header) <= MAX_TOKEN_BYTES and header.startswith(_SCHEME):
             caller = await self._known(sha256(header).digest())
             if caller is not None:
@@ -119,13 +119,13 @@ class JWTAuthenticator:
         return await self.authenticate(bearer_token(header.decode("latin-1") if header is not None else None))
 
     async def _known(self, digest: bytes) -> Caller | None:
-        """The caller of a token that was verified before, by a key that is still in force."""
+        """Return the cached caller, if its key is still valid. Raises ``Unauthenticated`` if the token has expired."""
         known = self._verified.get(digest)
         if known is None or await self._keys.find(known.algorithm, known.key_id) is not known.key:
             return None
         if known.expires_at <= self._now():
             raise Unauthenticated("The token has expired.")
-        # Again, since it may have been forgotten while the key was asked for.
+        # The entry may have been evicted during the await above, so it is inserted again.
         self._verified[digest] = known
         self._verified.move_to_end(digest)
         return known.caller
@@ -148,7 +148,7 @@ class JWTAuthenticator:
         return caller
 
     def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, object]:
-        """Return the claims; their times are compared here, with the clock that was given, rather than by PyJWT."""
+        """Verify the signature and return the claims. Times are checked elsewhere: PyJWT uses the system's clock."""
         return jwt.decode(
             token,
             key,
@@ -183,14 +183,14 @@ def build_authenticator(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Authenticator:
-    """Return the authenticator of the configuration. A JWKS URL is first asked when the first token comes.
+    """Build the configured authenticator. A JWKS URL is only requested when the first token comes.
 
-    Raises ``ConfigError`` where the JWKS file can't be read or holds no usable key.
+    Raises ``ConfigError`` if the JWKS file can't be read or has no usable key.
     """
     if config.auth is AuthMode.NONE:
         return LocalAuthenticator()
     if config.jwt_audience is None and config.jwt_secret is None:
-        # The provider's other applications get tokens signed with the same keys.
+        # Without a check of the audience, tokens for the provider's other applications are accepted too.
         log.warning("auth.audience_not_checked", advice="Set PARLEY_JWT_AUDIENCE.")
     return JWTAuthenticator(
         _key_source(config, monotonic),
@@ -202,7 +202,7 @@ def build_authenticator(
 
 
 def bearer_token(header: str | None) -> str | None:
-    """Return the token of an ``Authorization`` header; raise ``Unauthenticated`` where it is not ``Bearer <token>``."""
+    """Return the token of an ``Authorization`` header. Raises ``Unauthenticated`` unless it is ``Bearer <token>``."""
     if header is None:
         return None
     match = _BEARER.fullmatch(header) if len(header) <= MAX_TOKEN_BYTES + len("Bearer ") else None
@@ -228,7 +228,7 @@ def _key_source(config: Config, monotonic: Callable[[], float]) -> KeySource:
 
 
 def _check_header(token: str) -> None:
-    """Raise ``Unauthenticated`` where the header would cost more than its bytes: anybody can write one."""
+    """Raise ``Unauthenticated`` for a JWT header that is too large or nested: it is parsed before it is verified."""
     header, _, _ = token.partition(".")
     if len(header) <= MAX_TOKEN_HEADER_BYTES:
         with contextlib.suppress(ValueError, TooMuchJSON):
@@ -249,14 +249,14 @@ def _time(claims: Mapping[str, object], name: str, shift: timedelta) -> datetime
 
 def _subject(claims: Mapping[str, object]) -> str:
     subject = claims.get("sub")
-    # What can't be printed includes NUL and lone surrogates, which databases refuse.
+    # ``isprintable`` excludes NUL and lone surrogates, which databases refuse.
     if not isinstance(subject, str) or not 1 <= len(subject) <= MAX_SUBJECT_CHARACTERS or not subject.isprintable():
         raise Unauthenticated(f"The token's sub is not 1 to {MAX_SUBJECT_CHARACTERS} printable characters.")
     return subject
 
 
 def _fault(error: jwt.PyJWTError) -> str:
-    """Return what is wrong, in words of our own: PyJWT's may quote the token."""
+    """Translate PyJWT's error to a fixed message, since PyJWT's own may quote the token."""
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"The token has no {error.claim}."
     messages: dict[type[jwt.PyJWTError], str] = {

@@ -1,7 +1,7 @@
-"""Where the keys of bearer tokens come from: a shared secret, a file of public keys, or an identity provider's address.
+"""Sources of the keys that verify JWTs: a shared secret, a JWKS file, or an identity provider's JWKS URL.
 
-PyJWT's own ``PyJWKClient`` is not used for the last: it blocks a thread for as long as the provider takes, reads
-answers of any size, asks a failing provider again for every request and drops its keys when they age.
+PyJWT's own ``PyJWKClient`` is not used for the URL: it blocks a thread for as long as the provider takes, reads answers
+of any size, asks a failing provider again for every request and drops its keys when they age.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 _PUBLIC_KEY_ALGORITHMS = ("RS256", "ES256")
 _KEYS_TIMEOUT_SECONDS = 5.0
 _KEYS_LIFETIME_SECONDS = 5 * 60.0
-# A revoked key must not live on for ever because the provider can't be reached.
+# While the provider can't be reached, cached keys are used for at most this long, since one may have been revoked.
 _KEYS_MAX_AGE_SECONDS = 24 * 3600.0
-# Bounds what tokens with made-up key ids, or a failing provider, make us ask of it.
+# Minimum pause between two requests to the provider, whatever key ids tokens make up.
 _KEYS_PAUSE_SECONDS = 10.0
 _MAX_KEYS_BYTES = 256 * 1024
 _MAX_KEYS = 100
@@ -37,45 +37,45 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 class KeySource(Protocol):
-    """Where keys of tokens come from."""
+    """Finds the key that verifies a token."""
 
     async def find(self, algorithm: str, key_id: str | None) -> jwt.PyJWK:
-        """Return a key that is made for ``algorithm``; raise ``Unauthenticated`` where there is none."""
+        """Return a key for ``algorithm``. Raises ``Unauthenticated`` if there is none."""
         ...
 
 
 class SecretKeySource:
-    """The shared secret of HS256 tokens; their key id does not matter."""
+    """The shared secret of HS256 tokens; key ids are ignored."""
 
     def __init__(self, secret: SecretStr) -> None:
         value = base64url_encode(secret.get_secret_value().encode()).decode()
         self._key = jwt.PyJWK({"kty": "oct", "k": value}, "HS256")
 
     async def find(self, algorithm: str, key_id: str | None) -> jwt.PyJWK:  # noqa: ARG002  # The protocol has it.
-        """Return the one key there is."""
+        """Return the only key, unless the algorithm is another."""
         if algorithm != self._key.algorithm_name:
             raise Unauthenticated("The token's algorithm is not accepted.")
         return self._key
 
 
 class KeySet:
-    """The public keys of a JWKS document that can verify RS256 or ES256; others in it are passed over."""
+    """The keys of a JWKS document that can verify RS256 or ES256; other keys in it are ignored."""
 
     def __init__(self, document: bytes) -> None:
-        """``document``: JSON as RFC 7517 has it. Raises ``ValueError`` where it holds no usable key."""
+        """Parse a JWKS document (RFC 7517). Raises ``ValueError`` if it has no usable key."""
         try:
             content: object = json.loads(document)
         except RecursionError:
             content = None
-        found = cast("dict[str, object]", content).get("keys") if isinstance(content, dict) else None
-        entries = cast("list[object]", found)[:_MAX_KEYS] if isinstance(found, list) else []
+        keys = cast("dict[str, object]", content).get("keys") if isinstance(content, dict) else None
+        entries = cast("list[object]", keys)[:_MAX_KEYS] if isinstance(keys, list) else []
         self._keys = [key for key in map(_public_key, entries) if key is not None]
         if not self._keys:
             msg = "no usable key"
             raise ValueError(msg)
 
     def find(self, algorithm: str, key_id: str | None) -> jwt.PyJWK | None:
-        """Return the key of that id; without an id the only key of the algorithm, and none where there are several."""
+        """Return the key with that id. Without an id, return the algorithm's key if there is exactly one."""
         fitting = [key for key in self._keys if key.algorithm_name == algorithm]
         if key_id is None:
             return fitting[0] if len(fitting) == 1 else None
@@ -83,16 +83,16 @@ class KeySet:
 
 
 class FileKeySource:
-    """Public keys of a JWKS file, which is read again once it changes; while it is unreadable the keys stay."""
+    """Public keys of a JWKS file. It is read again when it changes; while it is unreadable, the old keys stay valid."""
 
     def __init__(self, path: Path) -> None:
-        """Raise ``OSError`` or ``ValueError`` where the file can't be read or holds no usable key."""
+        """Read the file. Raises ``OSError`` if it can't be read, ``ValueError`` if it has no usable key."""
         self._path = path
         self._seen = self._stamp()
         self._keys = self._read()
 
     async def find(self, algorithm: str, key_id: str | None) -> jwt.PyJWK:
-        """Return the key from the file as it is now. Looking at a local file takes microseconds."""
+        """Return the key, after checking the file's modification time, which takes microseconds."""
         try:
             stamp = self._stamp()
             if stamp != self._seen:
@@ -117,10 +117,10 @@ class FileKeySource:
 
 
 class URLKeySource:
-    """Public keys of an identity provider, kept for 5 minutes.
+    """Public keys of an identity provider, cached for 5 minutes.
 
-    An unknown key id asks the provider again, but it is never asked more than once in 10 s nor twice at a time.
-    While it does not answer, the keys that it gave stay valid for a day.
+    An unknown key id causes another request, but there is at most one every 10 s, and never two at a time. While the
+    provider does not answer, the cached keys stay valid for a day.
     """
 
     def __init__(
@@ -140,11 +140,11 @@ class URLKeySource:
         self._fetch: asyncio.Task[None] | None = None
 
     async def find(self, algorithm: str, key_id: str | None) -> jwt.PyJWK:
-        """Return the key; raise ``Unauthenticated`` too where the provider's keys can't be had."""
+        """Return the key. Raises ``Unauthenticated`` also if the provider's keys can't be fetched."""
         if algorithm not in _PUBLIC_KEY_ALGORITHMS:
             raise Unauthenticated("The token's algorithm is not accepted.")
         if self._age() > _KEYS_LIFETIME_SECONDS:
-            # Once a provider has failed to answer, callers don't wait for it again while its keys are still good.
+            # After a failure, callers don't wait for the provider while the cached keys are still valid.
             await self._refresh(wait=not self._failing or self._age() > _KEYS_MAX_AGE_SECONDS)
         if self._keys is None or self._age() > _KEYS_MAX_AGE_SECONDS:
             raise Unauthenticated("The token can't be checked now: the identity provider's keys are not available.")
@@ -162,11 +162,11 @@ class URLKeySource:
             self._asked_at = self._monotonic()
             self._fetch = asyncio.create_task(self._fetch_keys())
         if wait:
-            # Others wait for the same answer, so a caller who goes away must not cancel it.
+            # Other callers wait for the same request, so one who is cancelled must not cancel it.
             await asyncio.shield(self._fetch)
 
     async def _fetch_keys(self) -> None:
-        # Importing httpx takes 0.2 s and a client's certificates 50 ms: neither is for the event loop.
+        # Importing httpx takes 0.2 s, loading certificates 50 ms: too long for the event loop.
         client, failures = await asyncio.to_thread(_open_client, self._timeout_seconds)
         try:
             async with client, asyncio.timeout(self._timeout_seconds):
@@ -189,7 +189,7 @@ def _accepted(keys: KeySet, algorithm: str, key_id: str | None) -> jwt.PyJWK:
 
 
 def _public_key(entry: object) -> jwt.PyJWK | None:
-    """Return the public part of a JWKS entry, bound to the one algorithm of its type; ``None``: not for our use."""
+    """Return the public part of a JWKS entry, bound to the algorithm of its type; ``None`` if it is unusable here."""
     if not isinstance(entry, dict):
         return None
     fields = cast("dict[str, object]", entry)
@@ -212,7 +212,7 @@ def _public_key(entry: object) -> jwt.PyJWK | None:
 
 
 def _open_client(timeout_seconds: float) -> "tuple[httpx.AsyncClient, tuple[type[Exception], ...]]":
-    """Return a client and what its requests may raise. The answer is read raw: a compressed one could be a bomb."""
+    """Return a client and the exceptions of its requests. It asks for no compression, against decompression bombs."""
     import httpx  # noqa: PLC0415  # Only servers with a JWKS URL need it.
 
     client = httpx.AsyncClient(

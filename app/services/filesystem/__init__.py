@@ -1,1 +1,1 @@
-"""Files of workspaces on the disk: found, read, written, measured and removed, whatever a command made of them."""
+"""Safe access to workspaces on disk: reading, writing, measuring and removing files that untrusted commands created."""

@@ -1,7 +1,7 @@
-"""Single files of a workspace, for a caller that nobody trusts: no path leads out of it.
+"""Access to single files of a workspace for untrusted callers: no path can escape from it.
 
-A path is walked one name at a time, each opened relative to the directory before it and never followed by the system.
-Symbolic links are resolved here, as the sandbox would: ``/workspace`` is the root, and what lies elsewhere is refused.
+A path is resolved one component at a time. Each is opened relative to the directory before it, with ``O_NOFOLLOW``.
+Symbolic links are resolved here as the sandbox would: ``/workspace`` is the root, and other targets are refused.
 """
 
 import errno
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
 from uuid import uuid4
+
+from app.services.filesystem.tree import open_up
 
 ROOT = "/workspace"
 MAX_PATH_CHARACTERS = 4096
@@ -27,11 +29,11 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Make = Callable[[str, int], int]
-"""Makes the directory of a name in an open directory, and opens it."""
+"""Creates a directory inside an open directory (its descriptor), and returns the new directory's descriptor."""
 
 
 class WorkspacePathError(Exception):
-    """The path leads out of the workspace, or isn't what it should be. The message is for the agent."""
+    """The path escapes from the workspace, or is of the wrong file type. The message is for the agent."""
 
 
 class AbsentPath(WorkspacePathError):
@@ -40,9 +42,9 @@ class AbsentPath(WorkspacePathError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A name in a directory. ``kind`` is ``directory``, ``file``, ``link`` or ``other``; ``bytes`` is a file's size.
+    """A directory entry. ``kind`` is ``directory``, ``file``, ``link`` or ``other``; ``bytes`` is a file's size.
 
-    ``target`` is where a link leads, where that was asked for.
+    ``target`` is the target of a link, where it was read.
     """
 
     name: str
@@ -53,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Entries of a directory by name; ``is_cut`` when there are more."""
+    """Sorted entries of a directory; ``is_cut`` if the limit left some out."""
 
     entries: list[Entry]
     is_cut: bool
@@ -79,27 +81,27 @@ class WorkspaceFiles:
         self._owner = owner
 
     def read(self, path: str, max_bytes: int) -> bytes:
-        """A regular file's content. One that is larger is an error."""
+        """Read a regular file. Raises WorkspacePathError if it is larger than ``max_bytes``."""
         with self._parent(path) as (directory, name):
             opened = _open(name, _READ, directory, path)
             try:
-                found = os.fstat(opened)
-                _check_regular(found, path)
-                content = b"" if found.st_size > max_bytes else _read_all(opened, max_bytes + 1)
+                status = os.fstat(opened)
+                _check_regular(status, path)
+                content = b"" if status.st_size > max_bytes else _read_all(opened, max_bytes + 1)
             finally:
                 os.close(opened)
-            if found.st_size > max_bytes or len(content) > max_bytes:
+            if status.st_size > max_bytes or len(content) > max_bytes:
                 raise WorkspacePathError(f"{path} is larger than {max_bytes} bytes.")
             return content
 
     def write(self, path: str, content: bytes) -> bool:
-        """Replace a regular file's content in one go, or make the file and its directories. True when it is new."""
+        """Write a file atomically, and create missing directories. Returns whether the file is new."""
         with self._parent(path, is_made=True) as (directory, name):
             mode: int | None = None
             with suppress(FileNotFoundError):
-                found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                _check_regular(found, path)
-                mode = stat.S_IMODE(found.st_mode) & 0o777
+                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                _check_regular(status, path)
+                mode = stat.S_IMODE(status.st_mode) & 0o777
             temporary = f".parley-{uuid4().hex}"
             opened = os.open(temporary, _CREATE, 0o644 if mode is None else mode, dir_fd=directory)
             try:
@@ -116,20 +118,20 @@ class WorkspaceFiles:
             return mode is None
 
     def remove(self, path: str) -> None:
-        """Remove a file."""
+        """Delete a file; a symbolic link is followed first."""
         with self._parent(path) as (directory, name):
             os.unlink(name, dir_fd=directory)
 
     def list(self, path: str, limit: int) -> Listing:
-        """What a directory holds; the order is by name where there are no more than ``limit``."""
+        """List up to ``limit`` entries, sorted by name. If there are more, it is arbitrary which ones are listed."""
         with self._directory(path) as directory:
-            found: list[Entry] = []
+            listed: list[Entry] = []
             with os.scandir(directory) as entries:
                 for entry in entries:
-                    if len(found) == limit:
-                        return Listing(sorted(found, key=_by_name), is_cut=True)
-                    found.append(_entry(entry))
-            return Listing(sorted(found, key=_by_name), is_cut=False)
+                    if len(listed) == limit:
+                        return Listing(sorted(listed, key=_by_name), is_cut=True)
+                    listed.append(_entry(entry))
+            return Listing(sorted(listed, key=_by_name), is_cut=False)
 
     def page(self, path: str, after: str | None, limit: int, max_names: int = MAX_NAMES) -> Listing:
         """The first files, directories and links of a directory that stand behind a name, in the order of their bytes.
@@ -181,7 +183,7 @@ class WorkspaceFiles:
 
     @contextmanager
     def _directory(self, path: str) -> Generator[int]:
-        """The directory that the path leads to, links resolved."""
+        """Open the directory at the path, with links resolved, and yield its descriptor."""
         walk = _Walk(self._root, path, _names(path))
         try:
             name = walk.to_last()
@@ -193,7 +195,7 @@ class WorkspaceFiles:
 
     @contextmanager
     def _parent(self, path: str, *, is_made: bool = False) -> Generator[tuple[int, str]]:
-        """The directory that really holds what the path leads to, and the name there, which is no link."""
+        """Resolve links, and yield the final directory's descriptor and the last component, which is not a link."""
         walk = _Walk(self._root, path, _names(path), self._make if is_made else None)
         try:
             name = walk.to_last()
@@ -215,7 +217,7 @@ class WorkspaceFiles:
 
 
 class _Walk:
-    """The way along a path: the directories that are open, from the workspace down to where it is now."""
+    """The resolution of one path: a stack of open directories, from the workspace down to the current one."""
 
     def __init__(self, root: Path, path: str, names: list[str], make: Make | None = None) -> None:
         self._path = path
@@ -223,22 +225,25 @@ class _Walk:
         self._make = make
         self._links = 0
         try:
-            self._open = [os.open(root, _DIRECTORY)]
+            self._open = [_open_root(root)]
         except FileNotFoundError:
             raise AbsentPath("There is no workspace.") from None
 
     @property
     def directory(self) -> int:
-        """The one it is in."""
+        """The descriptor of the current directory."""
         return self._open[-1]
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all descriptors."""
         for opened in self._open:
             os.close(opened)
 
     def to_last(self) -> str | None:
-        """Walk to the directory of the last name, which is no link and may be missing; None after ``..``."""
+        """Enter all directories but the last component, and return that.
+
+        It is not a link, and may not exist. Returns ``None`` if the path ends in ``..`` or at the root.
+        """
         while self._names:
             name = self._names.pop(0)
             if name == "..":
@@ -254,7 +259,7 @@ class _Walk:
         return None
 
     def enter(self, name: str) -> None:
-        """Go into a directory."""
+        """Open a subdirectory, and make it the current one."""
         if len(self._open) > MAX_DEPTH:
             raise WorkspacePathError(f"{self._path} is too deep.")
         try:
@@ -267,7 +272,7 @@ class _Walk:
             raise _error(error, self._path) from None
 
     def _link(self, name: str) -> str | None:
-        """Where a symbolic link leads; None for anything else."""
+        """Return a symbolic link's target; ``None`` for anything else, also for a missing file."""
         try:
             return os.readlink(name, dir_fd=self.directory)
         except OSError as error:
@@ -289,6 +294,15 @@ class _Walk:
         self._names = names + self._names
         if len(self._names) > MAX_PATH_CHARACTERS:
             raise WorkspacePathError(f"{self._path} is too long.")
+
+
+def _open_root(root: Path) -> int:
+    try:
+        return os.open(root, _DIRECTORY)
+    except PermissionError:
+        # A command closed it to its own user, who is the server's unless that is root.
+        open_up(root)
+        return os.open(root, _DIRECTORY)
 
 
 def _names(path: str) -> list[str]:
@@ -316,7 +330,7 @@ def _open(name: str, flags: int, directory: int, path: str) -> int:
 
 
 def _error(error: OSError, path: str) -> Exception:
-    """What is wrong with the path, for the agent; the error itself where it says nothing about the path."""
+    """Convert an OSError that the path caused to a message for the agent; return any other error unchanged."""
     messages = {
         errno.ENOENT: "does not exist",
         errno.ENOTDIR: "is not a directory, or not in one",
@@ -332,15 +346,15 @@ def _error(error: OSError, path: str) -> Exception:
     return WorkspacePathError(f"{path} {said}.") if said else error
 
 
-def _check_regular(found: os.stat_result, path: str) -> None:
-    if stat.S_ISDIR(found.st_mode):
+def _check_regular(status: os.stat_result, path: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
         raise WorkspacePathError(f"{path} is a directory.")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise WorkspacePathError(f"{path} is no regular file.")
 
 
 def _read_all(opened: int, limit: int) -> bytes:
-    """The content up to ``limit``: the file may grow meanwhile."""
+    """Read up to ``limit`` bytes, whatever ``stat`` said, since the file may grow while it is read."""
     pieces = bytearray()
     while len(pieces) < limit and (piece := os.read(opened, min(limit - len(pieces), 1 << 20))):
         pieces += piece
@@ -406,13 +420,13 @@ def _look(name: str, directory: int) -> Entry | None:
 
 def _entry(entry: "os.DirEntry[str]") -> Entry:
     try:
-        found = entry.stat(follow_symlinks=False)
+        status = entry.stat(follow_symlinks=False)
     except OSError:
         return Entry(entry.name, "other", 0)
-    if stat.S_ISREG(found.st_mode):
-        return Entry(entry.name, "file", found.st_size)
-    kind = "directory" if stat.S_ISDIR(found.st_mode) else "link" if stat.S_ISLNK(found.st_mode) else "other"
-    return Entry(entry.name, kind, 0)
+    if stat.S_ISREG(status.st_mode):
+        return Entry(entry.name, "file", status.st_size)
+    file_type = "directory" if stat.S_ISDIR(status.st_mode) else "link" if stat.S_ISLNK(status.st_mode) else "other"
+    return Entry(entry.name, file_type, 0)
 
 
 def _by_name(entry: Entry) -> str:

@@ -1,7 +1,7 @@
-"""Whole workspaces: measured, handed over and removed, whatever a command made of them.
+"""Operations on whole workspaces: measuring, changing the owner and removing, whatever a command created in them.
 
-Names are taken relative to open directories, symbolic links are never followed, and nothing recurses: a command can
-nest directories deeper than any path can say.
+Paths are relative to open directories, symbolic links are never followed, and nothing recurses: a command can nest
+directories so deep that their path exceeds the system's limit.
 """
 
 import errno
@@ -20,7 +20,7 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a tree takes on disk. ``is_too_large``: more than ``MAX_ENTRIES`` entries, or too deep to be looked at."""
+    """Disk usage of a tree. ``is_too_large``: more than ``MAX_ENTRIES`` entries, or nested too deep to measure."""
 
     bytes: int
     entries: int
@@ -28,7 +28,7 @@ class Size:
 
 
 def measure(root: Path) -> Size:
-    """The size of a tree, while it may be changing. A file with several names counts once."""
+    """Measure a tree, which may change meanwhile. A file with several hard links counts once."""
     total, entries = 0, 0
     seen: set[tuple[int, int]] = set()
     try:
@@ -37,12 +37,12 @@ def measure(root: Path) -> Size:
             if entries > MAX_ENTRIES:
                 return Size(total, entries, is_too_large=True)
             with suppress(FileNotFoundError):
-                found = entry.stat(follow_symlinks=False)
-                if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
-                    if (found.st_dev, found.st_ino) in seen:
+                status = entry.stat(follow_symlinks=False)
+                if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                    if (status.st_dev, status.st_ino) in seen:
                         continue
-                    seen.add((found.st_dev, found.st_ino))
-                total += found.st_blocks * BLOCK_BYTES
+                    seen.add((status.st_dev, status.st_ino))
+                total += status.st_blocks * BLOCK_BYTES
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             return Size(total, entries, is_too_large=True)
@@ -51,40 +51,52 @@ def measure(root: Path) -> Size:
 
 
 def hand_over(root: Path, uid: int) -> None:
-    """Make the tree belong to a user and group. Raises OSError. Nothing of the tree may run meanwhile."""
+    """Change owner and group of a tree, both to ``uid``. Raises OSError. No command may run in the tree meanwhile."""
     os.chown(root, uid, uid, follow_symlinks=False)
     for entry in _walk(root):
         os.chown(entry.path, uid, uid, follow_symlinks=False)
 
 
+def prepare(root: Path, uid: int | None) -> None:
+    """Make a workspace one that its commands can begin in: their user's, and open where a command has closed it.
+
+    ``uid`` is that user where it is not the server's own. Raises OSError.
+    """
+    found = root.stat()
+    if uid is not None and found.st_uid != uid:
+        hand_over(root, uid)
+    if found.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        open_up(root)
+
+
 def remove_tree(root: Path) -> None:
-    """Remove a tree; nothing when it is absent. Raises OSError, also when a command adds to it meanwhile."""
+    """Remove a tree, if it exists. Raises OSError, also if a command adds files meanwhile."""
     if not os.path.lexists(root):
         return
-    _open_up(root, None)
+    open_up(root)
     with _opened(root, None) as top:
         _flatten(top)
     root.rmdir()
 
 
 def _flatten(top: int) -> None:
-    """Empty a directory: what lies in its directories' directories is lifted into it, until there are none."""
+    """Empty a directory without recursion: subdirectories are moved up into it until there are none left."""
     while directories := _empty(top):
         for name in directories:
-            _open_up(name, top)
+            open_up(name, top)
             with _opened(name, top) as directory:
                 for child in _empty(directory):
-                    _open_up(child, directory)
+                    open_up(child, directory)
                     os.rename(child, f".removed-{uuid4().hex}", src_dir_fd=directory, dst_dir_fd=top)
             os.rmdir(name, dir_fd=top)
 
 
 def _empty(directory: int) -> list[str]:
-    """Remove what is no directory; the names of the rest."""
+    """Delete everything but directories, and return the names of those."""
     directories: list[str] = []
     with os.scandir(directory) as entries:
-        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_directory in found:
+        names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in names:
         if is_directory:
             directories.append(name)
         else:
@@ -92,8 +104,8 @@ def _empty(directory: int) -> list[str]:
     return directories
 
 
-def _open_up(path: Path | str, directory: int | None) -> None:
-    """Give its owner every right on a directory. A link that takes its place meanwhile is not followed."""
+def open_up(path: Path | str, directory: int | None = None) -> None:
+    """Give a directory's owner all permissions, without following a link that replaces it meanwhile."""
     opened = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
         Path(f"/proc/self/fd/{opened}").chmod(stat.S_IRWXU)
@@ -111,7 +123,7 @@ def _opened(path: Path | str, directory: int | None) -> Generator[int]:
 
 
 def _walk(root: Path) -> Iterator["os.DirEntry[str]"]:
-    """Every entry below ``root``. What vanishes or can't be opened meanwhile is passed over."""
+    """Yield every entry below ``root``, skipping those that vanish or can't be opened."""
     waiting = [str(root)]
     while waiting:
         try:

@@ -1,1 +1,1 @@
-"""The place of git hosts: providers, and the repositories and branches they know."""
+"""Clients of git hosts (GitHub, GitLab, Bitbucket) behind one protocol, and cloning with the system's git."""

@@ -1,4 +1,4 @@
-"""What a git host tells is kept only where the database can keep it: a caller may name a host that answers anything."""
+"""Validates what git hosts answer before it is stored: callers choose the host, so an answer may contain anything."""
 
 from app.errors import GitProviderUnavailable, InvalidInput
 from app.models.git_repository import BRANCH_NAME_MAX_LENGTH, NAME_WITH_OWNER_MAX_LENGTH
@@ -12,7 +12,7 @@ COMMIT_SHA_MAX_LENGTH = 64
 
 
 def check_repository(provider: ProviderType, seen: RemoteRepository) -> None:
-    """Raise GitProviderUnavailable for a repository that can't be kept."""
+    """Raise GitProviderUnavailable if one of the repository's texts does not fit its column."""
     check_text(provider, seen.external_id, EXTERNAL_ID_MAX_LENGTH)
     check_text(provider, seen.name_with_owner, NAME_WITH_OWNER_MAX_LENGTH)
     check_text(provider, seen.url, URL_MAX_LENGTH)
@@ -21,13 +21,13 @@ def check_repository(provider: ProviderType, seen: RemoteRepository) -> None:
 
 
 def check_branch(provider: ProviderType, seen: RemoteBranch) -> None:
-    """Raise GitProviderUnavailable for a branch that can't be kept."""
+    """Raise GitProviderUnavailable if one of the branch's texts does not fit its column."""
     check_text(provider, seen.name, BRANCH_NAME_MAX_LENGTH)
     check_text(provider, seen.commit_sha, COMMIT_SHA_MAX_LENGTH)
 
 
 def check_text(provider: ProviderType, text: str, max_length: int) -> None:
-    """Raise GitProviderUnavailable for a text that is too long, or that no database keeps."""
+    """Raise GitProviderUnavailable for a text that is too long, or has NUL characters or lone surrogates."""
     try:
         check_storable(text)
     except InvalidInput:

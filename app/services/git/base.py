@@ -1,4 +1,4 @@
-"""What a git provider does, free of any provider's own terms."""
+"""The protocol of git providers, and the types of its arguments and results, independent of any one provider."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class RepositorySort(StrEnum):
-    """What a list of repositories is ordered by: newest push or change first, or by full name."""
+    """Order of a list of repositories: newest push first, newest change first, or by full name."""
 
     PUSHED = "PUSHED"
     UPDATED = "UPDATED"
@@ -21,7 +21,7 @@ class RepositorySort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GitAccess:
-    """Where to ask, and as whom. ``host``: null for the provider's public one. ``token``: null for a stranger."""
+    """Host and token of a call. ``host`` is ``None`` for the provider's public host, ``token`` for anonymous access."""
 
     host: str | None = None
     token: SecretStr | None = None
@@ -29,7 +29,7 @@ class GitAccess:
 
 @dataclass(frozen=True, slots=True)
 class RemoteRepository:
-    """A repository as its provider tells of it. ``clone_url`` is http(s) and holds no credentials."""
+    """A repository in a provider's answer. ``clone_url`` is http(s) and has no credentials in it."""
 
     external_id: str
     name_with_owner: str
@@ -41,7 +41,7 @@ class RemoteRepository:
 
 @dataclass(frozen=True, slots=True)
 class RemoteBranch:
-    """A branch as its provider tells of it."""
+    """A branch in a provider's answer."""
 
     name: str
     commit_sha: str
@@ -50,7 +50,7 @@ class RemoteBranch:
 
 @dataclass(frozen=True, slots=True)
 class RemoteEdge(Generic[T]):
-    """An entry of a list, and the cursor that goes on behind it."""
+    """An entry of a page, with the cursor of the entries after it."""
 
     cursor: str
     node: T
@@ -58,7 +58,7 @@ class RemoteEdge(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class RemotePage(Generic[T]):
-    """A part of a list."""
+    """A page; if it is empty, ``has_next_page`` is false, since there is no cursor to continue from."""
 
     edges: list[RemoteEdge[T]]
     has_next_page: bool
@@ -66,7 +66,7 @@ class RemotePage(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class CloneSource:
-    """What git needs in order to clone: an http(s) URL without credentials, and those apart from it."""
+    """Arguments of a clone: an http(s) URL without credentials, and the user name and password, if there are any."""
 
     url: str
     user: str | None = None
@@ -74,24 +74,24 @@ class CloneSource:
 
 
 class GitProvider(Protocol):
-    """A kind of git host. Every call is bounded in time.
+    """The API of one git hosting product. Every call has a timeout.
 
-    All raise ``GitProviderAuthentication`` where the token is refused, ``GitProviderUnavailable`` where the host can't
-    be reached, limits the rate or answers nonsense, and ``InvalidInput`` for a host that this server does not call or
-    a cursor that is none.
+    All calls raise ``GitProviderAuthentication`` if the token is refused; ``GitProviderUnavailable`` if the host can't
+    be reached, limits the rate or gives a malformed answer; and ``InvalidInput`` for a host that this server must not
+    call or a malformed cursor.
     """
 
     @property
     def type(self) -> ProviderType:
-        """Which kind."""
+        """The product whose API this is."""
         ...
 
     def host(self, access: GitAccess) -> str:
-        """The host that is asked, such as ``github.com``."""
+        """Return the host that a call goes to, such as ``github.com``."""
         ...
 
     def git_login(self, access: GitAccess) -> tuple[str, SecretStr] | None:
-        """The user name and the password that git gives; ``None`` for a stranger."""
+        """Return user name and password for git over HTTP; ``None`` for anonymous access."""
         ...
 
     async def check_host(self, host: str) -> None:
@@ -99,29 +99,35 @@ class GitProvider(Protocol):
         ...
 
     async def login(self, access: GitAccess) -> str:
-        """Whom the token belongs to."""
+        """Return the user name of the token's owner, and thereby check the token."""
         ...
 
     async def repositories(
         self, access: GitAccess, *, query: str | None, sort: RepositorySort, first: int, after: str | None
     ) -> RemotePage[RemoteRepository]:
-        """The token owner's repositories; with a query those, own and public, that it finds. ``first``: 1 to 100."""
+        """Return a page of the token owner's repositories, or with a query, of own and public matches.
+
+        ``first`` is 1 to 100.
+        """
         ...
 
     async def repository(self, access: GitAccess, name_with_owner: str) -> RemoteRepository | None:
-        """One repository; ``None`` where it is absent or not to be seen."""
+        """Return one repository; ``None`` if it is absent or the token may not see it."""
         ...
 
     async def branches(
         self, access: GitAccess, name_with_owner: str, *, query: str | None, first: int, after: str | None
     ) -> RemotePage[RemoteBranch]:
-        """A repository's branches; with a query those whose name contains it. ``first``: 1 to 100."""
+        """Return a page of a repository's branches, or with a query, of those whose name contains it.
+
+        ``first`` is 1 to 100.
+        """
         ...
 
     async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
-        """One branch; ``None`` where it is absent."""
+        """Return one branch; ``None`` if it is absent."""
         ...
 
     async def close(self) -> None:
-        """Give back connections."""
+        """Close all connections."""
         ...

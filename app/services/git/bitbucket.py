@@ -1,4 +1,4 @@
-"""Bitbucket Cloud: REST API 2.0, without the calls across workspaces, which ended in April 2026."""
+"""Bitbucket Cloud's REST API 2.0, without the endpoints across workspaces, which were removed in April 2026."""
 
 import base64
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
 
 _ORDER = {
-    # Bitbucket tells of no push; a push is a change.
+    # Bitbucket has no time of the last push. A push updates the repository, so the time of the last change is used.
     RepositorySort.PUSHED: "-updated_on",
     RepositorySort.UPDATED: "-updated_on",
     RepositorySort.FULL_NAME: "full_name",
 }
-# One for the workspaces; the rest for repositories, since a workspace may bring none.
+# Calls for one page of repositories: one lists the workspaces, each of the others reads one workspace's repositories.
 _MAX_WORKSPACE_CALLS = 9
 
 
@@ -78,10 +78,10 @@ _BRANCHES = TypeAdapter(_Branches)
 
 
 class Bitbucket(RESTProvider):
-    """Asks Bitbucket. Errors are those of ``GitProvider``. A token with a colon is an account and its API token."""
+    """``GitProvider`` for Bitbucket. A token with a colon is an account's name and its API token."""
 
     def git_login(self, access: GitAccess) -> tuple[str, SecretStr] | None:
-        """What Bitbucket documents for API tokens, which are stored behind their account, and for access tokens."""
+        """Return the user names that Bitbucket documents: one for API tokens, another for access tokens."""
         token = self.token(access)
         if token is None:
             return None
@@ -91,14 +91,14 @@ class Bitbucket(RESTProvider):
         return "x-token-auth", SecretStr(token)
 
     def headers(self, access: GitAccess) -> Mapping[str, str]:
-        """Who asks."""
+        """Return the headers: basic authentication for API tokens, else a bearer token."""
         token = self.token(access)
         if token is None or ":" not in token:
             return super().headers(access)
         return {"accept": "application/json", "authorization": f"Basic {base64.b64encode(token.encode()).decode()}"}
 
     async def login(self, access: GitAccess) -> str:
-        """Whom the token belongs to."""
+        """Return the first name that Bitbucket gives: user name, nickname or display name."""
         user = await self.one(access, self.api(access, "/user"), _USER)
         login = None if user is None else user.username or user.nickname or user.display_name
         if login is None:
@@ -108,11 +108,14 @@ class Bitbucket(RESTProvider):
     async def repositories(
         self, access: GitAccess, *, query: str | None, sort: RepositorySort, first: int, after: str | None
     ) -> RemotePage[RemoteRepository]:
-        """The owner's, workspace by workspace; ``sort`` is within one. A query ``workspace/name`` looks in that one."""
+        """Return the owner's repositories, one workspace after another; each workspace is sorted on its own.
+
+        A query ``workspace/name`` searches that workspace, also without a token.
+        """
         text = checked_query(query)
         workspace, slash, wanted = text.rpartition("/")
         if slash:
-            # The workspace goes into a path, so it is held to what a repository's owner may be called.
+            # The workspace becomes part of a URL's path, so it must be a valid owner's name.
             checked_name(f"{workspace}/x")
         elif access.token is None:
             raise self.client.refused("Without a token, a query names a workspace: workspace/name.")
@@ -122,15 +125,15 @@ class Bitbucket(RESTProvider):
         async def fetch(token: str) -> ProviderPage[RemoteRepository]:
             slug, _, page = token.partition(" ")
             slug = slug or next(iter(workspaces), "")
-            # A workspace that the owner has left since ends the list.
+            # The list ends if the owner has left the cursor's workspace.
             if slug not in workspaces:
                 return ProviderPage([], None)
             role = "" if slash else "member"
             path = f"/repositories/{quote(slug, safe='')}"
             url = self.api(access, path, role=role, q=name_filter, sort=_ORDER[sort], pagelen=PAGE_SIZE, page=page)
-            found = await self.one(access, url, _REPOSITORIES)
-            items = [] if found is None else [self._repository(access, each) for each in found.values]
-            following = None if found is None else page_of(found.next)
+            page = await self.one(access, url, _REPOSITORIES)
+            items = [] if page is None else [self._repository(access, each) for each in page.values]
+            following = None if page is None else page_of(page.next)
             if following is not None:
                 return ProviderPage(items, f"{slug} {following}")
             rest = workspaces[workspaces.index(slug) + 1 :]
@@ -140,41 +143,41 @@ class Bitbucket(RESTProvider):
         return await take(name, fetch, first=first, after=after, max_calls=_MAX_WORKSPACE_CALLS)
 
     async def repository(self, access: GitAccess, name_with_owner: str) -> RemoteRepository | None:
-        """One repository; ``None`` where it is absent or not to be seen."""
-        found = await self.one(access, self.api(access, _path(name_with_owner)), _REPOSITORY)
-        return None if found is None else self._repository(access, found)
+        """Return one repository; ``None`` if it is absent or the token may not see it."""
+        repository = await self.one(access, self.api(access, _path(name_with_owner)), _REPOSITORY)
+        return None if repository is None else self._repository(access, repository)
 
     async def branches(
         self, access: GitAccess, name_with_owner: str, *, query: str | None, first: int, after: str | None
     ) -> RemotePage[RemoteBranch]:
-        """By name. Bitbucket itself searches."""
+        """Return branches by name; Bitbucket filters by the query."""
         path, text = f"{_path(name_with_owner)}/refs/branches", checked_query(query)
         name_filter = f'name ~ "{_quoted(text)}"' if text else ""
 
         async def fetch(token: str) -> ProviderPage[RemoteBranch]:
             url = self.api(access, path, q=name_filter, sort="name", pagelen=PAGE_SIZE, page=token)
-            found = await self.one(access, url, _BRANCHES)
-            if found is None:
+            page = await self.one(access, url, _BRANCHES)
+            if page is None:
                 return ProviderPage([], None)
-            return ProviderPage([_branch(branch) for branch in found.values], page_of(found.next))
+            return ProviderPage([_branch(branch) for branch in page.values], page_of(page.next))
 
         return await take((self.type, self.host(access), name_with_owner, text), fetch, first=first, after=after)
 
     async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
-        """One branch; ``None`` where it is absent."""
+        """Return one branch; ``None`` if it is absent."""
         path = f"{_path(name_with_owner)}/refs/branches/{quote(checked_branch(name), safe='')}"
-        found = await self.one(access, self.api(access, path), _BRANCH)
-        return None if found is None else _branch(found)
+        branch = await self.one(access, self.api(access, path), _BRANCH)
+        return None if branch is None else _branch(branch)
 
     async def _workspaces(self, access: GitAccess) -> list[str]:
-        """The slugs of the owner's workspaces, the first hundred, in order."""
-        found = await self.one(access, self.api(access, "/user/workspaces", pagelen=PAGE_SIZE), _WORKSPACES)
-        return sorted({each.workspace.slug for each in found.values}) if found is not None else []
+        """Return the slugs of the owner's first hundred workspaces, sorted."""
+        page = await self.one(access, self.api(access, "/user/workspaces", pagelen=PAGE_SIZE), _WORKSPACES)
+        return sorted({each.workspace.slug for each in page.values}) if page is not None else []
 
-    def _repository(self, access: GitAccess, found: _Repository) -> RemoteRepository:
-        url = f"{self.origin(access)}/{quote(found.full_name)}"
-        branch = None if found.mainbranch is None else default_branch(found.mainbranch.name)
-        return RemoteRepository(found.uuid, found.full_name, url, f"{url}.git", found.is_private, branch)
+    def _repository(self, access: GitAccess, row: _Repository) -> RemoteRepository:
+        url = f"{self.origin(access)}/{quote(row.full_name)}"
+        branch = None if row.mainbranch is None else default_branch(row.mainbranch.name)
+        return RemoteRepository(row.uuid, row.full_name, url, f"{url}.git", row.is_private, branch)
 
 
 def _path(name: str) -> str:
@@ -186,5 +189,5 @@ def _quoted(text: str) -> str:
 
 
 def _branch(branch: _Branch) -> RemoteBranch:
-    # Who may push is known to administrators only, at another address.
+    # Only administrators can read branch restrictions, from another endpoint.
     return RemoteBranch(branch.name, branch.target.hash, is_protected=False)

@@ -1,4 +1,4 @@
-"""How many calls to git providers one request may cause, and how many of them at once."""
+"""The budget of calls to git providers that one request may cause, with a limit on concurrent calls."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ WINDOW_SECONDS = 60.0
 
 
 class CallBudget:
-    """The calls of one operation; of a subscription, which lives long, the calls of each minute."""
+    """The budget of one operation. It is refilled every minute, which matters only to subscriptions."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -22,7 +22,7 @@ class CallBudget:
 
     @asynccontextmanager
     async def call(self) -> AsyncGenerator[None]:
-        """Around one call. Raises InvalidInput when there were too many."""
+        """Wrap one call: wait for a free slot. Raises InvalidInput if the budget is used up."""
         now = time.monotonic()
         if now - self._since > WINDOW_SECONDS:
             self._left, self._since = self._limit, now

@@ -1,4 +1,4 @@
-"""Clones what a conversation is about. Where no branch was asked for, git says which one is the default."""
+"""Clones a conversation's repository. If the user chose no branch, git's HEAD decides which branch is the default."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -15,10 +15,10 @@ SHOWN_NAME_CHARACTERS = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """The branch that was cloned, null where there is none, and what people are told of it, if anything.
+class CheckoutOutcome:
+    """The cloned branch (``None`` if the repository has none), and a note for the user, if one is needed.
 
-    ``commit`` is the one that was cloned, null for a repository without commits.
+    ``commit`` is the cloned commit, ``None`` for a repository without commits.
     """
 
     branch: str | None
@@ -28,19 +28,19 @@ class Outcome:
 
 async def clone_branch(
     cloner: GitCloner, source: CloneSource, directory: Path, branch: str | None, *, is_default: bool
-) -> Outcome:
-    """Clone ``branch``, or with ``is_default`` what git's HEAD names: then ``branch`` is what the provider calls so.
+) -> CheckoutOutcome:
+    """Clone ``branch``. With ``is_default`` clone HEAD instead; ``branch`` is then the provider's default branch.
 
     Raises ``WorkspaceFailure``.
     """
     if not is_default:
         checkout = await cloner.clone(source, directory, branch=branch)
-        return Outcome(branch, commit=checkout.commit)
+        return CheckoutOutcome(branch, commit=checkout.commit)
     checkout = await cloner.clone(source, directory, branch=None)
     if checkout.commit is not None:
         return replace(_told(checkout, branch), commit=checkout.commit)
     if not await cloner.has_branch(source):
-        return Outcome(None, "The repository has no commits yet: the workspace is an empty clone.")
+        return CheckoutOutcome(None, "The repository has no commits yet: the workspace is an empty clone.")
     head = (checkout.branch or "HEAD")[:SHOWN_NAME_CHARACTERS]
     if default_branch(branch) is None or branch == head or not await cloner.has_branch(source, branch):
         message = f"The repository's default branch is {head}, which does not exist: name one of its branches."
@@ -48,18 +48,18 @@ async def clone_branch(
     await asyncio.to_thread(remove_tree, directory)
     checkout = await cloner.clone(source, directory, branch=branch)
     note = f"Git's default branch, {head}, does not exist: {branch} was cloned, the provider's."
-    return Outcome(branch, note, checkout.commit)
+    return CheckoutOutcome(branch, note, checkout.commit)
 
 
-def _told(checkout: Checkout, provider_word: str | None) -> Outcome:
-    """A clone that has commits, beside what the provider calls the default branch."""
+def _told(checkout: Checkout, provider_word: str | None) -> CheckoutOutcome:
+    """Build the outcome of a clone with commits, noting a HEAD that differs from the provider's default branch."""
     if checkout.branch is None:
         commit = (checkout.commit or "")[:SHOWN_COMMIT_CHARACTERS]
-        return Outcome(None, f"Git's HEAD names no branch: its commit {commit} was cloned.")
+        return CheckoutOutcome(None, f"Git's HEAD names no branch: its commit {commit} was cloned.")
     branch = default_branch(checkout.branch)
     if branch is None:
-        return Outcome(None, "Git's default branch was cloned. Its name can't be shown.")
+        return CheckoutOutcome(None, "Git's default branch was cloned. Its name can't be shown.")
     if branch == provider_word:
-        return Outcome(branch)
+        return CheckoutOutcome(branch)
     said = "the provider names none" if provider_word is None else f"the provider says {provider_word}"
-    return Outcome(branch, f"Git's default branch is {branch}, which was cloned; {said}.")
+    return CheckoutOutcome(branch, f"Git's default branch is {branch}, which was cloned; {said}.")

@@ -1,4 +1,4 @@
-"""Asking a git provider's HTTP API: bounded in time, size and number, and never anywhere else than asked."""
+"""The HTTP client of git providers' APIs, with timeouts, size limits, an ETag cache, and same-origin redirects."""
 
 import asyncio
 import hashlib
@@ -24,7 +24,7 @@ Sleep = Callable[[float], Awaitable[None]]
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_ATTEMPTS = 3
 MAX_REDIRECTS = 3
-# A caller waits this long for a rate limit to end; for a longer one it is told when that is.
+# The client waits up to this long for a rate limit to end; for longer waits the error says when to retry.
 MAX_WAIT_SECONDS = 5.0
 MAX_CACHED_ANSWERS = 500
 MAX_CACHED_BYTES = 32 * 1024 * 1024
@@ -36,14 +36,14 @@ _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY, _NOT_MODIFIED, _SERVER_ERROR = 401, 403, 4
 _OK = range(200, 300)
 _ABSENT = 404
 _LEGAL = 451
-# As GitHub says it: "Repository access blocked", "Access to this repository has been disabled".
+# GitHub's messages for a 403 about the repository: "Repository access blocked", "... has been disabled".
 _DISABLED = re.compile(rb"\b(?:disabled|blocked|suspended)\b", re.IGNORECASE)
 _REDIRECTS = frozenset({301, 302, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
 class HTTPAnswer:
-    """An answer read to its end. The names of headers are in lower case."""
+    """A complete HTTP response. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -51,7 +51,7 @@ class HTTPAnswer:
 
 
 class GitHTTPClient:
-    """Sends requests for one kind of provider, and remembers answers that had an ETag, apart for each token."""
+    """Sends requests to one provider. Responses with an ETag are cached, separately for each token."""
 
     def __init__(
         self,
@@ -77,10 +77,10 @@ class GitHTTPClient:
         )
 
     async def get(self, url: str, headers: Mapping[str, str]) -> HTTPAnswer | None:
-        """What is at a URL; ``None`` where nothing is. Follows up to three redirects, within the same origin only.
+        """GET a URL; ``None`` for 404. Follows up to three redirects, within the same origin only.
 
-        Raises ``GitProviderAuthentication`` for 401, and for 403 that is no rate limit; ``GitProviderUnavailable``;
-        ``InvalidInput`` where the host's address is private.
+        Raises ``GitProviderAuthentication`` for 401, and for a 403 that is not a rate limit; ``InvalidInput`` if the
+        host's address is private; and ``GitProviderUnavailable`` for all other failures.
         """
         for _ in range(MAX_REDIRECTS + 1):
             answer = await self._get_again(url, headers)
@@ -93,24 +93,24 @@ class GitHTTPClient:
         raise self.unavailable("It redirects too often.")
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HTTPAnswer:
-        """The answer to a JSON body that only reads, such as a GraphQL query. Raises as ``get`` does."""
+        """POST a JSON body that changes nothing, such as a GraphQL query. Raises the same errors as ``get``."""
         return self._checked(await self._send("POST", url, {**headers, "content-type": "application/json"}, body))
 
     def read(self, shape: TypeAdapter[T], answer: HTTPAnswer) -> T:
-        """The body in its shape. Raises ``GitProviderUnavailable`` where it has another."""
+        """Parse and validate the body. Raises ``GitProviderUnavailable`` if it has another shape."""
         try:
             return shape.validate_json(answer.body)
         except ValidationError:
             raise self.unavailable("It answers what its API does not document.") from None
 
     def unavailable(self, reason: str, retry_at: datetime | None = None) -> GitProviderUnavailable:
-        """The error that says why this provider is of no use now."""
+        """Build the error for a provider that can't be used now; ``retry_at`` is when its rate limit ends."""
         return GitProviderUnavailable(
             f"{self._provider} can't be used now. {reason}", provider=self._provider, retry_at=retry_at
         )
 
     def refused(self, reason: str) -> GitProviderAuthentication:
-        """The error that says why the token will not do."""
+        """Build the error for a token that the provider refuses."""
         return GitProviderAuthentication(f"{self._provider}: {reason}", provider=self._provider)
 
     async def close(self) -> None:
@@ -118,7 +118,7 @@ class GitHTTPClient:
         await self._pool.aclose()
 
     async def _get_again(self, url: str, headers: Mapping[str, str]) -> HTTPAnswer:
-        # The key holds no token in the clear, and another token never gets this one's answer.
+        # The cache key includes the token, hashed, so one token never gets another's cached response.
         key = hashlib.sha256(f"{headers.get('authorization', '')}\n{url}".encode()).hexdigest()
         known = self._cache.get(key)
         if known is None:
@@ -169,7 +169,7 @@ class GitHTTPClient:
         raise self.unavailable(reason)
 
     async def _send_once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> HTTPAnswer:
-        # Uncompressed, so that the bound on what is read is a bound on what is kept.
+        # Without compression the limit on bytes read also limits the memory of the body.
         sent = {"user-agent": "parley", "accept-encoding": "identity", **headers}
         try:
             async with (
@@ -181,14 +181,14 @@ class GitHTTPClient:
                     read += part
                     if len(read) > MAX_BODY_BYTES:
                         raise self.unavailable("Its answer is too long.")
-                found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-                return HTTPAnswer(response.status, found, bytes(read))
+                fields = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+                return HTTPAnswer(response.status, fields, bytes(read))
         except httpcore.UnsupportedProtocol as error:
             message = "The host can't be asked."
             raise InvalidInput(message) from error
 
     def _limited_seconds(self, answer: HTTPAnswer) -> float | None:
-        """How long until the provider answers again; ``None`` where it is not the rate that it minds."""
+        """Return the seconds until the rate limit ends; ``None`` if the response is not about a rate limit."""
         headers = answer.headers
         remaining = headers.get("x-ratelimit-remaining", headers.get("ratelimit-remaining"))
         secondary = "retry-after" in headers or b"rate limit" in answer.body[:2000].lower()
@@ -219,5 +219,5 @@ class GitHTTPClient:
 
 
 def _number(text: str | None) -> float | None:
-    # Twelve digits hold every time until the year 33658.
+    # Twelve digits are enough for Unix times until the year 33658.
     return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= 12 else None  # noqa: PLR2004

@@ -1,8 +1,8 @@
-"""Clones a repository with the system's git, so that nothing in it runs and its token is written nowhere.
+"""Clones a repository with the system's git, without running code from it and without writing the token to disk.
 
 The token reaches git as a header in the environment of its own process: not in an argument, which every user of the
-machine can read, and not in the repository's URL or configuration, which the agent can read. Whatever else git would
-take from the machine or from the repository is turned off: configuration files, hooks, templates, filters, credential
+machine can read, and not in the repository's URL or configuration, which the agent can read. Everything else that git
+would take from the machine or the repository is turned off: configuration files, hooks, templates, filters, credential
 helpers, submodules, redirects and every protocol but the URL's. Needs git 2.37 or later (``http.curloptResolve``).
 """
 
@@ -41,9 +41,9 @@ REFUSED = "The git host refused access to the repository: is a token stored, and
 ABSENT = "The git host knows no such repository, or the token may not read it."
 REDIRECTS = "The git host redirects, which is not followed."
 
-# How ``git ls-remote --exit-code`` ends where it finds nothing.
+# Exit code of ``git ls-remote --exit-code`` if no ref matches.
 _NONE_MATCHES = 2
-# What git says, in the language that LC_ALL=C makes it speak, and what the caller is told.
+# Patterns of git's messages (in English, because of LC_ALL=C), and the sentences for the user.
 _REASONS = (
     (re.compile(r"Remote branch (?:(?!Remote branch ).)* not found"), NO_BRANCH),
     (
@@ -65,14 +65,14 @@ _REASONS = (
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """The HEAD of a clone. ``branch`` is null for a detached HEAD, ``commit`` for a repository without commits."""
+    """The HEAD of a clone. ``branch`` is ``None`` for a detached HEAD, ``commit`` for a repository without commits."""
 
     branch: str | None
     commit: str | None
 
 
 class GitCloner:
-    """Runs ``git clone``, within the configured time and size."""
+    """Runs ``git clone`` within the configured limits of time and size."""
 
     def __init__(self, config: Config) -> None:
         self._private_origins = frozenset(config.git_private_hosts)
@@ -81,10 +81,10 @@ class GitCloner:
         self._look_seconds = config.git_timeout_seconds
 
     async def clone(self, source: CloneSource, directory: Path, *, branch: str | None) -> Checkout:
-        """Clone the last commit of a branch (``None``: what HEAD names) into a directory that is not there yet.
+        """Clone the last commit of a branch (``None``: of the remote's HEAD) into a directory that must not exist yet.
 
-        A repository without commits gives an empty one. Raises ``WorkspaceFailure`` with a sentence for people. What a
-        failed or cancelled clone leaves is the caller's to remove; its processes are gone.
+        A repository without commits gives an empty clone. Raises ``WorkspaceFailure`` with a message for the user.
+        After a failure or cancellation git's processes are gone, but the caller has to remove the directory.
         """
         settings = _settings(source, await self._resolve(source))
         process = await self._start([*settings, *_clone_arguments(source, directory, branch)], source)
@@ -101,7 +101,7 @@ class GitCloner:
             raise self._too_large()
         checkout = await self._checkout(directory)
         if branch is not None and checkout.branch != branch:
-            # Git takes the name of a tag for that of a branch which is not there.
+            # ``git clone --branch`` also accepts a tag's name, and then leaves a detached HEAD.
             raise WorkspaceFailure(NO_BRANCH.format(branch=branch))
         return checkout
 
@@ -166,7 +166,7 @@ class GitCloner:
             raise WorkspaceFailure("git is not installed on the server.") from None
 
     async def _resolve(self, source: CloneSource) -> str | None:
-        """What curl is to take for the host's addresses, so that a later DNS answer can't lead elsewhere."""
+        """Resolve the host once, and return curl's setting that pins its addresses, against DNS rebinding."""
         url = urlsplit(source.url)
         origin = f"{url.scheme}://{url.netloc}".lower()
         if origin in self._private_origins:
@@ -182,7 +182,7 @@ class GitCloner:
         return f"{url.hostname}:{port}:{named}"
 
     async def _watch(self, process: asyncio.subprocess.Process, directory: Path) -> None:
-        """Wait for the end, and make it come when the directory grows too large."""
+        """Wait for git to exit, and kill it when the directory exceeds the size limit."""
         while True:
             try:
                 async with asyncio.timeout(WATCH_SECONDS):
@@ -198,7 +198,7 @@ class GitCloner:
 
 
 def _bytes_of(directory: Path) -> int:
-    """What there is of a clone so far."""
+    """Return the size of an unfinished clone, 0 before the directory exists."""
     try:
         return measure(directory).bytes
     except FileNotFoundError:
@@ -263,7 +263,10 @@ def _environment(source: CloneSource | None) -> Mapping[str, str]:
 
 
 def _dying_with_the_server() -> list[str]:
-    """What makes git die when the server is killed; its own helpers end when their pipe to it breaks."""
+    """Return a command prefix by which the kernel kills git when the server dies, if ``setpriv`` is installed.
+
+    git's own helpers end when their pipe to it breaks.
+    """
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig=KILL", "--"] if setpriv else []
 
@@ -279,12 +282,12 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    # A kill can't be refused, so this ends at once, also where the caller is being cancelled.
+    # SIGKILL can't be ignored, so this ends at once. The shield lets it finish while the caller is cancelled.
     await asyncio.shield(process.wait())
 
 
 def reason_of(errors: str, source: CloneSource, branch: str | None) -> str:
-    """The sentence for the caller that a failure of git stands for, without the token."""
+    """Translate git's error output to a sentence for the user, with the token redacted."""
     for pattern, reason in _REASONS:
         if pattern.search(errors):
             return reason.format(branch=branch)

@@ -1,4 +1,4 @@
-"""Connections to git hosts: made to an address that was checked, never to a name that may answer anew."""
+"""TCP connections to git hosts, made to the very address that was checked, which prevents DNS rebinding."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
@@ -9,15 +9,16 @@ import httpcore
 from app.errors import InvalidInput
 
 Resolve = Callable[[str, int], Awaitable[list[IPv4Address | IPv6Address]]]
-"""All addresses of a host and port; raises ``InvalidInput`` unless every one of them is public."""
+"""Returns all addresses of a host and port. Raises ``InvalidInput`` unless every one of them is public."""
 
 _MAX_ADDRESSES = 4
 
 
 class CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Resolves, checks and connects in one go. TLS still asks for the host's name, since that is httpcore's part.
+    """httpcore's network backend with a check: it resolves a name once, and connects to an address that it checked.
 
-    ``private``: the hosts and ports, as the operator wrote them, that are called without a check.
+    TLS still verifies the host's name, which httpcore does itself. ``private`` are hosts and ports that the operator
+    allows, and that are not checked.
     """
 
     def __init__(self, private: frozenset[tuple[str, int]], resolve: Resolve) -> None:
@@ -33,7 +34,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Raises ``InvalidInput`` for a private address, and httpcore's errors for what can't be reached."""
+        """Connect. Raises ``InvalidInput`` for a private address, else httpcore's errors."""
         targets = [host] if (host, port) in self._private else await self._checked(host, port)
         last: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
         for target in targets:
@@ -44,14 +45,14 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         raise last or httpcore.ConnectError("no address")
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Sleep, as httpcore's interface requires."""
         await self._network.sleep(seconds)
 
     async def _checked(self, host: str, port: int) -> list[str]:
         try:
             addresses = await self._resolve(host, port)
         except InvalidInput as error:
-            # A name server that fails is an outage. An address that is private is the caller's doing.
+            # A failing name server is an outage, but a private address is the caller's error.
             if isinstance(error.__cause__, OSError | UnicodeError | TimeoutError):
                 raise httpcore.ConnectError(error.message) from error
             raise

@@ -1,4 +1,4 @@
-"""GitHub, and GitHub Enterprise Server: REST API 2022-11-28, and GraphQL v4 to search branches."""
+"""The API of GitHub and GitHub Enterprise Server: REST 2022-11-28, and GraphQL v4 to search branches."""
 
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -19,7 +19,7 @@ _REFS = """query ($owner: String!, $name: String!, $query: String!, $after: Stri
     }
   }
 }"""
-# Without a token GitHub answers 60 requests an hour: a search through all branches is left to those who have one.
+# Without a token GitHub allows 60 requests an hour, so anonymous callers can't search all branches.
 _SCANNED_PAGES = 3
 
 
@@ -34,7 +34,7 @@ class _Repository(BaseModel):
     default_branch: str | None = None
 
 
-class _Found(BaseModel):
+class _SearchResults(BaseModel):
     items: list[_Repository]
 
 
@@ -83,21 +83,21 @@ class _RefsAnswer(BaseModel):
 _USER = TypeAdapter(_User)
 _REPOSITORY = TypeAdapter(_Repository)
 _REPOSITORIES = TypeAdapter(list[_Repository])
-_FOUND = TypeAdapter(_Found)
+_SEARCH_RESULTS = TypeAdapter(_SearchResults)
 _BRANCH = TypeAdapter(_Branch)
 _BRANCHES = TypeAdapter(list[_Branch])
 _REFS_ANSWER = TypeAdapter(_RefsAnswer)
 
 
 class GitHub(RESTProvider):
-    """Asks GitHub. Errors are those of ``GitProvider``."""
+    """``GitProvider`` for GitHub."""
 
     def git_login(self, access: GitAccess) -> tuple[str, SecretStr] | None:
-        """Any name will do beside a token; this one is documented for installation tokens too."""
+        """Return the token with a user name that GitHub documents for installation tokens; it ignores the name."""
         return ("x-access-token", access.token) if access.token is not None else None
 
     def headers(self, access: GitAccess) -> Mapping[str, str]:
-        """Who asks, and for which version of the API."""
+        """Return the headers of authentication and of the API's version."""
         return {
             **super().headers(access),
             "accept": "application/vnd.github+json",
@@ -105,7 +105,7 @@ class GitHub(RESTProvider):
         }
 
     async def login(self, access: GitAccess) -> str:
-        """Whom the token belongs to."""
+        """Return the user name of the token's owner."""
         user = await self.one(access, self.api(access, "/user"), _USER)
         if user is None:
             raise self.client.unavailable("It has no API there.")
@@ -114,7 +114,10 @@ class GitHub(RESTProvider):
     async def repositories(
         self, access: GitAccess, *, query: str | None, sort: RepositorySort, first: int, after: str | None
     ) -> RemotePage[RemoteRepository]:
-        """The owner's; with a query, what GitHub's search finds in names: there ``sort`` is by change or relevance."""
+        """Return the owner's repositories, or with a query, GitHub's search in names.
+
+        The search can only be sorted by change (PUSHED, UPDATED) or relevance (FULL_NAME).
+        """
         text = checked_query(query)
         if not text and access.token is None:
             raise self.client.refused("Only a token has repositories of its own.")
@@ -122,32 +125,33 @@ class GitHub(RESTProvider):
         async def own(token: str) -> ProviderPage[RemoteRepository]:
             url = self.api(access, "/user/repos", sort=sort.value.lower(), per_page=PAGE_SIZE, page=token)
             return await self.linked(
-                access, url, _REPOSITORIES, lambda found: [self._repository(access, r) for r in found]
+                access, url, _REPOSITORIES, lambda rows: [self._repository(access, row) for row in rows]
             )
 
         async def search(token: str) -> ProviderPage[RemoteRepository]:
-            # GitHub's search orders by neither push nor name.
+            # GitHub's search can sort neither by push nor by name.
             order = "" if sort is RepositorySort.FULL_NAME else "updated"
             terms = f"{text} in:name fork:true"
             url = self.api(access, "/search/repositories", q=terms, sort=order, per_page=PAGE_SIZE, page=token)
             return await self.linked(
-                access, url, _FOUND, lambda found: [self._repository(access, r) for r in found.items]
+                access, url, _SEARCH_RESULTS, lambda results: [self._repository(access, row) for row in results.items]
             )
 
         name = (self.type, self.host(access), "repositories", text, sort)
         return await take(name, search if text else own, first=first, after=after)
 
     async def repository(self, access: GitAccess, name_with_owner: str) -> RemoteRepository | None:
-        """One repository; a renamed one by its old name too."""
-        found = await self.one(access, self.api(access, _path(name_with_owner)), _REPOSITORY)
-        return None if found is None else self._repository(access, found)
+        """Return one repository; the old name of a renamed one works too."""
+        repository = await self.one(access, self.api(access, _path(name_with_owner)), _REPOSITORY)
+        return None if repository is None else self._repository(access, repository)
 
     async def branches(
         self, access: GitAccess, name_with_owner: str, *, query: str | None, first: int, after: str | None
     ) -> RemotePage[RemoteBranch]:
-        """By name. REST has no search: with a token GraphQL does it, and without one up to 300 branches are looked at.
+        """Return branches by name. With a query, GraphQL searches if there is a token, since REST has no search.
 
-        Raises ``GitProviderAuthentication`` where none of those matches and there are more.
+        Without a token only the first 300 branches are searched. Raises ``GitProviderAuthentication`` if none of those
+        matches and there are more.
         """
         path, text = _path(name_with_owner), checked_query(query)
         last_page: ProviderPage[RemoteBranch] | None = None
@@ -155,7 +159,7 @@ class GitHub(RESTProvider):
         async def page(token: str) -> ProviderPage[RemoteBranch]:
             nonlocal last_page
             url = self.api(access, f"{path}/branches", per_page=PAGE_SIZE, page=token)
-            last_page = await self.linked(access, url, _BRANCHES, lambda found: [_branch(branch) for branch in found])
+            last_page = await self.linked(access, url, _BRANCHES, lambda rows: [_branch(row) for row in rows])
             kept = [branch for branch in last_page.items if text.lower() in branch.name.lower()]
             return ProviderPage(kept, last_page.next_token)
 
@@ -164,17 +168,17 @@ class GitHub(RESTProvider):
 
         by_graphql = bool(text) and access.token is not None
         name = (self.type, self.host(access), name_with_owner, text, "graphql" if by_graphql else "rest")
-        found = await take(name, search if by_graphql else page, first=first, after=after, max_calls=_SCANNED_PAGES)
-        if last_page is not None and last_page.next_token is not None and not found.edges:
+        taken = await take(name, search if by_graphql else page, first=first, after=after, max_calls=_SCANNED_PAGES)
+        if last_page is not None and last_page.next_token is not None and not taken.edges:
             raise self.client.refused("To search this many branches it needs a token.")
-        return found
+        return taken
 
     async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
-        """One branch; ``None`` where it is absent."""
+        """Return one branch; ``None`` if it is absent."""
         path = f"{_path(name_with_owner)}/branches/{quote(checked_branch(name), safe='')}"
-        found = await self.one(access, self.api(access, path), _BRANCH)
-        # GitHub redirects a renamed branch to its new name.
-        return None if found is None or found.name != name else _branch(found)
+        row = await self.one(access, self.api(access, path), _BRANCH)
+        # GitHub redirects the old name of a renamed branch to its new name.
+        return None if row is None or row.name != name else _branch(row)
 
     async def _search(self, access: GitAccess, name: str, text: str, after: str) -> ProviderPage[RemoteBranch]:
         url = self.api(access, "/graphql")
@@ -192,10 +196,10 @@ class GitHub(RESTProvider):
         items = [RemoteBranch(ref.name, ref.target.oid, ref.branchProtectionRule is not None) for ref in refs.nodes]
         return ProviderPage(items, refs.pageInfo.endCursor if refs.pageInfo.hasNextPage else None)
 
-    def _repository(self, access: GitAccess, found: _Repository) -> RemoteRepository:
-        url = f"{self.origin(access)}/{quote(found.full_name)}"
-        branch = default_branch(found.default_branch)
-        return RemoteRepository(str(found.id), found.full_name, url, f"{url}.git", found.private, branch)
+    def _repository(self, access: GitAccess, row: _Repository) -> RemoteRepository:
+        url = f"{self.origin(access)}/{quote(row.full_name)}"
+        branch = default_branch(row.default_branch)
+        return RemoteRepository(str(row.id), row.full_name, url, f"{url}.git", row.private, branch)
 
 
 def _path(name: str) -> str:

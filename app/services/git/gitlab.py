@@ -1,4 +1,4 @@
-"""GitLab, on gitlab.com and on hosts of one's own: REST API v4."""
+"""The REST API v4 of GitLab, on gitlab.com and self-managed hosts."""
 
 from urllib.parse import quote
 
@@ -45,14 +45,14 @@ _BRANCHES = TypeAdapter(list[_Branch])
 
 
 class GitLab(RESTProvider):
-    """Asks GitLab. Errors are those of ``GitProvider``."""
+    """``GitProvider`` for GitLab."""
 
     def git_login(self, access: GitAccess) -> tuple[str, SecretStr] | None:
-        """Any name will do beside a token; this one is documented for OAuth tokens too."""
+        """Return the token with a user name that GitLab documents for OAuth tokens; for other tokens it ignores it."""
         return ("oauth2", access.token) if access.token is not None else None
 
     async def login(self, access: GitAccess) -> str:
-        """Whom the token belongs to."""
+        """Return the user name of the token's owner."""
         user = await self.one(access, self.api(access, "/user"), _USER)
         if user is None:
             raise self.client.unavailable("It has no API there.")
@@ -61,7 +61,7 @@ class GitLab(RESTProvider):
     async def repositories(
         self, access: GitAccess, *, query: str | None, sort: RepositorySort, first: int, after: str | None
     ) -> RemotePage[RemoteRepository]:
-        """The projects that the owner is a member of; with a query all visible ones that it finds."""
+        """Return the projects of which the owner is a member, or with a query, all visible matches."""
         text = checked_query(query)
         if not text and access.token is None:
             raise self.client.refused("Only a token has repositories of its own.")
@@ -71,33 +71,33 @@ class GitLab(RESTProvider):
         async def fetch(token: str) -> ProviderPage[RemoteRepository]:
             url = self.api(access, "/projects", **scope, order_by=order, sort=direction, per_page=PAGE_SIZE, page=token)
             return await self.linked(
-                access, url, _PROJECTS, lambda found: [self._repository(access, project) for project in found]
+                access, url, _PROJECTS, lambda projects: [self._repository(access, each) for each in projects]
             )
 
         return await take((self.type, self.host(access), "repositories", text, sort), fetch, first=first, after=after)
 
     async def repository(self, access: GitAccess, name_with_owner: str) -> RemoteRepository | None:
-        """One project, in groups of any depth."""
+        """Return one project, which may be in nested groups."""
         project = await self.one(access, self.api(access, _path(name_with_owner)), _PROJECT)
         return None if project is None else self._repository(access, project)
 
     async def branches(
         self, access: GitAccess, name_with_owner: str, *, query: str | None, first: int, after: str | None
     ) -> RemotePage[RemoteBranch]:
-        """By name. GitLab itself searches."""
+        """Return branches by name; GitLab filters by the query."""
         path, text = _path(name_with_owner), checked_query(query)
 
         async def fetch(token: str) -> ProviderPage[RemoteBranch]:
             url = self.api(access, f"{path}/repository/branches", search=text, per_page=PAGE_SIZE, page=token)
-            return await self.linked(access, url, _BRANCHES, lambda found: [_branch(branch) for branch in found])
+            return await self.linked(access, url, _BRANCHES, lambda rows: [_branch(row) for row in rows])
 
         return await take((self.type, self.host(access), name_with_owner, text), fetch, first=first, after=after)
 
     async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
-        """One branch; ``None`` where it is absent."""
+        """Return one branch; ``None`` if it is absent."""
         path = f"{_path(name_with_owner)}/repository/branches/{quote(checked_branch(name), safe='')}"
-        found = await self.one(access, self.api(access, path), _BRANCH)
-        return None if found is None else _branch(found)
+        row = await self.one(access, self.api(access, path), _BRANCH)
+        return None if row is None else _branch(row)
 
     def _repository(self, access: GitAccess, project: _Project) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(project.path_with_namespace)}"
@@ -106,7 +106,7 @@ class GitLab(RESTProvider):
             name_with_owner=project.path_with_namespace,
             url=url,
             clone_url=f"{url}.git",
-            # A stranger is shown public projects only, and is not told their visibility.
+            # Anonymous callers see only public projects, without the field `visibility`.
             is_private=project.visibility not in (None, "public"),
             default_branch_name=default_branch(project.default_branch),
         )

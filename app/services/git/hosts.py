@@ -1,4 +1,4 @@
-"""Which hosts a provider may be asked at, and how the names that go into its URLs look."""
+"""Validates hosts, and the names of repositories and branches that become part of providers' URLs."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,11 @@ _DEPTH = 2
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """A provider's hosts. ``private``: origins that the operator allows. ``only_public``: callers name no other."""
+    """The hosts of a provider that this server calls.
+
+    ``private`` are origins that the operator allows although their addresses are private. With ``only_public``, callers
+    can't name a host of their own.
+    """
 
     public_host: str
     private: tuple[str, ...]
@@ -28,7 +32,7 @@ class Hosts:
     only_public: bool = False
 
     def origin(self, host: str | None) -> str:
-        """Scheme and host: ``http`` only where the operator said so. Raises ``InvalidInput`` for what is no host."""
+        """Return scheme and host; ``http`` only if the operator says so. Raises ``InvalidInput`` for a bad host."""
         name = (host or self.public_host).lower()
         if len(name) > MAX_BRANCH_CHARS or not _HOST.fullmatch(name) or _port(name) > _MAX_PORT:
             message = "A host is a name, perhaps with a port, such as git.example.com:8443."
@@ -50,13 +54,13 @@ class Hosts:
 
 
 def private_ports(private: tuple[str, ...]) -> frozenset[tuple[str, int]]:
-    """Host and port of each origin that the operator allows."""
+    """Return host and port of each private origin, with the scheme's default port."""
     parts = [urlsplit(origin) for origin in private]
     return frozenset((part.hostname or "", part.port or (443 if part.scheme == "https" else 80)) for part in parts)
 
 
 def checked_name(name: str, *, nested: bool = False) -> str:
-    """The name of a repository. Raises ``InvalidInput`` unless it is ``owner/name`` (``nested``: or deeper)."""
+    """Return the name of a repository. Raises ``InvalidInput`` unless it is ``owner/name`` (``nested``: or deeper)."""
     parts = name.split("/")
     deep = len(parts) >= _DEPTH if nested else len(parts) == _DEPTH
     if len(name) > MAX_NAME_CHARS or not deep or not all(_PART.fullmatch(part) for part in parts):
@@ -67,7 +71,7 @@ def checked_name(name: str, *, nested: bool = False) -> str:
 
 
 def checked_branch(name: str) -> str:
-    """The name of a branch. Raises ``InvalidInput`` for what git would not take (``git check-ref-format --branch``)."""
+    """Return the name of a branch. Raises ``InvalidInput`` if ``git check-ref-format --branch`` would refuse it."""
     bad = not name or len(name) > MAX_BRANCH_CHARS or name in {"@", "HEAD"} or name[0] == "-" or name[-1] == "."
     if bad or not _is_ref(name):
         message = f"A branch's name has 1 to {MAX_BRANCH_CHARS} characters, and only those that git takes there."
@@ -76,7 +80,7 @@ def checked_branch(name: str) -> str:
 
 
 def default_branch(name: str | None) -> str | None:
-    """What a provider calls the default branch; ``None`` for what is no branch's name, or is too long to be kept."""
+    """Return a provider's default branch; ``None`` if its name is invalid or too long to be stored."""
     try:
         return None if name is None else checked_branch(name)
     except InvalidInput:
@@ -90,7 +94,7 @@ def _is_ref(name: str) -> bool:
 
 
 def checked_query(query: str | None) -> str:
-    """What to look for, stripped; empty for nothing. Raises ``InvalidInput`` where it is too long or not text."""
+    """Return the query stripped, or "". Raises ``InvalidInput`` if it is too long or has control characters."""
     stripped = (query or "").strip()
     if len(stripped) > MAX_QUERY_CHARS or not stripped.isprintable():
         message = f"A query has at most {MAX_QUERY_CHARS} characters, and no control characters."
@@ -99,13 +103,13 @@ def checked_query(query: str | None) -> str:
 
 
 def next_page(link: str | None) -> str | None:
-    """The ``page`` parameter of the next page in a Link header (RFC 8288); ``None`` at the end."""
-    found = _NEXT.search((link or "")[:8000])
-    return None if found is None else page_of(found[1])
+    """Return the ``page`` parameter of the ``next`` URL in a Link header (RFC 8288); ``None`` on the last page."""
+    match = _NEXT.search((link or "")[:8000])
+    return None if match is None else page_of(match[1])
 
 
 def page_of(url: str | None) -> str | None:
-    """The ``page`` parameter of a URL; ``None`` without one."""
+    """Return the ``page`` parameter of a URL, if it has one."""
     pages = parse_qs(urlsplit(url or "").query).get("page", [])
     return pages[0][:500] if pages else None
 

@@ -1,4 +1,4 @@
-"""Pages of any size over a provider's pages of a fixed size."""
+"""Cursor pagination with any page size, on top of a provider's numbered pages of a fixed size."""
 
 import base64
 import hashlib
@@ -19,18 +19,18 @@ MAX_CURSOR_CHARS = 1500
 
 @dataclass(frozen=True, slots=True)
 class ProviderPage(Generic[T]):
-    """One page of the provider's, and the token of the next one; ``None`` at the end."""
+    """A page of the provider's, with the token of the next one (``None`` on the last page)."""
 
     items: list[T]
     next_token: str | None
 
 
 Fetch = Callable[[str], Awaitable[ProviderPage[T]]]
-"""Asks for the page with a token; the first one's is empty."""
+"""Requests the page with a token; the first page's token is ""."""
 
 
 class _Position(BaseModel):
-    """Behind which entry of which page of which list. The list is named by a hash, to refuse another's cursor."""
+    """A decoded cursor: a hash of the list's name (to refuse another list's cursor), the page's token, the entry."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,9 +42,9 @@ class _Position(BaseModel):
 async def take(
     list_name: tuple[str, ...], fetch: Fetch[T], *, first: int, after: str | None, max_calls: int = 3
 ) -> RemotePage[T]:
-    """``first`` entries behind the cursor, in at most ``max_calls`` calls of ``fetch``; fewer where those bring fewer.
+    """Return up to ``first`` entries after the cursor; fewer if ``max_calls`` calls of ``fetch`` give fewer.
 
-    Each edge's cursor is a place in the provider's own pages, whose size never changes: a caller may change ``first``
+    Cursors are positions in the provider's own pages, whose size never changes, so a caller may change ``first``
     between pages. Raises ``InvalidInput`` for a cursor that is malformed or of another list.
     """
     if not 1 <= first <= PAGE_SIZE:
@@ -64,7 +64,7 @@ async def take(
         if len(edges) == first:
             return RemotePage(edges, has_next_page=True)
         token, start = page.next_token, 0
-    # Without an edge there is no cursor to go on from, so a next page can't be promised.
+    # Without an edge there is no cursor from which the caller could continue.
     return RemotePage(edges, has_next_page=bool(edges))
 
 
@@ -77,7 +77,7 @@ def _decode(cursor: str | None, list_hash: str) -> tuple[str, int]:
     if cursor is None:
         return "", 0
     try:
-        # What is cut off can't be decoded, or is no JSON.
+        # A cursor that is cut at the limit fails to decode, or is invalid JSON.
         raw = base64.b64decode(cursor[:MAX_CURSOR_CHARS], altchars=b"-_", validate=True)
         position = _Position.model_validate_json(raw)
     except (ValueError, ValidationError):

@@ -1,4 +1,4 @@
-"""The git providers that this server asks."""
+"""Builds the git providers' clients from the configuration."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ from app.services.outbound import public_addresses
 def providers(
     config: Config, *, resolve: Resolve = public_addresses, clock: Clock = utc_now, sleep: Sleep = asyncio.sleep
 ) -> Mapping[ProviderType, GitProvider]:
-    """One of each kind, not connected yet. Whoever calls this closes them."""
+    """Build one provider of each type, without connecting. The caller has to close them."""
     private = config.git_private_hosts
 
-    def client(kind: ProviderType) -> GitHTTPClient:
+    def client(provider_type: ProviderType) -> GitHTTPClient:
         return GitHTTPClient(
-            kind,
+            provider_type,
             private=private_ports(private),
             timeout_seconds=config.git_timeout_seconds,
             resolve=resolve,

@@ -1,4 +1,4 @@
-"""What the three providers share: host, headers and login with a token."""
+"""The base class of the three providers' clients: URLs, headers, tokens and pages with Link headers."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class RESTProvider:
-    """Asks one kind of provider's REST API. ``api_path``: where a host of one's own serves it."""
+    """Base class of REST clients. ``api_path`` is the API's path on self-managed hosts."""
 
     def __init__(
-        self, kind: ProviderType, client: GitHTTPClient, hosts: Hosts, *, public_api: str, api_path: str
+        self, provider_type: ProviderType, client: GitHTTPClient, hosts: Hosts, *, public_api: str, api_path: str
     ) -> None:
-        self._kind = kind
+        self._type = provider_type
         self.client = client
         self._hosts = hosts
         self._public_api = public_api
@@ -33,11 +33,11 @@ class RESTProvider:
 
     @property
     def type(self) -> ProviderType:
-        """Which kind."""
-        return self._kind
+        """The product whose API this is."""
+        return self._type
 
     def host(self, access: GitAccess) -> str:
-        """The host that is asked, such as ``github.com``."""
+        """Return the host that a call goes to, such as ``github.com``."""
         return (access.host or self._hosts.public_host).lower()
 
     async def check_host(self, host: str) -> None:
@@ -45,15 +45,15 @@ class RESTProvider:
         await self._hosts.check(host)
 
     async def close(self) -> None:
-        """Give back connections."""
+        """Close all connections."""
         await self.client.close()
 
     def origin(self, access: GitAccess) -> str:
-        """Scheme and host of the pages that people see, and of clones."""
+        """Return scheme and host of the web pages and of clone URLs."""
         return self._hosts.origin(access.host)
 
     def api(self, access: GitAccess, path: str, **query: str | int) -> str:
-        """The URL of a path of the API; empty values of the query are left out."""
+        """Build a URL of the API. Query parameters with empty values are left out."""
         origin = self.origin(access)
         public = origin == f"https://{self._hosts.public_host}"
         kept = {name: value for name, value in query.items() if value != ""}
@@ -61,26 +61,26 @@ class RESTProvider:
         return f"{base}{path}" + (f"?{urlencode(kept)}" if kept else "")
 
     def token(self, access: GitAccess) -> str | None:
-        """The token in the clear. Raises ``GitProviderAuthentication`` for what can't be one."""
+        """Return the token in plain text. Raises ``GitProviderAuthentication`` if it is malformed."""
         token = None if access.token is None else access.token.get_secret_value()
         if token is not None and (len(token) > MAX_TOKEN_CHARS or not _TOKEN.fullmatch(token)):
             raise self.client.refused("The token is malformed.")
         return token
 
     def headers(self, access: GitAccess) -> Mapping[str, str]:
-        """Who asks."""
+        """Return the request's headers, with the token as a bearer token."""
         token = self.token(access)
         return {"accept": "application/json"} | ({} if token is None else {"authorization": f"Bearer {token}"})
 
     async def one(self, access: GitAccess, url: str, shape: TypeAdapter[T]) -> T | None:
-        """What is at a URL; ``None`` where nothing is."""
+        """GET and validate an object; ``None`` for 404."""
         answer = await self.client.get(url, self.headers(access))
         return None if answer is None else self.client.read(shape, answer)
 
     async def linked(
         self, access: GitAccess, url: str, shape: TypeAdapter[T], items: Callable[[T], list[M]]
     ) -> ProviderPage[M]:
-        """A page that names the next one in its Link header; empty where nothing is."""
+        """GET a page whose Link header has the next page; an empty page for 404."""
         answer = await self.client.get(url, self.headers(access))
         if answer is None:
             return ProviderPage([], None)

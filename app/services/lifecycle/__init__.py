@@ -1,1 +1,1 @@
-"""The life of a conversation: its states and the moves between them, how it begins, and which ones run at once."""
+"""The lifecycle of conversations: the state machine, creation, titles, and the limit on how many run at once."""

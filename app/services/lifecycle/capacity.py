@@ -1,9 +1,7 @@
-"""How many conversations of an owner run at once, and which one makes room for another."""
+"""The limit on an owner's running conversations: when it is reached, the longest idle one is stopped."""
 
 from datetime import datetime
 from uuid import UUID
-
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import ErrorCode, TooManyRunning
 from app.models.conversation import (
@@ -12,18 +10,20 @@ from app.models.conversation import (
     ConversationRepository,
     Problem,
 )
+from app.models.database.unit_of_work import UnitOfWork, Writes
+from app.models.run_writes import RunWrites
 from app.services.lifecycle import moves
 
 
 async def make_room(
-    session: AsyncSession, owner_id: str, limit: int, now: datetime, *, besides: UUID | None = None
+    session: Writes, owner_id: str, limit: int, now: datetime, *, besides: UUID | None = None
 ) -> list[Conversation]:
-    """Stop waiting conversations, least recently updated first, until one more may run; returns the stopped ones.
+    """Stop waiting conversations, least recently updated first, until one more may run; return the stopped ones.
 
-    The owner must be locked. One in the middle of work is never stopped: then TooManyRunning, and nothing changes.
+    The caller must hold the owner's lock. A conversation whose agent works is never stopped: if there are no others,
+    TooManyRunning is raised, and nothing changes.
     """
-    repository = ConversationRepository(session)
-    live = await repository.live(owner_id, besides=besides)
+    live = await _live(session, owner_id, limit, besides)
     surplus = len(live) - limit + 1
     if surplus <= 0:
         return []
@@ -33,9 +33,19 @@ async def make_room(
         raise TooManyRunning(message, limit=limit)
     stopped: list[Conversation] = []
     for candidate in waiting[:surplus]:
-        conversation = await repository.lock(owner_id, candidate.id)
+        conversation = await moves.lock(session, candidate)
         if conversation is not None:
             reason = Problem(ErrorCode.MADE_ROOM, "Stopped while waiting for input, to make room for another one.")
             await moves.stop(session, conversation, now, reason)
             stopped.append(conversation)
     return stopped
+
+
+async def _live(session: Writes, owner_id: str, limit: int, besides: UUID | None) -> list[Conversation]:
+    """The owner's live conversations but for one, where there are so many that one more is too many."""
+    if not isinstance(session, UnitOfWork):
+        return await ConversationRepository(session).live(owner_id, besides=besides)
+    writes = RunWrites(session)
+    if await writes.count_live(owner_id) < limit:
+        return []
+    return [conversation for conversation in await writes.live(owner_id) if conversation.id != besides]

@@ -1,4 +1,4 @@
-"""What a new conversation begins with, and whether that will do."""
+"""The command that creates a conversation, and its validation."""
 
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -15,10 +15,10 @@ PLACEHOLDER = "{conversation_id}"
 
 @dataclass(frozen=True, slots=True)
 class CreateConversation:
-    """What a new conversation begins with.
+    """Arguments of a new conversation, not validated yet.
 
-    ``replay`` is a trajectory as it came; it excludes ``message`` and ``repository``. ``branch_name`` is null for the
-    repository's default one.
+    ``replay`` is a trajectory as the client sent it; it excludes ``message`` and ``repository``. Without
+    ``branch_name`` the repository's default branch is used.
     """
 
     title: str | None = None
@@ -32,7 +32,10 @@ class CreateConversation:
 
 
 def check_creation(command: CreateConversation, conversation_id: UUID) -> tuple[str | None, Message | None]:
-    """The title and the first message, checked; of a replay whether it may be there. Raises InvalidInput."""
+    """Return the validated title and first message. Raises InvalidInput, also for a replay beside other arguments.
+
+    The trajectory itself is not validated here.
+    """
     title, message = checked_title(command.title), command.message
     if message is not None:
         if command.attach_conversation_id:

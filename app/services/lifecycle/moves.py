@@ -1,4 +1,4 @@
-"""The state machine of conversations and their runs: the only place that assigns a status, an agent's state and a run.
+"""The state machine of conversations and their runs: the only module that assigns status, agent state and run.
 
 ::
 
@@ -14,14 +14,15 @@
         │                                   ▼     │
         └────────────────────────────────── RUNNING: AWAITING_USER_INPUT, PAUSED
 
-A run is what one user message causes. ``receive`` hands out a run where none is active, and queues one behind the
-active one elsewhere: ``end_run`` then makes the next one active instead of waiting. ``ARCHIVED`` conversations take
-``remove`` alone.
+A run is the agent's work on one user message. ``receive`` starts a run if none is active, else it queues one: then
+``end_run`` makes the next queued run active instead of waiting for input. The only move of an ``ARCHIVED`` conversation
+is ``remove``.
 
-Every move is made on a locked conversation, inside a transaction; ``announce`` follows its commit.
+Every move needs a locked conversation and runs inside a transaction; the caller calls ``announce`` after the commit.
 """
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -36,10 +37,12 @@ from app.models.conversation import (
     ConversationStatus,
     Problem,
 )
-from app.models.event import Event, EventRepository, EventSource, MessageBody, NewEvent, StateChangeBody
+from app.models.database.unit_of_work import UnitOfWork, Writes, made
+from app.models.event import Event, EventSource, MessageBody, NewEvent, StateChangeBody, new_row
 from app.models.owner import OwnerRepository
 from app.models.replay import ReplayRepository
-from app.models.status_change import StatusChange, StatusChangeRepository
+from app.models.run_writes import RunWrites
+from app.models.status_change import StatusChange
 from app.services.event import append
 from app.services.message import storable
 from app.services.push.wakeups import Wakeups, events_topic, run_topic, status_topic
@@ -48,20 +51,24 @@ REASON_MAX_LENGTH = 1000
 _STARTABLE = (ConversationStatus.STOPPED, ConversationStatus.ERROR)
 
 
-async def lock(session: AsyncSession, conversation: Conversation) -> Conversation | None:
-    """The conversation as it is now, unchanged by others until the transaction ends; ``None`` once deleted."""
+async def lock(session: Writes, conversation: Conversation) -> Conversation | None:
+    """Lock owner and conversation, in this order, and return the current row; ``None`` if it was deleted."""
+    if isinstance(session, UnitOfWork):
+        return await RunWrites(session).lock(conversation.id, with_owner=True)
     await OwnerRepository(session).lock(conversation.owner_id)
     return await ConversationRepository(session).lock(conversation.owner_id, conversation.id)
 
 
-async def lock_for_run(session: AsyncSession, conversation_id: UUID) -> Conversation | None:
-    """As ``lock``, whoever owns the conversation."""
+async def lock_for_run(session: Writes, conversation_id: UUID) -> Conversation | None:
+    """Like ``lock``, for callers that know only the conversation's id."""
+    if isinstance(session, UnitOfWork):
+        return await RunWrites(session).lock(conversation_id, with_owner=True)
     owner_id = await OwnerRepository(session).lock_of(conversation_id)
     return await ConversationRepository(session).lock(owner_id, conversation_id) if owner_id is not None else None
 
 
 def announce(wakeups: Wakeups, *conversations: Conversation) -> None:
-    """Wake whoever follows a conversation's status and events, and its run, which may no longer be the active one."""
+    """Publish the wake-ups after a commit: to followers of status and events, and to runs, which may be over."""
     for conversation in conversations:
         wakeups.publish(status_topic(conversation.owner_id))
         wakeups.publish(events_topic(conversation.id))
@@ -69,24 +76,24 @@ def announce(wakeups: Wakeups, *conversations: Conversation) -> None:
 
 
 async def create(
-    session: AsyncSession, conversation: Conversation, now: datetime, *, message: MessageBody | None, run: int = 1
+    session: Writes, conversation: Conversation, now: datetime, *, message: MessageBody | None, run: int = 1
 ) -> None:
-    """Store a new conversation with its first message. ``run`` is the first that is worked on."""
+    """Insert a new conversation with its first message, if any. ``run`` becomes the active run."""
     conversation.last_run = run
     begin_run(conversation, run)
     await _change_status(session, conversation, now, ConversationStatus.STARTING)
-    ConversationRepository(session).add(conversation)
+    session.add(conversation)
     if message is None:
         await session.flush()
         return
-    # The event refers to the row, which is written before it; with its place in the log, or it were written twice.
+    # The event's foreign key needs the row first. Setting the sequence before the flush saves an UPDATE afterwards.
     conversation.last_sequence = 1
     await session.flush()
-    EventRepository(session).add(conversation.id, run, 1, NewEvent(EventSource.USER, message), now)
+    session.add(new_row(conversation.id, run, 1, NewEvent(EventSource.USER, message), now))
 
 
-async def receive(session: AsyncSession, conversation: Conversation, now: datetime, message: MessageBody) -> Event:
-    """Append a user message, and hand out the run that answers it. Raises InvalidState."""
+async def receive(session: Writes, conversation: Conversation, now: datetime, message: MessageBody) -> Event:
+    """Append a user message, and start or queue the run that answers it. Raises InvalidState."""
     if conversation.status == ConversationStatus.ARCHIVED:
         raise InvalidState("An archived conversation takes no messages.", status=conversation.status)
     is_live = conversation.status in LIVE_STATUSES
@@ -109,39 +116,40 @@ def check_start(conversation: Conversation) -> None:
         raise InvalidState(message, status=conversation.status)
 
 
-async def start(session: AsyncSession, conversation: Conversation, now: datetime) -> None:
-    """Hand out a run without a message, after which the agent waits for one. Raises InvalidState."""
+async def start(session: Writes, conversation: Conversation, now: datetime) -> None:
+    """Start a run without a message: it prepares the runtime, then the agent waits for input. Raises InvalidState."""
     check_start(conversation)
     conversation.last_run += 1
     begin_run(conversation, conversation.last_run)
     await _change_status(session, conversation, now, ConversationStatus.STARTING)
 
 
-async def stop(
-    session: AsyncSession, conversation: Conversation, now: datetime, problem: Problem | None = None
-) -> None:
-    """Stop: from this commit on its run appends nothing, and its replay is over. Raises InvalidState."""
+async def stop(session: Writes, conversation: Conversation, now: datetime, problem: Problem | None = None) -> None:
+    """Stop the conversation: after the commit its run can't append events, and a replay is dropped.
+
+    Raises InvalidState.
+    """
     if conversation.status not in LIVE_STATUSES:
         message = f"Only a starting or running conversation can be stopped; this one is {conversation.status}."
         raise InvalidState(message, status=conversation.status)
     await settle(session, conversation, now, ConversationStatus.STOPPED, None, problem)
-    await ReplayRepository(session).discard(conversation.id)
+    await _discard_replay(session, conversation)
 
 
 def begin_run(conversation: Conversation, run: int) -> None:
-    """Make a run the active one."""
+    """Make a run the active one, with no attempts yet."""
     conversation.active_run = run
     conversation.run_attempts = 0
 
 
 def begin_attempt(conversation: Conversation) -> int:
-    """Count another attempt at the active run, which ends the one before it; its number."""
+    """Count a new attempt at the active run, and return its number, which fences off writes of earlier attempts."""
     conversation.run_attempts += 1
     return conversation.run_attempts
 
 
 async def work(
-    session: AsyncSession,
+    session: Writes,
     conversation: Conversation,
     now: datetime,
     agent_state: AgentState,
@@ -149,14 +157,14 @@ async def work(
     *,
     is_logged: bool = True,
 ) -> None:
-    """Say what the agent does while its run is active. ``is_logged``: whether the state becomes an event."""
+    """Set the agent's state while its run is active. ``is_logged``: whether the change becomes an event."""
     await _change_status(
         session, conversation, now, ConversationStatus.RUNNING, agent_state, problem=problem, is_logged=is_logged
     )
 
 
 async def end_run(
-    session: AsyncSession,
+    session: Writes,
     conversation: Conversation,
     now: datetime,
     run: int,
@@ -164,12 +172,12 @@ async def end_run(
     *,
     is_logged: bool = True,
 ) -> None:
-    """Make the next queued run the active one; where there is none wait for input, with a problem paused.
+    """End the run, and make the next queued one active. If there is none, wait for input, or pause on a problem.
 
-    ``is_logged``: whether the state becomes an event.
+    ``is_logged``: whether the change of state becomes an event.
     """
     if problem is not None:
-        # The next user message goes on, with the whole budget again.
+        # The budget starts again with the next user message.
         conversation.budget_from_usd = conversation.cost_usd
     if conversation.last_run > run:
         begin_run(conversation, run + 1)
@@ -178,15 +186,15 @@ async def end_run(
     await settle(session, conversation, now, ConversationStatus.RUNNING, state, problem, is_logged=is_logged)
 
 
-async def fail(session: AsyncSession, conversation: Conversation, now: datetime, problem: Problem) -> None:
-    """End the run in ERROR, with what is queued behind it and what is left of a replay."""
+async def fail(session: Writes, conversation: Conversation, now: datetime, problem: Problem) -> None:
+    """End the run in ERROR, and drop queued runs and the rest of a replay."""
     await settle(session, conversation, now, ConversationStatus.ERROR, None, problem)
-    # Or the next message would run into the same fault again.
-    await ReplayRepository(session).discard(conversation.id)
+    # Otherwise the next message would run into the same fault again.
+    await _discard_replay(session, conversation)
 
 
 async def settle(
-    session: AsyncSession,
+    session: Writes,
     conversation: Conversation,
     now: datetime,
     status: ConversationStatus,
@@ -195,15 +203,15 @@ async def settle(
     *,
     is_logged: bool = True,
 ) -> None:
-    """End the active run in a state. The other moves are made of it; by itself it serves demonstrations."""
+    """End the active run in any state. Other moves are built on it; only the demo data calls it directly."""
     await _change_status(session, conversation, now, status, agent_state, problem=problem, is_logged=is_logged)
     conversation.active_run = None
 
 
 async def remove(session: AsyncSession, conversation: Conversation, now: datetime) -> None:
-    """Delete the row, with all that hangs on it, and tell subscribers that the conversation is gone."""
-    sequence = await OwnerRepository(session).next_status_sequence(conversation.owner_id)
-    StatusChangeRepository(session).add(
+    """Delete the conversation with all dependent rows, and record the deletion for subscribers."""
+    sequence = await _next_status_sequence(session, conversation.owner_id)
+    session.add(
         StatusChange(
             owner_id=conversation.owner_id,
             sequence=sequence,
@@ -217,12 +225,12 @@ async def remove(session: AsyncSession, conversation: Conversation, now: datetim
     await ConversationRepository(session).delete(conversation.id)
 
 
-# The state that the log tells where the conversation has none.
+# Agent states that the log shows for statuses in which the conversation has none.
 _LOGGED_STATES = {ConversationStatus.STOPPED: AgentState.PAUSED, ConversationStatus.ERROR: AgentState.ERROR}
 
 
 async def _change_status(
-    session: AsyncSession,
+    session: Writes,
     conversation: Conversation,
     now: datetime,
     status: ConversationStatus,
@@ -231,16 +239,16 @@ async def _change_status(
     problem: Problem | None = None,
     is_logged: bool = True,
 ) -> None:
-    """Write a new status, a row that tells subscribers of it, and an event of the log where the state is another.
+    """Set status and agent state, record the change for subscribers, and log an event if the agent's state changed.
 
-    Nothing happens when nothing changes.
+    Does nothing if nothing changes.
     """
     code = problem.code.name if problem else None
     message = storable(problem.message)[:REASON_MAX_LENGTH] if problem else None
     before = (conversation.status, conversation.agent_state, conversation.reason_code, conversation.reason_message)
     if before == (status, agent_state, code, message) and conversation.status_sequence:
         return
-    sequence = await OwnerRepository(session).next_status_sequence(conversation.owner_id)
+    sequence = await _next_status_sequence(session, conversation.owner_id)
     is_new = conversation.status_sequence == 0
     previous_status, previous_state = None if is_new else conversation.status, conversation.agent_state
     conversation.status = status
@@ -250,20 +258,33 @@ async def _change_status(
     conversation.status_sequence = sequence
     conversation.touch(now)
     conversation.waiting_since = now if agent_state in IDLE_STATES else None
-    StatusChangeRepository(session).add(
-        StatusChange(
-            owner_id=conversation.owner_id,
-            sequence=sequence,
-            conversation_id=conversation.id,
-            previous_status=previous_status,
-            status=status,
-            agent_state=agent_state,
-            reason_code=code,
-            reason_message=message,
-            occurred_at=now,
-        )
-    )
+    change: dict[str, Any] = {
+        "owner_id": conversation.owner_id,
+        "sequence": sequence,
+        "conversation_id": conversation.id,
+        "is_deletion": False,
+        "previous_status": previous_status,
+        "status": status,
+        "agent_state": agent_state,
+        "reason_code": code,
+        "reason_message": message,
+        "occurred_at": now,
+    }
+    session.add(made(StatusChange, change))
     state = agent_state or _LOGGED_STATES.get(status)
     if is_logged and state is not None and (state != previous_state or problem is not None):
         event = NewEvent(EventSource.ENVIRONMENT, StateChangeBody(state, problem))
         append(session, conversation, conversation.active_run or conversation.last_run, [event], now)
+
+
+async def _next_status_sequence(session: Writes, owner_id: str) -> int:
+    if isinstance(session, UnitOfWork):
+        return await RunWrites(session).next_status_sequence(owner_id)
+    return await OwnerRepository(session).next_status_sequence(owner_id)
+
+
+async def _discard_replay(session: Writes, conversation: Conversation) -> None:
+    if isinstance(session, UnitOfWork):
+        RunWrites(session).discard_replay(conversation.id)
+    else:
+        await ReplayRepository(session).discard(conversation.id)

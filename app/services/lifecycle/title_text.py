@@ -1,7 +1,7 @@
-"""What is left of a text as a title: one line that people can see, without what models write around it.
+"""Extracts a title from a model's answer: one visible line, without reasoning, markup, quotes or JSON around it.
 
-Everything here takes time that grows with the text alone: long texts are cut before a regular expression meets them
-whose time could grow faster, and what a pass leaves is passed again until nothing changes, a bounded number of times.
+All of it takes linear time: long texts are cut before regular expressions that could take longer, and passes over the
+text are repeated until nothing changes, a bounded number of times.
 """
 
 import html
@@ -15,7 +15,7 @@ from app.services.secrets.redaction import JSONValue
 from app.services.visible_text import is_picture, on_one_line, seen, shortened
 
 ANSWER_CHARS = 16_000
-"""What is read of an answer, at its beginning and at its end: behind long reasoning the title comes last."""
+"""Characters that are read at the beginning and at the end of an answer: after long reasoning the title comes last."""
 LINE_CHARS = 300
 MAX_LINES = 30
 MAX_PASSES = 20
@@ -24,10 +24,10 @@ Redact = Callable[[str], str]
 
 
 def of_answer(answer: str, max_length: int, redact: Redact = str) -> str:
-    """The title that a model's answer holds, at most ``max_length`` characters; "" where it holds none.
+    """Extract the title from a model's answer, with at most ``max_length`` characters; "" if there is none.
 
-    ``redact`` hides secrets. It is asked again after each step, since taking off can put the halves of one together.
-    The result, taken for an answer, gives itself.
+    ``redact`` hides secrets. It runs again after each step, since removing text can join two halves of a secret. The
+    function is idempotent.
     """
     title = redact(seen(_ends(redact(answer))))
     for _ in range(MAX_PASSES):
@@ -41,7 +41,7 @@ def of_answer(answer: str, max_length: int, redact: Redact = str) -> str:
 
 
 def _pass(text: str) -> str:
-    """Take one layer off each of the things that stand around a title."""
+    """Remove one layer of everything that may surround a title: labels, markup, quotes."""
     text = _without_reasoning(_unescaped(seen(text)))
     text = _without_tags(_without_fences(text).strip())
     held = _from_json(text)
@@ -65,7 +65,7 @@ def _of_line(line: str, *, keeps_label: bool = False) -> str:
     line = on_one_line(line)
     marked = _MARKER.sub("", line)
     if marked != line and line.startswith("#"):
-        # A heading may be closed by as many signs.
+        # In Markdown a heading may be closed by "#" signs.
         bare = marked.rstrip("#")
         marked = bare.rstrip() if bare != bare.rstrip() else marked
     line = _LINK.sub(r"\1", marked)
@@ -81,7 +81,7 @@ def _of_line(line: str, *, keeps_label: bool = False) -> str:
 
 
 def _is_emphasis(match: re.Match[str], line: str) -> bool:
-    """Underscores belong to names such as ``__init__`` as well."""
+    """Tell emphasis from names such as ``__init__``: it covers the whole line, or several words."""
     return match[0] == line or " " in match[2]
 
 
@@ -96,7 +96,7 @@ def _says_something(title: str) -> bool:
 
 
 def _cut(text: str, max_chars: int) -> str:
-    """The beginning of ``text``, without the word that would be cut: half a secret is known to nobody as one."""
+    """Cut after a whole word, since half a secret would not be recognised for redaction."""
     if len(text) <= max_chars:
         return text
     cut = text[:max_chars]
@@ -115,12 +115,12 @@ def _ends(text: str) -> str:
 
 
 def _without_reasoning(text: str) -> str:
-    """What is said outside of reasoning, wherever that begins and ends and however it is marked.
+    """Remove reasoning in all known notations.
 
-    An end without a beginning ends what was said before it; a beginning without an end takes the rest.
+    An end mark without a beginning removes everything before it; a begin mark without an end, everything after it.
     """
     if text.lstrip().startswith(("analysis", _FINAL)):
-        # The words of gpt-oss's channels, where a server lost the marks around them.
+        # The names of gpt-oss's channels, which remain as words when a server drops the marks around them.
         text = text.rpartition(_FINAL)[2]
     if not _REASONING.search(text):
         return text
@@ -183,7 +183,7 @@ def _without_fences(text: str) -> str:
     return _FENCED.sub("", text.strip())
 
 
-# Longer numbers are no characters, and Python refuses to read them.
+# Longer numbers are not code points, and Python refuses to parse very long ones.
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 # Only names that HTML knows or that models put around an answer: `List<String>` and `<secret hidden>` are text.
 _NAMES = (
@@ -215,7 +215,7 @@ _EMPHASIS = (
     re.compile(r"(?<!\\)(~~)(?=[^\s~])(.*?)(?<=[^\s~\\])\1"),
 )
 _UNDERSCORED = re.compile(r"(?<![\w\\])(_{1,3})(?=[^\s_])(.*?)(?<=[^\s_\\])\1(?![\w_])(?![.(]\w)")
-# What a limit on the answer's length cut off from its partner.
+# A mark whose partner was cut off by the limit on the answer's length.
 _UNPAIRED = re.compile(r"^(?:\*{2,3}|~~|`{1,3})(?=[^\s*~`])|(?<=[^\s*~`])(?:\*{2,3}|~~|`{1,3})$")
 _KIND = r"(?:(?:conversation|chat|suggested|proposed|generated|final|short|concise|new|possible|the|a|my)\s){0,4}"
 _TITLE = (
@@ -236,7 +236,7 @@ _ANNOUNCEMENT = re.compile(
     rf"(?:sure|okay|ok|certainly|of course|absolutely)(?: thing)?[!.,]?|{_KIND}{_TITLE}", re.IGNORECASE
 )
 _ESCAPED = re.compile(r"\\([*_`#~\"'>\[\]])")
-# What programs say for a title that they have not.
+# Words by which programs express that there is no title.
 _NOTHING = ("null", "None", "undefined", "NaN")
 
 
@@ -244,7 +244,7 @@ _NOTHING = ("null", "None", "undefined", "NaN")
 
 
 def _unquoted(text: str) -> str:
-    """``text`` without quotes around it, however many."""
+    """Remove all pairs of quotes around the text."""
     start, end = 0, len(text)
     while end - start > 1 and (text[start], text[end - 1]) in _QUOTES:
         if not _is_pair(text, start, end):
@@ -263,7 +263,7 @@ def _unquoted(text: str) -> str:
 
 
 def _is_pair(text: str, start: int, end: int) -> bool:
-    """Whether the quotes at both ends belong together, as they do not in ``"One" and "two"``."""
+    """Tell whether the quotes at both ends are a pair, which they are not in ``"One" and "two"``."""
     opening, closing = text[start], text[end - 1]
     for position in range(start + 1, min(end - 1, start + LINE_CHARS)):
         if text[position] not in (opening, closing):
@@ -279,7 +279,7 @@ def _is_pair(text: str, start: int, end: int) -> bool:
 
 
 _LONE_QUOTES = tuple('"“”„«»')
-# Openings over closings, column by column.
+# Pairs of opening and closing quotes, one above the other.
 _QUOTES = frozenset(zip("\"'`“‘«„„‚‚”’»‹›「『《〈〝〝＂＇`´", "\"'`”’»“”‘’”’«›‹」』》〉〞〟＂＇'´", strict=True))
 
 
@@ -287,7 +287,7 @@ _QUOTES = frozenset(zip("\"'`“‘«„„‚‚”’»‹›「『《〈〝�
 
 
 def _from_json(text: str) -> str | None:
-    """The title in an answer that is JSON, or that JSON as far as it came; None for what is no JSON."""
+    """Return the title in an answer that is JSON, even if the JSON was cut off; ``None`` if it is not JSON."""
     if text[:1] in ("{", "[", '"'):
         try:
             value: JSONValue = json.loads(text, strict=False)
@@ -305,7 +305,7 @@ def _from_json(text: str) -> str | None:
 
 
 def _title_in(value: JSONValue) -> str:
-    """The title by its key, else the first text that is no key."""
+    """Return the value of the key for the title, else the first string value."""
     first = ""
     waiting: deque[JSONValue] = deque([value])
     while waiting:

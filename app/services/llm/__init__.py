@@ -1,1 +1,1 @@
-"""Calls to language models: requests, streamed answers and faults, through LiteLLM."""
+"""Calls to language models through LiteLLM: requests, streamed answers, retries, and translation of errors."""

@@ -1,4 +1,4 @@
-"""The arguments of a call as they arrive: in fragments, or in each piece from their beginning, as some gateways do."""
+"""Assembles a call's arguments from a stream: of fragments, or of snapshots from the beginning, as gateways send."""
 
 import json
 import re
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import cast
 
-# Escaped characters count for nothing; a backslash alone is the end of a piece.
+# Tokens that matter for JSON's structure. Escaped characters don't; a lone backslash is at the end of a fragment.
 _STRUCTURE = re.compile(r'\\.|[{}\[\]"]|\\$', re.DOTALL)
 
 
 @dataclass(slots=True)
 class _Structure:
-    """Looks at each piece once."""
+    """Tracks the nesting of a JSON text that comes in fragments, in linear time."""
 
     _depth: int = 0
     _was_open: bool = False
@@ -21,8 +21,8 @@ class _Structure:
     _is_escaped: bool = False
 
     def add(self, piece: str) -> None:
-        for found in _STRUCTURE.finditer(piece, 1 if self._is_escaped else 0):
-            character = found[0]
+        for match in _STRUCTURE.finditer(piece, 1 if self._is_escaped else 0):
+            character = match[0]
             if character == '"':
                 self._is_quoted = not self._is_quoted
             elif not self._is_quoted and character[0] != "\\":
@@ -37,18 +37,21 @@ class _Structure:
 
 
 @dataclass(slots=True)
-class Arguments:
-    """Nothing is decided before the end: ``{"a":`` and ``{"a":1}`` may be an object within an object as well."""
+class ArgumentPieces:
+    """Collects fragments, and decides only at the end whether they are snapshots.
+
+    Before, it can't be known: ``{"a":`` and then ``{"a":1}`` may be a snapshot, or an object within an object.
+    """
 
     _pieces: list[str] = field(default_factory=list[str])
     _structure: _Structure = field(default_factory=_Structure)
-    # The same, if pieces that begin like all before them stand for these.
+    # The fragments of the newest snapshot, if a fragment that begins like all before it is a snapshot.
     _newest: list[str] = field(default_factory=list[str])
     _length: int = 0
     _is_repeating: bool = False
 
     def add(self, piece: str) -> int:
-        """Tells how many characters of the piece are new."""
+        """Add a fragment, and return how many of its characters are new."""
         self._pieces.append(piece)
         self._structure.add(piece)
         if self._repeats_all(piece):
@@ -64,12 +67,12 @@ class Arguments:
 
     @property
     def has_any(self) -> bool:
-        """Whether anything but white space has come."""
+        """Tell whether anything but white space has arrived."""
         return any(piece.strip() for piece in self._pieces)
 
     @property
     def is_complete(self) -> bool:
-        """Whether they are a JSON object already, so that nothing can follow."""
+        """Tell whether the arguments are a complete JSON object, after which nothing can follow."""
         if self._structure.is_complete or not self._is_repeating or not self._newest[-1].rstrip().endswith("}"):
             return self._structure.is_complete
         newest = _Structure()
@@ -78,7 +81,7 @@ class Arguments:
 
     @property
     def text(self) -> str:
-        """What was meant: all pieces where they are JSON together, else the newest that repeats those before it."""
+        """The arguments: all fragments joined, if that is valid JSON, else the newest snapshot."""
         joined = "".join(self._pieces)
         if len(self._pieces) == 1 or not any(map(_begins, self._pieces[1:])) or _object_of(joined) is not None:
             return joined
@@ -87,17 +90,17 @@ class Arguments:
         return self._pieces[-1] if self._are_snapshots() else joined
 
     def is_repeated_by(self, piece: str) -> bool:
-        """Whether a piece is all of them once more."""
+        """Tell whether a fragment repeats the complete arguments."""
         return bool(piece.strip()) and self.is_complete and piece.strip() == self.text.strip()
 
     def _repeats_all(self, piece: str) -> bool:
-        # Only a piece that is as long as all before it is compared, so all comparisons take linear time.
+        # Only a fragment that is as long as all before it is compared, so all comparisons take linear time together.
         if not self._length or len(piece) < self._length or not _begins(piece):
             return False
         return piece.startswith("".join(self._newest))
 
     def _are_snapshots(self) -> bool:
-        """Whether each piece is an object, with at least what the one before it has."""
+        """Tell whether each fragment is an object that extends the one before it."""
         objects = [_object_of(piece) for piece in self._pieces if piece.strip()]
         return None not in objects and all(
             _has_grown(cast("object", before), cast("object", after)) for before, after in pairwise(objects)
@@ -112,10 +115,10 @@ def _object_of(text: str) -> Mapping[str, object] | None:
     if not text.rstrip().endswith("}"):
         return None
     try:
-        found = json.loads(text, strict=False)
+        parsed = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return None
-    return cast("Mapping[str, object]", found) if isinstance(found, dict) else None
+    return cast("Mapping[str, object]", parsed) if isinstance(parsed, dict) else None
 
 
 def _has_grown(before: object, after: object) -> bool:

@@ -1,7 +1,7 @@
-"""Puts an answer together from what a stream brings: text, tool calls in fragments, and what a provider wants back.
+"""Assembles an answer from a stream's chunks: text, fragments of tool calls, and fields that a provider needs back.
 
-Servers disagree about fragments of calls: some give every call the index 0, some repeat id or name in each fragment,
-some send a name in pieces, some leave out ids. An id that was seen decides; then the index; then the last call.
+Servers differ in how they send fragments of calls: some give every call the index 0, repeat id or name in each
+fragment, split names, or leave out ids. A fragment is assigned by a known id, else by the index, else to the last call.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from app.errors import ErrorCode
-from app.services.llm.arguments import Arguments
+from app.services.llm.arguments import ArgumentPieces
 from app.services.llm.base import Ending, ToolCall
 from app.services.llm.faults import CallFailed, fault
 
@@ -23,7 +23,7 @@ _CALL_FIELDS = frozenset({"id", "index", "type", "function", "custom"})
 
 
 class FunctionDelta(Protocol):
-    """A fragment of a call's name and arguments."""
+    """The name and arguments in a fragment of a call."""
 
     name: str | None
     arguments: str | None
@@ -38,20 +38,20 @@ class ToolDelta(Protocol):
 
 
 class Delta(Protocol):
-    """What one chunk adds."""
+    """The content of a chunk, added to the answer."""
 
     content: str | None
     tool_calls: Sequence[ToolDelta] | None
 
 
 class Choice(Protocol):
-    """One of the answers that a provider could give; there is one."""
+    """One of several answers in OpenAI's format; only one is requested."""
 
     delta: Delta
 
 
 class Tokens(Protocol):
-    """A provider's count."""
+    """A provider's token counts."""
 
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -65,16 +65,16 @@ class Chunk(Protocol):
 
 @dataclass(slots=True)
 class _Call:
-    """A call that is being put together. ``fields`` are the provider's own, such as a thought's signature."""
+    """A call under assembly. ``fields`` are the provider's own, such as a thought signature."""
 
     id: str | None
     name: str = ""
-    arguments: Arguments = field(default_factory=Arguments)
+    arguments: ArgumentPieces = field(default_factory=ArgumentPieces)
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
     index: int = 0
 
     def add_name(self, name: str) -> None:
-        """Some servers send a name in pieces, some the whole name so far in each piece."""
+        """Add to the name: some servers split it, others send the whole name so far in each fragment."""
         if name.startswith(self.name):
             self.name = name
         elif name != self.name and not self.name.startswith(name):
@@ -84,7 +84,7 @@ class _Call:
 
 @dataclass(slots=True)
 class Answer:
-    """What has arrived of one attempt. ``tool_names`` are those that the model was offered."""
+    """The answer of one attempt, as far as it has arrived. ``tool_names`` are the tools that the model was offered."""
 
     tool_names: frozenset[str] = frozenset()
     text: list[str] = field(default_factory=list[str])
@@ -101,7 +101,7 @@ class Answer:
 
     @property
     def calls(self) -> list[ToolCall]:
-        """The calls in order, each with a name and an id of its own or a made one."""
+        """The calls in order. Those without a name are left out; missing ids are generated."""
         named = [call for call in self._calls if call.name.strip()]
         return [
             ToolCall(call.id or f"call_{number}", call.name.strip(), call.arguments.text, _bounded(call.fields))
@@ -110,7 +110,7 @@ class Answer:
 
     @property
     def provider_fields(self) -> Mapping[str, object]:
-        """What the provider wants back with this answer's calls, unchanged: reasoning and signatures."""
+        """Reasoning and signatures that the provider needs back unchanged with this answer's calls."""
         fields: dict[str, object] = {}
         if self._reasoning:
             fields["reasoning_content"] = "".join(self._reasoning)
@@ -121,12 +121,12 @@ class Answer:
         return _bounded(fields)
 
     def add_text(self, piece: str) -> None:
-        """Append a piece of text."""
+        """Append text, and check the limit on an answer's length."""
         self.text.append(piece)
         self._count(len(piece))
 
     def add_call(self, delta: ToolDelta) -> None:
-        """Add a fragment to the call that it belongs to, or begin one."""
+        """Add a fragment to its call, or to a new one."""
         call_id = (delta.id or "").strip()[:MAX_ID_CHARS] or None
         name = (delta.function.name if delta.function else None) or ""
         arguments = (delta.function.arguments if delta.function else None) or ""
@@ -147,13 +147,13 @@ class Answer:
                 self._count(len(str(value)))
 
     def add_reasoning(self, delta: Delta) -> None:
-        """Keep what the model thought, in the form in which its provider wants it back."""
+        """Keep the model's reasoning in the form in which its provider needs it back."""
         fields = _fields(delta)
         said = fields.get("reasoning_content")
         if isinstance(said, str) and said:
             self.has_reasoning = True
             self._count(len(said))
-            # litellm shows `reasoning` under this name too, and no provider wants that one back.
+            # litellm copies `reasoning` to this field too, and no provider needs that back.
             if not fields.get("reasoning"):
                 self._reasoning.append(said)
         for name, kept in (("thinking_blocks", self._thoughts), ("reasoning_details", self._details)):
@@ -166,10 +166,10 @@ class Answer:
     def _call_of(self, call_id: str | None, index: int, name: str, arguments: str) -> _Call:
         known = self._by_id.get(call_id) if call_id is not None else None
         if known is not None:
-            # Some servers give all calls of an answer one id. Then the index tells them apart.
+            # Some servers give all calls of an answer the same id. Then the index distinguishes them.
             beside = self._by_index.get(index)
             known = beside if beside is not None and beside.id == call_id else known
-            # Some servers end with the whole call once more, and perhaps without its index.
+            # Some servers repeat the whole call at the end, perhaps without its index.
             is_new_place = index != known.index and (beside is None or beside is known)
             if not is_new_place and name in ("", known.name) and known.arguments.is_repeated_by(arguments):
                 return known
@@ -179,24 +179,24 @@ class Answer:
                 index != known.index or bool(arguments.strip()) or not known.name.startswith(name.strip())
             )
             is_offered = index == known.index and not name.startswith(known.name) and self._begins(known, name, "")
-            # The rest of a name, behind arguments that are empty so far.
+            # The rest of a split name, while the arguments are still empty.
             is_rest = known.name + name in self.tool_names
             is_another = bool(name) and not is_rest and (is_elsewhere or is_behind or is_offered or is_twin)
             return self._begin(call_id, index) if is_another else known
         call = self._by_index.get(index)
         if call is None:
-            # A piece with neither id nor name, under an index that nothing began.
+            # A fragment with neither id nor name belongs to the last call if its index is unknown.
             if call_id is None and not name and self._calls:
                 return self._calls[-1]
             return self._begin(call_id, index)
         if call_id is None and not name and arguments.strip() and call.arguments.is_complete:
-            # Nothing can follow there. Some servers give what follows on a call's beginning the index 0, always.
+            # Nothing can follow complete arguments. Some servers give all fragments but the first the index 0.
             return call if self._calls[-1].arguments.is_complete else self._calls[-1]
         is_new = self._begins(call, name, arguments) if call_id is None else self._begins_with_id(call, name, arguments)
         return self._begin(call_id, index) if is_new else call
 
     def _begins(self, call: _Call, name: str, arguments: str) -> bool:
-        """Whether a fragment without an id begins another call than the one under its index."""
+        """Tell whether a fragment without an id starts a new call, rather than continuing the one at its index."""
         if not name or not call.name:
             return False
         if not call.arguments.has_any:
@@ -207,8 +207,8 @@ class Answer:
 
     @staticmethod
     def _begins_with_id(call: _Call, name: str, arguments: str) -> bool:
-        """Whether a fragment with an id that was not seen yet begins another call than the one under its index."""
-        # An id can come behind the name, and some servers make a new one up for every fragment of one call.
+        """Tell whether a fragment with a new id starts a new call, rather than continuing the one at its index."""
+        # The id may come after the name, and some servers generate a new id for each fragment of a call.
         if name:
             is_middle = bool(arguments.strip()) and not arguments.lstrip().startswith("{")
             if is_middle and name == call.name and call.arguments.has_any and not call.arguments.is_complete:
@@ -230,7 +230,7 @@ class Answer:
 
 
 def take(chunk: Chunk, answer: Answer) -> str:
-    """Add a chunk to the answer and return its text, empty where it has none."""
+    """Add a chunk to the answer, and return its text, or ""."""
     tokens: Tokens | None = getattr(chunk, "usage", None)
     if tokens is not None:
         answer.tokens = tokens
@@ -247,13 +247,13 @@ def take(chunk: Chunk, answer: Answer) -> str:
 
 
 def _fields(value: object) -> dict[str, Any]:
-    """The fields of a delta, those that litellm does not know too."""
+    """Return a delta's fields, including those that litellm does not know."""
     declared = cast("dict[str, Any]", getattr(value, "__dict__", {}))
     return {**declared, **cast("dict[str, Any]", getattr(value, "__pydantic_extra__", None) or {})}
 
 
 def _add_thought(kept: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
-    """Join a piece of a thought to the one before, unless that one is signed or another."""
+    """Join a fragment to the last thinking block, unless that is signed already or of another type."""
     last = kept[-1] if kept else None
     is_same = last is not None and all(
         last.get(name) == piece.get(name) for name in ("type", "index", "id") if piece.get(name) is not None
@@ -269,7 +269,7 @@ def _add_thought(kept: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
 
 
 def _bounded(fields: Mapping[str, Any]) -> Mapping[str, object]:
-    """A copy of JSON alone; nothing of it where it is too large or no JSON."""
+    """Copy fields as plain JSON; empty if they are too large or not JSON."""
     try:
         text = json.dumps(fields, allow_nan=False)
     except (TypeError, ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""What is said to a model and what it answers, free of any LLM library.
+"""The protocol of LLMs and its types, independent of any library.
 
-The agent loop, the title service and their tests build on these values; only the files of the LLM service turn them
-into a provider's terms.
+The agent loop, the title service and their tests use these types; only this package converts them to a provider's
+format.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,14 +12,14 @@ from typing import Protocol
 from pydantic import SecretStr
 
 TITLE_TOKENS = 1024
-"""The room for a title. Reasoning models think in it before they answer, and 30 tokens end in the middle of that."""
+"""Token limit of a title. It includes the thinking of reasoning models, for which 30 tokens would not suffice."""
 
 OnText = Callable[[str], Awaitable[None]]
-"""Takes each piece of an answer's text, in order. The next piece is read when it returns, so it must not stall."""
+"""Is called with each delta of an answer's text, in order. The next delta is read when it returns (back-pressure)."""
 
 
 class Role(StrEnum):
-    """Who speaks. The values are those of the OpenAI chat format."""
+    """Roles of messages, with the values of OpenAI's chat format."""
 
     SYSTEM = "system"
     USER = "user"
@@ -29,9 +29,9 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model asks for a tool. ``arguments`` is the JSON text as the model gave it: it may be malformed.
+    """A tool call of a model. ``arguments`` is the model's JSON text, which may be malformed.
 
-    ``provider_fields`` are what the provider adds to the call and wants back unchanged, as JSON.
+    ``provider_fields`` are JSON fields that the provider added to the call and needs back unchanged.
     """
 
     id: str
@@ -67,7 +67,7 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one call took. Counts are tokens; ``cost_usd`` is None where the model's price is unknown."""
+    """Tokens and cost of one call; ``cost_usd`` is ``None`` if the model's price is unknown."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -80,21 +80,21 @@ class Usage:
 
 
 class Ending(StrEnum):
-    """How an answer ended."""
+    """The reason why an answer ended."""
 
     WHOLE = "whole"
-    """As the model meant it."""
+    """The model ended it."""
     CUT = "cut"
-    """At the limit on its length."""
+    """It reached the limit on its length."""
     FILTERED = "filtered"
-    """By the provider's filter of contents."""
+    """The provider's content filter ended it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer: its text, the tools it asks for in order, and what it took.
+    """A complete answer: its text, its tool calls in order, and its usage.
 
-    ``provider_fields``: the model's reasoning and its signatures, which some providers want back with the calls.
+    ``provider_fields`` are reasoning and signatures, which some providers need back with the calls.
     """
 
     text: str
@@ -105,13 +105,13 @@ class Completion:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it neither says nor asks for anything."""
+        """Tell whether it has neither text nor tool calls."""
         return not self.tool_calls and not self.text.strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as the caller's settings name it, e.g. ``openai/gpt-4o``, with the caller's own key and address."""
+    """A model from the caller's settings, such as ``openai/gpt-4o``, with the caller's own API key and base URL."""
 
     name: str
     api_key: SecretStr | None
@@ -119,22 +119,22 @@ class Model:
 
 
 class LLM(Protocol):
-    """Answers a history of messages."""
+    """A client of language models."""
 
     def is_ready(self, model_name: str) -> bool:
-        """Whether a call of the model would begin at once."""
+        """Tell whether a call of the model would start at once, without loading a library first."""
         ...
 
     def warm_up(self, model_name: str) -> None:
-        """Begin to get ready for calls of the model, in the background. Where nothing is to be done this is free."""
+        """Start loading what calls of the model need, in the background. It does nothing if it is loaded already."""
         ...
 
     async def ready(self, model_name: str) -> None:
-        """Wait until a call of the model would begin at once."""
+        """Wait until a call of the model would start at once."""
         ...
 
     async def close(self) -> None:
-        """Give back connections."""
+        """Close all connections."""
         ...
 
     async def complete(
@@ -147,25 +147,25 @@ class LLM(Protocol):
         timeout_seconds: float | None = None,
         on_text: OnText | None = None,
     ) -> Completion:
-        """Ask the model and stream its answer: ``on_text`` gets every piece of text as it arrives.
+        """Call the model, and stream its answer: ``on_text`` is called with each delta of text.
 
-        ``timeout_seconds`` shortens the configured limit of the whole call. Raises ``LLMFailure``; what ``on_text``
-        raises passes through. A cancelled call closes its connection at once.
+        ``timeout_seconds`` shortens the configured timeout of the whole call. Raises ``LLMFailure``, and exceptions of
+        ``on_text``. A cancelled call closes its connection at once.
         """
         ...
 
     def estimate(self, model: Model, messages: Sequence[ChatMessage], text: str) -> Usage:
-        """About what a call took of which only ``text`` has come, told without asking anybody."""
+        """Estimate locally the usage of a call of which only ``text`` has arrived."""
         ...
 
     async def context_tokens(self, model_name: str, base_url: str | None) -> int | None:
-        """How many tokens the model takes in, where that is known."""
+        """Return the size of the model's context window in tokens; ``None`` if it is unknown."""
         ...
 
     async def requires_api_key(self, model_name: str, base_url: str | None) -> bool:
-        """Whether a call without a key can't succeed. Raises ``InvalidInput`` as ``validate`` does."""
+        """Tell whether the provider needs an API key. Raises ``InvalidInput`` as ``validate`` does."""
         ...
 
     async def validate(self, model_name: str, base_url: str | None) -> None:
-        """Raise ``InvalidInput`` where no provider can be told from the name, or this server does not call it."""
+        """Raise ``InvalidInput`` if the name has no known provider, or one that this server does not call."""
         ...

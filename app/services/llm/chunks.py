@@ -1,7 +1,7 @@
-"""Chunks of OpenAI's streaming format as servers really send them, turned into what litellm reads without loss.
+"""Repairs chunks of OpenAI's streaming format, as real servers send them, so that litellm reads them without loss.
 
-Gateways send content as a list of parts, calls in the form of 2023, token counts as strings, and whole answers where
-a stream was asked for. litellm fails on some of these and silently drops others, so they are repaired before it.
+Gateways send content as a list of parts, calls in the format of 2023, token counts as strings, and whole answers
+instead of a stream. litellm fails on some of these and silently drops others, so they are repaired first.
 """
 
 import json
@@ -23,21 +23,21 @@ from app.services.llm.lenient_json import (
     unambiguous,
 )
 from app.services.llm.native import is_end, is_google, native_events, repaired_native
-from app.services.llm.transport import Refused, refused
+from app.services.llm.transport import CallRefused, refused
 
 END = b"\n\n"
 DATA = b"data:"
 DONE = b"[DONE]"
 _ERROR = b"error:"
 MAX_ERROR_BYTES = 16 * 1024
-# Of one event. litellm joins lines in square time.
+# Limit on the lines of one event, since litellm joins lines in quadratic time.
 MAX_LINES = 1000
 MAX_GLUED = 100
 _DECODER = json.JSONDecoder(strict=False)
 _HEAD = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
-# Fields that are text wherever they are.
+# Fields that must be strings if they are present.
 _TEXT_FIELDS = ("id", "object", "model", "system_fingerprint", "service_tier")
-# What a piece of an answer may bring.
+# Fields of a delta that carry content.
 _SAID = frozenset({"content", "tool_calls", "function_call", "refusal"})
 _FINISH_REASONS = {
     **{name: name for name in ("stop", "length", "tool_calls", "content_filter", "function_call")},
@@ -55,43 +55,43 @@ _FINISH_REASONS = {
 
 @dataclass(slots=True)
 class StreamRepair:
-    """Repairs the events of one stream. ``is_openai``: they are in OpenAI's format for certain.
+    """Repairs the events of one stream. ``is_openai``: they are known to be in OpenAI's format.
 
-    ``is_json``: they are JSON for certain, so that anything else is either noise or broken.
+    ``is_json``: they are known to be JSON, so that anything else is noise or broken.
     """
 
     is_openai: bool = True
     is_json: bool = True
     is_text: bool = False
-    """Whether they are those of OpenAI's completions of a text, which have no deltas."""
+    """Whether the events are text completions in OpenAI's format, which have no deltas."""
     is_ended: bool = False
-    """Whether the provider said how the answer ends."""
+    """Whether the provider has sent a finish reason."""
     is_over: bool = False
-    """Whether it said that nothing follows."""
-    failure: Refused | None = None
-    """Why nothing behind the last event can be read."""
+    """Whether the provider has sent the end of the stream."""
+    failure: CallRefused | None = None
+    """The error of an unreadable event, after which nothing more is read."""
     _has_begun: bool = False
     _has_said: bool = False
-    # One answer was asked for. Where a server gives several, the first one that came is read.
+    # Only one answer was requested. If a server sends several, the first one is read.
     _choice: int | None = None
 
     @property
     def is_broken_off(self) -> bool:
-        """Whether an end is missing that litellm would not miss, were this the end of the stream."""
+        """Tell whether the answer has begun but has no end, which litellm would not notice."""
         return self._has_begun and not self.is_ended
 
     def repaired(self, block: bytes, *, is_last: bool = False) -> tuple[bytes, JSON | None]:
-        """One event, without the blank line behind it, as (the event to pass on, its chunk).
+        """Repair one event, given without its blank line, and return (the event to pass on, its chunk).
 
-        The chunk is ``None``, and the event as it came, where it holds no chunk of OpenAI's. An event that needs no
-        repair passes byte by byte; one that says nothing to anybody is empty. Of one that can't be read ``failure``
-        says why. ``is_last``: the stream ended behind it, perhaps in its middle.
+        If it has no chunk in OpenAI's format, the chunk is ``None`` and the event unchanged. An event that needs no
+        repair passes unchanged; one without content becomes empty. If it is unreadable, ``failure`` is set.
+        ``is_last``: the stream ended after it, perhaps in the middle of it.
         """
         try:
             if block.startswith(DATA) and b"\n" not in block:
                 return self._repaired_line(block, is_last=is_last)
             return self._repaired_block(block, is_last=is_last)
-        except Refused as failure:
+        except CallRefused as failure:
             self.failure = failure
             return b"", None
 
@@ -99,16 +99,16 @@ class StreamRepair:
         given = block.split(b"\n")
         lines = [line for line in given if line.startswith(DATA)]
         if not lines and all(not line or line.startswith(b":") for line in given):
-            # Comments, by which a server keeps a connection open.
+            # Servers send comments as keep-alives.
             return b"", None
-        # Some servers end their events with one line feed, where the format asks for two.
+        # Some servers end events with one line feed instead of two.
         if len(lines) > 1 and all(_is_whole(line) for line in lines):
             return self._repaired_lines(lines, is_last=is_last), None
         if len(given) > MAX_LINES:
             raise refused(f"An event of the model's answer has more than {MAX_LINES:,} lines.")
         if not lines:
             told = parsed_json(block.removeprefix(_ERROR)) if block.startswith(_ERROR) else None
-            # As llama.cpp tells one.
+            # The error format of llama.cpp.
             return (line_of({"error": cast("JSON", told)}) if isinstance(told, dict) else block), None
         line = lines[0] if len(lines) == 1 and _is_whole(lines[0]) else _in_one_line(block)
         if line is None and len(lines) > 1:
@@ -117,12 +117,12 @@ class StreamRepair:
         output, chunk = self._repaired_line(line or lines[0], is_last=is_last, is_error=is_error)
         if output is lines[0]:
             return block, chunk
-        # The name of an event of another format stands in a line of its own.
+        # In other formats the event's name is in a line of its own, which must be kept.
         names = b"\n".join(each for each in given if each.startswith(b"event:"))
         return (output if chunk is not None or not output or not names else names + b"\n" + output), chunk
 
     def _repaired_lines(self, lines: Sequence[bytes], *, is_last: bool) -> bytes:
-        """Each as an event; those before one that can't be read are passed on."""
+        """Repair each line as an event, up to the first unreadable one."""
         events: list[bytes] = []
         for number, line in enumerate(lines, 1):
             event, _ = self.repaired(line, is_last=is_last and number == len(lines))
@@ -136,11 +136,11 @@ class StreamRepair:
         """``is_error``: the event's name says so."""
         data = line[len(DATA) :]
         if data.lstrip().startswith(DATA):
-            # Some proxies put their own in front of it.
+            # Some proxies add a second "data:" prefix.
             data = data.lstrip()[len(DATA) :]
             line = DATA + data
         if data.strip() == DONE:
-            # Some of litellm's handlers take it for the reason why an answer ends, and for its end wherever it stands.
+            # Some of litellm's handlers take [DONE] for the finish reason, and for the end wherever it stands.
             self.is_over = True
             return b"", None
         parsed, is_strict = read_json(data)
@@ -152,7 +152,7 @@ class StreamRepair:
             return self._checked_noise(line, parsed, is_last=is_last), None
         self.is_json = True
         chunk = cast("JSON", parsed)
-        # What an error says is of no format.
+        # Errors have no common format.
         if chunk.get("error"):
             is_long = len(line) > MAX_ERROR_BYTES
             return line_of({"error": short_error(chunk["error"])}) if is_long or not is_strict else line, None
@@ -171,26 +171,26 @@ class StreamRepair:
         return END.join(line_of(each) for each in events) or unambiguous(line or b"")
 
     def note(self, event: JSON, *, is_whole: bool = False) -> None:
-        """Note of an event in another format than OpenAI's whether it says how the answer ends."""
+        """Update the state from an event in another format than OpenAI's: whether the answer has begun or ended."""
         self.is_ended = self.is_ended or is_whole or is_end(event)
         self._has_begun = self._has_begun or is_google(event)
 
     def _checked_noise(self, line: bytes, parsed: object, *, is_last: bool) -> bytes:
-        """What is passed on of an event that is no object. Raises ``Refused`` for one that is broken."""
+        """Return what to pass on of an event that is not a JSON object. Raises ``CallRefused`` for a broken one."""
         if not self.is_json:
             return line
         if not line[len(DATA) :].lstrip().startswith((b"{", b"[")):
-            # Some gateways send words of their own, such as a ping.
+            # Some gateways send words of their own, such as "ping".
             return b""
         if parsed is not None:
             return line
-        # Behind its end an answer is whole, whatever follows. What the stream's end cut off is told by that end.
+        # After its finish reason an answer is complete, whatever follows. A truncated last event is reported elsewhere.
         if self.is_ended or is_last:
             return b""
         raise refused(UNREAD)
 
     def repair(self, chunk: JSON) -> bool:
-        """Repair a chunk in place; tells whether anything had to be changed."""
+        """Repair a chunk in place; return whether it was changed."""
         is_changed = _repair_head(chunk)
         choices = chunk.get("choices")
         if isinstance(choices, dict) and cast("JSON", choices).keys() & {"delta", "message", "text"}:
@@ -224,22 +224,22 @@ class StreamRepair:
 
 
 def _documents(body: bytes) -> list[JSON]:
-    """Its chunks; empty where it holds anything else."""
+    """Parse a body as chunks: one, a list, or one on each line; empty if it has anything else."""
     answer = parsed_json(body)
-    found = cast("list[object]", answer) if isinstance(answer, list) else [answer]
+    documents = cast("list[object]", answer) if isinstance(answer, list) else [answer]
     if answer is None:
         lines = [line for line in body.split(b"\n", MAX_ITEMS) if line.strip()]
         if len(lines) > MAX_ITEMS:
             raise refused(f"The model's answer has more than {MAX_ITEMS:,} lines.")
-        found = [parsed_json(line) for line in lines] if len(lines) > 1 else []
-    chunks = [cast("JSON", chunk) for chunk in found if isinstance(chunk, dict)]
-    return chunks if len(chunks) == len(found) else []
+        documents = [parsed_json(line) for line in lines] if len(lines) > 1 else []
+    chunks = [cast("JSON", chunk) for chunk in documents if isinstance(chunk, dict)]
+    return chunks if len(chunks) == len(documents) else []
 
 
 def whole_answer(body: bytes, stream: StreamRepair) -> bytes:
-    """A JSON answer to a request for a stream, as the events of a stream; empty where it is none.
+    """Convert a JSON response to a streaming request to the events of a stream; empty if it is not an answer.
 
-    Several chunks, in a list or each on a line of its own, are the stream without its form.
+    The body may also be the stream's chunks as a list, or one on each line.
     """
     chunks = _documents(body)
     if not chunks:
@@ -269,12 +269,12 @@ def whole_answer(body: bytes, stream: StreamRepair) -> bytes:
 
 
 def line_of(chunk: object) -> bytes:
-    """A chunk as the line of an event."""
+    """Encode a chunk as the ``data:`` line of an event."""
     return DATA + b" " + unambiguous(encoded(chunk))
 
 
 def is_terse(beginning: bytes | bytearray) -> bool | None:
-    """Whether a stream's events end with one line feed; ``None`` where that can't be told yet."""
+    """Tell whether a stream's events end with one line feed; ``None`` if that is not known yet."""
     first, _, rest = bytes(beginning).partition(b"\n")
     if len(rest) < len(DATA) and DATA.startswith(rest):
         return None
@@ -282,7 +282,7 @@ def is_terse(beginning: bytes | bytearray) -> bool | None:
 
 
 def _glued(data: bytes) -> list[bytes]:
-    """The lines of events between which a server or a proxy lost the line feeds; empty where they are none."""
+    """Split events between which a server or a proxy lost the line feeds; empty if the data is not such."""
     if len(data) > MAX_LENIENT_BYTES or not data.lstrip().startswith(b"{"):
         return []
     text, lines = data.decode(errors="replace").strip(), list[bytes]()
@@ -300,7 +300,7 @@ def _glued(data: bytes) -> list[bytes]:
 
 
 def _in_one_line(block: bytes) -> bytes | None:
-    """An event whose JSON is spread over lines, as the format allows or as some servers break it."""
+    """Join an event whose JSON is spread over several lines, with or without ``data:`` prefixes."""
     spread = block[block.find(DATA) + len(DATA) :].replace(b"\n" + DATA, b"\n")
     parsed = parsed_json(spread)
     return DATA + b" " + encoded(cast("object", parsed)) if isinstance(parsed, dict) else None
@@ -312,7 +312,7 @@ def _is_whole(line: bytes) -> bool:
 
 
 def _repair_head(chunk: JSON) -> bool:
-    """Repair what stands beside the choices; litellm's handlers of some providers insist on four fields."""
+    """Repair the fields beside ``choices``, of which some of litellm's handlers require four."""
     is_changed = not chunk.keys() >= _HEAD.keys()
     if is_changed:
         for name, value in _HEAD.items():
@@ -336,12 +336,12 @@ def _repair_head(chunk: JSON) -> bool:
 
 
 def _repair_choice(choice: JSON, *, has_said: bool, is_text: bool) -> bool:
-    """``has_said``: pieces came before it, so that a whole message says them once more."""
+    """Repair a choice in place. ``has_said``: deltas came before, so a whole message would repeat them."""
     is_changed = type(choice.get("index", 0)) is not int
     if is_changed:
         choice["index"] = 0
     reason = choice.get("finish_reason")
-    # An unknown word is an end all the same.
+    # An unknown finish reason is an end all the same.
     known = _FINISH_REASONS.get(reason.strip().casefold(), "stop") if isinstance(reason, str) and reason else None
     if reason != known:
         choice["finish_reason"] = known
@@ -356,7 +356,7 @@ def _repair_choice(choice: JSON, *, has_said: bool, is_text: bool) -> bool:
         number_calls(delta)
         is_changed = True
     if isinstance(choice.get("text"), str) and not is_text and not cast("JSON", delta).get("content"):
-        # The older form, for completions of a text.
+        # The older format of text completions.
         cast("JSON", delta)["content"] = choice.pop("text")
         is_changed = True
     if choice.pop("logprobs", None) is not None:

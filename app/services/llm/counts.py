@@ -1,4 +1,4 @@
-"""Counts of tokens as servers really send them, turned into what litellm adds up without failing.
+"""Repairs token counts, as real servers send them, so that litellm can add them up.
 
 They come as strings, fractions, negative, as NaN, and larger than any column; under names that end in ``tokens``, or in
 Google's format in ``TokenCount``. litellm checks some of them and computes with all, so that one odd count would end
@@ -15,14 +15,14 @@ _COUNTS = ("tokens", "TokenCount", "tokenCount")
 _USAGES = ("usage", "usageMetadata")
 _DETAILS = "_details"
 _GOOGLE_DETAILS = "Details"
-# Fields beside the counts whose form litellm insists on.
+# Fields beside the counts whose types litellm requires.
 _FORMS: dict[str, type] = {"server_tool_use": dict, "inference_geo": str, "speed": str}
 _MAX_DEPTH = 5
 _TOTALS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 def checked_count(value: object) -> int | None:
-    """A number of tokens as a provider gave it, within 0 and 2**53 - 1; ``None`` where it is no number."""
+    """Convert a provider's token count to an int from 0 to 2**53 - 1; ``None`` if it is not a number."""
     if isinstance(value, str) and len(value) <= MAX_DIGITS:
         try:
             value = float(value)
@@ -38,11 +38,11 @@ def checked_count(value: object) -> int | None:
 
 
 def repair_usage(usage: JSON) -> bool:
-    """Repair the usage of an answer in OpenAI's format in place; tells whether anything had to be changed."""
+    """Repair the usage of an answer in OpenAI's format in place; return whether it was changed."""
     totals = [name for name in _TOTALS if name in usage]
     is_changed = repair_counts(usage)
     for name in totals:
-        # It computes with those that are there.
+        # litellm computes with all fields, so missing ones get 0.
         usage.setdefault(name, 0)
     for name in [name for name in usage if name.endswith(_DETAILS)]:
         details = usage[name]
@@ -65,7 +65,7 @@ def repair_usage(usage: JSON) -> bool:
 
 
 def repair_foreign_usage(event: JSON) -> bool:
-    """Repair an event of Anthropic's or Google's format in place; tells whether anything had to be changed."""
+    """Repair an event of Anthropic's or Google's format in place; return whether it was changed."""
     is_changed = False
     for holder in (event, event.get("message"), event.get("response")):
         if not isinstance(holder, dict):
@@ -85,7 +85,7 @@ def repair_foreign_usage(event: JSON) -> bool:
 
 
 def _repair_details(usage: JSON) -> bool:
-    """Google tells the kinds of tokens in lists, which litellm walks through."""
+    """Repair Google's lists of token counts by type, over which litellm iterates."""
     is_changed = False
     for name in [name for name in usage if name.endswith(_GOOGLE_DETAILS)]:
         details = usage[name]
@@ -99,7 +99,7 @@ def _repair_details(usage: JSON) -> bool:
 
 
 def repair_counts(usage: JSON, depth: int = 0) -> bool:
-    """Make each count one, and leave out those that are no numbers; and what is nested deeper than counts ever are."""
+    """Repair all counts in place: remove those that are not numbers, and anything that nests too deep."""
     is_changed = False
     if depth > _MAX_DEPTH:
         is_changed = bool(usage)
@@ -124,7 +124,7 @@ def repair_counts(usage: JSON, depth: int = 0) -> bool:
 
 
 def _cap(details: JSON, total: int | None) -> bool:
-    """Keep the parts of a total within it, or prices would be those of more tokens than there were."""
+    """Cap the parts of a total at the total, since otherwise more tokens would be priced than there were."""
     exceeding = [name for name, count in details.items() if name.endswith(_COUNTS) and count > (total or 0)]
     for name in exceeding:
         details[name] = total or 0

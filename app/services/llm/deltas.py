@@ -1,4 +1,4 @@
-"""What one chunk of OpenAI's streaming format adds, as servers really send it, turned into what litellm reads."""
+"""Repairs the delta of a chunk in OpenAI's streaming format, so that litellm reads it without loss."""
 
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -7,16 +7,16 @@ from app.services.llm.counts import checked_count
 from app.services.llm.lenient_json import JSON, encoded
 from app.services.llm.transport import refused
 
-# litellm takes 60 µs for each piece of a call.
+# Limit on fragments of calls in one chunk, since litellm takes 60 µs for each.
 MAX_CALL_PIECES = 1000
-# A part's text stands under the name of its type.
+# Types of content parts with text; the text is in the field with the type's name.
 _TEXT_PARTS = ("text", "output_text", "refusal")
-# Fields of a delta that nobody reads here, and whose form litellm insists on.
+# Fields of a delta that are not used here, but whose types litellm requires; so they are removed.
 _UNREAD = ("images", "audio", "annotations")
 
 
 def _leave_out_odd(delta: JSON) -> bool:
-    """Leave out what nobody reads, and fields in a form that says nothing."""
+    """Remove unused fields, and those of a wrong type."""
     odd = [name for name in _UNREAD if delta.get(name) is not None]
     if delta.get("role") is not None and not isinstance(delta["role"], str):
         odd.append("role")
@@ -35,7 +35,7 @@ def _leave_out_odd(delta: JSON) -> bool:
 
 
 def number_calls(message: JSON) -> None:
-    """The calls of a whole message are in order, and have no index."""
+    """Add indices to the calls of a whole message, which has none since they are in order."""
     calls = message.get("tool_calls")
     for number, call in enumerate(cast("list[object]", calls) if isinstance(calls, list) else []):
         if isinstance(call, dict):
@@ -61,8 +61,8 @@ def repair_delta(delta: JSON) -> bool:
             delta[name] = "".join(text_of(value))
             is_changed = True
     if delta.get("reasoning_content") is None and (delta.get("reasoning") or delta.get("reasoning_details")):
-        # litellm renames the first, so that nobody can tell any more which one a provider wants back, and drops a chunk
-        # that has nothing besides the second, the signature of a thought among them.
+        # litellm renames `reasoning`, so that the field a provider needs back is unknown afterwards. It also drops a
+        # chunk with only `reasoning_details`, which may contain a thought's signature.
         delta["reasoning_content"] = delta.get("reasoning") or ""
         is_changed = True
     return _repair_calls(delta) or is_changed
@@ -108,7 +108,7 @@ def _repair_call(call: JSON) -> bool:
         is_changed = True
     custom = call.pop("custom", None)
     if isinstance(custom, dict) and not call.get("function"):
-        # litellm makes a thing without a function of it, and fails on that.
+        # litellm converts a custom call to one without a function, and then fails.
         call["function"] = {"name": cast("JSON", custom).get("name"), "arguments": cast("JSON", custom).get("input")}
     is_changed = is_changed or custom is not None
     function = call.get("function")
@@ -121,7 +121,7 @@ def _repair_call(call: JSON) -> bool:
     if function is None and not call.keys() & {"name", "arguments"}:
         return is_changed
     if not isinstance(function, dict):
-        # The name and arguments stand beside the id in some servers' calls.
+        # Some servers put name and arguments beside the id.
         call["function"] = function = {name: call[name] for name in ("name", "arguments") if name in call}
         is_changed = True
     parts = cast("JSON", function)
@@ -136,7 +136,7 @@ def _repair_call(call: JSON) -> bool:
 
 
 def text_of(content: object) -> tuple[str, str]:
-    """The text of a list of parts, and what the model thought."""
+    """Return the text of a list of content parts, and the model's reasoning in it."""
     text, reasoning = "", ""
     for part in _parts(content):
         if isinstance(part, str):

@@ -1,6 +1,6 @@
-"""The demonstration model: deterministic text about Parley, made from the last user message.
+"""The demo model: deterministic text about Parley, chosen by the last user message.
 
-It speaks for itself and not through litellm, whose import would cost seconds and 180 MB to say words that are known.
+It does not use litellm, whose import would cost seconds and 180 MB.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class _Topic:
     text: str
 
 
-# The first topic that shares most words with the message is taken, so the narrow ones come first.
+# The topic that shares most words with the message is chosen; of equals the first, so the narrow ones come first.
 _TOPICS = (
     _Topic(
         frozenset({"rename", "renamed", "renaming", "title", "titles"}),
@@ -83,7 +83,7 @@ _INTRODUCTION = (
 async def complete(
     messages: Sequence[ChatMessage], *, max_tokens: int | None = None, on_text: OnText | None = None
 ) -> Completion:
-    """Answer word by word, as a model streams."""
+    """Stream the answer word by word, like a real model."""
     text = answer(messages, max_tokens=max_tokens)
     for piece in pieces(text):
         if on_text is not None:
@@ -94,10 +94,10 @@ async def complete(
 
 
 def answer(messages: Sequence[ChatMessage], *, max_tokens: int | None = None) -> str:
-    """Answer the last user message, or name it in a few words where a title is asked for.
+    """Answer the last user message, or return a title for it if one is requested.
 
-    A title is asked for by a system message that speaks of a title in a call of at most ``TITLE_TOKENS``. Every other
-    answer says that it comes from a demonstration model.
+    A title is requested by a system message that mentions a title, in a call with at most ``TITLE_TOKENS``. Every other
+    answer says that it comes from a demo model.
     """
     last = next((message for message in reversed(messages) if message.role is Role.USER), ChatMessage(Role.USER))
     spoken_of = any(re.search(r"\btitle\b", told.text, re.IGNORECASE) for told in messages if told.role is Role.SYSTEM)
@@ -107,13 +107,13 @@ def answer(messages: Sequence[ChatMessage], *, max_tokens: int | None = None) ->
 
 
 def pieces(text: str) -> Iterator[str]:
-    """Cut a text into words with the space that follows them. Joined, they are the text."""
+    """Split a text into words with the white space around them, so that joined they are the text."""
     for match in re.finditer(r"\s*\S+\s*", text):
         yield match[0]
 
 
 def count_tokens(text: str) -> int:
-    """Count words: a demonstration has no tokenizer."""
+    """Count words, since the demo model has no tokenizer."""
     return len(text.split())
 
 

@@ -1,4 +1,4 @@
-"""Errors within a stream, in the forms in which servers tell them once they have said that all is well."""
+"""Recognises errors within a stream, which servers send in many formats after a status of 200."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -12,9 +12,9 @@ _KINDS = ("type", "code", "status")
 
 
 def error_of(event: JSON, *, is_named: bool = False, is_alone: bool = False) -> JSON | None:
-    """The error that an event is although it is not in OpenAI's form; ``None`` for any other event.
+    """Return an event's error in OpenAI's format, if it is an error in another format; else ``None``.
 
-    ``is_named``: its name says so. ``is_alone``: it is all that the server answered.
+    ``is_named``: the event's name says that it is an error. ``is_alone``: it is the server's whole response.
     """
     choices = event.get("choices")
     if isinstance(choices, list) and choices:
@@ -33,7 +33,7 @@ def error_of(event: JSON, *, is_named: bool = False, is_alone: bool = False) -> 
 
 
 def short_error(error: object) -> JSON:
-    """What tells the kind of an error, and its message's beginning: the library looks through it in square time."""
+    """Reduce an error to its type and the beginning of its message, since litellm searches it in quadratic time."""
     fields = cast("JSON", error) if isinstance(error, dict) else {"message": error}
     message = fields.get("message")
     text = message if isinstance(message, str) else encoded({"": message or fields})[4:].decode()
@@ -42,7 +42,7 @@ def short_error(error: object) -> JSON:
 
 
 def _unavailable(fields: Mapping[str, object]) -> JSON:
-    """In OpenAI's form, of a server that is not available unless it says something else."""
+    """Convert an error to OpenAI's format; without a status of its own it counts as 503."""
     code = fields.get("code")
     kinds = {name: str(fields[name])[:100] for name in _KINDS if isinstance(fields.get(name), str)}
     said = {"message": _message_of(fields)[:MAX_ERROR_CHARS], **kinds}
@@ -50,9 +50,9 @@ def _unavailable(fields: Mapping[str, object]) -> JSON:
 
 
 def _message_of(fields: Mapping[str, object]) -> str:
-    found = [fields[name] for name in _MESSAGES if fields.get(name)]
-    # What FastAPI says of a request is a list.
-    values = cast("Sequence[object]", found[0]) if found and isinstance(found[0], list) else found
+    messages = [fields[name] for name in _MESSAGES if fields.get(name)]
+    # FastAPI's validation errors are a list.
+    values = cast("Sequence[object]", messages[0]) if messages and isinstance(messages[0], list) else messages
     said = values[0] if values else ""
     if isinstance(said, dict):
         return _message_of(cast("JSON", said))

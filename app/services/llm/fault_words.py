@@ -1,7 +1,7 @@
-"""The sentence for people in what a model's server, or the library that calls it, says of a failure.
+"""Extracts a readable sentence from the error message of a model's server or of the library.
 
-Both are strangers: HTML pages, bytes, JSON in bytes, representations of Python objects and megabytes of one character
-come as error messages. The beginning alone is read, so whatever it is takes a time that has a bound.
+Error messages may be HTML pages, bytes, JSON in bytes, reprs of Python objects or megabytes of one character. Only the
+beginning is read, so the time is bounded.
 """
 
 import ast
@@ -15,11 +15,11 @@ MAX_READ_CHARS = 8_000
 MAX_TITLE_CHARS = 200
 _MAX_WRAPPINGS = 8
 _MAX_VALUES = 200
-# Where servers say what is wrong, the plainest first.
+# Fields in which servers put messages, in order of preference.
 _MESSAGE_NAMES = ("message", "detail", "error_description", "msg", "error_message", "title", "reason", "description")
 _QUOTED_NAMES = (*_MESSAGE_NAMES, "error")
 _HOLDER_NAMES = ("error", "errors", "details", "metadata", "raw", "body", "response")
-# Behind these the library tells of itself, or shows what it held in its hands.
+# Marks after which the library writes about itself, or dumps values.
 _MARKS = (
     *("Traceback (most recent", "This looks like a bug in", "Received Model Group", "Available Model Group"),
     *("LiteLLM Retried", "Original exception", "original response", "Original response", "Raw response"),
@@ -38,19 +38,19 @@ _QUOTED = re.compile(
     rf"""["'](?:{"|".join(_QUOTED_NAMES)})["']\s{{0,9}}:\s{{0,9}}(?:"((?:[^"\\]|\\.)*+)|'((?:[^'\\]|\\.)*+))""",
     re.DOTALL,
 )
-# What a library says of an answer that it could not read, with nothing of the server's in it.
+# The library's own messages about a response that it could not parse, without the server's message.
 _OWN_WORDS = re.compile(r"\d{1,6} validation errors? for |'?\w{1,80}'?, Got unexpected response from ")
 _MARKUP = ("<html", "<!doctype", "<head", "<body", "<?xml", "</")
 _WORD = re.compile(r"[^\W_]{2}")
-# What stands for no value in JSON and in Python.
+# Literals of JSON and Python that are not messages.
 _NOTHING = ("null", "none", "true", "false")
 _ESCAPED = re.compile(r"\\x[0-9a-f]{2}", re.IGNORECASE)
-# Of a text with more than one in so many characters that nobody can read, nothing is worth showing.
+# A text is not shown if more than one in this many characters is unreadable.
 _UNREADABLE_SHARE = 20
 
 
 def sentence_of(said: object) -> str:
-    """One line without representations of objects, markup or control characters; empty where nothing is for people."""
+    """Return a readable line without reprs, markup or control characters; "" if there is none."""
     for text in _texts(said):
         sentence = _readable(_unwrapped(text))
         if sentence:
@@ -59,7 +59,7 @@ def sentence_of(said: object) -> str:
 
 
 def _texts(said: object) -> Iterator[str]:
-    """The texts within a body that may be its message, the likeliest first."""
+    """Yield the texts in a body that may be its message, the most likely first."""
     waiting: deque[object] = deque([said])
     for _ in range(_MAX_VALUES):
         if not waiting:
@@ -87,7 +87,7 @@ def _unwrapped(text: str) -> str:
 
 
 def _inner(text: str) -> str:
-    """The text without its outermost wrapping."""
+    """Remove the outermost wrapping of a text, such as an exception's name."""
     text = text.strip()
     prefix = _PREFIX.match(text)
     if prefix:
@@ -108,15 +108,15 @@ def _inner(text: str) -> str:
 
 
 def _message_in(shown: str) -> str:
-    """The message within JSON or a representation of Python's; empty where there is none."""
+    """Return the message in JSON or a Python repr; "" if there is none."""
     value = _parsed(shown)
     if isinstance(value, bytes):
-        # JSON or a page in bytes; the caller goes on with it.
+        # The bytes may be JSON or HTML, which the caller unwraps next.
         return value.decode(errors="replace")
-    found = next(_texts(cast("object", value)), "") if isinstance(value, str | dict | list) else ""
-    if found:
-        return found
-    # What is cut off, or has more behind it, is no whole value.
+    message = next(_texts(cast("object", value)), "") if isinstance(value, str | dict | list) else ""
+    if message:
+        return message
+    # A value that is cut off, or followed by more text, can't be parsed as a whole.
     quoted = _QUOTED.search(shown)
     if quoted is not None:
         return (quoted[1] or quoted[2] or "").replace('\\"', '"').replace("\\n", " ")

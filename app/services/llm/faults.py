@@ -1,4 +1,4 @@
-"""What a failed LLM call means: told from the status, the kind and the words of the error, free of any LLM library."""
+"""Classifies errors of LLM calls by status, exception type and message, without importing any LLM library."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ _CREDIT_WORDS = (
     "out of credits",
     "payment required",
 )
-# Gemini says this of its rate limits too, and then says when to try again.
+# Gemini uses these words for rate limits too, but then with a time to retry.
 _QUOTA_WORDS = "exceeded your current quota"
 _RETRY_WORDS = re.compile(
     r"(?:retry in|try again in|retryDelay\W{1,6})\s{0,9}(\d{1,9}(?:\.\d{1,9})?)\s{0,9}(ms|s)", re.IGNORECASE
@@ -48,7 +48,7 @@ _LENGTH_WORDS = (
     "input is too long",
     "too many input tokens",
 )
-# What goes wrong within the library or here, whatever came from the server.
+# Exception types of bugs in the library or in this server.
 _OWN = (LookupError, TypeError, AttributeError, NameError, AssertionError, ArithmeticError, ImportError, RuntimeError)
 _LIBRARIES = ("litellm", "openai", "app")
 UNREAD = "The model's server answered in a way that can't be read."
@@ -58,7 +58,7 @@ _FAILED_HERE = "This server failed at calling the model. Its log tells the reaso
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``is_transient``: the same call may succeed in a moment. ``own``: what went wrong here rather than there."""
+    """A classified error. ``is_transient``: a retry may succeed. ``own``: the exception, if it is a bug on our side."""
 
     failure: LLMFailure
     is_transient: bool
@@ -66,7 +66,7 @@ class Fault:
 
 
 class CallFailed(Exception):
-    """One attempt failed; ``fault`` says how."""
+    """An attempt failed; ``fault`` has the classification."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.failure.message)
@@ -74,22 +74,22 @@ class CallFailed(Exception):
 
 
 def fault(message: str, code: ErrorCode, *, is_transient: bool = False) -> Fault:
-    """Build a fault that this server found itself."""
+    """Build a fault that this server has detected itself."""
     return Fault(LLMFailure(message, code=code), is_transient=is_transient)
 
 
 def fault_of(error: BaseException, *, secret: str | None, answered: int | None = None) -> Fault:
-    """Translate an error of the LLM library. ``secret`` is replaced wherever it turns up in the message.
+    """Classify an error of the LLM library. ``secret`` is redacted from the message.
 
-    ``answered``: the status that the server itself gave, if it did; the library makes up statuses where none came.
+    ``answered`` is the server's own status, if there was a response; the library invents statuses otherwise.
     """
     chain = tuple(_chain(error))
     misread = _misread(chain, answered)
     if misread is not None:
         return _own_fault(misread, answered)
-    status = next((found for link in chain if (found := _status(link)) is not None), None)
-    kinds = frozenset(kind.__name__ for link in chain for kind in type(link).__mro__)
-    # The code of an error is often in its body alone.
+    status = next((number for link in chain if (number := _status(link)) is not None), None)
+    kinds = frozenset(base.__name__ for link in chain for base in type(link).__mro__)
+    # Often only the body has the error's code.
     bodies = " ".join(_beginning(body) for link in chain if (body := getattr(link, "body", None)) is not None)
     words = f"{bodies} {_beginning(error)}"[:MAX_WORDS_CHARS].casefold()
     retry_after = _retry_after(chain, words)
@@ -106,7 +106,7 @@ def fault_of(error: BaseException, *, secret: str | None, answered: int | None =
 
 
 def place_of(error: BaseException) -> str:
-    """Where an error was raised, as ``module:line``."""
+    """Return where an error was raised, as ``module:line``."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -114,9 +114,9 @@ def place_of(error: BaseException) -> str:
 
 
 def _misread(chain: tuple[BaseException, ...], answered: int | None) -> BaseException | None:
-    """The error of a program beneath the library's own, which tells it as a failed connection or a server's."""
+    """Return a bug's exception that the library has wrapped as a connection error or a server's error."""
     is_refused = answered is not None and answered >= HTTPStatus.BAD_REQUEST
-    # The library makes up a status for answers that it can't read.
+    # The library invents a status for responses that it can't parse.
     if is_refused or (answered is None and _is_client_error(_status(chain[0]))):
         return None
     if any(getattr(link, "body", None) is not None for link in chain):
@@ -124,7 +124,7 @@ def _misread(chain: tuple[BaseException, ...], answered: int | None) -> BaseExce
     foreign = [link for link in chain if not _is_of_library(link)]
     if not foreign or not isinstance(foreign[0], (*_OWN, ValueError)):
         return None
-    # What could not be parsed says more than what the library made of it.
+    # The original parse error says more than the library's wrapper.
     return next((link for link in foreign if isinstance(link, ValueError)), foreign[0])
 
 
@@ -135,18 +135,18 @@ def _is_of_library(error: BaseException) -> bool:
 def _own_fault(error: BaseException, answered: int | None) -> Fault:
     code = ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
     if answered is not None and isinstance(error, ValueError):
-        # Such as a page of a proxy where JSON was asked for, which may be gone in a moment.
+        # For example, a proxy's HTML page instead of JSON, which may be temporary.
         return Fault(LLMFailure(UNREAD, code=code), is_transient=True, own=error)
     return Fault(LLMFailure(_FAILED_HERE, code=code), is_transient=False, own=error)
 
 
 def _beginning(value: object) -> str:
-    """Its text, as far as it is looked at for words."""
+    """Return the beginning of a value's text, in which keywords are searched."""
     return (value if isinstance(value, str) else str(value))[:MAX_WORDS_CHARS]
 
 
 def message_of(lead: str, detail: str, *, secret: str | None) -> str:
-    """Join two sentences into at most 500 characters of one line without the secret."""
+    """Join two sentences into one line of at most 500 characters, with the secret redacted."""
     text = " ".join(f"{lead} {detail}".split())
     if secret:
         text = text.replace(secret, "***")
@@ -187,14 +187,14 @@ def _is_client_error(status: int | None) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error, or the one that it only wraps when a stream broke, and what that came from."""
+    """Yield the error and its causes, skipping the wrapper of a broken stream."""
     for _ in range(4):
         inner = getattr(error, "original_exception", None)
         if not isinstance(inner, BaseException):
             break
         error = inner
     yield error
-    # The library maps some errors by their words and loses the kind; what it came from still tells.
+    # The library maps some errors by their messages and loses the type, which the cause still has.
     for _ in range(4):
         cause = error.__cause__ or error.__context__
         if cause is None:
@@ -206,7 +206,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _status(error: BaseException) -> int | None:
     response_status = getattr(getattr(error, "response", None), "status_code", None)
     for status in (getattr(error, "status_code", None), response_status):
-        # The library gives 500 to connections that broke: no server said so.
+        # The library gives broken connections the status 500, which no server sent.
         if isinstance(status, int) and type(error).__name__ != "APIConnectionError":
             return status
     return None
@@ -217,7 +217,7 @@ def _detail(chain: tuple[BaseException, ...]) -> str:
         sentence = sentence_of(getattr(error, "body", None))
         if sentence:
             return sentence
-    # The words of a program's own error, such as a type's, tell people nothing.
+    # Messages of bugs, such as a TypeError's, are useless to users.
     return sentence_of(str(chain[0])) if _is_of_library(chain[0]) else ""
 
 
@@ -226,7 +226,7 @@ def _retry_after(chain: tuple[BaseException, ...], words: str) -> float | None:
         headers: object = getattr(getattr(error, "response", None), "headers", None)
         if isinstance(headers, Mapping):
             value = cast("Mapping[str, object]", headers).get("retry-after")
-            # An HTTP date is possible as well and not worth a clock here: the caller's own backoff serves.
+            # HTTP dates are allowed too, but not worth a clock here: the caller has a back-off of its own.
             if isinstance(value, str) and re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value.strip()):
                 return min(float(value), MAX_RETRY_AFTER_SECONDS)
     spoken = _RETRY_WORDS.search(words)

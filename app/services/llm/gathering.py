@@ -65,6 +65,8 @@ class GatheringClient(httpx.AsyncClient):
         super().__init__(
             verify=verify,
             follow_redirects=False,
+            # A proxy of the environment would resolve the name again.
+            trust_env=False,
             timeout=timeout if timeout is not None else httpx.Timeout(5.0),
             headers=headers,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
@@ -78,14 +80,6 @@ class GatheringClient(httpx.AsyncClient):
         **_: object,
     ) -> CheckedTransport:
         return CheckedTransport(verify)
-
-    def _init_proxy_transport(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        proxy: httpx.Proxy,
-        verify: ssl.SSLContext | str | bool = True,  # noqa: FBT001, FBT002
-        **_: object,
-    ) -> CheckedTransport:
-        return CheckedTransport(verify, proxy)
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:  # noqa: ANN401  httpx's own.
         """As httpx sends, and no redirect whatever a caller asks."""
@@ -210,8 +204,10 @@ class Gathered(httpx.AsyncByteStream):
         return b"" if has_failed else whole_answer(received, self._repair) or received[:_PORTION_BYTES]
 
     async def aclose(self) -> None:
-        """Close the connection, whatever is still to come."""
+        """Close the connection, whatever is still to come; keep it open where that is nothing."""
         if self._reading is not None:
+            if self._repair.is_over:
+                await asyncio.wait({self._reading}, timeout=_LAST_SECONDS)
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
         await self._stream.aclose()

@@ -1,6 +1,6 @@
-"""Streams of JSON lines, as Ollama sends them, and of Cohere's events, which litellm reads as such lines.
+"""Repairs streams of JSON lines: Ollama's, and Cohere's events, which litellm reads as such lines.
 
-litellm's handlers of these take a line that is no JSON for one that says nothing, or for the end of the world.
+litellm's handlers ignore a line that is not JSON, or fail on it.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,27 +18,27 @@ from app.services.llm.transport import MAX_LINE_BYTES, refused
 _DATA = b"data:"
 _DONE = b"[DONE]"
 _SPREAD = (b"{\n", b"{\r\n")
-# Lines come in pieces of some KiB.
+# Limit on a document that is spread over many lines.
 MAX_DOCUMENT_BYTES = 4 * MAX_LINE_BYTES
-# Lines of a stream of events that hold no data.
+# Prefixes of lines in an event stream that have no data.
 _FIELDS = (b"event:", b"id:", b"retry:", b":")
 _OLLAMA_COUNTS = ("prompt_eval_count", "eval_count")
 _COHERE_ENDS = {"MAX_TOKENS": "length", "TOOL_CALL": "tool_calls", "ERROR_TOXIC": "content_filter"}
 
 
 def repair_of(request: httpx.Request) -> Callable[[JSON], JSON] | None:
-    """What mends the lines that answer a request; ``None`` where the answer has none."""
+    """Return the repair function for a response of lines to this request; ``None`` for other responses."""
     path = request.url.path
     if path.endswith(("/api/chat", "/api/generate")):
         return _ollama_line
-    # The header is litellm's own, which it sends to this provider alone.
+    # litellm sends this header only to Cohere.
     if "request-source" in request.headers:
         return _cohere_line
     return None
 
 
 class Lines(httpx.AsyncByteStream):
-    """The lines of an answer, each mended, until one that can't be read."""
+    """A response's lines, each repaired, up to the first unreadable one."""
 
     def __init__(self, stream: httpx.AsyncByteStream, repair: Callable[[JSON], JSON]) -> None:
         self._stream = stream
@@ -54,14 +54,14 @@ class Lines(httpx.AsyncByteStream):
             if len(self._received) - end > MAX_LINE_BYTES or len(self._received) > MAX_DOCUMENT_BYTES:
                 raise refused(f"A line of the model's answer is longer than {MAX_LINE_BYTES // 2**20} MiB.")
             if self._received.lstrip().startswith(_SPREAD):
-                # One document on many lines.
+                # A document that is spread over several lines is not complete yet.
                 continue
             taken = bytes(self._received[:end])
             del self._received[:end]
             for line in taken.split(b"\n"):
                 if repaired := self._repaired(line):
                     yield repaired
-        # The last line may lack its end, or lack what the end cut off.
+        # The last line may lack its line feed, or be truncated.
         rest = bytes(self._received)
         if isinstance(parsed_json(_data_of(rest)), dict) and (repaired := self._repaired(rest)):
             yield repaired
@@ -69,7 +69,7 @@ class Lines(httpx.AsyncByteStream):
             raise refused(BROKE_OFF)
 
     async def aclose(self) -> None:
-        """Close the connection, whatever is still to come."""
+        """Close the connection without reading the rest."""
         await self._stream.aclose()
 
     def _repaired(self, line: bytes) -> bytes:
@@ -81,16 +81,16 @@ class Lines(httpx.AsyncByteStream):
 
 
 def repaired_line(line: bytes, repair: Callable[[JSON], JSON], *, is_ended: bool = False) -> JSON | None:
-    """The event of a line; ``None`` where it holds none. Raises ``Refused`` for one that can't be read.
+    """Parse and repair a line; ``None`` if it has no event. Raises ``CallRefused`` if it is unreadable.
 
-    ``is_ended``: the answer is whole already, whatever follows.
+    ``is_ended``: the answer is complete already, so that unreadable lines are ignored.
     """
     data = _data_of(line)
     if not data or data == _DONE or data.startswith(_FIELDS):
         return None
     parsed = parsed_json(data)
     if not isinstance(parsed, dict):
-        # Such as a ping of a gateway.
+        # For example, a gateway's ping.
         if is_ended or not data.startswith((b"{", b"[")):
             return None
         raise refused(UNREAD)
@@ -106,11 +106,11 @@ def _data_of(line: bytes) -> bytes:
 
 
 def _ollama_line(event: JSON) -> JSON:
-    """With the fields that litellm insists on, in their form."""
+    """Repair the fields that litellm requires in Ollama's format."""
     counts = {name: checked_count(event.pop(name)) for name in _OLLAMA_COUNTS if name in event}
     repaired = dict(event)
     if any(count is not None for count in counts.values()):
-        # litellm reads both or none, and Ollama leaves out that of a prompt which it had in its cache.
+        # litellm needs both counts, but Ollama omits that of a cached prompt.
         repaired |= {name: counts.get(name) or 0 for name in _OLLAMA_COUNTS}
     model = event.get("model")
     repaired |= {"model": model if isinstance(model, str) else "", "done": event.get("done") in (True, "true")}
@@ -135,7 +135,7 @@ def _ollama_line(event: JSON) -> JSON:
 
 
 def _cohere_line(event: JSON) -> JSON:
-    """In the form in which litellm reads it, which is none that the provider ever sent."""
+    """Convert Cohere's event to the format that litellm expects, which Cohere itself never sends."""
     delta = _fields(event, "delta")
     message = _fields(delta, "message")
     index = event.get("index") if type(event.get("index")) is int else 0

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from functools import lru_cache
 from types import ModuleType
 from typing import cast
 from urllib.parse import urlsplit
@@ -23,11 +24,13 @@ from app.errors import ErrorCode, InvalidInput, LLMFailure
 from app.services.llm import demo
 from app.services.llm.assembly import Answer, take
 from app.services.llm.base import LLM, ChatMessage, Completion, Model, OnText, Role, ToolSpec, Usage
+from app.services.llm.ending import leave_out_metadata, shorten_ending
 from app.services.llm.fault_words import sentence_of
 from app.services.llm.faults import BROKE_OFF, UNREAD, CallFailed, Fault, fault, fault_of, message_of, place_of
 from app.services.llm.gathering import GatheringClient
 from app.services.llm.providers import OPENAI_COMPATIBLE, Route, is_demo, requires_api_key, route, route_at_once
-from app.services.llm.transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, within
+from app.services.llm.sending import leave_as_they_are
+from app.services.llm.transport import LATE, CheckedSyncTransport, Scope, VerifyTypes, guard_sockets, target_of, within
 from app.services.llm.usage import cost_usd, usage_of
 from app.services.llm.wire import NO_KEY, Stream, ending_of, request_of, stream_of
 from app.services.outbound import private_allowed
@@ -42,6 +45,7 @@ CHARS_PER_TOKEN = 4
 _SESSION = "aclient_session"
 _LOOKED_UP = ("os.environ/", "oidc/")
 _CONNECT_SECONDS = 5.0
+_NOT_LOADED = "This server failed at loading what calls models. Its log tells the reason."
 _REHEARSAL = "http://rehearsal.invalid/v1"
 
 
@@ -167,20 +171,26 @@ class LiteLLM(LLM):
         return self._loading
 
     async def _library(self) -> ModuleType:
-        # Shielded: a caller who gives up must not cancel the import for the others.
-        return await asyncio.shield(asyncio.wrap_future(self._begin()))
+        try:
+            # Shielded: a caller who gives up must not cancel the import for the others.
+            return await asyncio.shield(asyncio.wrap_future(self._begin()))
+        except Exception as error:  # Whatever it is, no OSError of it may pass for an outage of the database.
+            raise LLMFailure(_NOT_LOADED, code=ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR) from error
 
     async def _pieces(
         self, litellm: ModuleType, request: Mapping[str, object], answer: Answer, deadline: float, key: str | None
     ) -> AsyncGenerator[str, None]:
         stream: Stream | None = None
         left = deadline - asyncio.get_running_loop().time()
-        scope = Scope(self._private_allowed, time.monotonic() + left)
+        base_url = cast("str | None", request.get("api_base"))
+        target = target_of(base_url) if base_url else None
+        scope = Scope(self._private_allowed, time.monotonic() + left, target)
         try:
             try:
                 async with self._limit(deadline):
                     with within(scope):
                         stream = stream_of(await litellm.acompletion(**request))
+                shorten_ending(stream, answer)
                 chunks = aiter(stream)
                 while True:
                     async with self._limit(deadline):
@@ -215,7 +225,8 @@ def _load_into(loading: Future[ModuleType]) -> None:
         loading.set_result(_load())
         # Another 200 MB that no collection needs to walk through.
         gc.freeze()
-    except BaseException as error:  # noqa: BLE001  whoever waits for the import gets what it failed with
+    except BaseException as error:  # Whoever waits for the import gets what it failed with.
+        log.exception("llm.not_loaded")
         loading.set_exception(error)
 
 
@@ -264,6 +275,8 @@ def _confine(litellm: ModuleType) -> None:
     setattr(litellm, "client_session", httpx.Client(transport=CheckedSyncTransport(_certificates())))  # noqa: B010
     _forget_clients(litellm)
     guard_sockets()
+    leave_out_metadata()
+    leave_as_they_are()
 
 
 def _client(_handler: object, timeout: httpx.Timeout | float | None = None, **_: object) -> GatheringClient:
@@ -357,6 +370,7 @@ def _empty_vault() -> dict[str, object]:
     }
 
 
+@lru_cache(maxsize=1000)
 def _route(litellm: ModuleType, model_name: str, base_url: str | None) -> Route:
     registry = importlib.import_module("litellm.llms.openai_like.json_loader").JSONProviderRegistry
     known = frozenset(str(getattr(provider, "value", provider)) for provider in litellm.provider_list)
@@ -373,6 +387,7 @@ def _route(litellm: ModuleType, model_name: str, base_url: str | None) -> Route:
     return route(model_name, base_url, is_provider=is_provider, provider_of=provider_of)
 
 
+@lru_cache(maxsize=1000)
 def _requires_api_key(litellm: ModuleType, target: Route, base_url: str | None) -> bool:
     endpoints = cast("Sequence[str]", litellm.openai_compatible_endpoints)
     hosted = frozenset(urlsplit(each if "://" in each else f"https://{each}").hostname or "" for each in endpoints)

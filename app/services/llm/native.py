@@ -1,29 +1,29 @@
-"""Events of the formats of Anthropic and Google as gateways really send them, turned into what litellm reads."""
+"""Repairs events in Anthropic's and Google's formats, as gateways send them, for litellm."""
 
 import json
 from typing import cast
 
 from app.services.llm.lenient_json import JSON, parsed_json
 
-# Those of Anthropic's that litellm takes for a good end.
+# Anthropic's stop reasons that litellm would take for a normal end.
 _STOP_REASONS = {"model_context_window_exceeded": "max_tokens"}
 _BLANKS = {"id": "", "name": " "}
-# Fields of Google's events, in those that bring no candidate as well.
+# Fields by which events in Google's format are recognised, also those without candidates.
 _GOOGLES = {"usageMetadata", "modelVersion", "responseId"}
 
 
 def is_streamed(path: str) -> bool:
-    """Whether a request to that path asks for a stream of events, whatever the answer's headers say."""
+    """Tell whether a request to this path expects a stream of events, whatever the response's headers say."""
     return path.endswith(("/messages", ":streamGenerateContent"))
 
 
 def is_google(event: JSON) -> bool:
-    """Whether it is one of Google's, of which litellm takes the last one for the end whatever it says."""
+    """Tell whether it is in Google's format, in which litellm takes any last event for the end."""
     return isinstance(event.get("candidates"), list) or isinstance(event.get("promptFeedback"), dict)
 
 
 def is_end(event: JSON) -> bool:
-    """Whether it says how the answer ends."""
+    """Tell whether it has the reason why the answer ended."""
     feedback, delta = event.get("promptFeedback"), event.get("delta")
     if isinstance(feedback, dict) and cast("JSON", feedback).get("blockReason"):
         return True
@@ -35,7 +35,7 @@ def is_end(event: JSON) -> bool:
 
 
 def repaired_native(event: JSON) -> list[JSON] | None:
-    """The events to read instead of this one; ``None`` where it needs no repair."""
+    """Return the events that replace this one; ``None`` if it needs no repair."""
     match event.get("type"):
         case "message_start" if not isinstance(event.get("message"), dict):
             return [{**event, "message": {"role": "assistant", "content": [], "usage": {}}}]
@@ -49,7 +49,7 @@ def repaired_native(event: JSON) -> list[JSON] | None:
         case _:
             pass
     if event.keys() & _GOOGLES and not event.keys() & {"candidates", "promptFeedback"}:
-        # litellm takes one without a candidate for the end of the connection.
+        # litellm takes an event without a candidate for the end of the stream.
         return [{**event, "candidates": [{"index": 0, "content": {"role": "model", "parts": []}}]}]
     if isinstance(event.get("candidates"), list):
         return [event] if _repair_candidates(cast("list[object]", event["candidates"])) else None
@@ -57,7 +57,7 @@ def repaired_native(event: JSON) -> list[JSON] | None:
 
 
 def native_events(message: JSON) -> list[JSON]:
-    """A whole message of Anthropic's as the events of a stream; the message itself where it is of another format."""
+    """Convert a whole message in Anthropic's format to the events of a stream; others are returned unchanged."""
     blocks = message.get("content")
     if message.get("type") != "message" or not isinstance(blocks, list):
         return [message]
@@ -94,12 +94,12 @@ def _block_events(index: int, block: JSON) -> list[JSON]:
 
 
 def _with_arguments(event: JSON) -> list[JSON] | None:
-    """The beginning of a call, and behind it the arguments where it has them all, which litellm doesn't read there."""
+    """Split the start of a call from complete arguments in it, which litellm would ignore there."""
     block = event.get("content_block")
     if not isinstance(block, dict) or cast("JSON", block).get("type") != "tool_use":
         return None
     given = cast("JSON", block)
-    # litellm insists on both. A call with a blank name is none.
+    # litellm requires both fields. A call with a blank name is dropped later.
     names = {name: given[name] if isinstance(given.get(name), str) else blank for name, blank in _BLANKS.items()}
     arguments = given.get("input")
     if not arguments or not isinstance(arguments, dict):
@@ -110,7 +110,7 @@ def _with_arguments(event: JSON) -> list[JSON] | None:
 
 
 def _repair_candidates(candidates: list[object]) -> bool:
-    """Google leaves out the arguments of a call that has none, where litellm insists on them; and on texts that are."""
+    """Remove malformed parts, and give each call arguments, which Google omits if a call has none."""
     is_changed = False
     for candidate in candidates:
         content = cast("JSON", candidate).get("content") if isinstance(candidate, dict) else None
@@ -136,7 +136,7 @@ def _is_part(part: JSON) -> bool:
         call = part["functionCall"]
         return isinstance(call, dict) and isinstance(cast("JSON", call).get("name"), str)
     if "inlineData" in part:
-        # Without a kind litellm takes it for text.
+        # Without a MIME type litellm takes it for text.
         data = part["inlineData"]
         return isinstance(data, dict) and isinstance(cast("JSON", data).get("mimeType"), str)
     return isinstance(part.get("text", ""), str)

@@ -40,12 +40,13 @@ KEYLESS = frozenset(
 )
 """Servers that people run themselves, mostly without a key. One that is set is sent."""
 
-OPENAI_COMPATIBLE = frozenset({"aiohttp_openai", "custom_openai", "litellm_proxy", "openai", "text-completion-openai"})
+OPENAI_COMPATIBLE = frozenset({"custom_openai", "litellm_proxy", "openai", "text-completion-openai"})
 """Their protocol is spoken by servers of all kinds, so with an address of its own the key is optional."""
 
 _AMBIENT = "signs in with the server's own account or a login on the server, never with a caller's key"
 _IN_PROCESS = "would run inside this server"
 REFUSED = {
+    "aiohttp_openai": "brings a client of its own, whose connections this server can't check",
     "chatgpt": _AMBIENT,
     "gdc": _AMBIENT,
     "github_copilot": _AMBIENT,
@@ -60,6 +61,7 @@ REFUSED = {
     "vllm": _IN_PROCESS,
 }
 _INSTEAD = {
+    "aiohttp_openai": "openai/<model>",
     "vertex_ai": "gemini/<model>",
     "vertex_ai_beta": "gemini/<model>",
     "vllm": "hosted_vllm/<model>",

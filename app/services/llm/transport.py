@@ -1,6 +1,6 @@
 """How every client of the LLM library reaches a model's server: to a checked address, never redirected, within bounds.
 
-Whatever a library builds for itself, past this transport, meets a guard at the socket while a call runs.
+Whatever a library builds for itself, past this transport, is refused at the socket while a call runs.
 """
 
 import asyncio
@@ -38,10 +38,11 @@ MAX_IDLE_CONNECTIONS = 100
 IDLE_CONNECTION_SECONDS = 15.0
 _REDIRECTS = range(300, 400)
 _ERRORS = range(400, 600)
-_PAST_THE_TRANSPORT = "This provider is called in a way that this server can't check. It calls public addresses only."
+_PAST_THE_TRANSPORT = "This provider is called in a way that this server can't check."
 
 LATE = "The model did not answer in time."
 _REDIRECTED = "The model's server redirects to another address, where this server does not follow."
+_ELSEWHERE = "The model's server leads to another private address, where this server does not follow."
 
 VerifyTypes = ssl.SSLContext | str | bool
 
@@ -50,15 +51,15 @@ VerifyTypes = ssl.SSLContext | str | bool
 class Scope:
     """One call: what it may reach, until when on the monotonic clock, and why it was refused, if it was.
 
-    ``status`` is what the server last answered with, itself.
+    ``target`` is the host and port that may be private where that is allowed: what the caller named, else what the
+    library calls first. ``status`` is what the server last answered with, itself.
     """
 
     private_allowed: bool
     deadline: float
+    target: tuple[str, int] | None = None
     refusal: str | None = None
     status: int | None = None
-    first_port: int | None = None
-    """That of the first connection past the transport, where such connections are allowed."""
     responses: list[httpx.Response] = field(default_factory=list[httpx.Response])
 
     async def close(self) -> None:
@@ -67,8 +68,12 @@ class Scope:
             await response.aclose()
 
 
-class Refused(httpx.TransportError):
+class CallRefused(httpx.TransportError):
     """Ends the call, whatever the library makes of it: the scope keeps the reason."""
+
+
+class _ConnectionRefused(CallRefused, OSError):
+    """What clients expect of a socket, so that they close it."""
 
 
 _scope: ContextVar[Scope | None] = ContextVar("llm_scope", default=None)
@@ -88,54 +93,54 @@ def within(scope: Scope) -> Generator[None]:
 
 @cache
 def guard_sockets() -> None:
-    """From now on refuse connections that are made within a scope past the transport, where addresses matter."""
+    """From now on refuse connections that are made within a scope past the transport."""
     sys.addaudithook(_guard)
 
 
-def refused(reason: str) -> Refused:
+def target_of(url: str | httpx.URL) -> tuple[str, int]:
+    """The host and the port that a request for that URL is sent to."""
+    parsed = httpx.URL(url)
+    return parsed.raw_host.decode("ascii"), parsed.port or (443 if parsed.scheme == "https" else 80)
+
+
+def refused(reason: str, kind: type[CallRefused] = CallRefused) -> CallRefused:
     """The error to raise; the first reason of a call stays."""
     scope = _scope.get()
     if scope is not None and scope.refusal is None:
         scope.refusal = reason
-    return Refused(reason)
+    return kind(reason)
 
 
 class CheckedTransport(httpx.AsyncHTTPTransport):
-    """Resolves the host, connects to the very addresses that were checked, and follows no redirect.
+    """Resolves the host, connects to the very addresses that were checked, and follows no redirect."""
 
-    ``proxy``: the operator's, who resolves the name again; the target is checked here before.
-    """
-
-    def __init__(self, verify: VerifyTypes = True, proxy: httpx.Proxy | None = None) -> None:  # noqa: FBT002  As httpx has it.
-        limits = httpx.Limits(
+    def __init__(self, verify: VerifyTypes = True) -> None:  # noqa: FBT002  As httpx has it.
+        super().__init__(verify=verify)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=httpx.create_ssl_context(verify),
             max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=MAX_IDLE_CONNECTIONS,
             keepalive_expiry=IDLE_CONNECTION_SECONDS,
+            network_backend=_Backend(),
         )
-        super().__init__(verify=verify, limits=limits, proxy=proxy)
-        self._is_proxied = proxy is not None
-        if not self._is_proxied:
-            self._pool = httpcore.AsyncConnectionPool(
-                ssl_context=httpx.create_ssl_context(verify),
-                max_connections=MAX_CONNECTIONS,
-                max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-                keepalive_expiry=IDLE_CONNECTION_SECONDS,
-                network_backend=_Backend(),
-            )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """As httpx has it."""
         _prepare(request)
+        if _leads_elsewhere(request.url):
+            # A connection that is kept may lead to where another call was allowed to go.
+            try:
+                await _addresses(*target_of(request.url))
+            except InvalidInput as error:
+                raise httpx.ConnectError(error.message) from error
         token = _is_checked.set(True)
         try:
-            if self._is_proxied and not _private_allowed():
-                await _addresses(request.url.host, request.url.port or 443)
             response = await super().handle_async_request(request)
         finally:
             _is_checked.reset(token)
         try:
             bound = _bound_of(response)
-        except Refused:
+        except CallRefused:
             await response.aclose()
             raise
         response.stream = _BoundedStream(cast("httpx.AsyncByteStream", response.stream), bound)
@@ -161,6 +166,11 @@ class CheckedSyncTransport(httpx.HTTPTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """As httpx has it."""
         _prepare(request)
+        if _leads_elsewhere(request.url):
+            try:
+                _sync_addresses(*target_of(request.url))
+            except httpcore.ConnectError as error:
+                raise httpx.ConnectError(str(error)) from error
         token = _is_checked.set(True)
         try:
             response = super().handle_request(request)
@@ -168,7 +178,7 @@ class CheckedSyncTransport(httpx.HTTPTransport):
             _is_checked.reset(token)
         try:
             bound = _bound_of(response)
-        except Refused:
+        except CallRefused:
             response.close()
             raise
         response.stream = _BoundedSyncStream(cast("httpx.SyncByteStream", response.stream), bound)
@@ -189,7 +199,7 @@ class _Backend(CheckedBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        if _private_allowed():
+        if _may_be_private(host, port):
             return await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
         return await super().connect_tcp(host, port, timeout, local_address, socket_options)
 
@@ -203,16 +213,7 @@ class _SyncBackend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        target = host
-        if not _private_allowed():
-            try:
-                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except (OSError, UnicodeError) as error:
-                raise httpcore.ConnectError(str(error)) from error
-            try:
-                target = str(check_public(host, [str(sockaddr[0]) for *_, sockaddr in found])[0])
-            except InvalidInput as error:
-                raise refused(error.message) from error
+        target = host if _may_be_private(host, port) else str(_sync_addresses(host, port)[0])
         return super().connect_tcp(target, port, timeout, local_address, socket_options)
 
 
@@ -227,7 +228,7 @@ class _Bound:
         self._line_bytes = 0
 
     def taken(self, data: bytes) -> bytes:
-        """What of ``data`` is passed on; less than all of it ends an error's body. Raises ``Refused``."""
+        """What of ``data`` is passed on; less than all of it ends an error's body. Raises ``CallRefused``."""
         scope = _scope.get()
         if scope is not None and time.monotonic() > scope.deadline:
             raise refused(LATE)
@@ -305,9 +306,18 @@ def _bound_of(response: httpx.Response) -> _Bound:
     return _Bound(is_error=response.status_code in _ERRORS, has_lines=is_stream)
 
 
-def _private_allowed() -> bool:
+def _may_be_private(host: str, port: int) -> bool:
     scope = _scope.get()
-    return scope is not None and scope.private_allowed
+    return scope is not None and scope.private_allowed and scope.target == (host, port)
+
+
+def _leads_elsewhere(url: httpx.URL) -> bool:
+    """Whether a request of a call that may reach one private place is for another one."""
+    scope = _scope.get()
+    if scope is None or not scope.private_allowed:
+        return False
+    scope.target = scope.target or target_of(url)
+    return scope.target != target_of(url)
 
 
 async def _addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
@@ -316,29 +326,34 @@ async def _addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
     except InvalidInput as error:
         if isinstance(error.__cause__, OSError | UnicodeError | TimeoutError):
             raise
-        raise refused(error.message) from error
+        raise _private(error, (host, port)) from error
+
+
+def _sync_addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise httpcore.ConnectError(str(error)) from error
+    try:
+        return check_public(host, [str(sockaddr[0]) for *_, sockaddr in found])
+    except InvalidInput as error:
+        raise _private(error, (host, port)) from error
+
+
+def _private(error: InvalidInput, target: tuple[str, int]) -> CallRefused:
+    scope = _scope.get()
+    if scope is None or scope.target in (None, target):
+        return refused(error.message)
+    # The library asks some questions on its own, such as for a model's size where a provider's server is by default. It
+    # goes on without an answer, so they are no reason for the call to fail.
+    return CallRefused(_ELSEWHERE if scope.private_allowed else error.message)
 
 
 def _guard(event: str, arguments: tuple[object, ...]) -> None:
     if event != "socket.connect":
         return
-    scope = _scope.get()
     connecting = cast("socket.socket", arguments[0])
-    if scope is None or _is_checked.get() or connecting.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    if not scope.private_allowed:
-        raise refused(_PAST_THE_TRANSPORT)
-    if connecting.type != socket.SOCK_STREAM:
-        return
-    # Of such a client nothing is seen but where it connects, and a private place behind another one is a redirect.
-    host, port, *_ = cast("tuple[str, int]", arguments[1])
-    scope.first_port = scope.first_port or port
-    if port != scope.first_port and not _is_public(host):
-        raise refused(_REDIRECTED)
-
-
-def _is_public(address: str) -> bool:
-    try:
-        return bool(check_public(address, [address]))
-    except (InvalidInput, ValueError):
-        return False
+    # Of a client of the library's own nothing is seen but the address: neither the name that it means nor whether it
+    # was sent there.
+    if _scope.get() is not None and not _is_checked.get() and connecting.family in (socket.AF_INET, socket.AF_INET6):
+        raise refused(_PAST_THE_TRANSPORT, _ConnectionRefused)

@@ -1,1 +1,1 @@
-"""Wake-ups and messages from writers to subscribers, in one process or over PostgreSQL."""
+"""Publish/subscribe from writers to subscriptions, in one process or between instances by PostgreSQL's NOTIFY."""

@@ -1,4 +1,4 @@
-"""Wake-ups between instances, by PostgreSQL's LISTEN and NOTIFY, over the local ones."""
+"""Wake-ups between instances by PostgreSQL's LISTEN and NOTIFY, on top of those inside the process."""
 
 import asyncio
 import contextlib
@@ -20,13 +20,14 @@ MAX_BATCH = 200
 # PostgreSQL refuses a payload of 8,000 bytes or more.
 MAX_PAYLOAD_BYTES = 7_900
 RECONNECT_SECONDS = 1.0
+PAUSE_SECONDS = 0.005
 ALIVE_CHECK_SECONDS = 15.0
 
 
 class PostgresWakeups:
-    """Every instance holds one connection that listens and tells; it is made anew whenever it drops.
+    """``Wakeups`` over one connection, which listens and notifies, and is opened again whenever it is lost.
 
-    What is told while it is down is lost to the other instances, whose subscribers then read by polling.
+    Messages published while it is down never reach other instances, whose subscribers then rely on polling.
     """
 
     def __init__(self, url: URL) -> None:
@@ -48,7 +49,7 @@ class PostgresWakeups:
                 await self._task
 
     def publish(self, topic: str, message: str | None = None) -> None:
-        """Wake the listeners here at once, and those of other instances as soon as the connection takes it."""
+        """Wake local listeners at once, and queue the message for other instances; if the queue is full, drop it."""
         self._local.publish(topic, message)
         payload = json.dumps([self._instance, topic, message], ensure_ascii=False)
         if len(payload.encode()) <= MAX_PAYLOAD_BYTES:
@@ -60,7 +61,7 @@ class PostgresWakeups:
         return self._local.listen(topic)
 
     def has_listener(self, topic: str) -> bool:
-        """Whether somebody in this process listens."""
+        """Tell whether anybody in this process listens."""
         return self._local.has_listener(topic)
 
     async def _stay_connected(self) -> None:
@@ -78,16 +79,18 @@ class PostgresWakeups:
             await connection.listen(CHANNEL, self._hear)
             while True:
                 await connection.tell(CHANNEL, await self._batch())
+                # The first one goes out at once; those that follow share a statement.
+                await asyncio.sleep(PAUSE_SECONDS)
         finally:
             connection.close()
 
     def _look_at_connection(self) -> None:
-        """Have the connection used, so that its loss is noticed now."""
+        """Use the connection, so that its loss is noticed now."""
         with contextlib.suppress(asyncio.QueueFull):
             self._outgoing.put_nowait("")
 
     async def _batch(self) -> list[str]:
-        """What waits to be told; an empty message after a while, which shows that the connection lives."""
+        """Take a batch from the queue, or after a timeout an empty payload, as a heartbeat of the connection."""
         try:
             async with asyncio.timeout(ALIVE_CHECK_SECONDS):
                 payloads = [await self._outgoing.get()]

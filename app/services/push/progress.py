@@ -1,12 +1,12 @@
-"""How far a subscription has come, which is what lets many that are equally far go on as one."""
+"""The position of a subscription in its source, by which subscriptions at the same position can share one execution."""
 
 
 class Progress:
-    """A subscription's place in the source that it follows.
+    """The position of a subscription in its source, shared between the source and the broadcast.
 
-    ``position`` is that of the last thing that was given out, ``None`` before the first one: a source that begins with
-    a position leaves out its snapshot and its replay, and goes on behind it. With ``ends_when_live`` a source ends as
-    soon as it has given out all that there is, and ``is_live`` tells that it ended for that reason alone.
+    ``position`` is that of the last item, ``None`` before the first one: a source that starts with a position skips its
+    snapshot and replay, and continues after it. With ``ends_when_live`` a source ends once it has yielded all existing
+    items, and sets ``is_live`` to tell that it ended for this reason.
     """
 
     def __init__(self, position: int | None = None, *, ends_when_live: bool = False) -> None:
@@ -15,7 +15,7 @@ class Progress:
         self.is_live = False
 
     def level(self, position: int | None) -> bool:
-        """Called by a source that has given out all there is, up to there. Tells whether it has to end."""
+        """Report that all existing items, up to ``position``, were yielded. Returns whether the source has to end."""
         if self.ends_when_live:
             self.position, self.is_live = position, True
         return self.ends_when_live

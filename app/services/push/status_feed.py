@@ -1,4 +1,4 @@
-"""Subscriptions to statuses: the current ones first, then every change, in order."""
+"""The source of subscriptions to statuses: a snapshot of the current ones, then every change, in order."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 BATCH = 200
 KEPT_UPDATES = 1000
 SNAPSHOT_PAGE = 100
-# How long the database may be away until its subscribers are told.
+# Seconds of a database outage after which subscriptions end with an error.
 MAX_OUTAGE_SECONDS = 300.0
 
 _OVERLAID = {"status", "agent_state", "reason_code", "reason_message", "updated_at"}
@@ -40,7 +40,7 @@ _OVERLAID = {"status", "agent_state", "reason_code", "reason_message", "updated_
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """A conversation as it was after a change; ``previous_status`` is null in the snapshot."""
+    """A conversation as it was after a change; ``previous_status`` is ``None`` in the snapshot."""
 
     sequence: int
     conversation_id: UUID
@@ -53,8 +53,8 @@ class StatusUpdate:
 class StatusFeed:
     """Follows the statuses of an owner's conversations.
 
-    Subscribers of one owner share one reader, which keeps the newest updates: a change that wakes 1,000 subscribers
-    costs two statements. Each subscriber takes them at its own pace; one that falls behind what is kept reads rows.
+    Subscribers of one owner share one reader, which buffers the newest updates: a change that wakes 1,000 subscribers
+    costs two statements. Each subscriber consumes the buffer at its own pace; one that falls behind reads from rows.
     """
 
     def __init__(self, database: Database, wakeups: Wakeups, clock: Clock, max_age_seconds: int | None) -> None:
@@ -67,10 +67,10 @@ class StatusFeed:
     async def follow(
         self, owner_id: str, ids: tuple[UUID, ...] | None, progress: Progress
     ) -> AsyncGenerator[StatusUpdate]:
-        """The current status of each conversation (``None``: all of the owner's), then every change, and deletions.
+        """Yield the status of each conversation (``None``: all of the owner's), then every change and deletion.
 
-        What is not the owner's is left out. A change that a snapshot already shows is not told again. Positions are
-        sequences.
+        Other owners' conversations are skipped. A change that the snapshot already contains is not yielded again.
+        Positions are the owner's status sequences.
         """
         wanted = frozenset(ids) if ids is not None else None
         async with self._tail(owner_id) as tail:
@@ -91,7 +91,7 @@ class StatusFeed:
                         progress.position = cursor
                         yield update
                 if not updates:
-                    # What the snapshot showed ahead of the tail is known to this subscriber alone.
+                    # The snapshot may be ahead of the shared reader; until that catches up, positions can't be shared.
                     if cursor >= max(shown.values(), default=0) and progress.level(cursor):
                         return
                     await tail.changed()
@@ -108,8 +108,8 @@ class StatusFeed:
 
     async def _snapshot(self, owner_id: str, ids: tuple[UUID, ...] | None) -> AsyncGenerator[Conversation]:
         if ids is not None:
-            found = await until_answered(partial(self._get_many, owner_id, ids), MAX_OUTAGE_SECONDS)
-            for conversation in found:
+            conversations = await until_answered(partial(self._get_many, owner_id, ids), MAX_OUTAGE_SECONDS)
+            for conversation in conversations:
                 if conversation is not None:
                     yield conversation
             return
@@ -136,7 +136,7 @@ class StatusFeed:
 
 
 class _Tail:
-    """The newest updates of one owner, read once for all of its followers."""
+    """The buffer of one owner's newest updates, which one task reads for all followers."""
 
     def __init__(self, owner_id: str, database: Database, wakeups: Wakeups, on_abandoned: Callable[[], object]) -> None:
         self._owner_id = owner_id
@@ -167,21 +167,21 @@ class _Tail:
                     self._task.cancel()
 
     def behind(self, cursor: int) -> list[StatusUpdate] | None:
-        """The kept updates behind the cursor; ``None`` when some of those are no longer kept."""
+        """Return the buffered updates after the cursor; ``None`` if some of them have left the buffer."""
         if cursor >= self.head:
             return []
         if cursor < self._kept_from:
             return None
-        found: list[StatusUpdate] = []
+        newer: list[StatusUpdate] = []
         for update in reversed(self._updates):
             if update.sequence <= cursor:
                 break
-            found.append(update)
-        found.reverse()
-        return found
+            newer.append(update)
+        newer.reverse()
+        return newer
 
     async def read(self, cursor: int) -> list[StatusUpdate]:
-        """The next updates behind the cursor, from the rows."""
+        """Read the next batch of updates after the cursor from the database."""
         async with self._database.read() as session:
             changes = await StatusChangeRepository(session).after(self._owner_id, cursor, BATCH)
             ids = list({change.conversation_id for change in changes})
@@ -190,7 +190,7 @@ class _Tail:
         return [_update(change, conversations.get(change.conversation_id)) for change in changes]
 
     async def changed(self) -> None:
-        """Wait until there is something new."""
+        """Wait until the buffer has a new update."""
         if self._next is None or self._next.done():
             self._next = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._next)
@@ -261,7 +261,7 @@ def _update(change: StatusChange, conversation: Conversation | None) -> StatusUp
             change.occurred_at,
         )
     if conversation is not None:
-        # The row may already be further; the subscriber gets it as this change left it.
+        # The row may have changed again since, so its status is overlaid with that of this change.
         conversation = Conversation(
             **conversation.model_dump(exclude=_OVERLAID),
             status=change.status,

@@ -1,7 +1,7 @@
-"""Cross-task push: tells listeners of a topic that there is something to read.
+"""Publish/subscribe by topic: a wake-up tells listeners that there is something to read in the database.
 
-Rows are the truth and a wake-up may be lost: whoever listens also reads again every ``POLL_SECONDS``. Only what is not
-kept at all, such as the pieces of an answer that is being written, travels as the message itself.
+Wake-ups may be lost, so listeners also poll every ``POLL_SECONDS``. Only data that is never stored, such as the deltas
+of a streaming answer, travels in the message itself.
 """
 
 import asyncio
@@ -16,37 +16,40 @@ MAX_PENDING_MESSAGES = 1000
 
 
 def status_topic(owner_id: str) -> str:
-    """Status changes of an owner's conversations."""
+    """Name the topic of status changes of an owner's conversations."""
     return f"status:{owner_id}"
 
 
 def events_topic(conversation_id: UUID) -> str:
-    """New events of a conversation, or its deletion."""
+    """Name the topic of a conversation's new events, and of its deletion."""
     return f"events:{conversation_id}"
 
 
 def deltas_topic(conversation_id: UUID) -> str:
-    """Pieces of the answer that is being written."""
+    """Name the topic of the deltas of an answer while it streams; messages carry the text."""
     return f"deltas:{conversation_id}"
 
 
 def tool_output_topic(conversation_id: UUID) -> str:
-    """Pieces of what a tool writes while it runs."""
+    """Name the topic of a tool's output while it runs; messages carry the text."""
     return f"tool_output:{conversation_id}"
 
 
 def run_topic(conversation_id: UUID) -> str:
-    """The conversation's active run may no longer be the active one."""
+    """Name the topic that tells a run that it may no longer be the conversation's active one."""
     return f"run:{conversation_id}"
 
 
 def removals_topic() -> str:
-    """Workspaces that have to be removed wherever they are."""
+    """Name the topic of new removals of workspaces, which concern every instance."""
     return "removals"
 
 
 class Listener:
-    """What one subscriber has not taken yet: whether it was woken, and messages, of which it holds a bounded number."""
+    """One subscriber's inbox: a flag that it was woken, and a bounded queue of messages.
+
+    ``overflowed`` is set when a message was dropped since the queue was full.
+    """
 
     def __init__(self) -> None:
         self._woken = asyncio.Event()
@@ -54,7 +57,7 @@ class Listener:
         self.overflowed = False
 
     async def wait(self, timeout_seconds: float) -> bool:
-        """Wait until woken or until the time is over; tells which. Wake-ups since the last wait count."""
+        """Wait for a wake-up, including one since the last wait. Returns False on timeout."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._woken.wait()
@@ -64,13 +67,13 @@ class Listener:
         return True
 
     def take(self) -> list[str]:
-        """The messages that came since the last call, oldest first."""
+        """Return and clear the queued messages, oldest first."""
         taken = list(self._messages)
         self._messages.clear()
         return taken
 
     def wake(self, message: str | None) -> None:
-        """Called by ``Wakeups``. A full listener keeps what it has and is marked as overflowed."""
+        """Deliver a wake-up; only ``Wakeups`` calls this. If the queue is full, the message is dropped."""
         if message is not None:
             if len(self._messages) >= MAX_PENDING_MESSAGES:
                 self.overflowed = True
@@ -80,10 +83,10 @@ class Listener:
 
 
 class Wakeups(Protocol):
-    """Publish and listen, by topic."""
+    """Publish/subscribe by topic."""
 
     async def start(self) -> None:
-        """Connect, if there is something to connect to."""
+        """Start connecting in the background, if the implementation has a connection."""
         ...
 
     async def close(self) -> None:
@@ -99,21 +102,21 @@ class Wakeups(Protocol):
         ...
 
     def has_listener(self, topic: str) -> bool:
-        """Whether somebody in this process listens."""
+        """Tell whether anybody in this process listens."""
         ...
 
 
 class LocalWakeups:
-    """Wake-ups inside one process."""
+    """``Wakeups`` inside one process, without a connection."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, set[Listener]] = {}
 
     async def start(self) -> None:
-        """Nothing to connect to."""
+        """Do nothing, since there is no connection."""
 
     async def close(self) -> None:
-        """Nothing to disconnect."""
+        """Do nothing, since there is no connection."""
 
     def publish(self, topic: str, message: str | None = None) -> None:
         """Wake the topic's listeners."""
@@ -134,5 +137,5 @@ class LocalWakeups:
                 del self._listeners[topic]
 
     def has_listener(self, topic: str) -> bool:
-        """Whether somebody listens."""
+        """Tell whether anybody listens."""
         return topic in self._listeners

@@ -1,1 +1,1 @@
-"""The place of sandboxes: where an agent's commands run."""
+"""Sandboxes that isolate an agent's commands, by bubblewrap or Docker, with limits on all resources."""

@@ -1,4 +1,4 @@
-"""What a sandbox does, whichever way it is made."""
+"""The protocol of sandboxes, and the types of its limits and results."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from typing import Protocol
 from uuid import UUID
 
 OnOutput = Callable[[str], Awaitable[None]]
-"""Takes each piece of a command's output as it comes, standard output and error together."""
+"""Is called with each chunk of a command's output, standard output and error together."""
 
 
 class SandboxUnavailable(Exception):
-    """There is no sandbox on this machine. The message says why, in a sentence for people."""
+    """The sandbox does not work on this machine. The message is a sentence for the operator and users."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandLimits:
-    """What one command may take. ``output_characters`` is how much of its output is kept, head and tail."""
+    """The limits of one command. ``output_characters`` is the length to which output is shortened (head and tail)."""
 
     wall_seconds: float
     cpu_seconds: int
@@ -29,11 +29,11 @@ class CommandLimits:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How a command ended.
+    """The result of a command.
 
-    ``exit_code`` is as a shell tells it (128 + signal). ``output`` has its head and its tail when ``truncated``; the
-    whole is then in the workspace, at ``output_path`` as the command sees it. ``limit`` says which limit ended the
-    command, in a sentence, if one did. ``directory`` is where the command left off.
+    ``exit_code`` is as in a shell (128 + signal). If ``truncated``, ``output`` has only head and tail; the whole is in
+    the workspace at ``output_path``, as the command sees it. ``limit`` is a sentence about the limit that ended the
+    command, if one did. ``directory`` is the working directory at the end.
     """
 
     exit_code: int
@@ -45,15 +45,15 @@ class CommandResult:
 
 
 class Sandbox(Protocol):
-    """Runs commands that nobody trusts, each in a place that holds the workspace and the system's programs only."""
+    """Runs untrusted commands in isolation: they see only the workspace and the system's programs."""
 
     @property
     def name(self) -> str:
-        """``bubblewrap`` or ``docker``."""
+        """The name of the implementation: ``bubblewrap`` or ``docker``."""
         ...
 
     async def check(self) -> None:
-        """Raise ``SandboxUnavailable`` unless a command can really be run."""
+        """Raise ``SandboxUnavailable`` unless commands can be run here."""
         ...
 
     async def run(
@@ -66,7 +66,7 @@ class Sandbox(Protocol):
         limits: CommandLimits,
         on_output: OnOutput | None = None,
     ) -> CommandResult:
-        """Run a bash command in the workspace, which it sees as ``/workspace``; ``directory`` is where it begins.
+        """Run a bash command in the workspace, which it sees as ``/workspace``, starting in ``directory``.
 
         There is no network. When the call is cancelled, and when this process dies, the command's whole process tree
         is killed. Raises ``SandboxUnavailable``.
@@ -74,9 +74,9 @@ class Sandbox(Protocol):
         ...
 
     async def adopt(self, conversation_id: UUID, workspace: Path) -> None:
-        """Make what the server itself wrote into the workspace belong to those who run in the sandbox."""
+        """Change the owner of files that the server wrote to the workspace to the sandbox's user."""
         ...
 
     async def sweep(self) -> None:
-        """Kill what an earlier process of this server left behind."""
+        """Kill sandboxes that an earlier process of this server left behind."""
         ...

@@ -1,7 +1,8 @@
-"""The sandbox of a single machine: namespaces made by bubblewrap, limits set by prlimit.
+"""The sandbox for a single machine: namespaces by bubblewrap, limits by prlimit.
 
-When the server is root, a conversation's processes belong to a user of its own. That user can't walk to the workspace,
-whose parents are the server's alone, so root binds it where everybody can walk, in a mount namespace of that process.
+If the server is root, each conversation's processes run as a user of their own. That user may not enter the workspace's
+parent directories, so root bind-mounts the workspace to a path that everybody may enter, in a mount namespace of that
+process.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Self
 from uuid import UUID, uuid4
 
-from app.services.filesystem.tree import hand_over
+from app.services.filesystem.tree import hand_over, prepare
 from app.services.sandbox import script
 from app.services.sandbox.base import CommandLimits, CommandResult, OnOutput, SandboxUnavailable
 from app.services.sandbox.identity import sandbox_uid
@@ -36,15 +37,15 @@ CHECK_LIMITS = CommandLimits(
     workspace_bytes=1024**3,
     output_characters=1000,
 )
-# Address space that a process may reserve, in units of its memory: runtimes reserve far more than they ever touch.
+# Address space limit as a multiple of the memory limit, since runtimes reserve far more than they ever touch.
 RESERVED_PER_MEMORY = 8
 MAX_OPEN_FILES = 1024
-# The name of a sandbox's first process, by which its makers are known.
+# Prefix of the name of a sandbox's first process, by which left-over sandboxes are recognised.
 MARK = "parley-sandbox-"
-# What programs need of /etc. The rest stays away: it can hold passwords, as package managers' settings do.
+# The parts of /etc that programs need. Others may contain passwords, such as package managers' settings.
 ETC = ("alternatives", "ca-certificates", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types")
 ETC_PATTERNS = ("java-*", "ssl/certs", "ssl/openssl.cnf")
-# What they tell of the kernel's keys, among them those of the server.
+# These files list the kernel's keys, also the server's.
 KEYS = ("/proc/keys", "/proc/key-users")
 ETC_FILES = {
     "/etc/passwd": f"agent:x:{script.UID}:{script.UID}:Agent:{script.ENVIRONMENT['HOME']}:/bin/bash\n",
@@ -63,13 +64,13 @@ shift
 "$@"
 exit $?
 """
-# The system's words for a sandbox that could not be made, rather than a command that failed.
+# Prefixes of messages about a sandbox that could not be created, as opposed to a command that failed.
 FAILURES = ("bwrap: ", "setpriv: ", "unshare: ", "mount: ", "choom: ", "nice: ", "prlimit: ")
 TMP = "/tmp"  # noqa: S108  Every system has it and everybody can walk to it; nothing is written there.
 
 
 class BubblewrapSandbox:
-    """Each command in namespaces of its own, which end with it, or with this process."""
+    """``Sandbox`` by namespaces, one set for each command, which ends with the command or with this process."""
 
     name = "bubblewrap"
 
@@ -77,7 +78,7 @@ class BubblewrapSandbox:
         self._search_path = search_path
 
     async def check(self) -> None:
-        """Run a command, and see that it ran."""
+        """Run a trial command. Raises SandboxUnavailable if its output is wrong."""
         directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="parley-sandbox-")
         try:
             found = await self._run(uuid4(), Path(directory), "echo $((6 * 7))", script.WORKSPACE, CHECK_LIMITS)
@@ -99,10 +100,10 @@ class BubblewrapSandbox:
         limits: CommandLimits,
         on_output: OnOutput | None = None,
     ) -> CommandResult:
-        """Run a bash command. Raises SandboxUnavailable, and OSError where the workspace can't be used."""
+        """Run a bash command. Raises SandboxUnavailable, or OSError if the workspace can't be used."""
         result = await self._run(conversation_id, workspace, command, directory, limits, on_output)
         if result.exit_code != 0 and result.output.startswith(FAILURES):
-            # The command may have said so itself.
+            # The command itself may have printed such a message, so the sandbox is checked.
             await self.check()
         return result
 
@@ -117,7 +118,7 @@ class BubblewrapSandbox:
     ) -> CommandResult:
         uid = sandbox_uid(conversation_id)
         programs = _find_programs(self._search_path, is_root=uid is not None)
-        await asyncio.to_thread(_give, workspace, uid)
+        await asyncio.to_thread(prepare, workspace, uid)
         output = Output()
         watchdog = await asyncio.to_thread(Watchdog, workspace, limits)
         with _pipes(ETC_FILES) as files, _filter() as filters, _Lifeline() as lifeline:
@@ -142,13 +143,13 @@ class BubblewrapSandbox:
         return await asyncio.to_thread(script.result, workspace, uid, limits, output, ended)
 
     async def adopt(self, conversation_id: UUID, workspace: Path) -> None:
-        """Hand the files over to the conversation's user, when the server is root."""
+        """Change the files' owner to the conversation's user, if the server is root."""
         uid = sandbox_uid(conversation_id)
         if uid is not None:
             await asyncio.to_thread(hand_over, workspace, uid)
 
     async def sweep(self) -> None:
-        """Kill sandboxes that were being made when their server was killed; no command runs in them."""
+        """Kill half-created sandboxes, in which no command runs yet, of a server that was killed meanwhile."""
         await asyncio.to_thread(_kill_orphans, MARK)
 
 
@@ -164,9 +165,9 @@ def _find_programs(search_path: str, *, is_root: bool) -> dict[str, str]:
 
 
 def _kill_orphans(mark: str) -> None:
-    """Kill sandboxes with the mark among their arguments whose maker is gone.
+    """Kill sandboxes with the mark among their arguments whose parent process is gone.
 
-    bubblewrap's second process waits for the first one, without end where that was killed before it set up user ids.
+    bubblewrap's second process waits for the first one, for ever if that was killed before it set up user ids.
     """
     for path in Path("/proc").iterdir():
         if path.name.isdecimal() and mark.encode() in _read(path / "cmdline"):
@@ -185,14 +186,8 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def _give(workspace: Path, uid: int | None) -> None:
-    """Hand a workspace over that was made without its sandbox."""
-    if uid is not None and workspace.stat().st_uid != uid:
-        hand_over(workspace, uid)
-
-
 def _outside(programs: dict[str, str], workspace: Path, uid: int | None) -> list[str]:
-    """How bubblewrap is started: first in line when memory runs out, behind the server for the processor."""
+    """Return the command that starts bubblewrap: preferred by the OOM killer, with lower priority than the server."""
     first = [programs["choom"], "-n", "1000", "--", programs["nice"], "-n", "10"]
     if uid is None:
         return [*first, programs["bwrap"]]
@@ -205,7 +200,7 @@ def _outside(programs: dict[str, str], workspace: Path, uid: int | None) -> list
 def _inside(
     workspace: Path, uid: int | None, files: dict[int, str], filters: Sequence[int], limits: CommandLimits
 ) -> list[str]:
-    """What bubblewrap is told: the system's programs to read, the workspace to write, and nothing else."""
+    """Return bubblewrap's arguments: the system's programs read-only, the workspace writable, nothing else."""
     bound = TMP if uid is not None else str(workspace)
     return [
         *("--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL", "--clearenv"),
@@ -221,7 +216,7 @@ def _inside(
         *("--bind", bound, script.WORKSPACE, "--remount-ro", "/", "--chdir", script.WORKSPACE),
         *(part for name, value in script.ENVIRONMENT.items() for part in ("--setenv", name, value)),
         *("--", "/usr/bin/prlimit"),
-        # Set inside, where Linux counts the processes of this sandbox alone.
+        # Set inside the user namespace, where Linux counts only this sandbox's processes.
         f"--nproc={limits.processes}",
         f"--cpu={limits.cpu_seconds}",
         f"--data={limits.memory_bytes}",
@@ -249,14 +244,14 @@ def _system() -> Iterator[str]:
 
 
 class _Lifeline:
-    """A pipe whose reading end goes into the sandbox. It is cut when the block ends, or this process does."""
+    """A pipe whose read end goes into the sandbox, which dies when the write end is closed, also by our own end."""
 
     def __init__(self) -> None:
         self.reading, self._writing = os.pipe()
         self._is_cut = False
 
     def cut(self) -> None:
-        """Let the reader come to the end."""
+        """Close the write end, so that the sandbox ends."""
         if not self._is_cut:
             self._is_cut = True
             os.close(self._writing)
@@ -271,13 +266,13 @@ class _Lifeline:
 
 @contextmanager
 def _pipes(contents: dict[str, str]) -> Generator[dict[int, str]]:
-    """Descriptors that bubblewrap reads files' contents from, with the files' paths."""
+    """Create pipes from which bubblewrap reads files' contents, and yield their descriptors with the files' paths."""
     opened: dict[int, str] = {}
     try:
         for path, content in contents.items():
             reading, writing = os.pipe()
             opened[reading] = path
-            # Every content is far smaller than a pipe.
+            # Each content is far smaller than a pipe's buffer, so this never blocks.
             os.write(writing, content.encode())
             os.close(writing)
         yield opened
@@ -287,14 +282,14 @@ def _pipes(contents: dict[str, str]) -> Generator[dict[int, str]]:
 
 @contextmanager
 def _filter() -> Generator[list[int]]:
-    """The descriptor that bubblewrap reads the filter of system calls from; none where there is no filter."""
+    """Yield the descriptor from which bubblewrap reads the seccomp filter; empty if there is none for this machine."""
     program = refuse_keys()
     if program is None:
         yield []
         return
     reading, writing = os.pipe()
     try:
-        # It is far smaller than a pipe.
+        # The filter is far smaller than a pipe's buffer, so this never blocks.
         os.write(writing, program)
         os.close(writing)
         yield [reading]

@@ -1,7 +1,7 @@
-"""The sandbox of a machine with a Docker engine: each command in a container of its own.
+"""The sandbox by a Docker engine: each command runs in a container of its own.
 
-Written against the command line of Docker 28. The engine sets the limits of memory, processes and processor time; the
-size of the workspace is watched here.
+It uses the command line of Docker 28. The engine enforces the limits of memory, processes and CPU time; the size of the
+workspace is watched here.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from app.services.filesystem.tree import hand_over
+from app.services.filesystem.tree import hand_over, prepare
 from app.services.sandbox import script
 from app.services.sandbox.base import CommandLimits, CommandResult, OnOutput, SandboxUnavailable
 from app.services.sandbox.identity import sandbox_uid
@@ -26,7 +26,7 @@ MAX_ANSWER_BYTES = 64 * 1024
 MAX_SWEPT = 1000
 MAX_OPEN_FILES = 1024
 LABEL = "parley.server"
-# What the client needs to find its engine; nothing of it comes into a container.
+# Environment variables by which the client finds its engine; containers do not get them.
 CLIENT_VARIABLES = (
     "PATH",
     "HOME",
@@ -36,12 +36,12 @@ CLIENT_VARIABLES = (
     "DOCKER_CERT_PATH",
     "DOCKER_TLS_VERIFY",
 )
-# The client's own exit codes: the engine failed; the image lacks the program.
+# Exit codes of the client itself: the engine failed, or the image lacks the program.
 CLIENT_FAILURES = (125, 126, 127)
 
 
 class DockerSandbox:
-    """Runs the ``docker`` program found in PATH. ``data_dir`` tells this server's containers from those of others."""
+    """``Sandbox`` by the ``docker`` program in PATH. A label from ``data_dir`` marks this server's containers."""
 
     name = "docker"
 
@@ -52,7 +52,7 @@ class DockerSandbox:
         self._environment = {name: given[name] for name in CLIENT_VARIABLES if name in given}
 
     async def check(self) -> None:
-        """Ask the engine for the image; it is not pulled, since that can take minutes."""
+        """Check that the engine answers and has the image, which is not pulled, since that can take minutes."""
         await self._ask("version", "--format", "{{.Server.Version}}", failure="the Docker engine does not answer")
         failure = f"there is no image {self._image} (docker pull)"
         await self._ask("image", "inspect", "--format", "{{.Id}}", self._image, failure=failure)
@@ -67,10 +67,10 @@ class DockerSandbox:
         limits: CommandLimits,
         on_output: OnOutput | None = None,
     ) -> CommandResult:
-        """Run a bash command. Raises SandboxUnavailable, and OSError where the workspace can't be used."""
+        """Run a bash command. Raises SandboxUnavailable, or OSError if the workspace can't be used."""
         container = f"parley-{uuid4()}"
-        await self._adopt_if_new(conversation_id, workspace)
         uid = sandbox_uid(conversation_id)
+        await asyncio.to_thread(prepare, workspace, uid)
         arguments = [self._program(), *self._container(container, workspace, uid, limits)]
         arguments += [self._image, *script.program(directory, command, limits)]
         output = Output()
@@ -87,28 +87,23 @@ class DockerSandbox:
             )
             is_over = ended.exit_code >= 0 and ended.limit is None
         finally:
-            # The client's end does not end its container.
+            # Killing the client does not end its container.
             if not is_over:
                 await asyncio.shield(self._remove([container]))
-        found = await asyncio.to_thread(script.result, workspace, uid, limits, output, ended)
-        if found.exit_code in CLIENT_FAILURES and found.output.startswith(("docker: ", "Cannot connect")):
-            # The command may have said so itself.
+        result = await asyncio.to_thread(script.result, workspace, uid, limits, output, ended)
+        if result.exit_code in CLIENT_FAILURES and result.output.startswith(("docker: ", "Cannot connect")):
+            # The command itself may have printed such a message, so the engine is checked.
             await self.check()
-        return found
+        return result
 
     async def adopt(self, conversation_id: UUID, workspace: Path) -> None:
-        """Hand the files over to the conversation's user, when the server is root."""
+        """Change the files' owner to the conversation's user, if the server is root."""
         uid = sandbox_uid(conversation_id)
         if uid is not None:
             await asyncio.to_thread(hand_over, workspace, uid)
 
-    async def _adopt_if_new(self, conversation_id: UUID, workspace: Path) -> None:
-        """Hand a workspace over that was made without its sandbox."""
-        if (await asyncio.to_thread(workspace.stat)).st_uid != (sandbox_uid(conversation_id) or os.geteuid()):
-            await self.adopt(conversation_id, workspace)
-
     async def sweep(self) -> None:
-        """Remove the containers that an earlier process of this server left. Raises SandboxUnavailable."""
+        """Remove containers that an earlier process of this server left behind. Raises SandboxUnavailable."""
         own = f"label={LABEL}={self._label}"
         listed = await self._ask("ps", "--all", "--quiet", "--filter", own, failure="docker ps failed")
         await self._remove(listed.split()[:MAX_SWEPT])
@@ -130,13 +125,13 @@ class DockerSandbox:
             *("--tmpfs", f"/tmp:rw,nosuid,nodev,exec,mode=1777,size={half}"),  # noqa: S108  The container's own.
             *("--mount", f"type=bind,source={source},target={script.WORKSPACE}", "--workdir", script.WORKSPACE),
             *(part for key, value in script.ENVIRONMENT.items() for part in ("--env", f"{key}={value}")),
-            # The image's own could be anything.
+            # The image's own entry point is unknown, so it is overridden.
             *("--entrypoint", ""),
         ]
 
     async def _remove(self, containers: list[str]) -> None:
         if containers:
-            # One that is gone already is no failure, and there is nobody who could be told of another.
+            # A container may be gone already, and other failures could not be reported to anybody.
             with contextlib.suppress(SandboxUnavailable):
                 await self._ask("rm", "--force", "--volumes", *containers, failure="docker rm failed")
 
@@ -147,7 +142,7 @@ class DockerSandbox:
         return found
 
     async def _ask(self, *arguments: str, failure: str) -> str:
-        """What the client prints. Raises SandboxUnavailable."""
+        """Run the client, and return its output. Raises SandboxUnavailable."""
         output = Output()
         try:
             ended = await run_to_end(
@@ -166,4 +161,4 @@ class DockerSandbox:
 
 
 def _never(_pid: int) -> None:
-    """No limit is looked at."""
+    """Check no limit, since the engine enforces them."""

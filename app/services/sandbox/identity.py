@@ -1,22 +1,22 @@
-"""Whose processes and files those in a sandbox are, as the system outside sees it."""
+"""User ids outside the sandbox of its processes and files."""
 
 import os
 from functools import cache
 from pathlib import Path
 from uuid import UUID
 
-# Above what systemd gives to containers, and still a positive 32-bit number: nothing else on a system uses these.
+# User ids that nothing else uses: above those that systemd assigns to containers, but positive in 32 bits.
 FIRST_UID = 1_879_048_192
 UIDS = 2**28
-# In a container that maps few user ids, as with rootless engines: above the system's and people's own.
+# For containers that map few user ids, as rootless engines do: above those of the system and of people.
 FEW_FIRST_UID = 20_000
 FEW_UIDS = 40_000
 
 
 def sandbox_uid(conversation_id: UUID) -> int | None:
-    """The user (and group) id of the conversation's processes; ``None``: the server's own, since it isn't root.
+    """Return the user and group id of the conversation's processes; ``None`` if the server is not root (its own id).
 
-    Two conversations may share one, which is harmless: it is the second wall, behind the namespaces.
+    Two conversations may share an id. That is acceptable, since it is only a second defence behind the namespaces.
     """
     if os.geteuid() != 0:
         return None

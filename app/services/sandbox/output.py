@@ -1,13 +1,13 @@
-"""What a command writes: streamed, and kept with bounds."""
+"""A command's output: decoded for streaming, and buffered up to a limit."""
 
 import codecs
 
-# A command that writes more is ended: what it says is of no use to an agent any more.
+# A command that writes more is killed, since an agent can't use so much output.
 MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 
 
 class Output:
-    """A command's output, decoded as UTF-8 with U+FFFD for what is none. Holds at most ``MAX_OUTPUT_BYTES``."""
+    """Buffers up to ``MAX_OUTPUT_BYTES`` of output, decoded as UTF-8 with U+FFFD for invalid bytes."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
@@ -15,23 +15,23 @@ class Output:
         self.overflowed = False
 
     def feed(self, piece: bytes) -> str:
-        """Keep a piece; what of it can be read already. A character may come in two pieces."""
-        room = MAX_OUTPUT_BYTES - len(self._bytes)
-        self.overflowed = self.overflowed or len(piece) > room
-        self._bytes += piece[:room]
-        return self._decoder.decode(piece[:room])
+        """Buffer a chunk, and return its text, without a character that is incomplete until the next chunk."""
+        free = MAX_OUTPUT_BYTES - len(self._bytes)
+        self.overflowed = self.overflowed or len(piece) > free
+        self._bytes += piece[:free]
+        return self._decoder.decode(piece[:free])
 
     def whole(self) -> bytes:
-        """All of it."""
+        """Return all buffered bytes."""
         return bytes(self._bytes)
 
     def text(self) -> str:
-        """All of it, decoded."""
+        """Return all buffered output, decoded."""
         return self._bytes.decode("utf-8", "replace")
 
 
 def shorten(text: str, characters: int, where: str | None) -> str:
-    """Head and tail of a text that is longer than ``characters``, with a line between them; ``where`` the whole is."""
+    """Cut the middle out of a long text; a line in its place tells the path ``where`` the whole output is, if any."""
     head = characters // 2
     tail = characters - head
     rest = f"the whole output is in {where}" if where else "the whole output could not be kept"

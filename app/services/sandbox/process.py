@@ -1,4 +1,4 @@
-"""Runs a sandbox's program to its end, which comes in any case."""
+"""Runs a sandbox's process, with a timeout and other limits, and makes sure that it ends."""
 
 import asyncio
 import contextlib
@@ -9,18 +9,18 @@ from app.services.sandbox.base import OnOutput
 from app.services.sandbox.output import MAX_OUTPUT_BYTES, Output
 
 READ_BYTES = 64 * 1024
-# How often limits are looked at: a command can exceed one for this long.
+# Seconds between two checks of limits; a command can exceed a limit for this long.
 LOOK_SECONDS = 0.25
-# After a kill the system needs milliseconds; a process in an uninterruptible wait is not waited for.
+# Seconds to wait after a kill, which takes milliseconds unless the process is in an uninterruptible wait.
 REAP_SECONDS = 2.0
 
 Look = Callable[[int], str | None]
-"""Takes the program's process id; the limit that is exceeded, in a sentence. Runs in a thread."""
+"""Is called in a thread with the process id; returns a sentence about a limit that is exceeded, or ``None``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How the program ended; ``exit_code`` is negative for a signal."""
+    """The end of a process; ``exit_code`` is negative for a signal."""
 
     exit_code: int
     limit: str | None
@@ -37,10 +37,10 @@ async def run_to_end(
     on_output: OnOutput | None = None,
     before_kill: Callable[[], None] | None = None,
 ) -> Ended:
-    """Run the program until it ends, writes too much, takes too long, or ``look`` objects; then it is killed.
+    """Run a process until it ends; kill it if it writes too much, takes too long, or ``look`` reports a limit.
 
-    ``before_kill`` is called when it ends or is about to be killed. A cancelled call kills it as well. Raises OSError
-    when it can't be started.
+    ``before_kill`` is called when the process ends or is about to be killed. Cancelling the call kills it as well.
+    Raises OSError if the process can't be started.
     """
     process = await _start(arguments, environment, pass_fds)
     reading = asyncio.create_task(_read(process, output, on_output))
@@ -77,7 +77,7 @@ async def _start(
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
-        # asyncio leaves a pipe open where it is interrupted in between, so it is let through; that takes milliseconds.
+        # Cancelling asyncio while it starts a process would leak a pipe, so this waits the few milliseconds.
         process = await starting
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -90,12 +90,12 @@ async def _start(
 async def _first_limit(
     reading: asyncio.Task[str | None], watching: asyncio.Task[str], waiting: asyncio.Task[int]
 ) -> str | None:
-    """The limit that is exceeded first; None once the program has ended, or has closed its output and ended."""
+    """Wait for the first exceeded limit, and return it; ``None`` if the process ends before."""
     pending: set[asyncio.Task[str | None] | asyncio.Task[str] | asyncio.Task[int]] = {reading, watching, waiting}
     while not waiting.done():
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         for task in (reading, watching):
-            # What was raised in on_output or in looking is raised here.
+            # ``result`` raises exceptions of ``on_output`` and ``look`` here.
             if task in done and (limit := task.result()) is not None:
                 return limit
     return None
@@ -107,7 +107,7 @@ async def _end(
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-    # What it wrote last is still in the pipe; a reader that gave up leaves the rest to be thrown away.
+    # The last output is still in the pipe; if the reader has stopped at a limit, the rest is discarded.
     draining = asyncio.create_task(_drain(process, reading))
     try:
         await asyncio.wait({draining, waiting}, timeout=REAP_SECONDS, return_when=asyncio.ALL_COMPLETED)

@@ -1,4 +1,4 @@
-"""What a sandbox looks like from inside, whichever way it is made."""
+"""The inside of a sandbox, for all implementations: its paths, the shell script around a command, kept outputs."""
 
 import contextlib
 from pathlib import Path
@@ -11,7 +11,7 @@ from app.services.sandbox.process import Ended
 WORKSPACE = "/workspace"
 UID = 1000
 MAX_DIRECTORY_BYTES = 4096
-# One argument of a program can't be longer than 128 KiB on Linux.
+# Linux limits a single argument to 128 KiB.
 MAX_COMMAND_BYTES = 100_000
 MAX_KEPT_OUTPUTS = 20
 DIRECTORY_FILE = f"{WORKSPACE}/.parley/directory"
@@ -31,27 +31,28 @@ ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
 }
 
-# $1 is the directory to begin in, $2 the command. The directory it leaves off in is written down when the shell ends,
-# unless the command puts a trap of its own in that place; then the last one stays.
+# $1 is the directory to begin in, $2 the command. The directory it leaves off in is written down when the shell ends
+# (into a file, where a pipe would wait for a reader), unless the command puts a trap of its own in that place; then the
+# last one stays.
 SCRIPT = f"""\
 mkdir -p {WORKSPACE}/.parley/home {OUTPUT_DIRECTORY} && [ -e {WORKSPACE}/.parley/.gitignore ] ||
   echo '*' > {WORKSPACE}/.parley/.gitignore
 cd -P -- "$1" 2>/dev/null && [[ $PWD/ == {WORKSPACE}/* ]] || cd {WORKSPACE}
-trap 'pwd -P > {DIRECTORY_FILE}' EXIT
+trap '[ -f {DIRECTORY_FILE} ] || rm -rf {DIRECTORY_FILE}; pwd -P > {DIRECTORY_FILE}' EXIT
 eval "$2"
 """
 
 
 def program(directory: str, command: str, limits: CommandLimits) -> list[str]:
-    """What a sandbox runs. ``timeout`` ends the command should the server that waits for it be gone, or stand still."""
+    """Return the command line inside the sandbox. ``timeout`` ends it even if the server is gone or hangs."""
     seconds = f"{limits.wall_seconds + 5:g}"
     return ["timeout", "--signal=KILL", seconds, "/bin/bash", "-c", SCRIPT, "bash", directory, command]
 
 
 def last_directory(files: WorkspaceFiles) -> str:
-    """Where the last command left off, as it says itself; ``/workspace`` where that makes no sense.
+    """Return the stored working directory of the last command; ``/workspace`` if it is invalid.
 
-    The next command begins there inside the sandbox, where any directory is as good as another.
+    The command may have forged it, which is harmless: the next command starts there inside the sandbox.
     """
     try:
         text = files.read(DIRECTORY_FILE, MAX_DIRECTORY_BYTES).decode().removesuffix("\n")
@@ -62,7 +63,7 @@ def last_directory(files: WorkspaceFiles) -> str:
 
 
 def result(workspace: Path, owner: int | None, limits: CommandLimits, output: Output, ended: Ended) -> CommandResult:
-    """How the command ended; what is too long to be told is kept in the workspace."""
+    """Build the result of a command; output that is too long is stored in the workspace."""
     files = WorkspaceFiles(workspace, owner)
     text, where = output.text(), None
     is_long = len(text) > limits.output_characters
@@ -74,7 +75,7 @@ def result(workspace: Path, owner: int | None, limits: CommandLimits, output: Ou
 
 
 def _keep(files: WorkspaceFiles, whole: bytes) -> str | None:
-    """Write the output into the workspace under the next number, and remove the oldest ones. None when it can't be."""
+    """Store output in the workspace under the next number, and remove the oldest ones; ``None`` if that fails."""
     try:
         numbers = sorted(_numbers(files))
         for number in numbers[: max(0, len(numbers) - MAX_KEPT_OUTPUTS + 1)]:

@@ -1,7 +1,7 @@
-"""A filter of system calls that keeps commands away from the kernel's keys.
+"""A seccomp filter that blocks the system calls of the kernel's keyrings.
 
-No namespace holds keyrings apart: a command would inherit its server's session keyring, and share it with the commands
-of every other conversation. The refusal is what a kernel without keys answers, so programs go on without them.
+No namespace isolates keyrings: a command would inherit the server's session keyring, and share it with the commands of
+all conversations. The calls fail with the error of a kernel without keyrings, which programs handle.
 """
 
 import errno
@@ -19,7 +19,7 @@ _NUMBER_AT, _ARCHITECTURE_AT = 0, 4
 _ALLOW = 0x7FFF_0000
 _REFUSE = 0x0005_0000 | errno.ENOSYS
 _KILL = 0x8000_0000
-# x32 numbers its system calls from this bit on.
+# System calls of the x32 ABI have this bit set.
 _X32_BIT = 0x4000_0000
 
 
@@ -44,7 +44,7 @@ _MACHINES = {
 
 
 def refuse_keys(machine: str | None = None) -> bytes | None:
-    """The filter as a program of ``struct sock_filter``; None for a machine whose numbers are not known here."""
+    """Build the filter as an array of ``struct sock_filter``; ``None`` for an unknown architecture."""
     architectures = _MACHINES.get(machine or platform.machine())
     if architectures is None:
         return None
@@ -52,14 +52,14 @@ def refuse_keys(machine: str | None = None) -> bytes | None:
     for architecture in architectures:
         body = _refuse(architecture.calls)
         program += [_step(_JUMP_IF_EQUAL, architecture.name, otherwise=len(body)), *body]
-    # What the machine can run besides is not what a program of it asks for.
+    # Any other ABI that the machine supports is not allowed.
     program.append(_step(_RETURN, _KILL))
     return b"".join(program)
 
 
 def _refuse(calls: Sequence[int]) -> list[bytes]:
     steps = [_step(_LOAD_WORD, _NUMBER_AT), _step(_AND, 0xFFFF_FFFF ^ _X32_BIT)]
-    # Each comparison leads over those that follow it, and over the step that allows.
+    # Each comparison jumps over the following ones and the "allow" step.
     steps += [_step(_JUMP_IF_EQUAL, call, then=len(calls) - place) for place, call in enumerate(calls)]
     return [*steps, _step(_RETURN, _ALLOW), _step(_RETURN, _REFUSE)]
 

@@ -1,4 +1,4 @@
-"""The sandbox that the configuration asks for, if it works; why not, if it doesn't."""
+"""The configured sandbox, if it works on this machine, or the reason why it does not."""
 
 import structlog
 
@@ -11,7 +11,7 @@ log = structlog.get_logger(__name__)
 
 
 def build_sandbox(config: Config) -> Sandbox | None:
-    """The sandbox of the configuration; None where it asks for none."""
+    """Build the configured sandbox; ``None`` if the configuration turns it off."""
     match config.sandbox:
         case SandboxKind.BUBBLEWRAP:
             return BubblewrapSandbox()
@@ -22,7 +22,7 @@ def build_sandbox(config: Config) -> Sandbox | None:
 
 
 def command_limits(config: Config) -> CommandLimits:
-    """What one command may take."""
+    """Return the configured limits of a command."""
     return CommandLimits(
         wall_seconds=config.command_timeout_seconds,
         cpu_seconds=config.command_cpu_seconds,
@@ -35,7 +35,7 @@ def command_limits(config: Config) -> CommandLimits:
 
 
 class Shell:
-    """What agents' commands run in. Until ``start`` has found that it works there is none."""
+    """The sandbox of agents' commands. ``sandbox`` is ``None`` until ``start`` has checked that it works."""
 
     def __init__(self, sandbox: Sandbox | None, limits: CommandLimits) -> None:
         self._candidate = sandbox
@@ -45,7 +45,7 @@ class Shell:
         """Why there is no sandbox, as the rest of a sentence; None when there is one."""
 
     async def start(self) -> None:
-        """Try the sandbox, and kill what an earlier process left in it."""
+        """Check the sandbox, and kill what an earlier process left behind."""
         if self._candidate is None:
             self.absence = "the operator has turned it off (PARLEY_SANDBOX=none)."
             return
@@ -59,7 +59,7 @@ class Shell:
         self.sandbox, self.absence = self._candidate, None
 
     def describe(self) -> str:
-        """One line for the operator."""
+        """Describe the sandbox in one line for the operator."""
         if self.sandbox is not None:
             return f"Agents run commands in a sandbox: {self.sandbox.name}."
         return f"Agents have no shell: {self.absence}"

@@ -1,4 +1,4 @@
-"""Limits that no resource limit of the system covers: what all processes of a command take together."""
+"""Limits that the system can't enforce: memory, processes and disk usage of all of a command's processes together."""
 
 import os
 import stat
@@ -12,17 +12,17 @@ from app.services.sandbox.base import CommandLimits
 
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 MAX_OPEN_FILES = 20_000
-# Looking through a workspace takes at most a twentieth of the time.
+# Measuring a workspace may take at most a twentieth of the time.
 WORKSPACE_SECONDS = 0.5
 WORKSPACE_SHARE = 20
-# Whatever way a command finds to fill the disk, this much is left for the server.
+# Disk space that stays free for the server, however a command fills the disk.
 MIN_FREE_BYTES = 256 * 1024 * 1024
 BLOCK_BYTES = 512
 
 
 @dataclass
 class _Taken:
-    """What the processes of a command take now. ``deleted`` are files without a name that are still open, by inode."""
+    """Current usage of a command's processes. ``deleted`` has the sizes of open files without a name, by inode."""
 
     threads: int = 0
     memory_bytes: int = 0
@@ -31,10 +31,10 @@ class _Taken:
 
 
 class Watchdog:
-    """Looks at one command, several times a second, in a thread.
+    """Checks one command's limits, several times a second, in a thread.
 
-    Memory is what its processes have of their own, counted once for each process that has it, and files without a name
-    outside the workspace. Files without a name in the workspace's file system count as part of the workspace.
+    Memory is the private memory of all processes, plus open files without a name outside the workspace's file system.
+    Those in the workspace's file system count as part of the workspace.
     """
 
     def __init__(self, workspace: Path, limits: CommandLimits, *, watches_processes: bool = True) -> None:
@@ -46,7 +46,7 @@ class Watchdog:
         self._next_measure = 0.0
 
     def look(self, pid: int) -> str | None:
-        """The limit that the descendants of ``pid`` or the workspace exceed, in words."""
+        """Return a sentence about a limit that the descendants of ``pid`` or the workspace exceed, if any."""
         if self._watches_processes:
             limit = self._look_at_processes(pid)
             if limit is not None:
@@ -54,11 +54,11 @@ class Watchdog:
         return self.look_at_workspace()
 
     def look_at_workspace(self, *, at_once: bool = False) -> str | None:
-        """The limit that the workspace exceeds, in words. Not every call looks, unless ``at_once``."""
+        """Return a sentence about a limit that the workspace exceeds. Unless ``at_once``, calls are throttled."""
         try:
             return self._look_at_workspace(at_once=at_once)
         except OSError as error:
-            # As when the conversation is deleted while its command runs.
+            # For example, the conversation was deleted while its command ran.
             return f"its workspace can't be read any more: {error.strerror}"
 
     def _look_at_workspace(self, *, at_once: bool) -> str | None:
@@ -72,7 +72,7 @@ class Watchdog:
         took = time.monotonic() - began
         self._next_measure = began + max(WORKSPACE_SECONDS, took * WORKSPACE_SHARE)
         if size.is_too_large:
-            return "the workspace has too many files"
+            return "the workspace has too many files, or directories that are nested too deeply"
         if size.bytes + self._deleted_bytes > self._limits.workspace_bytes:
             return f"the workspace is larger than {_mebibytes(self._limits.workspace_bytes)}"
         return None
@@ -95,7 +95,7 @@ class Watchdog:
 
 
 def _descendants(pid: int) -> Iterator[tuple[int, int]]:
-    """Process ids and numbers of threads. An orphan in the sandbox is a child of the sandbox's first process."""
+    """Yield (process id, number of threads) of all descendants. The sandbox's first process adopts its orphans."""
     children: dict[int, list[tuple[int, int]]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208  A path object for each would double the time.
         if not name.isdecimal():
@@ -104,7 +104,7 @@ def _descendants(pid: int) -> Iterator[tuple[int, int]]:
             text = Path("/proc", name, "stat").read_bytes()
         except OSError:
             continue
-        # The second field is the program's name in parentheses, and can hold anything.
+        # The second field is the program's name in parentheses, which may contain anything.
         fields = text[text.rindex(b")") + 2 :].split()
         children.setdefault(int(fields[1]), []).append((int(name), int(fields[17])))
     waiting = [pid]
@@ -115,7 +115,7 @@ def _descendants(pid: int) -> Iterator[tuple[int, int]]:
 
 
 def _add(taken: _Taken, pid: int) -> None:
-    """Add what a process takes; nothing when it has ended meanwhile."""
+    """Add a process's usage; nothing if it has ended meanwhile."""
     try:
         for line in Path("/proc", str(pid), "status").read_text(errors="replace").splitlines():
             if line.startswith(("RssAnon:", "RssShmem:")):
@@ -124,9 +124,9 @@ def _add(taken: _Taken, pid: int) -> None:
             taken.open_files += 1
             if taken.open_files > MAX_OPEN_FILES:
                 return
-            found = os.stat(f"/proc/{pid}/fd/{name}")  # noqa: PTH116  A path object for each would double the time.
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
-                taken.deleted[found.st_dev, found.st_ino] = found.st_blocks * BLOCK_BYTES
+            status = os.stat(f"/proc/{pid}/fd/{name}")  # noqa: PTH116  A path object for each would double the time.
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+                taken.deleted[status.st_dev, status.st_ino] = status.st_blocks * BLOCK_BYTES
     except OSError:
         return
 

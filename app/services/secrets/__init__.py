@@ -1,1 +1,1 @@
-"""API keys and tokens, encrypted at rest and redacted wherever text leaves the server."""
+"""Handling of API keys and tokens: encryption at rest, and redaction in all text that is stored or sent."""

@@ -1,10 +1,10 @@
-"""Secrets at rest: API keys and tokens are sealed before they reach the database.
+"""Encrypts API keys and tokens before they are stored in the database.
 
-AES-256-GCM rather than Fernet, since it binds a ciphertext to its context: one that is copied into another caller's
-row or column does not open there. Each configured key goes through HKDF, so any text of enough entropy will do.
+AES-256-GCM rather than Fernet, since it binds a ciphertext to its context: copied to another caller's row or column, it
+can't be decrypted there. Each configured key goes through HKDF, so any text of enough entropy will do as a key.
 
-A sealed secret is ``v1.<key id>.<nonce, ciphertext and tag in URL-safe base64>``. The key id is derived from the key
-too, says nothing about it, and tells which of several keys to take.
+An encrypted secret is ``v1.<key id>.<nonce, ciphertext and tag in URL-safe base64>``. The key id is derived from the
+key by HKDF, reveals nothing about it, and tells which of several keys to use.
 """
 
 import base64
@@ -32,14 +32,14 @@ _MAX_KEY_FILE_BYTES = 64 * 1024
 
 
 class SecretUnreadable(Exception):
-    """A sealed secret does not open: its key is no longer configured, or it was changed or moved. Holds no secret."""
+    """A secret can't be decrypted: its key is not configured, or it was altered or moved. The message has no secret."""
 
 
 class SecretBox:
-    """Seals and opens secrets. The first key encrypts, every key decrypts. Safe to share between threads."""
+    """Encrypts with the first key, decrypts with any. Safe to share between threads."""
 
     def __init__(self, keys: Sequence[SecretStr]) -> None:
-        """``keys``: at least one, each of 32 characters or more. Raises ``ValueError``."""
+        """Raise ``ValueError`` unless there is at least one key, and each has 32 characters or more."""
         values = [key.get_secret_value() for key in keys]
         if not values or any(len(value) < MIN_SECRET_KEY_CHARACTERS for value in values):
             msg = f"at least one key is needed, and each needs {MIN_SECRET_KEY_CHARACTERS} characters"
@@ -48,7 +48,7 @@ class SecretBox:
         self._first = next(iter(self._ciphers))
 
     def encrypt(self, secret: SecretStr, *, context: str) -> str:
-        """``secret`` sealed for ``context``, such as ``settings:<owner>:llm_api_key``: ASCII, 4/3 its bytes plus 58."""
+        """Encrypt for a context, such as ``settings:<owner>:llm_api_key``. The result is ASCII, 4/3 as long plus 58."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = self._ciphers[self._first].encrypt(
             nonce, secret.get_secret_value().encode(), _associated_data(self._first, context)
@@ -56,7 +56,7 @@ class SecretBox:
         return f"{_VERSION}.{self._first}.{base64.urlsafe_b64encode(nonce + sealed).decode().rstrip('=')}"
 
     def decrypt(self, token: str, *, context: str) -> SecretStr:
-        """The secret that was sealed for the same ``context``. Raises ``SecretUnreadable``."""
+        """Decrypt what was encrypted for the same ``context``. Raises ``SecretUnreadable``."""
         key_id, sealed = _split(token)
         cipher = self._ciphers.get(key_id)
         if cipher is None:
@@ -70,20 +70,20 @@ class SecretBox:
         return SecretStr(opened.decode())
 
     def needs_rotation(self, token: str) -> bool:
-        """Whether another key than the first sealed it. Raises ``SecretUnreadable`` for what is no sealed secret."""
+        """Tell whether it was encrypted with another key than the first. Raises ``SecretUnreadable`` if malformed."""
         return _split(token)[0] != self._first
 
     def rotate(self, token: str, *, context: str) -> str:
-        """``token`` as the first key seals it; unchanged where it did already. Raises ``SecretUnreadable``."""
+        """Encrypt again with the first key, unless it was encrypted with it. Raises ``SecretUnreadable``."""
         if not self.needs_rotation(token):
             return token
         return self.encrypt(self.decrypt(token, context=context), context=context)
 
 
 def open_secret_box(config: Config) -> SecretBox:
-    """The box of the configured keys, else of the data directory's key file, which is made where there is none.
+    """Build the box from the configured keys, else from the data directory's key file, which is created if needed.
 
-    Raises ``ConfigError`` where that file can't be made or read, holds no proper key, or is open to other users.
+    Raises ``ConfigError`` if that file can't be created or read, has no valid key, or is readable by other users.
     """
     if config.secret_key is not None:
         return SecretBox([SecretStr(key) for key in split_list(config.secret_key.get_secret_value())])
@@ -99,7 +99,7 @@ def open_secret_box(config: Config) -> SecretBox:
 
 
 def prepare_data_dir(path: Path) -> Path:
-    """``path`` as a directory; one that had to be made is its owner's alone (0700). Raises ``ConfigError``."""
+    """Create the directory with mode 0700 unless it exists. Raises ``ConfigError``."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -123,7 +123,7 @@ def _associated_data(key_id: str, context: str) -> bytes:
 
 
 def _split(token: str) -> tuple[str, bytes]:
-    """The key id, and nonce plus ciphertext."""
+    """Split into the key id, and nonce plus ciphertext. Raises ``SecretUnreadable`` if malformed."""
     version, _, rest = token.partition(".")
     key_id, _, payload = rest.partition(".")
     try:
@@ -137,16 +137,16 @@ def _split(token: str) -> tuple[str, bytes]:
 
 
 def _create_key_file(path: Path) -> None:
-    """Makes the file with its content at once: of two processes that try together one wins, and both read its key."""
+    """Create the file atomically with its content: if two processes race, one wins, and both read the same key."""
     handle, draft = tempfile.mkstemp(prefix=".secret.", dir=path.parent)  # mkstemp gives mode 0600.
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(48) + "\n")
             file.flush()
-            # Every secret in the database depends on this file, so it has to outlive a power cut.
+            # Every secret in the database depends on this file, so it has to survive a power cut.
             os.fsync(file.fileno())
         try:
-            # Unlike a rename, a link never replaces a file that is there.
+            # Unlike ``rename``, ``link`` never replaces an existing file.
             os.link(draft, path)
         except FileExistsError:
             return
@@ -160,7 +160,7 @@ def _create_key_file(path: Path) -> None:
 
 
 def _read_key_file(path: Path) -> list[SecretStr]:
-    """One key a line, the first encrypts."""
+    """Return one key per line; the first one encrypts."""
     with path.open("rb") as file:
         mode = os.fstat(file.fileno()).st_mode
         if mode & 0o077:

@@ -1,7 +1,7 @@
-"""Secrets out of what agents, tools and providers say, before it is stored or sent.
+"""Removes secrets from the text of agents, tools and providers before it is stored or sent.
 
-All forms of all secrets are looked for in one pass (Aho-Corasick), so the time grows with the text alone, whatever the
-text and however many secrets. What overlapping finds cover together is replaced as one.
+All forms of all secrets are searched in one pass (Aho-Corasick), so the time is linear in the text, whatever the text
+and however many secrets. Overlapping matches are replaced as one.
 """
 
 import base64
@@ -15,20 +15,20 @@ from urllib.parse import quote, quote_plus
 from pydantic import SecretStr
 
 PLACEHOLDER = "<secret hidden>"
-# Shorter ones are ordinary words too often: hiding them would garble what people read.
+# Shorter secrets are too often ordinary words, and redacting those would garble the text.
 MIN_SECRET_CHARACTERS = 8
 
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
 
 
 class _Automaton:
-    """The patterns as an Aho-Corasick automaton; state 0 has read nothing of any pattern."""
+    """An Aho-Corasick automaton. In state 0, no pattern's prefix has been read."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._next: list[dict[str, int]] = [{}]
         # Length of the longest pattern that ends in a state, 0 for none.
-        self.found = [0]
-        # How many of the characters read last may be the beginning of a pattern that goes on.
+        self.match_lengths = [0]
+        # Length of the longest suffix read so far that is a proper prefix of a pattern.
         self.pending = [0]
         self._fallback = [0]
         depths = [0]
@@ -41,12 +41,12 @@ class _Automaton:
                     following = len(self._next)
                     self._next[state][character] = following
                     self._next.append({})
-                    self.found.append(0)
+                    self.match_lengths.append(0)
                     self.pending.append(0)
                     self._fallback.append(0)
                     depths.append(depths[state] + 1)
                 state = following
-            self.found[state] = len(pattern)
+            self.match_lengths[state] = len(pattern)
             starts.add(pattern[:_START_CHARACTERS])
         self._link(depths)
         self._starts = re.compile("|".join(map(re.escape, sorted(starts)))) if starts else None
@@ -60,12 +60,12 @@ class _Automaton:
             for character, following in self._next[state].items():
                 fallback = self.step(self._fallback[state], character)
                 self._fallback[following] = fallback
-                self.found[following] = max(self.found[following], self.found[fallback])
+                self.match_lengths[following] = max(self.match_lengths[following], self.match_lengths[fallback])
                 self.pending[following] = depths[following] if self._next[following] else self.pending[fallback]
                 queue.append(following)
 
     def step(self, state: int, character: str) -> int:
-        """The state after ``character``. Over a whole text the fallbacks are at most as many as its characters."""
+        """Return the next state. Over a whole text, fallbacks are at most as many as characters (amortised O(1))."""
         while True:
             following = self._next[state].get(character)
             if following is not None:
@@ -75,23 +75,23 @@ class _Automaton:
             state = self._fallback[state]
 
     def skip(self, text: str, position: int) -> int:
-        """The first place from ``position`` on where a pattern may begin, when nothing of one was read before."""
+        """Return the first position from ``position`` where a pattern may begin; call it only in state 0."""
         if self._starts is None:
             return len(text)
         start = self._starts.search(text, position)
-        # The last few characters may begin a pattern whose start goes on in a later piece.
+        # The last few characters may be the beginning of a pattern that continues in the next chunk.
         return start.start() if start else max(position, len(text) - _START_CHARACTERS + 1)
 
 
-# Four characters of every pattern, found by the regular expression engine, make ordinary text pass 20 times faster.
+# A regular expression for the first four characters of all patterns makes text without secrets 20 times faster.
 _START_CHARACTERS = 4
 
 
 class Redactor:
-    """Replaces secrets by ``<secret hidden>``: as they are, URL-encoded, JSON-escaped and in base64.
+    """Replaces secrets by ``<secret hidden>``, also in URL-encoded, JSON-escaped and base64-encoded form.
 
-    Base64 is recognised wherever the secret stands in what was encoded, such as ``user:secret`` of basic access.
-    Secrets under 8 characters are left alone. Reusable, and safe to share between threads.
+    In base64 a secret is recognised at any offset of the encoded data, such as ``user:secret`` of basic authentication.
+    Secrets with fewer than 8 characters are ignored. Reusable, and safe to share between threads.
     """
 
     def __init__(self, secrets: Iterable[SecretStr]) -> None:
@@ -100,12 +100,12 @@ class Redactor:
         self._automaton = _Automaton(sorted(patterns))
 
     def text(self, text: str) -> str:
-        """``text`` without any secret."""
+        """Return the text with all secrets replaced."""
         stream = self.stream()
         return stream.feed(text) + stream.finish()
 
     def json(self, value: JSONValue) -> JSONValue:
-        """A copy of ``value`` without any secret in its strings and keys. Any depth is fine: it does not recurse."""
+        """Return a copy with secrets replaced in strings and keys. It does not recurse, so any depth is fine."""
         root: list[JSONValue] = [value]
         containers: list[list[JSONValue] | dict[str, JSONValue]] = [root]
         while containers:
@@ -122,7 +122,7 @@ class Redactor:
         return root[0]
 
     def stream(self) -> "StreamRedactor":
-        """A redactor for one text that comes in pieces."""
+        """Return a redactor for one text that comes in chunks."""
         return StreamRedactor(self._automaton)
 
     def _shallow(self, value: JSONValue) -> JSONValue:
@@ -132,20 +132,23 @@ class Redactor:
 
 
 class StreamRedactor:
-    """Redacts one text that comes in pieces, wherever it is cut. Made by ``Redactor.stream``.
+    """Redacts one text that comes in chunks, also a secret that is split between chunks. Made by ``Redactor.stream``.
 
-    What is held back is at most the longest form of a secret: only what may be the beginning of one.
+    It holds back only what may be the beginning of a secret, at most the length of the longest form.
     """
 
     def __init__(self, automaton: _Automaton) -> None:
         self._automaton = automaton
         self._state = 0
         self._held = ""
-        # What to hide in the held text: [start, end) in ascending order, none overlapping.
+        # Matches in the held text, as [start, end) in ascending order without overlaps.
         self._spans: deque[tuple[int, int]] = deque()
 
     def feed(self, piece: str) -> str:
-        """What is certain after ``piece``; all outputs, that of ``finish`` last, are ``Redactor.text`` of the whole."""
+        """Return the redacted text that is certain so far.
+
+        All results together, with that of ``finish``, equal ``Redactor.text`` of the whole text.
+        """
         position = len(self._held)
         text = self._held + piece if self._held else piece
         automaton, state = self._automaton, self._state
@@ -156,19 +159,19 @@ class StreamRedactor:
                     break
             state = automaton.step(state, text[position])
             position += 1
-            if automaton.found[state]:
-                self._hide(position - automaton.found[state], position)
+            if automaton.match_lengths[state]:
+                self._hide(position - automaton.match_lengths[state], position)
         self._state = state
         return self._release(text, len(text) - automaton.pending[state])
 
     def finish(self) -> str:
-        """The rest, once there are no more pieces."""
+        """Return the rest after the last chunk."""
         self._state = 0
         return self._release(self._held, len(self._held))
 
     @property
     def held_characters(self) -> int:
-        """How many characters were fed but are neither given out nor known to be hidden."""
+        """The number of characters held back, since a secret may begin in them."""
         return len(self._held)
 
     def _hide(self, start: int, end: int) -> None:
@@ -177,7 +180,7 @@ class StreamRedactor:
         self._spans.append((max(start, 0), end))
 
     def _release(self, text: str, settled: int) -> str:
-        """Gives out ``text`` up to ``settled``, before which no secret can begin any more; holds the rest."""
+        """Return ``text`` up to ``settled``, from which on a secret may still begin, and hold back the rest."""
         output: list[str] = []
         position = 0
         while self._spans and self._spans[0][1] <= settled:
@@ -186,7 +189,7 @@ class StreamRedactor:
             position = end
         first = min(self._spans[0][0], settled) if self._spans else settled
         output.append(text[position:first])
-        # A span that is still open may end later, but it needs its text no more.
+        # A match that may still grow stays as a span, but its text has been replaced already.
         self._held = text[settled:]
         self._spans = deque((max(start - settled, 0), end - settled) for start, end in self._spans)
         return "".join(output)
@@ -204,13 +207,16 @@ def _forms(secret: str) -> set[str]:
 
 
 def _base64_forms(secret: bytes) -> set[str]:
-    """What stands for ``secret`` in base64 after 0, 1 or 2 bytes of a group, whatever surrounds it."""
+    """Return the base64 texts of the secret at each offset (0, 1, 2) in a group of three bytes.
+
+    Characters that also depend on neighbouring bytes are left out.
+    """
     forms: set[str] = set()
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + secret).decode().rstrip("=")
-        # The character that also carries bits of the byte before differs with that byte.
+        # The first character depends on the byte before, if the offset is not 0.
         whole = encoded[(0, 2, 3)[before] :]
-        # So does the last one, unless the secret is what was encoded last.
+        # The last character depends on the byte after, unless the secret ends the encoded data.
         shared_bits = (before + len(secret)) * 8 % 6
         for form in {whole, whole[:-1] if shared_bits else whole}:
             forms |= {form, form.replace("+", "-").replace("/", "_")}

@@ -97,7 +97,7 @@ async def indexed(database: Database, text_of_title: str, owner_id: str = "ada")
     """How many of the owner's titles have the pieces of a text by the index alone, once it is up to date."""
     await catch_up(database)
     grams = TitleGrams(fold(text_of_title), database.reader.dialect.name)
-    rows = grams.found(literal(owner_id)).subquery()
+    rows = grams.matches(literal(owner_id)).subquery()
     async with database.reader.connect() as connection:
         return (await connection.execute(sqlalchemy_select(func.count()).select_from(rows))).scalar_one()
 

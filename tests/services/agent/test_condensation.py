@@ -147,3 +147,24 @@ async def test_a_refusal_that_does_not_end_is_the_reason(client: Client, llm: Sc
     assert "too long" in failed["statusReason"]["message"]
     await asyncio.sleep(0)
     assert len(asked(llm)) == 2
+
+
+async def test_no_redirect_of_a_summary_or_a_title_is_followed(client: Client, llm: ScriptedLLM) -> None:
+    await steps.save_settings(client, llm)
+    with ScriptedLLM() as secret:
+        away = Reply(status=307, body={}, headers={"location": f"{secret.url}/chat/completions"})
+
+        def answer(body: Mapping[str, Any]) -> Reply:
+            is_answer = "tools" in body and not is_summary(body)
+            return text(f"Answered. {LONG}") if is_answer else away
+
+        llm.default = answer
+        conversation = await steps.create(client, "The very first wish", title=None)
+        await steps.until_waiting(client, conversation["id"])
+        await talk(client, conversation["id"], "second", "third", "fourth")
+        assert len(secret.requests) == 0
+    assert summaries(llm) > 0
+    # A title was asked for, and the message's beginning took its place.
+    assert any("tools" not in seen.body and not is_summary(seen.body) for seen in llm.requests)
+    found = await steps.get(client, conversation["id"])
+    assert found["title"] == "The very first wish"

@@ -1,10 +1,12 @@
 """The engine and its runs: carried out once, found again, given up."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from app.models.conversation import Conversation, ConversationRepository
 from app.models.event import EventSource, MessageBody, NewEvent
+from app.services.agent.engine import RunEngine
 from app.services.agent.loop import MAX_ATTEMPTS
 from app.services.event import append
 from tests.support import steps
@@ -139,3 +141,42 @@ async def test_a_run_that_never_comes_to_an_end_is_given_up(
     await steps.send(client, conversation["id"], "Better now?")
     await steps.until_waiting(client, conversation["id"])
     assert (await steps.said(client, conversation["id"]))[-1] == ("AGENT", "answer to Better now?")
+
+
+async def test_runs_that_are_over_are_forgotten_some_at_a_time_and_others_go_on(
+    server: RunningServer, client: Client, llm: ScriptedLLM
+) -> None:
+    await steps.save_settings(client, llm)
+    engine, gate = server.house.engine, Gate()
+    # What other tests have left.
+    while server.call(engine.forget(datetime.now(UTC) + timedelta(hours=1), 100)):
+        pass
+    ids: list[str] = []
+    for number in range(2):
+        ids.append((await steps.create(client, f"Message {number}"))["id"])
+        await steps.until_waiting(client, ids[-1])
+        server.call(until_forgettable(engine, UUID(ids[-1])))
+    llm.script(hold(gate, after=["Late"]))
+    going_on = await steps.create(client, "Hello")
+    await gate.reached()
+    logs = [await steps.events(client, each) for each in ids]
+
+    assert server.call(engine.forget(datetime.now(UTC) - timedelta(minutes=5), 10)) == 0
+    assert [server.call(engine.forget(datetime.now(UTC) + timedelta(hours=1), 1)) for _ in range(3)] == [1, 1, 0]
+    assert server.call(engine.is_alive(UUID(going_on["id"]), 1))
+
+    # What was forgotten is not done again.
+    for each in ids:
+        server.call(engine.submit(UUID(each), 1))
+    gate.release()
+    await steps.until_waiting(client, going_on["id"])
+    assert await steps.said(client, going_on["id"]) == [("USER", "Hello"), ("AGENT", "Late")]
+    assert [await steps.events(client, each) for each in ids] == logs
+    assert len(llm.requests) == 3
+
+
+async def until_forgettable(engine: RunEngine, conversation_id: UUID) -> None:
+    """Return once the engine has noted the end of the first run."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await engine.is_alive(conversation_id, 1):  # noqa: ASYNC110  DBOS tells nobody.
+            await asyncio.sleep(0.02)

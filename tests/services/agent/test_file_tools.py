@@ -1,6 +1,9 @@
 """The agent's tools for files: what they do, what they refuse, and that no path leads out of the workspace."""
 
+import asyncio
+import contextlib
 import os
+import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -162,12 +165,39 @@ async def test_links_inside_the_workspace_are_followed_as_the_sandbox_would(unar
 async def test_only_regular_files_are_opened(unarmed: Agent) -> None:
     os.mkfifo(unarmed.workspace / "pipe")
     (unarmed.workspace / "directory").mkdir()
-    for name, said in (("pipe", "pipe is no regular file."), ("directory", "directory is a directory.")):
-        assert await unarmed.fault("read_file", path=name) == said
-        assert await unarmed.fault("write_file", path=name, content="") == said
+    (unarmed.workspace / "link").symlink_to("pipe")
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.chdir(unarmed.workspace):
+        listening.bind("socket")
+    regular = "is no regular file."
+    for name, said in (("pipe", regular), ("socket", regular), ("link", regular), ("directory", "is a directory.")):
+        async with asyncio.timeout(5):
+            assert await unarmed.fault("read_file", path=name) == f"{name} {said}"
+            assert await unarmed.fault("write_file", path=name, content="") == f"{name} {said}"
+            assert await unarmed.fault("edit_file", path=name, old_text="a", new_text="b") == f"{name} {said}"
+            assert await unarmed.fault("read_file", path=f"{name}/x") != ""
     assert await unarmed.fault("read_file", path=".") == ". is a directory."
     assert await unarmed.fault("read_file", path="x" * 300) == f"{'x' * 300} has a name that is too long."
     assert "is too deep" in await unarmed.fault("write_file", path="/".join(["d"] * 200), content="")
+
+
+async def test_names_of_all_kinds_are_listed_one_a_line(unarmed: Agent) -> None:
+    root = os.fsencode(unarmed.workspace)
+    for name in (b"new\nline", b"escape\x1b[31m", b"-rf", b"tab\t", "日本".encode(), b"no\xff text", b"x" * 255):
+        os.close(os.open(os.path.join(root, name), os.O_CREAT))  # noqa: PTH118  A path is no bytes.
+    listed = await unarmed.told("list_files")
+    assert sorted(listed.split("\n")) == sorted(
+        [
+            "'escape\\x1b[31m'  0",
+            "'new\\nline'  0",
+            "'tab\\t'  0",
+            "-rf  0",
+            "no\ufffd text  0",
+            f"{'x' * 255}  0",
+            "日本  0",
+        ]
+    )
+    await unarmed.told("write_file", path="new\nline", content="read")
+    assert await unarmed.told("read_file", path="new\nline") == "     1\tread"
 
 
 async def test_a_full_workspace_takes_no_more(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.support.steps import create, events, save_settings
 RUNS = 8
 WAIT_SECONDS = 20.0
 # How many wake-ups share a statement is a matter of time: two more than there are when nothing else runs.
-MOST = Counts(statements=57, commits=6, rollbacks=0)
+MOST = Counts(statements=40, commits=5, rollbacks=0)
 
 
 async def until_over(watcher: PostgresWatcher) -> None:

@@ -3,7 +3,11 @@
 import asyncio
 import contextlib
 import os
+import shutil
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -193,10 +197,52 @@ async def test_the_configuration_of_the_machine_is_not_read(
     hook.chmod(0o755)
     settings = f'[core]\n\thooksPath = {hook.parent}\n[url "http://127.0.0.1:9/"]\n\tinsteadOf = {server.origin}/\n'
     (tmp_path / "home" / ".gitconfig").write_text(settings)
+    (tmp_path / "home" / ".netrc").write_text("default login ada password secret-of-the-operator\n")
     monkeypatch.setenv("HOME", os.fspath(tmp_path / "home"))
+    # A proxy that nobody is at, and what git itself would take from the environment.
+    for name in (
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+        "GIT_PROXY_COMMAND",
+    ):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("GIT_CONFIG_PARAMETERS", f"'core.hooksPath'='{hook.parent}'")
+    monkeypatch.setenv("GIT_SSL_NO_VERIFY", "1")
+    monkeypatch.setenv("GIT_DIR", os.fspath(tmp_path / "home"))
     server.add(README)
     await cloner(server).clone(server.source(), target, branch=None)
     assert not mark.exists()
+    with pytest.raises(WorkspaceFailure, match="refused access"):
+        await cloner(server).clone(server.source(token=None), tmp_path / "second", branch=None)
+
+
+async def test_a_host_that_lends_objects_from_elsewhere_leads_nowhere(
+    server: GitServer, target: Path, tmp_path: Path
+) -> None:
+    bare = server.add(README)
+    git(bare, "update-server-info")
+    shutil.rmtree(bare / "objects")
+    for name in ("http-alternates", "alternates"):
+        (bare / "objects" / "info").mkdir(parents=True, exist_ok=True)
+        (bare / "objects" / "info" / name).write_text(f"{server.url('ada/lent')}/objects\n")
+    handler = partial(SimpleHTTPRequestHandler, directory=os.fspath(server.root))
+    # As git fetches from a server that only has files.
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as plain:
+        thread = threading.Thread(target=plain.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        origin = f"http://127.0.0.1:{plain.server_port}"
+        settings = load_config(env_file=None, git_private_hosts=origin)
+        try:
+            with pytest.raises(WorkspaceFailure):
+                await GitCloner(settings).clone(CloneSource(f"{origin}/ada/engine.git"), target, branch=None)
+        finally:
+            plain.shutdown()
+            thread.join(10)
+    assert server.requests == []
 
 
 async def test_a_repository_that_is_too_large_is_refused(server: GitServer, target: Path) -> None:

@@ -107,7 +107,8 @@ def _copy(path: Path, name: str, text: str) -> None:
 
 
 def _remove(path: Path, name: str, text: str) -> None:
-    (path / name).unlink(missing_ok=True)
+    if not (path / name).is_dir():
+        (path / name).unlink(missing_ok=True)
 
 
 def _link(path: Path, name: str, text: str) -> None:

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import pytest
 
+from app.services.filesystem.files import WorkspaceFiles
 from app.services.sandbox.base import SandboxUnavailable
 from app.services.sandbox.bubblewrap import BubblewrapSandbox
 from app.services.sandbox.identity import FIRST_UID, sandbox_uid
@@ -65,6 +66,36 @@ async def test_a_forged_working_directory_is_the_workspace(place: Place, forged:
     await place.run("true")
     (place.path / ".parley" / "directory").write_bytes(forged.encode("utf-8", "surrogateescape"))
     assert (await place.run("trap - EXIT; pwd")).directory == "/workspace"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "mkfifo .parley/directory",
+        "mkfifo pipe && ln -s /workspace/pipe .parley/directory",
+        "mkdir -p .parley/directory/x",
+        "ln -s /dev/zero .parley/directory",
+        """python3 -c "import socket; socket.socket(socket.AF_UNIX).bind('.parley/directory')\"""",
+        "rm -r .parley && mkfifo .parley",
+    ],
+    ids=["pipe", "link to a pipe", "directory", "device", "socket", "all of it"],
+)
+async def test_no_command_waits_for_what_another_left_in_the_place_of_its_notes(place: Place, made: str) -> None:
+    found = await place.run(f"rm -rf .parley/directory; {made}")
+    assert (found.exit_code, found.limit) == (0, None)
+    found = await place.run("echo done; exit 3")
+    assert "done\n" in found.output
+    assert (found.exit_code, found.limit) == (3, None)
+
+
+async def test_a_workspace_that_a_command_closed_is_open_to_the_next(place: Place) -> None:
+    await place.run("touch a; mkdir -p closed/inner; chmod 000 closed/inner closed .")
+    files = WorkspaceFiles(place.path, sandbox_uid(place.conversation_id))
+    assert [entry.name for entry in files.list(".", 10).entries] == [".parley", "a", "closed"]
+    await place.run("chmod 000 .")
+    found = await place.run("ls; rmdir closed/inner")
+    assert (found.exit_code, found.output.splitlines()[:2]) == (1, ["a", "closed"])
+    assert (await place.run("chmod -R u+rwx closed && rm -r closed")).exit_code == 0
 
 
 @pytest.mark.parametrize("directory", ["/", "/tmp", "/nowhere", "-x", "$(id)"])
@@ -288,6 +319,7 @@ USER_SCRIPT = """
 import asyncio, sys
 from pathlib import Path
 from uuid import uuid4
+from app.services.filesystem.files import WorkspaceFiles
 from app.services.sandbox.bubblewrap import CHECK_LIMITS, BubblewrapSandbox
 
 async def main():
@@ -296,6 +328,8 @@ async def main():
     command = "echo hi > a; cat a; ls /home 2>&1"
     found = await sandbox.run(uuid4(), workspace, command, directory="/", limits=CHECK_LIMITS)
     print(found.exit_code, found.output)
+    await sandbox.run(uuid4(), workspace, "chmod 000 .", directory="/", limits=CHECK_LIMITS)
+    print([entry.name for entry in WorkspaceFiles(workspace, None).list(".", 10).entries])
 
 asyncio.run(main())
 """
@@ -323,6 +357,7 @@ def test_an_ordinary_user_needs_no_right_to_run_a_sandbox(tmp_path_factory: pyte
             timeout=30,
         )
         assert ran.stdout.startswith("2 hi\nls: cannot access '/home'"), ran.stderr
+        assert "['.parley', 'a']" in ran.stdout, ran.stderr
         assert (workspace / "a").stat().st_uid == 54321
     finally:
         subprocess.run(["rm", "-rf", str(workspace)], check=True)

@@ -1,4 +1,4 @@
-"""First tables."""
+"""Create the first tables: owners, conversations, events, settings and what belongs to them."""
 
 import sqlalchemy as sa
 from alembic import op

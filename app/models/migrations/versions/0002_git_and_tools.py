@@ -1,4 +1,4 @@
-"""Git providers, repositories and branches, and what becomes of tool calls."""
+"""Create the tables of git provider accounts, repositories, branches, and pending tool calls."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -66,7 +66,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("conversation_id", "sequence"),
     )
-    # In place: a table that is made anew would take the events that refer to it along.
+    # Columns are added in place: copying the table would cascade to the events that refer to it.
     op.add_column(
         "conversation",
         sa.Column("repository_id", sa.Uuid(), sa.ForeignKey("gitrepository.id"), nullable=True),

@@ -1,4 +1,4 @@
-"""Summaries of long histories."""
+"""Create the table of summaries that replace old events in prompts."""
 
 import sqlalchemy as sa
 from alembic import op

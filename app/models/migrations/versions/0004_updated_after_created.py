@@ -1,4 +1,4 @@
-"""No conversation is updated before it is created, which lists by one of the two times rely on."""
+"""Ensure that no conversation's ``updated_at`` is before its ``created_at``, on which filtered pages rely."""
 
 from alembic import op
 
@@ -9,9 +9,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Only an instance whose clock lagged behind another's has written such rows.
+    # Such rows come only from an instance whose clock lagged behind another's.
     op.execute("UPDATE conversation SET updated_at = created_at WHERE updated_at < created_at")
 
 
 def downgrade() -> None:
-    """What the clocks said is not known any more, and nothing relies on it."""
+    """Do nothing: the original times are lost, and no earlier release depends on them."""

@@ -1,4 +1,4 @@
-"""An index of the pieces of titles, by which a text in a title is found (ADR 0014).
+"""Create the n-gram index by which ``titleContains`` finds conversations (ADR 0014).
 
 Its tables are no models: triggers keep them, and ``app.models.search.title_grams`` asks them. A later migration that
 makes the table of conversations anew on SQLite, as Alembic does to alter a column, has to make the triggers anew too.

@@ -1,4 +1,4 @@
-"""Counts of tokens beyond 31 bits on PostgreSQL. SQLite's integers have 64 as they are."""
+"""Widen token counts to 64 bits on PostgreSQL. SQLite's integers have 64 bits already."""
 
 from typing import Any
 
@@ -28,12 +28,12 @@ def _alter(table: str, change: str) -> None:
     connection = op.get_bind()
     if connection.dialect.name != "postgresql":
         return
-    # In one statement, since each of them copies the whole table.
+    # All columns change in one statement, since each statement copies the whole table.
     changes = ", ".join(change.format(column) for column in ("prompt_tokens", "completion_tokens"))
 
     async def execute(driver: Any) -> None:  # noqa: ANN401  Drivers have no type in common.
         await driver.execute(f"ALTER TABLE {table} {changes}", timeout=_SECONDS)
 
-    # A large table takes longer than statements may take otherwise.
+    # Copying a large table takes longer than the usual statement timeout.
     adapted: Any = connection.connection.dbapi_connection
     adapted.run_async(execute)

@@ -1,4 +1,4 @@
-"""Drafts: the text streamed so far of answers that are still being written."""
+"""Create the table of drafts: the text streamed so far of answers that are still being written."""
 
 import sqlalchemy as sa
 from alembic import op

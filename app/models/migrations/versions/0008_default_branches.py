@@ -1,4 +1,4 @@
-"""Which conversations asked for no branch: git says what the default one is, once it is cloned."""
+"""Add a flag to conversations whose user chose no branch, so that git's own HEAD decides once it has cloned."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""How far a replay is, apart from its events: SQLite writes the whole row again for every change of a column."""
+"""Move a replay's progress to a table of its own, since SQLite rewrites a whole row when one column changes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -46,7 +46,7 @@ def downgrade() -> None:
     for conversation_id, position in connection.execute(sa.select(_PROGRESS)).all():
         of_replay = _REPLAYS.c.conversation_id == conversation_id
         events = connection.execute(sa.select(_REPLAYS.c.events).where(of_replay)).scalar_one()
-        # All calls in the log of a conversation that still plays were played, in the trajectory's order.
+        # While a conversation replays, all tool calls in its log come from the trajectory, in the same order.
         in_log = sa.select(_EVENTS.c.sequence).where(
             _EVENTS.c.conversation_id == conversation_id, _EVENTS.c.kind == _TOOL_CALL
         )
