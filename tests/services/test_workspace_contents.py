@@ -148,7 +148,7 @@ async def test_a_clone_is_a_workspace_that_tells_what_was_cloned(
     await ada.execute(documents.DELETE, input={"id": conversation_id})
     assert (await ada.execute(node, id=expected["id"]))["node"] is None
     async with asyncio.timeout(20):
-        while list(path.parent.glob(f"{conversation_id}*")):  # noqa: ASYNC110  The system has no event for it.
+        while list(path.parent.parent.glob(f"*/{conversation_id}*")):  # noqa: ASYNC110  The system has no event for it.
             await asyncio.sleep(0.02)
 
 
