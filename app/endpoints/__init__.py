@@ -22,14 +22,11 @@ from app.endpoints.graphql.http import GraphQLEndpoint
 from app.endpoints.graphql.json_text import JSONTexts
 from app.endpoints.graphql.websocket import GraphQLSocket
 from app.endpoints.guard import Guard
-from app.endpoints.headers import headers_of
 from app.endpoints.page_rate import PageRate
-from app.endpoints.uvicorn.exchange import EXCHANGE
 from app.graphql.schema import Schema
 from app.services.auth.authenticator import Authenticator
 
 PREFLIGHT_SECONDS = 600
-ORIGIN = b"origin"
 
 
 def application(
@@ -92,22 +89,14 @@ class _Application(Starlette):
         if scope["type"] == "http" and scope["path"] == "/graphql" and scope["method"] in self.METHODS:
             await self._graphql(scope, receive, send)
         else:
-            scope.pop(EXCHANGE, None)
             await self._others(scope, receive, send)
 
 
 def _across_origins(app: ASGIApp, config: Config) -> ASGIApp:
     if not config.allowed_origins:
         return app
-
-    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
-        # Responses that bypass the middleware would lack its CORS headers.
-        if EXCHANGE in scope and ORIGIN in headers_of(scope):
-            del scope[EXCHANGE]
-        await app(scope, receive, send)
-
     return CORSMiddleware(
-        answered,
+        app,
         allow_origins=list(config.allowed_origins),
         allow_methods=["GET", "POST"],
         allow_headers=["Authorization", "Content-Type"],

@@ -6,9 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from starlette.types import Scope
+
 from app.config import Config
 from app.endpoints.headers import Headers
 
+# The extension of ASGI by which a request tells its connection that it has shown a good token.
+TRUST = "parley.trust"
 FORWARDED_FOR = b"x-forwarded-for"
 # Share of open files that stays for the database, workspaces and calls to models.
 _OTHER_FILES_SHARE = 2
@@ -55,6 +59,16 @@ def connection_limits(config: Config) -> ConnectionLimits:
         max_body_bytes=config.max_body_bytes,
         trusted_proxies=config.trusted_proxies,
     )
+
+
+def trust(scope: Scope) -> None:
+    """Tell the connection of a request, or of a WebSocket, that a good token came.
+
+    Nothing happens where another server than Parley's own serves the connection.
+    """
+    tell: Callable[[], None] | None = scope.get("extensions", {}).get(TRUST)
+    if tell is not None:
+        tell()
 
 
 class Seat:

@@ -7,7 +7,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from graphql import DocumentNode, FragmentDefinitionNode, GraphQLError, GraphQLSchema, OperationDefinitionNode
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+)
 from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.values import VariableValues, get_variable_values
 from graphql.language import OperationType
@@ -19,6 +26,7 @@ from app.execution.executor import CompiledExecutor
 from app.execution.sources import Unsupported
 
 _NO_SOURCES: dict[str, Any] = {}
+_META_FIELDS = frozenset({"__schema", "__type", "__typename"})
 
 
 class Operation:
@@ -40,6 +48,11 @@ class Operation:
         if self._node.operation is OperationType.SUBSCRIPTION:
             raise Unsupported
         self.operation_type = StrawberryOperationType(self._node.operation.value)
+        self.is_constant = not self._node.variable_definitions and all(
+            isinstance(node, FieldNode) and node.name.value in _META_FIELDS
+            for node in self._node.selection_set.selections
+        )
+        """Whether it asks for nothing but the schema, so that its result is always the same."""
         self._coerce = compile_coercion(schema, self._node)
         # The executor gets its other attributes before the fallback to graphql-core: see CompiledExecutor.__getattr__.
         parts: Mapping[str, Any] = {

@@ -1,18 +1,44 @@
-"""Tables of trajectories to replay: the recorded events, and how many of them have been played."""
+"""Tables of trajectories to replay: the recorded events, and how many of them have been played.
 
-from typing import Any
+Its JSON may have tens of megabytes, and a parser in C holds Python's lock to its end: 12 MB take it 0.6 s, in a thread
+too. So it is written and read event by event, in a thread that lets others go on between two of them.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import JSON, delete, update
+from sqlalchemy import JSON, ColumnElement, Dialect, Text, delete, update
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 
+class _JSONText(TypeDecorator[str]):
+    """A column of JSON whose text is given and taken as it is; drivers would parse it on the event loop."""
+
+    impl = JSON
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """Nothing is done with the text."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """Nothing is done with the text."""
+
+    def column_expression(self, column: ColumnElement[str]) -> ColumnElement[str]:
+        """Select it as a text: asyncpg parses what is JSON."""
+        return sql_cast(column, Text)
+
+
 class Replay(SQLModel, table=True):
-    """A trajectory's validated events. The row is never updated, since it may have tens of megabytes."""
+    """A trajectory's validated events, as a list in JSON. The row is never updated, since it is large."""
 
     conversation_id: UUID = Field(primary_key=True, foreign_key="conversation.id", ondelete="CASCADE")
-    events: list[dict[str, Any]] = Field(sa_type=JSON)
+    events: str = Field(sa_type=_JSONText)
 
 
 class ReplayProgress(SQLModel, table=True):
@@ -22,8 +48,33 @@ class ReplayProgress(SQLModel, table=True):
     position: int = Field(default=0)
 
 
-def new_replay(conversation_id: UUID, events: list[dict[str, Any]]) -> tuple[Replay, ReplayProgress]:
-    """The rows of what a conversation has to play."""
+def encode_events(events: Sequence[dict[str, Any]]) -> str:
+    """Return the events as a list in JSON. Call it in a thread."""
+    return f"[{','.join([json.dumps(event) for event in events])}]"
+
+
+def _decode_events(text: str) -> list[dict[str, Any]]:
+    decoder = json.JSONDecoder()
+    events: list[dict[str, Any]] = []
+    position = _past_spaces(text, 1)
+    while text[position] != "]":
+        event, position = cast("tuple[dict[str, Any], int]", decoder.raw_decode(text, position))
+        events.append(event)
+        position = _past_spaces(text, position)
+        if text[position] == ",":
+            position = _past_spaces(text, position + 1)
+    return events
+
+
+def _past_spaces(text: str, position: int) -> int:
+    # Earlier releases wrote a space behind each comma.
+    while text[position] == " ":
+        position += 1
+    return position
+
+
+def new_replay(conversation_id: UUID, events: str) -> tuple[Replay, ReplayProgress]:
+    """The rows of what a conversation has to play; ``events`` is what ``encode_events`` returned."""
     return Replay(conversation_id=conversation_id, events=events), ReplayProgress(conversation_id=conversation_id)
 
 
@@ -33,14 +84,14 @@ class ReplayRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    def add(self, conversation_id: UUID, events: list[dict[str, Any]]) -> None:
-        """Insert a trajectory and its progress at the next flush."""
+    def add(self, conversation_id: UUID, events: str) -> None:
+        """Insert a trajectory and its progress at the next flush; ``events`` is what ``encode_events`` returned."""
         self._session.add_all(new_replay(conversation_id, events))
 
     async def events(self, conversation_id: UUID) -> list[dict[str, Any]]:
         """Return the whole trajectory, also the part that has been played; empty once the replay is over."""
         replay = await self._session.get(Replay, conversation_id)
-        return replay.events if replay is not None else []
+        return await asyncio.to_thread(_decode_events, replay.events) if replay is not None else []
 
     async def position(self, conversation_id: UUID) -> int | None:
         """Return the number of played events; ``None`` if there is no replay or it is over."""

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -24,7 +25,7 @@ from app.models.database.unit_of_work import Writes, made
 from app.models.event import Event, EventRepository, MessageBody
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
-from app.models.replay import new_replay
+from app.models.replay import encode_events, new_replay
 from app.models.rows.conversation import ConversationRow, ConversationRows
 from app.models.run_writes import RunWrites
 from app.models.search.query import ConversationFilter, ConversationQuery, ConversationSearch
@@ -75,6 +76,21 @@ class ConversationPage:
 
     rows: Rows[ConversationRow]
     has_next_page: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A trajectory that may be played. ``text``: its events, as they are stored."""
+
+    text: str
+    last_run: int
+    first_user_text: str | None
+
+
+def _checked(replay: object) -> _Checked:
+    """Raises InvalidInput."""
+    events = trajectory.check(replay)
+    return _Checked(encode_events(events), trajectory.last_run(events), trajectory.first_user_text(events))
 
 
 class ConversationService:
@@ -138,8 +154,8 @@ class ConversationService:
         async with self._database.read() as session:
             return await ConversationSearch(session).count(owner_id, self._visible(wanted))
 
-    async def trajectory(self, owner_id: str, conversation_id: UUID) -> dict[str, Any]:
-        """The whole log as one document without secrets. Raises NotFound."""
+    async def trajectory(self, owner_id: str, conversation_id: UUID) -> orjson.Fragment:
+        """The whole log as one document without secrets, as JSON. Raises NotFound."""
         conversation = await self._must_get(owner_id, conversation_id)
         events: list[Event] = []
         async with self._database.read() as session:
@@ -166,13 +182,12 @@ class ConversationService:
         now, conversation_id = self._clock(), uuid4()
         title, message = check_creation(command, conversation_id)
         # As with an export.
-        replay = await asyncio.to_thread(trajectory.check, command.replay) if command.replay is not None else None
+        replay = await asyncio.to_thread(_checked, command.replay) if command.replay is not None else None
         settings, _ = await self._settings.model(owner_id)
         repository, branch_name = None, None
         if command.repository is not None:
             repository, branch_name = await self._repository.choose(owner_id, command.repository, command.branch_name)
-        replayed_text = trajectory.first_user_text(replay or [])
-        told = truncated_title(replayed_text or "")
+        told = truncated_title((replay.first_user_text if replay is not None else None) or "")
         generated = told or default_title(conversation_id)
         values: dict[str, Any] = {
             **_NEW,
@@ -315,14 +330,14 @@ class ConversationService:
         session: Writes,
         conversation: Conversation,
         message: Message | None,
-        replay: list[dict[str, Any]] | None,
+        replay: _Checked | None,
         now: datetime,
     ) -> None:
         body = MessageBody(message.text, message.image_urls) if message is not None else None
-        run = trajectory.last_run(replay) if replay is not None else 1
+        run = replay.last_run if replay is not None else 1
         await moves.create(session, conversation, now, message=body, run=run)
         if replay is not None:
-            for row in new_replay(conversation.id, replay):
+            for row in new_replay(conversation.id, replay.text):
                 session.add(row)
 
     async def _append_message(

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from app.errors import ErrorCode, InvalidInput
+from app.json_encoding import encode
 from app.models.conversation import MAX_TOKENS, AgentState, Conversation, Problem
 from app.models.event import (
     Event,
@@ -118,24 +120,26 @@ _WORDS = {"text", "thought", "output", "callId", "toolName", "arguments", "callF
 _TYPES = {"MessageEvent", "ToolCallEvent", "ToolResultEvent", "StateChangeEvent"}
 
 
-def export(conversation: Conversation, events: list[Event], now: datetime, redactor: Redactor) -> dict[str, Any]:
-    """Build the document of a conversation's whole log, with secrets redacted.
+def export(conversation: Conversation, events: list[Event], now: datetime, redactor: Redactor) -> orjson.Fragment:
+    """Build the document of a conversation's whole log as JSON, with secrets redacted. Call it in a thread.
 
-    Events that this release can't decode are left out, and so are the results of such tool calls.
+    Events that this release can't decode are left out, and so are the results of such tool calls. Each event is
+    encoded by itself, since that is done under Python's lock.
     """
     parts = [part for event in events if (part := _part(event)) is not None]
     calls = {part.sequence for part in parts if isinstance(part, _ToolCall)}
-    return {
+    head = {
         "version": VERSION,
         "conversationId": str(conversation.id),
         "title": redactor.text(conversation.title),
         "exportedAt": now.isoformat(),
-        "events": [
-            _without_secrets(part.model_dump(mode="json", by_alias=True, exclude_none=True), redactor)
-            for part in parts
-            if not isinstance(part, _ToolResult) or part.tool_call in calls
-        ],
     }
+    encoded = [
+        encode(_without_secrets(part.model_dump(mode="json", by_alias=True, exclude_none=True), redactor))
+        for part in parts
+        if not isinstance(part, _ToolResult) or part.tool_call in calls
+    ]
+    return orjson.Fragment(b'%b,"events":[%b]}' % (encode(head).removesuffix(b"}"), b",".join(encoded)))
 
 
 def check(document: object) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from app.models.conversation import Conversation
 from app.models.database.database import Database, database_url
 from app.models.event import Event
 from app.models.owner import Owner
-from app.models.replay import ReplayRepository
+from app.models.replay import ReplayRepository, encode_events
 from app.models.settings import Settings
 
 T = TypeVar("T")
@@ -222,7 +222,7 @@ async def test_replays_that_have_begun_go_on_where_they_were_after_an_upgrade_an
         session.add_all([logged(begun.id, at, kinds[place]) for place, at in enumerate((1, 2, 4, 5))])
         session.add(logged(begun.id, 3, "MessageEvent"))
         for replayed in (begun, new):
-            ReplayRepository(session).add(replayed.id, events)
+            ReplayRepository(session).add(replayed.id, encode_events(events))
         await session.flush()
         await ReplayRepository(session).move(begun.id, 4)
     replays = table("replay", column("conversation_id", Uuid()), column("position"), column("tool_calls", JSON()))

@@ -1,4 +1,4 @@
-"""What finding conversations costs: indexes, and the work of a page among 100,000 rows of one owner."""
+"""What finding conversations costs: indexes, and the work of a page among 30,000 rows of one owner."""
 
 import asyncio
 import random
@@ -24,7 +24,7 @@ from app.models.search.query import (
 )
 from tests.support.search_costs import plan, steps
 
-ROWS = 100_000
+ROWS = 30_000
 OWNER = "owner"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=365)
@@ -33,7 +33,7 @@ ORDERS = [ConversationOrder(field, direction) for field in ConversationOrderFiel
 
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
-    """A database whose owner has 100,000 conversations, and 1,000 of another."""
+    """A database whose owner has 30,000 conversations, and 1,000 of another."""
     path = tmp_path_factory.mktemp("models") / "parley.db"
 
     async def migrate() -> None:

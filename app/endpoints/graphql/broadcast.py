@@ -19,8 +19,8 @@ import structlog
 from strawberry.types.execution import ExecutionResult
 
 from app.context import Context, Services
-from app.endpoints.graphql.encoding import encode
 from app.graphql.schema import Schema
+from app.json_encoding import encode
 from app.services.auth.authenticator import Caller
 from app.services.push.progress import Progress
 

@@ -16,18 +16,18 @@ from strawberry.types.graphql import OperationType
 from app.config import Config
 from app.context import Context, Services
 from app.endpoints.admission import Admission, TooMany
+from app.endpoints.connections import trust
 from app.endpoints.graphql.documents import DocumentRefused, Documents
-from app.endpoints.graphql.encoding import encode
-from app.endpoints.graphql.json_text import SMALL_BYTES, JSONTexts
+from app.endpoints.graphql.json_text import JSONTexts
 from app.endpoints.graphql.negotiation import JSON_TYPE, RESPONSE_TYPE, Acceptable
-from app.endpoints.graphql.request import BodyLimits, Parameters, Refused, is_get, parse_parameters, read_parameters
+from app.endpoints.graphql.request import BodyLimits, Parameters, Refused, is_get, read_parameters
 from app.endpoints.graphql.stream import FRAMINGS, Results, StreamResponse
 from app.endpoints.guard import HEADERS
 from app.endpoints.headers import headers_of
-from app.endpoints.uvicorn.exchange import EXCHANGE, Exchange
 from app.errors import Unauthenticated
 from app.graphql.masking import NO_DOCUMENT, OPERATION_NOT_RESOLVED, TIMED_OUT, UNKNOWN_OPERATION
 from app.graphql.schema import Schema
+from app.json_encoding import encode
 from app.services.auth.authenticator import Authenticator, Caller
 
 NOT_STREAMED = (
@@ -45,7 +45,6 @@ _FIELDS = {
     name: [(b"content-type", f"{name}; charset=utf-8".encode()), (b"cache-control", b"no-store"), *HEADERS]
     for name in (JSON_TYPE, RESPONSE_TYPE)
 }
-_LINES = {name: b"".join(b"%b: %b\r\n" % field for field in fields) for name, fields in _FIELDS.items()}
 _BY_GET = frozenset({OperationType.QUERY})
 _BY_POST = frozenset({OperationType.QUERY, OperationType.MUTATION})
 
@@ -76,34 +75,20 @@ class GraphQLEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; every refusal is a response in the shape of GraphQL."""
-        exchange: Exchange | None = scope.pop(EXCHANGE, None)
-        headers = headers_of(scope)
-        acceptable = Acceptable.read(headers.text(b"accept", "") or "")
+        acceptable = Acceptable.read(headers_of(scope).text(b"accept", "") or "")
         try:
             if acceptable.single is None and acceptable.stream is None:
                 raise Refused(406, NOT_ACCEPTABLE, code="NOT_ACCEPTABLE")  # noqa: TRY301  It is answered as all others are.
             # Before the body, which costs a hundred times as much to read and to parse.
             caller = await self._authenticate(scope)
-            if exchange is not None:
-                exchange.trust()
+            trust(scope)
             self._admission.request(caller)
-            body = exchange.take_body() if exchange is not None and scope["method"] == "POST" else None
-            if body is not None and len(body) <= SMALL_BYTES:
-                parameters = parse_parameters(headers, body, self._limits)
-            else:
-                held = self._admission.body()
-                try:
-                    parameters = await read_parameters(scope, receive, self._limits, held, body)
-                finally:
-                    held.release()
-            found = await self._answer(scope, parameters, acceptable, caller)
-            if isinstance(found, bytes):
-                media_type = acceptable.single or JSON_TYPE
-                if exchange is not None and exchange.answer(_LINES[media_type], found):
-                    return
-                response = _send(found, 200, media_type)
-            else:
-                response = found
+            held = self._admission.body()
+            try:
+                parameters = await read_parameters(scope, receive, self._limits, held)
+            finally:
+                held.release()
+            response = await self._answer(scope, parameters, acceptable, caller)
         except TooMany as error:
             headers = {"Retry-After": str(error.retry_after)}
             refused = Refused(429, error.message, headers=headers, extensions=error.extensions)
@@ -112,10 +97,7 @@ class GraphQLEndpoint:
             response = _refuse(refused, acceptable.single or JSON_TYPE)
         await response(scope, receive, send)
 
-    async def _answer(
-        self, scope: Scope, parameters: Parameters, acceptable: Acceptable, caller: Caller
-    ) -> ASGIApp | bytes:
-        """The response; the body alone of what nearly every one is: ``200`` with a result that has no errors."""
+    async def _answer(self, scope: Scope, parameters: Parameters, acceptable: Acceptable, caller: Caller) -> ASGIApp:
         document = self._document(parameters, acceptable)
         try:
             result = await self._execute(scope, parameters, document, caller)
@@ -127,8 +109,6 @@ class GraphQLEndpoint:
             return self._stream(self._subscribe(parameters, document, caller), acceptable.stream, caller)
         if acceptable.single is None and acceptable.stream is not None:
             return self._stream(_single(result), acceptable.stream, caller)
-        if result.data is not None and not result.errors:
-            return encode({"data": result.data})
         media_type = acceptable.single or JSON_TYPE
         return _respond(_body(result), _status(result, media_type), media_type)
 

@@ -59,31 +59,15 @@ class BodyLimits:
     json: JSONTexts
 
 
-async def read_parameters(
-    scope: Scope, receive: Receive, limits: BodyLimits, held: HeldBody, body: bytes | None = None
-) -> Parameters:
-    """Read and check what a request asks for. ``body``: what is there already. Raises Refused."""
+async def read_parameters(scope: Scope, receive: Receive, limits: BodyLimits, held: HeldBody) -> Parameters:
+    """Read and check what a request asks for. Raises Refused."""
     if is_get(scope):
         return _from_query(Request(scope, receive), limits)
     headers = headers_of(scope)
     _check_type(headers)
-    if body is None:
-        body = await _read(headers, receive, limits.max_bytes, held)
-    else:
-        _hold(held, len(body))
-    if len(body) > limits.max_bytes:
-        raise _too_large(limits.max_bytes)
+    body = await _read(headers, receive, limits.max_bytes, held)
     with _refusals():
         return _parameters(await limits.json.parse(body))
-
-
-def parse_parameters(headers: Headers, body: bytes, limits: BodyLimits) -> Parameters:
-    """What a small body asks for that is all there. Raises Refused."""
-    _check_type(headers)
-    if len(body) > limits.max_bytes:
-        raise _too_large(limits.max_bytes)
-    with _refusals():
-        return _parameters(limits.json.parse_small(body))
 
 
 @contextmanager

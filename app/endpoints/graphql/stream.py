@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.endpoints.admission import Place
-from app.endpoints.graphql.encoding import encode
 from app.endpoints.graphql.negotiation import EVENT_STREAM_TYPE, MULTIPART_TYPE, MULTIPART_VERSION
+from app.json_encoding import encode
 
 # X-Accel-Buffering asks proxies such as nginx not to buffer the response.
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

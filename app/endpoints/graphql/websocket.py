@@ -26,15 +26,16 @@ from strawberry.types.unset import UNSET, UnsetType
 from app.config import Config
 from app.context import Context, Services
 from app.endpoints.admission import Admission, Place, TooMany
+from app.endpoints.connections import trust
 from app.endpoints.graphql.broadcast import Broadcasts, Subscriber
 from app.endpoints.graphql.documents import DocumentRefused, Documents
-from app.endpoints.graphql.encoding import encode
 from app.endpoints.graphql.json_text import JSONTexts
 from app.endpoints.headers import headers_of
-from app.endpoints.uvicorn.websocket import TRUST, WRITE
+from app.endpoints.uvicorn.websocket import WRITE
 from app.errors import Unauthenticated
 from app.graphql.schema import Schema
 from app.json_bounds import JSONBounds, TooMuchJSON
+from app.json_encoding import encode
 from app.services.auth.authenticator import Authenticator, bearer_token
 
 log = structlog.get_logger(__name__)
@@ -85,7 +86,6 @@ class GraphQLSocket:
         handler = _Handler(self, adapter, operations, Context(self._services), self._config)
         handler.scope = socket.scope
         handler.header_token = socket.headers.get("authorization")
-        handler.trust = socket.scope.get("extensions", {}).get(TRUST)
         try:
             await handler.handle()
         except asyncio.CancelledError:
@@ -216,8 +216,6 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
         )
         self.scope: Scope = {}
         self.header_token: str | None = None
-        # Only where Parley's own protocol serves the socket.
-        self.trust: Callable[[], None] | None = None
         self._endpoint = endpoint
         self._adapter = adapter
         self._place: Place | None = None
@@ -247,8 +245,7 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             raise ConnectionRejectionError from None
         context.caller = caller
         self._adapter.is_trusted = True
-        if self.trust is not None:
-            self.trust()
+        trust(self.scope)
         return UNSET
 
     async def handle_message(self, message: Message) -> None:

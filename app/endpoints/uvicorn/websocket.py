@@ -8,12 +8,11 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.frames import Frame
 
-from app.endpoints.connections import Seat
+from app.endpoints.connections import TRUST, Seat
 
 LINGER_SECONDS = 3.0
-# Keys of ASGI extensions, by which the application calls ``WebSocketProtocol.write`` and ``WebSocketProtocol.trust``.
+# The key of an ASGI extension, by which the application calls ``WebSocketProtocol.write``.
 WRITE = "parley.websocket.write"
-TRUST = "parley.websocket.trust"
 # Message limit before authentication; ``connection_init`` has little more than the token.
 EARLY_MESSAGE_BYTES = 64 * 1024
 # Limits on frames of all types, also empty fragments and pings: (rate per second, burst).

@@ -78,10 +78,12 @@ class _Steps(_Job):
     def run(self, connection: sqlite3.Connection) -> None:
         """Run the statement and store rows or error, without touching the future: any thread may call this."""
         try:
-            for sql, values in self.before:
-                connection.execute(sql, values)
-            if self.sql != _ROLLBACK or connection.in_transaction:
-                self.rows = connection.execute(self.sql, self.values).fetchall()
+            steps = [*self.before, (self.sql, self.values)]
+            for sql, values in steps:
+                # An error names the statement that failed.
+                self.sql = sql
+                if sql != _ROLLBACK or connection.in_transaction:
+                    self.rows = connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             self.error = error
             if connection.in_transaction:

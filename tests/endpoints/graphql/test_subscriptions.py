@@ -1,12 +1,14 @@
 """Watching: statuses, events, and the answer that is being written."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event
 
+from app.models.database.access import DirectTransaction
 from app.services.push.wakeups import deltas_topic
 from tests.support import documents, steps
 from tests.support.client import Client, RequestFailed, Subscription
@@ -133,14 +135,18 @@ async def test_an_answer_is_written_down_once_however_many_pieces_it_has(
     llm.script(hold(gate, "0", after=[f" {number}" for number in range(1, 200)]))
     await steps.send(client, conversation["id"], "Count")
     await gate.reached()
-    commits = 0
+    direct, commits = server.house.database.direct, 0
+    transaction = direct.transaction
 
-    def note(_connection: object) -> None:
+    @asynccontextmanager
+    async def counted() -> AsyncGenerator[DirectTransaction]:
         nonlocal commits
+        async with transaction() as begun:
+            yield begun
         commits += 1
 
     # The server of this test is gone with it.
-    event.listen(server.house.database.writer.sync_engine, "commit", note)
+    direct.transaction = counted
     gate.release()
     await steps.until_waiting(client, conversation["id"])
     assert commits == 1

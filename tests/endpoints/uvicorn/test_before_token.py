@@ -196,6 +196,28 @@ async def test_half_requests_take_no_place_from_others_nor_from_health(server: R
     await assert_nothing_stays(server)
 
 
+@pytest.mark.parametrize("is_good", [True, False], ids=["good", "bad"])
+async def test_a_request_with_a_good_token_keeps_its_connection_its_place(
+    server: RunningServer, client: Client, *, is_good: bool
+) -> None:
+    token = client.token if is_good else "a.b.c"
+    request = b"GET /graphql?query=%7B__typename%7D HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer "
+    request += token.encode() + b"\r\n\r\n"
+    async with AsyncExitStack() as stack, connected(server) as raw:
+        await raw.send(request)
+        assert (await raw.answer())[0] == (200 if is_good else 401)
+        for _ in range(2 * CONNECTIONS):
+            half = await stack.enter_async_context(connected(server))
+            await half.send(START)
+        assert await is_live(server)
+        if is_good:
+            await raw.send(request)
+            assert await raw.answer() == (200, {"data": {"__typename": "Query"}})
+        else:
+            assert await raw.is_ended()
+    await assert_nothing_stays(server)
+
+
 async def test_where_all_places_are_taken_by_callers_health_is_answered_and_others_are_told(
     server: RunningServer, client: Client
 ) -> None:

@@ -18,7 +18,7 @@ from app.models.database.unit_of_work import Writes
 from app.models.event import Event, EventRepository, EventSource, MessageBody, NewEvent, Usage, new_row
 from app.models.migration import upgrade
 from app.models.owner import Owner, OwnerRepository
-from app.models.replay import Replay, ReplayProgress, ReplayRepository
+from app.models.replay import Replay, ReplayProgress, ReplayRepository, encode_events
 from app.models.run_writes import RunWrites
 from app.models.status_change import StatusChange
 from app.models.tool_call import ToolCall
@@ -244,7 +244,7 @@ async def test_a_call_begins_whatever_is_known_of_it(database: Database) -> None
 async def test_a_replay_is_discarded_with_the_run_that_fails(database: Database) -> None:
     conversation_id = await created(database)
     async with database.write() as session:
-        ReplayRepository(session).add(conversation_id, [{"a": 1}])
+        ReplayRepository(session).add(conversation_id, encode_events([{"a": 1}]))
     async with database.unit_of_work() as unit:
         conversation = await moves.lock_for_run(unit, conversation_id)
         assert conversation is not None
