@@ -8,7 +8,7 @@ from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 
-from app.errors import Unauthenticated
+from app.errors import AppError, Unauthenticated
 from app.models.conversation import Conversation
 from app.models.event import EventQuery
 from app.models.git_repository import GitBranch, GitRepository
@@ -19,12 +19,15 @@ from app.services.auth.authenticator import Caller
 from app.services.conversation import ConversationService
 from app.services.event import EventPage, EventService
 from app.services.git.calls import CallBudget
+from app.services.git.patch import Change
+from app.services.git.working_tree import ChangesSince, Diff
 from app.services.provider_account import ProviderAccountService
 from app.services.push.progress import Progress
 from app.services.push.status_feed import StatusFeed
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.tool_call import ToolCallService
+from app.services.workspace_contents import ReadBudget, WorkspaceContents, WorkspaceSummary
 
 MAX_BATCH = 200
 
@@ -40,6 +43,17 @@ class Services:
     provider_account: ProviderAccountService
     repository: RepositoryService
     tool_call: ToolCallService
+    workspace: WorkspaceContents
+
+
+@dataclass(frozen=True, slots=True)
+class DiffKey:
+    """A diff that is wanted. Those of one workspace are made together."""
+
+    workspace: WorkspaceSummary
+    since: ChangesSince
+    change: Change
+    context_lines: int
 
 
 class Context:
@@ -97,6 +111,15 @@ class Context:
         """The operation's budget of calls to git providers."""
         return self.services.repository.budget()
 
+    @cached_property
+    def workspace_reads(self) -> ReadBudget:
+        """What the operation may still look at in workspaces."""
+        return ReadBudget()
+
+    @cached_property
+    def diffs(self) -> DataLoader[DiffKey, Diff]:
+        return _loader(self._diffs)
+
     @property
     def owner_id(self) -> str:
         """The id of the caller, whose rows the operation reads and writes. Raises Unauthenticated."""
@@ -108,6 +131,21 @@ class Context:
     async def _owned_accounts(self, owner_ids: list[str]) -> list[list[ProviderAccount]]:
         accounts = await self.services.provider_account.search(self.owner_id)
         return [accounts if owner_id == self.owner_id else [] for owner_id in owner_ids]
+
+    async def _diffs(self, keys: list[DiffKey]) -> list[Diff | BaseException]:
+        groups: dict[tuple[WorkspaceSummary, ChangesSince, int], dict[Change, None]] = {}
+        for key in keys:
+            groups.setdefault((key.workspace, key.since, key.context_lines), {})[key.change] = None
+        found: dict[DiffKey, Diff | BaseException] = {}
+        for (workspace, since, lines), changes in groups.items():
+            wanted = [DiffKey(workspace, since, change, lines) for change in changes]
+            try:
+                made = await self.services.workspace.diffs(workspace, since, list(changes), lines, self.workspace_reads)
+            except AppError as error:
+                found.update(dict.fromkeys(wanted, error))
+            else:
+                found.update(zip(wanted, made, strict=True))
+        return [found[key] for key in keys]
 
     async def _default_branches(self, ids: list[UUID]) -> list[GitBranch | BaseException | None]:
         branches = await self.services.repository.default_branches(self.owner_id, ids, self.git_calls)

@@ -29,6 +29,7 @@ from app.services.event import EventService
 from app.services.git.base import GitProvider
 from app.services.git.clone import GitCloner
 from app.services.git.providers import providers
+from app.services.git.working_tree import WorkingTreeReader
 from app.services.housekeeping import Housekeeping
 from app.services.lifecycle.title import TitleService
 from app.services.llm.base import LLM
@@ -45,6 +46,7 @@ from app.services.secrets.box import open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
 from app.services.tool_call import ToolCallService
 from app.services.workspace import WorkspaceService
+from app.services.workspace_contents import WorkspaceContents
 
 log = structlog.get_logger(__name__)
 
@@ -141,6 +143,7 @@ class Parley:
             provider_account=account,
             repository=repository,
             tool_call=ToolCallService(self.database, self.wakeups, clock),
+            workspace=WorkspaceContents(workspace, WorkingTreeReader(self.shell)),
         )
 
     @asynccontextmanager

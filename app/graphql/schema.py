@@ -44,6 +44,7 @@ from app.schema.settings import (
     UpdateSettingsPayload,
 )
 from app.schema.tool_call import RespondToToolCallPayload
+from app.schema.workspace import ENTRY_TYPES
 
 # Sizes of two LRU caches: prepared documents, and plans compiled for their operations.
 PREPARED_BYTES = 32 * 1024 * 1024
@@ -161,7 +162,7 @@ class Schema(strawberry.Schema):
             query=Query,
             mutation=Mutation,
             subscription=Subscription,
-            types=EVENT_TYPES,
+            types=(*EVENT_TYPES, *ENTRY_TYPES),
             config=StrawberryConfig(scalar_map=SCALARS),
             execution_context_class=executor_class,
             extensions=[

@@ -2,11 +2,12 @@
 
 import asyncio
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
 from app.context import Context
-from app.schema import conversation, event, provider_account, repository, settings
+from app.schema import conversation, event, provider_account, repository, settings, workspace
 from app.schema.node import (
     BranchKey,
     ConversationKey,
@@ -15,6 +16,7 @@ from app.schema.node import (
     ProviderAccountKey,
     RepositoryKey,
     SettingsKey,
+    WorkspaceKey,
     parse_id,
 )
 from app.schema.scalar import invalid
@@ -46,8 +48,17 @@ async def get(
         case BranchKey(key):
             branch = await info.context.branches.load(key)
             return repository.convert_branch(branch) if branch is not None else None
+        case WorkspaceKey(key):
+            return await _workspace(info.context, key)
         case None:
             return None
+
+
+async def _workspace(context: Context, key: UUID) -> Node | None:
+    if await context.conversations.load(key) is None:
+        return None
+    summary = await context.services.workspace.get(key, context.workspace_reads)
+    return workspace.convert(summary) if summary is not None else None
 
 
 async def get_many(

@@ -22,7 +22,8 @@ from app.schema.scalar import invalid
 MAX_FIRST = 100
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 DEFAULT_EVENTS = 50
-CURSOR_MAX_LENGTH = 4000
+# The cursor of a path holds up to 4,096 bytes as JSON escapes, in base64.
+CURSOR_MAX_LENGTH = 40_000
 # Length of a cursor's JSON when the sort key is a time with microseconds. It is a multiple of three, as base64 needs.
 MOMENT_KEY_LENGTH = 84
 _ENCODED_LENGTH = MOMENT_KEY_LENGTH // 3 * 4
@@ -116,6 +117,24 @@ def parse_event_cursor(cursor: str) -> int:
     match _decode(cursor):
         case [int(sequence)] if 0 <= sequence <= MAX_SEQUENCE and not isinstance(sequence, bool):
             return sequence
+        case _:
+            raise _malformed()
+
+
+def name_cursor(name: str) -> str:
+    """Where a file stands among others by its name, or path; what is no UTF-8 in it are surrogates."""
+    return _encode([name])
+
+
+def parse_name_cursor(cursor: str) -> str:
+    """The name that a cursor holds. Raises an expected error."""
+    match _decode(cursor):
+        case [str(name)]:
+            try:
+                name.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:
+                raise _malformed() from None
+            return name
         case _:
             raise _malformed()
 

@@ -12,7 +12,7 @@ from app.models.conversation import AgentState, ConversationStatus, Conversation
 from app.models.rows.conversation import ConversationRow
 from app.models.search import query as conversation_search
 from app.models.search.query import ConversationOrderField, OrderDirection
-from app.schema import event, repository
+from app.schema import event, repository, workspace
 from app.schema.connection import PageInfo, conversation_cursor
 from app.schema.event import EventConnection, EventEdge, event_query
 from app.schema.event_connection import RowEventConnection
@@ -30,6 +30,7 @@ from app.schema.user_error import (
     StartConversationError,
     StopConversationError,
 )
+from app.schema.workspace import Workspace
 from app.services.message import Message
 from app.services.push.status_feed import StatusUpdate
 
@@ -65,6 +66,12 @@ class Conversation(Node):
             return None
         row = await info.context.repositories.load(self.row.repository_id)
         return repository.convert(row) if row is not None else None
+
+    @strawberry.field(description="What its agent works in; null before the first start has prepared it.")
+    async def workspace(self, info: Info) -> Workspace | None:
+        context = info.context
+        summary = await context.services.workspace.get(self.row.id, context.workspace_reads)
+        return workspace.convert(summary) if summary is not None else None
 
     @strawberry.field(description="Event history, oldest first. Neither `first` nor `last`: the last 50. At most 100.")
     async def events(

@@ -12,6 +12,9 @@ from app.models.event import EventSource
 from app.models.provider_account import ProviderType
 from app.models.search.query import ConversationOrderField, OrderDirection
 from app.services.git.base import RepositorySort
+from app.services.git.patch import ChangeStatus
+from app.services.git.working_tree import ChangesSince
+from app.services.workspace_contents import WorkspaceState
 
 E = TypeVar("E", bound=Enum)
 
@@ -132,5 +135,33 @@ _describe(
         RepositorySort.PUSHED: "Newest push first.",
         RepositorySort.UPDATED: "Newest change first.",
         RepositorySort.FULL_NAME: "By owner and name, A first.",
+    },
+)
+_describe(
+    WorkspaceState,
+    "Whether a workspace can be used. Clients must tolerate values added later.",
+    {
+        WorkspaceState.PREPARING: "Its repository is being cloned; nothing is shown yet.",
+        WorkspaceState.READY: "It is there as a whole.",
+    },
+)
+_describe(
+    ChangesSince,
+    "What a workspace is compared with.",
+    {
+        ChangesSince.CLONED: "The commit that was cloned; without one, a directory that holds nothing.",
+        ChangesSince.COMMITTED: "The last commit in the workspace.",
+    },
+)
+_describe(
+    ChangeStatus,
+    "What became of a file. Clients must tolerate values added later.",
+    {
+        ChangeStatus.ADDED: "It is new.",
+        ChangeStatus.MODIFIED: "Its content or its mode is another.",
+        ChangeStatus.DELETED: "It is gone.",
+        ChangeStatus.RENAMED: "It was moved, and may be changed as well.",
+        ChangeStatus.COPIED: "It is a copy of a file that was changed.",
+        ChangeStatus.TYPE_CHANGED: "A file became a link, or the like.",
     },
 )

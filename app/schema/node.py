@@ -1,8 +1,8 @@
 """Encodes and decodes Relay's global ids.
 
 A conversation's id is its UUID as text; an event's is ``<conversation id>:<sequence>``; settings are
-``settings:<uuid>``, and so with ``repository``, ``branch`` and ``provider_account``. They are opaque to clients. A
-malformed id is treated like the id of an object that does not exist.
+``settings:<uuid>``, and so with ``repository``, ``branch``, ``provider_account`` and ``workspace``, which has the UUID
+of its conversation. They are opaque to clients. A malformed id is treated like the id of an object that does not exist.
 """
 
 import re
@@ -17,7 +17,7 @@ from app.errors import conversation_not_found
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _CONVERSATION = re.compile(_UUID)
 _EVENT = re.compile(rf"({_UUID}):([1-9][0-9]{{0,9}})")
-_NAMED = re.compile(rf"(settings|repository|branch|provider_account):({_UUID})")
+_NAMED = re.compile(rf"(settings|repository|branch|provider_account|workspace):({_UUID})")
 
 
 @strawberry.interface(description="An object with a globally unique, opaque, stable ID.")
@@ -56,13 +56,21 @@ class ProviderAccountKey:
     id: UUID
 
 
-NodeKey = ConversationKey | EventKey | SettingsKey | RepositoryKey | BranchKey | ProviderAccountKey
+@dataclass(frozen=True, slots=True)
+class WorkspaceKey:
+    """Names the workspace of a conversation, by the conversation's id."""
 
-_KEYS: dict[str, type[SettingsKey | RepositoryKey | BranchKey | ProviderAccountKey]] = {
+    id: UUID
+
+
+NodeKey = ConversationKey | EventKey | SettingsKey | RepositoryKey | BranchKey | ProviderAccountKey | WorkspaceKey
+
+_KEYS: dict[str, type[SettingsKey | RepositoryKey | BranchKey | ProviderAccountKey | WorkspaceKey]] = {
     "settings": SettingsKey,
     "repository": RepositoryKey,
     "branch": BranchKey,
     "provider_account": ProviderAccountKey,
+    "workspace": WorkspaceKey,
 }
 
 
@@ -125,3 +133,8 @@ def branch_id(key: UUID) -> strawberry.ID:
 def provider_account_id(key: UUID) -> strawberry.ID:
     """Encode as ``provider_account:<uuid>``."""
     return strawberry.ID(f"provider_account:{key}")
+
+
+def workspace_id(key: UUID) -> strawberry.ID:
+    """The id of a conversation's workspace."""
+    return strawberry.ID(f"workspace:{key}")

@@ -36,6 +36,8 @@ REMOVALS_AT_ONCE = 500
 # An instance that was away for longer keeps the workspaces of conversations that were deleted before.
 REMOVAL_LIFETIME = timedelta(days=90)
 PARTIAL = ".partial"
+# The directory beside that of the workspaces, out of reach of their agents, which notes what commits were cloned.
+CLONED = "cloned"
 
 Tell = Callable[[str], Awaitable[None]]
 """Is called with a sentence for the user when a stage of preparing a workspace begins."""
@@ -78,6 +80,7 @@ class WorkspaceService:
         shell: Shell,
     ) -> None:
         self._root = root
+        self._cloned = root.with_name(CLONED)
         self._database = database
         self._clock = clock
         self._cloner = cloner
@@ -89,6 +92,22 @@ class WorkspaceService:
     def path(self, conversation_id: UUID) -> Path:
         """Return the path of the conversation's workspace, which may not exist."""
         return self._root / str(conversation_id)
+
+    def is_prepared(self, conversation_id: UUID) -> bool | None:
+        """Whether the workspace is whole; None where nothing of it is here. Blocking."""
+        path = self.path(conversation_id)
+        return True if path.is_dir() else False if _partial(path).is_dir() else None
+
+    def base_commit(self, conversation_id: UUID) -> str | None:
+        """The commit that was cloned, where one was. Blocking."""
+        try:
+            text = self._base_path(conversation_id).read_text()
+        except FileNotFoundError:
+            return None
+        return text.strip() or None
+
+    def _base_path(self, conversation_id: UUID) -> Path:
+        return self._cloned / str(conversation_id)
 
     async def prepare(self, conversation: Conversation, tell: Tell) -> Path:
         """Create the workspace unless it exists, with a clone of the conversation's repository.
@@ -106,7 +125,9 @@ class WorkspaceService:
 
     async def discard(self, conversation_id: UUID) -> None:
         """Remove the workspace of a conversation that was deleted while the workspace was created."""
-        await self._remove_quietly(self.path(conversation_id))
+        path = self.path(conversation_id)
+        await self._remove_quietly(path)
+        await asyncio.to_thread(self._base_path(conversation_id).unlink, missing_ok=True)
 
     async def remove(self, conversation_id: UUID) -> bool:
         """Carry out a recorded removal. False if it failed, and will be retried, or is already in progress."""
@@ -117,6 +138,7 @@ class WorkspaceService:
         try:
             await asyncio.to_thread(remove_tree, path)
             await asyncio.to_thread(remove_tree, _partial(path))
+            await asyncio.to_thread(self._base_path(conversation_id).unlink, missing_ok=True)
         except OSError as error:
             log.warning("workspace.removal_failed", conversation_id=str(conversation_id), error=type(error).__name__)
             await self._put_off(conversation_id)
@@ -135,10 +157,7 @@ class WorkspaceService:
 
         A failed removal is retried when its back-off is over, or with ``at_once`` immediately.
         """
-        try:
-            here = await asyncio.to_thread(_conversations_in, self._root)
-        except FileNotFoundError:
-            here = []
+        here = await asyncio.to_thread(_conversations_in, self._root, self._cloned)
         for start in range(0, len(here), REMOVALS_AT_ONCE):
             async with self._database.read() as session:
                 removals = await WorkspaceRemovalRepository(session).among(here[start : start + REMOVALS_AT_ONCE])
@@ -179,6 +198,8 @@ class WorkspaceService:
                     await ConversationRepository(session).set_branch(conversation.id, outcome.branch)
             if outcome.note is not None:
                 await tell(outcome.note)
+            await asyncio.to_thread(self._cloned.mkdir, mode=0o700, exist_ok=True)
+            await asyncio.to_thread(self._base_path(conversation.id).write_text, f"{outcome.commit or ''}\n")
             await asyncio.to_thread(partial.rename, path)
         except BaseException:
             await asyncio.shield(self._remove_quietly(partial))
@@ -211,10 +232,12 @@ def _partial(path: Path) -> Path:
     return path.with_name(path.name + PARTIAL)
 
 
-def _conversations_in(root: Path) -> list[UUID]:
-    """Return the ids of conversations that have a workspace there, complete or not."""
+def _conversations_in(*roots: Path) -> list[UUID]:
+    """Return the ids of conversations that have something there, such as a workspace, complete or not."""
     ids: set[UUID] = set()
-    for path in root.iterdir():
-        with suppress(ValueError):
-            ids.add(UUID(path.name.removesuffix(PARTIAL)))
+    for root in roots:
+        paths = list(root.iterdir()) if root.is_dir() else []
+        for path in paths:
+            with suppress(ValueError):
+                ids.add(UUID(path.name.removesuffix(PARTIAL)))
     return list(ids)

@@ -31,8 +31,14 @@ EXPORTED = build_schema((ROOT / "schema.graphql").read_text())
 # What needs a git host or a shell, and comes with them. Nothing else of the contract may be missing.
 # What clients get that the contract does not promise.
 BEYOND = {
+    "ChangeStatus",
+    "ChangesSince",
+    "Conversation.workspace",
     "CreateConversationError|GitProviderUnavailableError",
     "ErrorCode.GIT_PROVIDER_UNAVAILABLE",
+    "FileChange",
+    "FileChangeConnection",
+    "FileChangeEdge",
     "GitProviderUnavailableError",
     "Long",
     "MessageEvent.isPartial",
@@ -43,6 +49,14 @@ BEYOND = {
     "TokenUsage.completionTokens: Int!",
     "TokenUsage.promptTokens: Int!",
     "ToolOutputDelta",
+    "Workspace",
+    "WorkspaceDirectory",
+    "WorkspaceEntry",
+    "WorkspaceEntryConnection",
+    "WorkspaceEntryEdge",
+    "WorkspaceFile",
+    "WorkspaceLink",
+    "WorkspaceState",
 }
 # What has a better shape than the contract's, since that did not hold: sums of tokens went beyond its Int.
 BETTER = {"TokenUsage.completionTokens: Long!", "TokenUsage.promptTokens: Long!"}

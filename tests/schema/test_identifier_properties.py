@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from uuid import UUID
 
 from graphql import GraphQLError
@@ -9,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.models.search.query import ConversationOrder, ConversationOrderField, OrderDirection
-from app.schema.connection import event_cursor, parse_conversation_cursor, parse_event_cursor
+from app.schema.connection import (
+    event_cursor,
+    name_cursor,
+    parse_conversation_cursor,
+    parse_event_cursor,
+    parse_name_cursor,
+)
 from app.schema.node import (
     BranchKey,
     ConversationKey,
@@ -17,6 +24,7 @@ from app.schema.node import (
     ProviderAccountKey,
     RepositoryKey,
     SettingsKey,
+    WorkspaceKey,
     branch_id,
     conversation_id,
     event_id,
@@ -24,6 +32,7 @@ from app.schema.node import (
     provider_account_id,
     repository_id,
     settings_id,
+    workspace_id,
 )
 
 KNOWN = "c0ffee00-0000-4000-8000-000000000001"
@@ -38,7 +47,7 @@ def encoded(value: object) -> str:
 # Halves of surrogates and null characters too.
 TEXTS = st.lists(st.integers(0, 0x10FFFF).map(chr) | st.sampled_from("\x00\ud800:-0aA=_"), max_size=60).map("".join)
 ID_LIKE = st.tuples(
-    st.sampled_from(["", "settings:", "conversation:", "repository:", "branch:", "provider_account:"]),
+    st.sampled_from(["", "settings:", "conversation:", "repository:", "branch:", "provider_account:", "workspace:"]),
     st.uuids().map(str) | st.uuids().map(lambda key: key.hex),
     st.just("") | st.integers(-1, 10**11).map(lambda number: f":{number}") | TEXTS,
 ).map("".join)
@@ -65,6 +74,8 @@ def test_what_parses_as_an_id_is_written_the_same_again(text: str) -> None:
             assert branch_id(key) == text
         case ProviderAccountKey(key):
             assert provider_account_id(key) == text
+        case WorkspaceKey(key):
+            assert workspace_id(key) == text
         case None:
             assert text != KNOWN
 
@@ -77,6 +88,14 @@ def test_every_id_is_understood_again(key: UUID, sequence: int) -> None:
     assert parse_id(repository_id(key)) == RepositoryKey(key)
     assert parse_id(branch_id(key)) == BranchKey(key)
     assert parse_id(provider_account_id(key)) == ProviderAccountKey(key)
+    assert parse_id(workspace_id(key)) == WorkspaceKey(key)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=4096))
+def test_every_cursor_of_a_name_is_understood_again(name: bytes) -> None:
+    path = os.fsdecode(name)
+    assert parse_name_cursor(name_cursor(path)) == path
 
 
 @given(st.integers(0, 2**31 - 1))

@@ -65,7 +65,7 @@ MALFORMED_CURSORS = [
     "\ud800",
     "🙂",
     "é",
-    "A" * 4001,
+    "A" * 40_001,
     "A" * 100_000,
     KNOWN,
     encoded(None),

@@ -17,15 +17,27 @@ const eslint = new ESLint({
       ...graphql.configs["flat/schema-relay"].rules,
       // Cursors lead forward alone where the source of a list does: `first` and `after`, or `last` and `before`, or both.
       "@graphql-eslint/relay-arguments": ["error", { includeBoth: false }],
-      // `nodes` is a list of what the edges hold, and there are lists that are no connections.
-      "@graphql-eslint/relay-edge-types": ["error", { listTypeCanWrapOnlyEdgeType: false }],
+      // `nodes` is a list of what the edges hold, and there are lists that are no connections. Entries of a workspace
+      // and changes to it are no objects of their own: their workspace is asked for them again, by path.
+      "@graphql-eslint/relay-edge-types": ["error", { listTypeCanWrapOnlyEdgeType: false, shouldImplementNode: false }],
       // What can't be asked for again lies inside something that can, or passes by.
       "@graphql-eslint/strict-id-in-types": [
         "error",
         {
           exceptions: {
             suffixes: ["Connection", "Edge", "Payload", "Error"],
-            types: ["ConversationStatusChange", "MessageDelta", "PageInfo", "Problem", "TokenUsage", "ToolOutputDelta"],
+            types: [
+              "ConversationStatusChange",
+              "FileChange",
+              "MessageDelta",
+              "PageInfo",
+              "Problem",
+              "TokenUsage",
+              "ToolOutputDelta",
+              "WorkspaceDirectory",
+              "WorkspaceFile",
+              "WorkspaceLink",
+            ],
           },
         },
       ],

@@ -7,9 +7,10 @@ Symbolic links are resolved here as the sandbox would: ``/workspace`` is the roo
 import errno
 import os
 import stat
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from heapq import nsmallest
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,6 +20,9 @@ ROOT = "/workspace"
 MAX_PATH_CHARACTERS = 4096
 MAX_LINKS = 20
 MAX_DEPTH = 100
+# Of one directory; a whole workspace may have 500,000 before its commands are ended.
+MAX_NAMES = 1_000_000
+_PIECE_BYTES = 64 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe would wait for its other end.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -32,13 +36,21 @@ class WorkspacePathError(Exception):
     """The path escapes from the workspace, or is of the wrong file type. The message is for the agent."""
 
 
+class AbsentPath(WorkspacePathError):
+    """Nothing is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A directory entry. ``kind`` is ``directory``, ``file``, ``link`` or ``other``; ``bytes`` is a file's size."""
+    """A directory entry. ``kind`` is ``directory``, ``file``, ``link`` or ``other``; ``bytes`` is a file's size.
+
+    ``target`` is the target of a link, where it was read.
+    """
 
     name: str
     kind: str
     bytes: int
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,14 @@ class Listing:
     """Sorted entries of a directory; ``is_cut`` if the limit left some out."""
 
     entries: list[Entry]
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Lines of a file. ``is_cut``: there are more bytes in them than were wanted, or looked through."""
+
+    content: bytes
     is_cut: bool
 
 
@@ -113,6 +133,54 @@ class WorkspaceFiles:
                     listed.append(_entry(entry))
             return Listing(sorted(listed, key=_by_name), is_cut=False)
 
+    def page(self, path: str, after: str | None, limit: int, max_names: int = MAX_NAMES) -> Listing:
+        """The first files, directories and links of a directory that stand behind a name, in the order of their bytes.
+
+        A directory of ``max_names`` is looked through in constant memory; one with more is an error.
+        """
+        behind = os.fsencode(after) if after is not None else b""
+        with self._directory(path) as directory:
+            with os.scandir(directory) as entries:
+                seen = (os.fsencode(entry.name) for entry in _bounded(entries, path, max_names) if _is_shown(entry))
+                names = nsmallest(limit + 1, (name for name in seen if name > behind))
+            found = [_look(os.fsdecode(name), directory) for name in names[:limit]]
+        return Listing([entry for entry in found if entry is not None], is_cut=len(names) > limit)
+
+    def look(self, path: str) -> Entry:
+        """What the path leads to, links resolved; the name is that of what is really there."""
+        walk = _Walk(self._root, path, _names(path))
+        try:
+            name = walk.to_last()
+            if name is None:
+                return Entry("", "directory", 0)
+            found = _look(name, walk.directory)
+        finally:
+            walk.close()
+        if found is None:
+            raise AbsentPath(f"{path} does not exist.")
+        return found
+
+    def head(self, path: str, max_bytes: int) -> bytes:
+        """How a regular file begins."""
+        with self._file(path) as opened:
+            return _read_all(opened, max_bytes)
+
+    def lines(self, path: str, first: int, last: int | None, *, max_bytes: int, max_scanned: int) -> Excerpt:
+        """Lines of a regular file, counted from 1 (``last``: None for all that follow), in constant memory."""
+        with self._file(path) as opened:
+            return _lines(opened, first, last, max_bytes, max_scanned)
+
+    @contextmanager
+    def _file(self, path: str) -> Generator[int]:
+        """A regular file, opened to read."""
+        with self._parent(path) as (directory, name):
+            opened = _open(name, _READ, directory, path)
+            try:
+                _check_regular(os.fstat(opened), path)
+                yield opened
+            finally:
+                os.close(opened)
+
     @contextmanager
     def _directory(self, path: str) -> Generator[int]:
         """Open the directory at the path, with links resolved, and yield its descriptor."""
@@ -159,7 +227,7 @@ class _Walk:
         try:
             self._open = [_open_root(root)]
         except FileNotFoundError:
-            raise WorkspacePathError("There is no workspace.") from None
+            raise AbsentPath("There is no workspace.") from None
 
     @property
     def directory(self) -> int:
@@ -198,7 +266,7 @@ class _Walk:
             self._open.append(os.open(name, _DIRECTORY, dir_fd=self.directory))
         except FileNotFoundError:
             if self._make is None:
-                raise WorkspacePathError(f"{self._path} does not exist.") from None
+                raise AbsentPath(f"{self._path} does not exist.") from None
             self._open.append(self._make(name, self.directory))
         except OSError as error:
             raise _error(error, self._path) from None
@@ -273,6 +341,8 @@ def _error(error: OSError, path: str) -> Exception:
         errno.EISDIR: "is a directory",
     }
     said = messages.get(error.errno or 0)
+    if error.errno == errno.ENOENT:
+        return AbsentPath(f"{path} {said}.")
     return WorkspacePathError(f"{path} {said}.") if said else error
 
 
@@ -289,6 +359,63 @@ def _read_all(opened: int, limit: int) -> bytes:
     while len(pieces) < limit and (piece := os.read(opened, min(limit - len(pieces), 1 << 20))):
         pieces += piece
     return bytes(pieces)
+
+
+def _lines(opened: int, first: int, last: int | None, max_bytes: int, max_scanned: int) -> Excerpt:
+    kept = bytearray()
+    line, scanned = 1, 0
+    while piece := os.read(opened, _PIECE_BYTES):
+        scanned += len(piece)
+        start, end = 0, len(piece)
+        if line < first:
+            start, line = _skip(piece, 0, line, first)
+        if line >= first and last is not None:
+            end, line = _skip(piece, start, line, last + 1)
+        elif line >= first:
+            line += piece.count(b"\n", start)
+        kept += piece[start:end]
+        if len(kept) > max_bytes:
+            return Excerpt(bytes(kept[:max_bytes]), is_cut=True)
+        if last is not None and line > last:
+            return Excerpt(bytes(kept), is_cut=False)
+        if scanned >= max_scanned:
+            return Excerpt(bytes(kept), is_cut=bool(os.read(opened, 1)))
+    return Excerpt(bytes(kept), is_cut=False)
+
+
+def _skip(piece: bytes, start: int, line: int, wanted: int) -> tuple[int, int]:
+    """Where the wanted line begins in a piece that is in ``line`` at ``start``, or its end; and the line there."""
+    breaks = piece.count(b"\n", start)
+    if line + breaks < wanted:
+        return len(piece), line + breaks
+    while line < wanted:
+        start = piece.index(b"\n", start) + 1
+        line += 1
+    return start, line
+
+
+def _bounded(entries: Iterable["os.DirEntry[str]"], path: str, most: int) -> Iterator["os.DirEntry[str]"]:
+    for count, entry in enumerate(entries):
+        if count == most:
+            raise WorkspacePathError(f"{path} holds more than {most} names.")
+        yield entry
+
+
+def _is_shown(entry: "os.DirEntry[str]") -> bool:
+    return entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False) or entry.is_symlink()
+
+
+def _look(name: str, directory: int) -> Entry | None:
+    """What the name is in an open directory; None where it is gone."""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISLNK(found.st_mode):
+            return Entry(name, "link", 0, os.readlink(name, dir_fd=directory))
+    except OSError:
+        return None
+    if stat.S_ISREG(found.st_mode):
+        return Entry(name, "file", found.st_size)
+    return Entry(name, "directory" if stat.S_ISDIR(found.st_mode) else "other", 0)
 
 
 def _entry(entry: "os.DirEntry[str]") -> Entry:

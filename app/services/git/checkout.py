@@ -1,7 +1,7 @@
 """Clones a conversation's repository. If the user chose no branch, git's HEAD decides which branch is the default."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.errors import WorkspaceFailure
@@ -16,10 +16,14 @@ SHOWN_NAME_CHARACTERS = 255
 
 @dataclass(frozen=True, slots=True)
 class CheckoutOutcome:
-    """The cloned branch (``None`` if the repository has none), and a note for the user, if one is needed."""
+    """The cloned branch (``None`` if the repository has none), and a note for the user, if one is needed.
+
+    ``commit`` is the cloned commit, ``None`` for a repository without commits.
+    """
 
     branch: str | None
     note: str | None = None
+    commit: str | None = None
 
 
 async def clone_branch(
@@ -30,11 +34,11 @@ async def clone_branch(
     Raises ``WorkspaceFailure``.
     """
     if not is_default:
-        await cloner.clone(source, directory, branch=branch)
-        return CheckoutOutcome(branch)
+        checkout = await cloner.clone(source, directory, branch=branch)
+        return CheckoutOutcome(branch, commit=checkout.commit)
     checkout = await cloner.clone(source, directory, branch=None)
     if checkout.commit is not None:
-        return _told(checkout, branch)
+        return replace(_told(checkout, branch), commit=checkout.commit)
     if not await cloner.has_branch(source):
         return CheckoutOutcome(None, "The repository has no commits yet: the workspace is an empty clone.")
     head = (checkout.branch or "HEAD")[:SHOWN_NAME_CHARACTERS]
@@ -42,10 +46,9 @@ async def clone_branch(
         message = f"The repository's default branch is {head}, which does not exist: name one of its branches."
         raise WorkspaceFailure(message)
     await asyncio.to_thread(remove_tree, directory)
-    await cloner.clone(source, directory, branch=branch)
-    return CheckoutOutcome(
-        branch, f"Git's default branch, {head}, does not exist: {branch} was cloned, the provider's."
-    )
+    checkout = await cloner.clone(source, directory, branch=branch)
+    note = f"Git's default branch, {head}, does not exist: {branch} was cloned, the provider's."
+    return CheckoutOutcome(branch, note, checkout.commit)
 
 
 def _told(checkout: Checkout, provider_word: str | None) -> CheckoutOutcome:

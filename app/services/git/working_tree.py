@@ -1,0 +1,187 @@
+"""What an agent changed in its workspace, as git tells it from inside the sandbox.
+
+Nothing of the workspace's own repository is believed or run: git gets a directory of its own in the sandbox's ``/tmp``,
+with a configuration and an index made there, and takes nothing but objects from the workspace. So there are no hooks,
+filters, textconv, external diffs, includes, replaced objects or flags of an index that an agent could have set. What it
+prints is within bounds, and crosses over as base64, since names need not be text.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from uuid import UUID
+
+from app.errors import WorkspaceFailure
+from app.services.git.patch import Change, parse_changes, section_of
+from app.services.sandbox.base import CommandLimits, CommandResult, SandboxUnavailable
+from app.services.sandbox.output import MAX_OUTPUT_BYTES
+from app.services.sandbox.shell import Shell
+
+WALL_SECONDS = 20.0
+MAX_DIFF_BYTES = 100_000
+MAX_LISTING_BYTES = 11 * 1024 * 1024
+# Larger files are compared, but their lines are not.
+MAX_COMPARED_BYTES = 16 * 1024 * 1024
+# Of one command; the system takes 128 KiB.
+MAX_COMMAND_BYTES = 60_000
+# Of the output of one command, as base64.
+MAX_DIFFS_AT_ONCE = 100
+FAILED = "!"
+NO_GIT = "git is not installed in the sandbox"
+NO_BASE = "the workspace's repository does not hold the commit any more"
+
+SETUP = f"""\
+trap - EXIT
+exec 2>/dev/null
+fail() {{ printf '%s%s\\n' '{FAILED}' "$1"; exit 0; }}
+command -v git >/dev/null || fail '{NO_GIT}'
+unset ${{!GIT_@}}
+export HOME=/nonexistent XDG_CONFIG_HOME=/nonexistent LC_ALL=C GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null \
+GIT_ATTR_NOSYSTEM=1 GIT_NO_REPLACE_OBJECTS=1 GIT_TERMINAL_PROMPT=0 GIT_LITERAL_PATHSPECS=1 \
+GIT_DIR=/tmp/parley.git GIT_WORK_TREE=/workspace
+g() {{ git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false \
+-c core.attributesFile=/dev/null -c core.excludesFile=/dev/null -c core.bigFileThreshold={MAX_COMPARED_BYTES} \
+-c protocol.allow=never -c gc.auto=0 -c safe.directory='*' "$@"; }}
+d() {{ g diff --no-ext-diff --no-textconv --no-color --ignore-submodules=dirty --find-renames --find-copies -l1000 \
+--raw -z "$@"; }}
+cd /workspace || fail 'there is no workspace'
+"""
+# Takes $format and $tree, which is empty for the tree without files. A pipe or a closed file would hold git up.
+INDEX = """\
+g init -q --template= --object-format="$format" || fail 'git could not be set up'
+mkdir -p "$GIT_DIR/info" "$GIT_DIR/objects/info"
+echo /.parley/ > "$GIT_DIR/info/exclude"
+[ -d .git/objects ] && echo /workspace/.git/objects > "$GIT_DIR/objects/info/alternates"
+[ -n "$tree" ] || tree=$(g hash-object -t tree --stdin </dev/null)
+g read-tree "$tree" || fail 'the workspace'"'"'s repository does not hold the commit any more'
+closed() {
+  find . -path ./.git -prune -o \\( -type p -o -type s -o -type f ! -readable \\) -printf '%P\\0' |
+    g update-index -z --force-remove --stdin
+}
+closed
+g add --intent-to-add --ignore-errors -- . >/dev/null
+closed
+"""
+
+
+class ChangesSince(StrEnum):
+    """What a workspace is compared with."""
+
+    CLONED = "CLONED"
+    COMMITTED = "COMMITTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A workspace, and the commit that it is compared with; None for a tree without files."""
+
+    conversation_id: UUID
+    path: Path
+    commit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """A unified diff of one file. ``is_cut``: it has more than ``MAX_DIFF_BYTES``."""
+
+    text: str
+    is_cut: bool
+
+
+class WorkingTreeReader:
+    """Runs git in the sandbox. Every method raises WorkspaceFailure, also where there is no sandbox."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    async def changes(self, tree: Tree) -> list[Change]:
+        """What is different, in the order of the paths' bytes; untracked files too, ignored ones not."""
+        listing = f'd --no-abbrev --numstat "$tree" | head -c {MAX_LISTING_BYTES + 1} | base64 -w0; echo\n'
+        [raw] = await self._run(tree, listing, 1)
+        if len(raw) > MAX_LISTING_BYTES:
+            raise WorkspaceFailure("The workspace has more changes than can be listed.")
+        return parse_changes(raw)
+
+    async def diffs(self, tree: Tree, changes: Sequence[Change], context_lines: int) -> list[Diff]:
+        """The diff of each change; an empty one where the file is as it was again."""
+        found: list[Diff] = []
+        batch: list[str] = []
+        for change in changes:
+            command = _diff_command(change, context_lines)
+            if batch and (len(batch) == MAX_DIFFS_AT_ONCE or sum(map(len, batch)) + len(command) > MAX_COMMAND_BYTES):
+                found += await self._diffs(tree, changes[len(found) : len(found) + len(batch)], batch)
+                batch = []
+            batch.append(command)
+        return found + await self._diffs(tree, changes[len(found) :], batch)
+
+    async def _diffs(self, tree: Tree, changes: Sequence[Change], commands: list[str]) -> list[Diff]:
+        if not commands:
+            return []
+        outputs = await self._run(tree, "".join(commands), len(commands))
+        return [_diff(raw, change) for raw, change in zip(outputs, changes, strict=True)]
+
+    async def _run(self, tree: Tree, command: str, lines: int) -> list[bytes]:
+        """What each line that the command prints stands for."""
+        sha = tree.commit or ""
+        variables = f"format={'sha256' if len(sha) == 64 else 'sha1'} tree={sha}\n"  # noqa: PLR2004  SHA-256 in hex.
+        result = await self._sandboxed(tree, f"{SETUP}{variables}{INDEX}{command}")
+        if result.limit is not None:
+            raise WorkspaceFailure(f"Git could not look at the workspace: {result.limit}.")
+        if result.output.startswith(FAILED):
+            reason = result.output.removeprefix(FAILED).strip()[:200]
+            raise WorkspaceFailure(f"Git could not look at the workspace: {reason}.")
+        printed = result.output.split("\n")[:-1]
+        if result.exit_code != 0 or len(printed) != lines:
+            raise WorkspaceFailure("Git could not look at the workspace.")
+        try:
+            return [base64.b64decode(line, validate=True) for line in printed]
+        except binascii.Error:
+            raise WorkspaceFailure("Git could not look at the workspace.") from None
+
+    async def _sandboxed(self, tree: Tree, command: str) -> CommandResult:
+        sandbox = self._shell.sandbox
+        if sandbox is None:
+            raise WorkspaceFailure(f"Changes can't be shown without a sandbox: {self._shell.absence}")
+        try:
+            return await sandbox.run(
+                tree.conversation_id,
+                tree.path,
+                command,
+                directory="/workspace",
+                limits=_within(self._shell.limits),
+            )
+        except (SandboxUnavailable, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise WorkspaceFailure(f"Changes can't be shown without a sandbox: {reason}") from None
+
+
+def _within(limits: CommandLimits) -> CommandLimits:
+    """An agent's limits, but for the time, and for the size of a workspace that nothing is written to."""
+    return replace(
+        limits,
+        wall_seconds=min(limits.wall_seconds, WALL_SECONDS),
+        workspace_bytes=2**62,
+        output_characters=MAX_OUTPUT_BYTES,
+    )
+
+
+def _diff_command(change: Change, context_lines: int) -> str:
+    paths = " ".join(map(quoted, change.related))
+    return f'd -p -U{context_lines:d} "$tree" -- {paths} | head -c {MAX_DIFF_BYTES + 1} | base64 -w0; echo\n'
+
+
+def quoted(path: bytes) -> str:
+    """The bytes as a word of bash, in ASCII."""
+    return "$'" + "".join(chr(code) if chr(code).isalnum() and code < 128 else f"\\{code:03o}" for code in path) + "'"  # noqa: PLR2004  ASCII.
+
+
+def _diff(raw: bytes, change: Change) -> Diff:
+    is_cut = len(raw) > MAX_DIFF_BYTES
+    section, is_last = section_of(raw, change)
+    is_cut = is_cut and is_last
+    if is_cut:
+        section = section[: section.rfind(b"\n") + 1]
+    return Diff(section.decode("utf-8", "replace"), is_cut)

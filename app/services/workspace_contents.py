@@ -1,0 +1,216 @@
+"""What is in a workspace, as its owner sees it: read as files by the server, and compared by git in the sandbox."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+from uuid import UUID
+
+from app.errors import InvalidInput, WorkspaceFailure
+from app.services.filesystem.files import AbsentPath, Entry, Excerpt, Listing, WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.names import meant
+from app.services.filesystem.tree import measure
+from app.services.git.head import Head, read_head
+from app.services.git.patch import Change
+from app.services.git.working_tree import ChangesSince, Diff, Tree, WorkingTreeReader
+from app.services.workspace import WorkspaceService
+
+MAX_TEXT_BYTES = 100_000
+MAX_SCANNED_BYTES = 64 * 1024 * 1024
+# As git does: a file with a null byte among its first ones is no text.
+HEAD_BYTES = 8000
+# What runs at once in this process, whoever asks.
+MAX_READING = 8
+MAX_COMPARING = 2
+# Of one request.
+MAX_READS = 1000
+MAX_COMPARISONS = 20
+WINDOW_SECONDS = 60.0
+
+T = TypeVar("T")
+
+
+class WorkspaceState(StrEnum):
+    """Whether a workspace can be used."""
+
+    PREPARING = "PREPARING"
+    READY = "READY"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceSummary:
+    """A workspace at a glance. ``base_commit`` is what was cloned, null where nothing was."""
+
+    conversation_id: UUID
+    state: WorkspaceState
+    base_commit: str | None
+    head: Head
+
+
+class ReadBudget:
+    """What one operation may look at; of a subscription, which lives long, that of each minute."""
+
+    def __init__(self) -> None:
+        self._reads = MAX_READS
+        self._comparisons = MAX_COMPARISONS
+        self._since = time.monotonic()
+
+    def read(self) -> None:
+        """Before a file, a directory or a tree is looked at. Raises InvalidInput."""
+        self._begin()
+        self._reads -= 1
+        if self._reads < 0:
+            raise InvalidInput(f"One request may look at {MAX_READS} files and directories: ask for less at once.")
+
+    def compare(self) -> None:
+        """Before git runs. Raises InvalidInput."""
+        self._begin()
+        self._comparisons -= 1
+        if self._comparisons < 0:
+            raise InvalidInput(f"One request may compare workspaces {MAX_COMPARISONS} times: ask for less at once.")
+
+    def _begin(self) -> None:
+        now = time.monotonic()
+        if now - self._since > WINDOW_SECONDS:
+            self._reads, self._comparisons, self._since = MAX_READS, MAX_COMPARISONS, now
+
+
+class WorkspaceContents:
+    """Reads workspaces. The caller has made sure whose they are."""
+
+    def __init__(self, workspace: WorkspaceService, reader: WorkingTreeReader) -> None:
+        self._workspace = workspace
+        self._reader = reader
+        self._reading = asyncio.Semaphore(MAX_READING)
+        self._comparing = asyncio.Semaphore(MAX_COMPARING)
+
+    async def get(self, conversation_id: UUID, budget: ReadBudget) -> WorkspaceSummary | None:
+        """The workspace, or None where there is none in this data directory."""
+        budget.read()
+        return await self._in_thread(lambda: self._summary(conversation_id))
+
+    async def size(self, conversation_id: UUID, budget: ReadBudget) -> int:
+        """What it takes on the disk, in bytes."""
+        budget.read()
+
+        def count() -> int:
+            try:
+                return measure(self._workspace.path(conversation_id)).bytes
+            except FileNotFoundError:
+                return 0
+
+        return await self._in_thread(count)
+
+    async def entries(
+        self, conversation_id: UUID, path: str, after: str | None, limit: int, budget: ReadBudget
+    ) -> Listing:
+        """A page of a directory. Raises InvalidInput for a path that is none of a directory in the workspace."""
+        budget.read()
+        return await self._in_files(conversation_id, lambda files: files.page(_inside(path), after, limit))
+
+    async def file(self, conversation_id: UUID, path: str, budget: ReadBudget) -> Entry | None:
+        """What a path leads to; None where nothing is there. Raises InvalidInput for one that leads elsewhere."""
+        budget.read()
+
+        def look(files: WorkspaceFiles) -> Entry | None:
+            try:
+                return files.look(_inside(path))
+            except AbsentPath:
+                return None
+
+        return await self._in_files(conversation_id, look)
+
+    async def head_of(self, conversation_id: UUID, path: str, budget: ReadBudget) -> bytes:
+        """How a file begins. Raises InvalidInput."""
+        budget.read()
+        return await self._in_files(conversation_id, lambda files: files.head(path, HEAD_BYTES))
+
+    async def text(
+        self, conversation_id: UUID, path: str, first: int, last: int | None, budget: ReadBudget
+    ) -> Excerpt | None:
+        """Lines of a file; None for a binary one. Raises InvalidInput."""
+        budget.read()
+
+        def read(files: WorkspaceFiles) -> Excerpt | None:
+            if is_binary(files.head(path, HEAD_BYTES)):
+                return None
+            return files.lines(path, first, last, max_bytes=MAX_TEXT_BYTES, max_scanned=MAX_SCANNED_BYTES)
+
+        return await self._in_files(conversation_id, read)
+
+    async def changes(self, workspace: WorkspaceSummary, since: ChangesSince, budget: ReadBudget) -> list[Change]:
+        """What is different. Raises WorkspaceFailure."""
+        if workspace.state is not WorkspaceState.READY:
+            return []
+        budget.compare()
+        async with self._comparing:
+            return await self._reader.changes(self._tree(workspace, since))
+
+    async def diffs(
+        self,
+        workspace: WorkspaceSummary,
+        since: ChangesSince,
+        changes: Sequence[Change],
+        context_lines: int,
+        budget: ReadBudget,
+    ) -> list[Diff]:
+        """The diff of each change, made together. Raises WorkspaceFailure."""
+        budget.compare()
+        async with self._comparing:
+            return await self._reader.diffs(self._tree(workspace, since), changes, context_lines)
+
+    def _tree(self, workspace: WorkspaceSummary, since: ChangesSince) -> Tree:
+        commit = workspace.base_commit if since is ChangesSince.CLONED else workspace.head.commit
+        return Tree(workspace.conversation_id, self._workspace.path(workspace.conversation_id), commit)
+
+    def _summary(self, conversation_id: UUID) -> WorkspaceSummary | None:
+        is_prepared = self._workspace.is_prepared(conversation_id)
+        if is_prepared is None:
+            return None
+        if not is_prepared:
+            return WorkspaceSummary(conversation_id, WorkspaceState.PREPARING, None, Head())
+        base = self._workspace.base_commit(conversation_id)
+        return WorkspaceSummary(conversation_id, WorkspaceState.READY, base, read_head(self._files(conversation_id)))
+
+    def _files(self, conversation_id: UUID) -> WorkspaceFiles:
+        return WorkspaceFiles(self._workspace.path(conversation_id), None)
+
+    async def _in_files(self, conversation_id: UUID, work: Callable[[WorkspaceFiles], T]) -> T:
+        try:
+            return await self._in_thread(lambda: work(self._files(conversation_id)))
+        except WorkspacePathError as error:
+            raise InvalidInput(str(error)) from None
+        except OSError as error:
+            raise WorkspaceFailure(f"The workspace can't be read: {error.strerror}.") from None
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        async with self._reading:
+            return await asyncio.to_thread(work)
+
+
+def is_binary(head: bytes) -> bool:
+    """Whether a file that begins like this is no text."""
+    return b"\x00" in head
+
+
+def join(directory: str, name: str) -> str:
+    """The path of a name in a directory, relative to the workspace."""
+    return f"{directory}/{name}" if directory else name
+
+
+def relative(path: str) -> str:
+    """A path as the workspace's own files are shown: relative, without what changes nothing. Raises InvalidInput."""
+    try:
+        inside = _inside(path)
+    except WorkspacePathError as error:
+        raise InvalidInput(str(error)) from None
+    parts = [part for part in inside.split("/") if part not in {"", "."}]
+    return "/".join(parts[1:] if inside.startswith("/") else parts)
+
+
+def _inside(path: str) -> str:
+    """What the path of a client means; an empty one is the workspace itself."""
+    return meant(path) or os.curdir
