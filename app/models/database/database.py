@@ -87,8 +87,10 @@ def is_outage(error: BaseException) -> bool:
             return False
         state = str(getattr(error.orig, "sqlstate", None) or "")
         return error.connection_invalidated or isinstance(error, OperationalError) or state.startswith(_OUTAGE_STATES)
-    # A failure to connect raises the operating system's error, without SQLAlchemy's wrapper.
-    return isinstance(error, StorageFull | OSError | TimeoutError | PoolTimeoutError)
+    # A failure to connect raises the operating system's error, without SQLAlchemy's wrapper; nor does it wrap what
+    # asyncpg says of a connection whose server ended between two messages. Who uses SQLite need not have the driver.
+    is_broken = type(error).__name__ == "InternalClientError"
+    return is_broken or isinstance(error, StorageFull | OSError | TimeoutError | PoolTimeoutError)
 
 
 def is_unusable(error: BaseException) -> bool:

@@ -35,6 +35,8 @@ CONNECT_SECONDS = 10
 MEND_SECONDS = 10.0
 # SQLSTATE: the server ends, and says nothing more on this connection.
 _SHUTDOWN = "57P"
+# The last of them is what asyncpg says of a connection whose server ended between two messages.
+_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # PostgreSQL's binary format of timestamps counts microseconds from this time.
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -88,7 +90,7 @@ class PostgresAccess:
         try:
             link = self._links.take() or await self._links.wait()
             rows = await link.fetch(sql, values)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _ERRORS as error:
             failure = _fault(sql, error, link)
             if link is not None:
                 self._links.take_back(link, is_sound=isinstance(error, asyncpg.PostgresError))
@@ -141,7 +143,7 @@ class _PostgresTransaction:
         for is_last in (False, True):
             try:
                 link = self._link = self._links.take() or await self._links.wait()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except _ERRORS as error:
                 raise _fault(_BEGIN, error, None) from None
             link.has_transaction = True
             try:
@@ -162,7 +164,7 @@ class _PostgresTransaction:
     async def _fetch(self, link: "_Link", sql: str, values: Sequence[Any]) -> Sequence[Row]:
         try:
             return await link.fetch(sql, values)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _ERRORS as error:
             raise _fault(sql, error, link) from None
 
 
@@ -196,7 +198,7 @@ class _Link:
         try:
             # asyncpg has sent the cancel request, and starts no other query before the server has answered it.
             await self._connection.execute("ROLLBACK" if self.has_transaction else "SELECT 1", timeout=MEND_SECONDS)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except (*_ERRORS, OSError):
             return False
         self.has_transaction = False
         return True
@@ -388,7 +390,8 @@ async def _connect(dsn: str, deadline_seconds: float) -> asyncpg.Connection:
 def _fault(sql: str, error: Exception, link: _Link | None) -> Exception:
     """As the ORM would raise it. A connection that the server has given up is closed, so that nobody uses it."""
     state = str(getattr(error, "sqlstate", None) or "")
-    is_lost = isinstance(error, asyncpg.PostgresConnectionError) or state.startswith(_SHUTDOWN)
+    is_lost = isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InternalClientError)
+    is_lost = is_lost or state.startswith(_SHUTDOWN)
     if link is not None and is_lost:
         link.close()
     # With a plan that no longer fits a table, which ends a transaction, it works the next time.

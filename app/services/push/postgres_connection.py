@@ -12,7 +12,13 @@ from sqlalchemy.engine import URL
 
 TIMEOUT_SECONDS = 10.0
 
-CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+CONNECTION_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 """Exceptions of calls on a connection."""
 
 
