@@ -17,6 +17,7 @@ from app.endpoints.uvicorn.flow import TurnedFlow
 from app.endpoints.uvicorn.head import HeadBounds
 from app.endpoints.uvicorn.refusal import FULL, MALFORMED, TOO_SLOW, Refusal, full
 from app.endpoints.uvicorn.turns import SMALL_BYTES, Priority, Turns
+from app.endpoints.uvicorn.upgrade import framing_of, parser_behind
 from app.endpoints.uvicorn.websocket import WebSocketProtocol
 
 _HEALTH = frozenset({"/health/live", "/health/ready"})
@@ -237,6 +238,10 @@ class HTTPProtocol(HttpToolsProtocol):
             self._since = self.loop.time()
 
     def _feed(self, data: bytes) -> None:
+        while data:
+            data = self._feed_until_upgrade(data)
+
+    def _feed_until_upgrade(self, data: bytes) -> bytes:
         heads, messages, body_bytes = self._heads, self._messages, self._body_bytes
         if self._in_head and not self._head_bytes:
             self._since = self.loop.time()
@@ -248,15 +253,27 @@ class HTTPProtocol(HttpToolsProtocol):
                 self._count_head(len(data) if messages == self._messages else 0)
             elif heads == self._heads:
                 self._count_framing(len(data), self._body_bytes - body_bytes)
-        except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
-                self.handle_websocket_upgrade()
-            else:
-                self._unsupported_upgrade_warning()
+        except httptools.HttpParserUpgrade as upgrade:
+            if not self._should_upgrade():
+                self._ignore_upgrade()
+                return data[upgrade.args[0] :]
+            self.handle_websocket_upgrade()
         except httptools.HttpParserError as error:
             self._refuse(error.__context__ if isinstance(error.__context__, Refusal) else MALFORMED)
         except Refusal as refusal:
             self._refuse(refusal)
+        return b""
+
+    def _ignore_upgrade(self) -> None:
+        """Go on in HTTP/1.1 behind a head that asks for another protocol."""
+        framing = framing_of(self.headers)
+        self.parser = parser_behind(self, framing)
+        if framing:
+            # The old parser has said that the message was complete.
+            self._in_head = False
+            self._messages -= 1
+            self.cycle.more_body = True
+            self.cycle.message_event.clear()
 
     def _count_head(self, size: int) -> None:
         """Raise where a head gets too long before its end, or all of them together do."""

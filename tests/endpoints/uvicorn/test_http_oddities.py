@@ -109,6 +109,24 @@ async def test_an_upgrade_to_http_2_is_passed_over_and_the_connection_goes_on(se
     await assert_nothing_stays(server)
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("piece_bytes", [1, 100_000])
+async def test_the_body_of_a_request_that_would_rather_have_http_2_is_read(
+    client: Client, piece_bytes: int, is_chunked: bool
+) -> None:
+    framing = b"Transfer-Encoding: chunked\r\n" if is_chunked else b"Content-Length: %d\r\n" % len(BODY)
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY) if is_chunked else BODY
+    token = f"Authorization: Bearer {client.token}\r\nContent-Type: application/json\r\n".encode()
+    request = START + token + framing + H2C + body
+    both = request + request + HEALTH + b"\r\n"
+    async with connected(client.server) as raw:
+        for start in range(0, len(both), piece_bytes):
+            await raw.send(both[start : start + piece_bytes])
+        for _ in range(2):
+            assert await raw.answer() == (200, {"data": {"__typename": "Query"}})
+        assert await raw.answer() == LIVE
+
+
 @pytest.mark.parametrize("expected", [b"100-continue", b"101-dalmatians"])
 async def test_a_stranger_is_not_told_to_go_on_with_the_body(server: RunningServer, expected: bytes) -> None:
     async with connected(server) as raw:
