@@ -25,6 +25,7 @@ JSON = dict[str, Any]
 SECRETIVE = "the-first-callers-own-words"
 SCHEMA = build_schema_of_sdl(build_schema().as_str())
 NOT_FOUND = ("NotFoundError", "NOT_FOUND")
+WORKSPACE = "query ($id: ID!) { conversation(id: $id) { workspace { id } } }"
 REPOSITORY = '{ repository(provider: GITHUB, nameWithOwner: "ada/engine-1") { id defaultBranch { id } } }'
 
 
@@ -46,6 +47,7 @@ class Owned:
     provider_account_id: str
     repository_id: str
     branch_id: str
+    workspace_id: str
     cursor: str
     event_cursor: str
     idempotency_key: str
@@ -60,6 +62,7 @@ class Owned:
             self.provider_account_id,
             self.repository_id,
             self.branch_id,
+            self.workspace_id,
         ]
 
     async def everything(self) -> JSON:
@@ -88,6 +91,7 @@ async def owned(client: Client, llm: ScriptedLLM) -> Owned:
     await steps.until_waiting(client, conversation["id"])
     page = await client.execute(documents.SEARCH)
     events = await client.execute(documents.EVENTS, id=conversation["id"], first=1)
+    workspace = await client.execute(WORKSPACE, id=conversation["id"])
     return Owned(
         client,
         conversation["id"],
@@ -96,6 +100,7 @@ async def owned(client: Client, llm: ScriptedLLM) -> Owned:
         account["id"],
         seen["id"],
         seen["defaultBranch"]["id"],
+        workspace["conversation"]["workspace"]["id"],
         page["conversations"]["edges"][0]["cursor"],
         events["conversation"]["events"]["edges"][0]["cursor"],
         key,
@@ -311,7 +316,7 @@ def test_the_walk_has_an_id_of_every_kind() -> None:
     """A new kind of node needs an id of its own in ``Owned``."""
     nodes = {found.name for found in SCHEMA.get_implementations(cast("Any", SCHEMA.type_map["Node"])).objects}
     events = {found.name for found in SCHEMA.get_implementations(cast("Any", SCHEMA.type_map["Event"])).objects}
-    assert nodes - events == {"Branch", "Conversation", "ProviderAccount", "Repository", "Settings"}
+    assert nodes - events == {"Branch", "Conversation", "ProviderAccount", "Repository", "Settings", "Workspace"}
 
 
 async def test_a_second_caller_sees_changes_and_hears_nothing(owned: Owned, intruder: Client) -> None:

@@ -35,6 +35,9 @@ ROOTS = {
     "Subscription": "{}",
     "Conversation": 'conversation(id: "$ID") {{ {} }}',
     "Repository": 'repository(provider: GITHUB, nameWithOwner: "octo/first") {{ {} }}',
+    "Workspace": 'conversation(id: "$ID") {{ workspace {{ {} }} }}',
+    "WorkspaceFile": 'conversation(id: "$ID") {{ workspace {{ file(path: "notes.txt") {{ {} }} }} }}',
+    "FileChange": 'conversation(id: "$ID") {{ workspace {{ changes {{ nodes {{ {} }} }} }} }}',
 }
 SCALARS: dict[str, list[object]] = {
     # `$ID` is a conversation's.
@@ -143,6 +146,9 @@ async def test_no_form_of_an_argument_is_an_internal_error(
     await steps.save_settings(client, llm)
     await client.execute(documents.SET_TOKEN, input={"provider": "GITHUB", "token": TOKEN})
     conversation = await steps.create(client)
+    if root in {"Workspace", "WorkspaceFile", "FileChange"}:
+        await steps.until_waiting(client, conversation["id"])
+        (client.server.house.config.data_dir / "workspaces" / conversation["id"] / "notes.txt").write_text("one\ntwo\n")
     asked = document(root, name, wanted(root, name, argument), conversation["id"])
     for given in variables(root, name, argument, conversation["id"]):
         answer = await client.post(asked, given)
