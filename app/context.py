@@ -113,7 +113,7 @@ class Context:
 
     @cached_property
     def workspace_reads(self) -> ReadBudget:
-        """What the operation may still look at in workspaces."""
+        """The operation's remaining budget of reads in workspaces."""
         return ReadBudget()
 
     @cached_property

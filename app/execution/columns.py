@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from app.execution.shape import Access, Shape, Variant
 
 SUBJECT = "{s}"
-"""What stands for the row in an expression."""
+"""The placeholder for the row in an expression."""
 
 
 class Transform(Enum):
@@ -61,7 +61,7 @@ class Value(Protocol):
         ...
 
     def names(self) -> Mapping[str, object]:
-        """What the expression uses besides the row. A name is made of its object's identity, so that none has two."""
+        """The global names of the expression. A name contains its object's ``id()``, so that it is unique."""
         ...
 
 
@@ -84,7 +84,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """What stands at a place of the subject, or a value of the row that stands there."""
+    """The item at an index of the subject, or a value of the row at that index."""
 
     place: int
     value: Value | None = None
@@ -192,7 +192,7 @@ class Only:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a function makes of values."""
+    """The result of a function called with values."""
 
     function: Callable[..., object]
     values: tuple[Value, ...]
@@ -255,7 +255,7 @@ def itself(shape: Shape) -> Access:
 
 
 def item(place: int, shape: Shape | None = None) -> Access:
-    """What stands at a place of the subject: JSON, or an object that is read by a shape."""
+    """Read the item at an index of the subject: JSON, or an object with a shape."""
     return Access(f"{SUBJECT}[{place}]", is_leaf=shape is None, shape=shape)
 
 
@@ -265,7 +265,7 @@ def attribute(name: str, shape: Shape | None = None) -> Access:
 
 
 def items(name: str, place: int, shape: Shape) -> Access:
-    """What stands at a place of each of an attribute's tuples."""
+    """Read the item at an index of each tuple in a list attribute."""
     return Access(f"[each[{place}] for each in {SUBJECT}.{name}]", shape=shape)
 
 

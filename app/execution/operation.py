@@ -52,7 +52,7 @@ class Operation:
             isinstance(node, FieldNode) and node.name.value in _META_FIELDS
             for node in self._node.selection_set.selections
         )
-        """Whether it asks for nothing but the schema, so that its result is always the same."""
+        """True for pure introspection, whose result is always the same."""
         self._coerce = compile_coercion(schema, self._node)
         # The executor gets its other attributes before the fallback to graphql-core: see CompiledExecutor.__getattr__.
         parts: Mapping[str, Any] = {

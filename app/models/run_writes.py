@@ -64,7 +64,7 @@ class RunWrites:
         self._unit.later("remember key", lambda: _remember(self._unit.dialect.name), key.model_dump())
 
     async def is_of(self, conversation_id: UUID, sequence: int, run: int, event: NewEvent, now: datetime) -> bool:
-        """Whether the log has there what was to be inserted for the run at that time."""
+        """Tell whether the log already holds this very event at that sequence."""
         parameters = {"of_id": conversation_id, "of_sequence": sequence}
         found = await self._unit.read(Event, "event", _event, parameters)
         wanted = (run, kind_of(event.body), event.source, event.created_at or now)

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class WorkspaceState(StrEnum):
-    """Whether a workspace can be used."""
+    """The state of a workspace."""
 
     PREPARING = "PREPARING"
     READY = "READY"
@@ -51,7 +51,7 @@ class WorkspaceSummary:
 
 
 class ReadBudget:
-    """What one operation may look at; of a subscription, which lives long, that of each minute."""
+    """The budget of reads in workspaces: for each operation, or for each minute of a subscription."""
 
     def __init__(self) -> None:
         self._reads = MAX_READS
@@ -93,7 +93,7 @@ class WorkspaceContents:
         return await self._in_thread(lambda: self._summary(conversation_id))
 
     async def size(self, conversation_id: UUID, budget: ReadBudget) -> int:
-        """What it takes on the disk, in bytes."""
+        """The size on the disk, in bytes."""
         budget.read()
 
         def count() -> int:

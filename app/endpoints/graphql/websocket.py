@@ -104,7 +104,7 @@ class _Adapter(AsyncWebSocketAdapter):
         self._send_timeout_seconds = config.send_timeout_seconds
         self._texts = texts
         self.is_trusted = False
-        """Whether a good token has come: until then a message has little in it."""
+        """True once a valid token was received. Messages have tighter bounds before that."""
         self._sending = asyncio.Lock()
         # Only where Parley's own protocol serves the socket.
         self._write: Callable[[bytes], bool] | None = socket.scope.get("extensions", {}).get(WRITE)

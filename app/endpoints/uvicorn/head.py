@@ -58,7 +58,7 @@ class HeadBounds:
             raise Refusal(431, _TOO_LARGE, message)
 
     def too_long(self, address: bytes, *, has_headers: bool) -> Refusal:
-        """What a head is refused with whose address, or whose headers, are too long."""
+        """The refusal of a request whose address or headers are too long."""
         limits = self._limits
         if not has_headers and len(address) > limits.max_head_bytes // 2:
             return Refusal(414, "URI_TOO_LONG", f"A request's head has at most {limits.max_head_bytes} bytes.")

@@ -1,4 +1,4 @@
-"""What a connection is told that ends before its request was answered."""
+"""Error responses of connections that are closed before their request reaches the application."""
 
 import orjson
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope

@@ -16,7 +16,7 @@ MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 
 class Priority(IntEnum):
-    """Who comes first. Of each there is one at least in a turn, so that nobody waits for ever."""
+    """The order in which connections get a turn. Every turn serves at least one of each priority, so none starves."""
 
     CALLER = 0
     """Has shown a good token."""

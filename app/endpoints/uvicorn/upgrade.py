@@ -12,7 +12,7 @@ _FRAMING = {b"content-length", b"transfer-encoding"}
 
 
 class ParserEvents(Protocol):
-    """What httptools tells of the requests that it reads."""
+    """The callbacks of httptools' request parser."""
 
     def on_message_begin(self) -> None: ...
     def on_url(self, url: bytes) -> None: ...

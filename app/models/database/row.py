@@ -120,7 +120,7 @@ def _reader(column: StoredColumn) -> Callable[[Row], Any]:
 
 
 def decoder(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
-    """What makes a column's Python value of the driver's; ``None`` where they are the same."""
+    """The function that converts the driver's value of a column to Python's; ``None`` where they are equal."""
     return _DECODERS.get(_stored(column, dialect.name))
 
 

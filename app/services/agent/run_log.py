@@ -55,7 +55,7 @@ class RunLog:
         self.run = run
         self.attempt = attempt
         self.is_last = False
-        """Whether the run has ended here, and none follows it."""
+        """True if the run has ended in this transaction and no other run follows."""
         self.condensation: tuple[Event | None, Condensation | None] | None = None
         """What stands for the beginning of the history, once it was read: nobody else changes it meanwhile."""
         self._has_draft = False

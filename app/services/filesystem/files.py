@@ -147,7 +147,7 @@ class WorkspaceFiles:
         return Listing([entry for entry in found if entry is not None], is_cut=len(names) > limit)
 
     def look(self, path: str) -> Entry:
-        """What the path leads to, links resolved; the name is that of what is really there."""
+        """The entry at the path, with links resolved and the name of their target."""
         walk = _Walk(self._root, path, _names(path))
         try:
             name = walk.to_last()
@@ -406,7 +406,7 @@ def _is_shown(entry: "os.DirEntry[str]") -> bool:
 
 
 def _look(name: str, directory: int) -> Entry | None:
-    """What the name is in an open directory; None where it is gone."""
+    """The entry of that name in an open directory; None where it is gone."""
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if stat.S_ISLNK(found.st_mode):

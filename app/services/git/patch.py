@@ -11,7 +11,7 @@ SECTION = b"diff --git "
 
 
 class ChangeStatus(StrEnum):
-    """What became of a file."""
+    """How a file changed."""
 
     ADDED = "A"
     MODIFIED = "M"

@@ -68,7 +68,7 @@ closed
 
 
 class ChangesSince(StrEnum):
-    """What a workspace is compared with."""
+    """The commit that a workspace is compared with."""
 
     CLONED = "CLONED"
     COMMITTED = "COMMITTED"
@@ -98,7 +98,7 @@ class WorkingTreeReader:
         self._shell = shell
 
     async def changes(self, tree: Tree) -> list[Change]:
-        """What is different, in the order of the paths' bytes; untracked files too, ignored ones not."""
+        """The changes, ordered by the bytes of their paths; with untracked files, without ignored ones."""
         listing = f'd --no-abbrev --numstat "$tree" | head -c {MAX_LISTING_BYTES + 1} | base64 -w0; echo\n'
         [raw] = await self._run(tree, listing, 1)
         if len(raw) > MAX_LISTING_BYTES:

@@ -22,7 +22,7 @@ class _Log(Protocol):
 
 
 class _Stream(Protocol):
-    """What of litellm's stream is used here."""
+    """The parts of litellm's stream that are used here."""
 
     chunks: Sequence[object]
     model: str

@@ -263,7 +263,7 @@ class Gathered(httpx.AsyncByteStream):
             self._end = end + len(END)
 
     def _take(self) -> bytes:
-        """What was received up to the end of an event."""
+        """The bytes received up to the end of an event."""
         taken = bytes(self._received[: self._end])
         del self._received[: self._end]
         self._end = 0
