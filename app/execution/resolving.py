@@ -5,8 +5,9 @@
 # pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false
 
 from asyncio import gather
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any
 
 from graphql import GraphQLField, GraphQLObjectType
@@ -101,9 +102,20 @@ async def settle(run: ExecutionRun) -> None:
     while run.pending and not run.is_unusual:
         if len(run.pending) > 1:
             together, run.pending = run.pending, []
-            await gather(*(_settle_one(run, pending) for pending in together))
+            try:
+                await gather(*(_settle_one(run, pending) for pending in together))
+            except BaseException:
+                # Cancelled: some of gather's tasks never began to await theirs, and nobody comes to those left over.
+                for pending in (*together, *run.pending):
+                    _close_unstarted(pending.awaitable)
+                raise
             return
         await _await(run, run.pending.pop())
+
+
+def _close_unstarted(awaitable: Awaitable[Any]) -> None:
+    if isinstance(awaitable, Coroutine) and getcoroutinestate(awaitable) == CORO_CREATED:
+        awaitable.close()
 
 
 async def _settle_one(run: ExecutionRun, pending: Pending) -> None:

@@ -1,6 +1,7 @@
 """Compiled execution answers as graphql-core does, whatever the data and the operation."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -90,6 +91,25 @@ async def test_no_resolver_runs_twice_when_graphql_core_takes_over() -> None:
         assert data == {"good": {"name": "a"}, "item": None}
         assert errors == ["Cannot return null for non-nullable field Item.name."]
         assert sorted(calls) == ["good", "item"]
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_an_execution_that_is_cancelled_leaves_no_resolver_that_never_began(
+    turns: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    schema = build(compiled_executor(1_000_000))
+    text = "{ a: good { name } b: good { name } c: good { name } }"
+    for _ in range(3):
+        await ask(schema, text)
+    asking = asyncio.create_task(ask(schema, text))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait({asking})
+    # Python warns of a coroutine that nothing awaited once that is collected.
+    del asking
+    gc.collect()
+    assert [str(each.message) for each in recwarn] == []
 
 
 async def test_mutations_run_one_after_another_and_once_each_also_behind_one_that_fails() -> None:
