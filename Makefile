@@ -4,8 +4,8 @@ VENV := .venv
 # The version that the tests run on comes first; any later one will do.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done)
-# Processes that run tests side by side; 0 runs them in one, which a debugger needs.
-WORKERS ?= 2
+# Processes that run tests side by side, which wait for half of their time; 0 runs them in one, as a debugger needs.
+WORKERS ?= 3
 # Further arguments, such as ARGS="-k rename" for `make test` or ARGS="--port 9000" for `make serve`.
 ARGS ?=
 

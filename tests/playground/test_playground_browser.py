@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -27,15 +28,17 @@ def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSe
 async def last_sequence(server: RunningServer) -> int:
     """The last event of the newest conversation, once its second message is answered."""
     query = "{ conversations(first: 1) { nodes { agentState events { nodes { sequence source __typename } } } } }"
-    async with httpx.AsyncClient(timeout=20) as client, asyncio.timeout(20):
-        while True:
+    newest: dict[str, Any] = {}
+    async with httpx.AsyncClient(timeout=20) as client:
+        for _ in range(800):
             answer = await client.post(f"{server.url}/graphql", json={"query": query})
-            [found] = answer.json()["data"]["conversations"]["nodes"]
-            events = found["events"]["nodes"]
+            [newest] = answer.json()["data"]["conversations"]["nodes"]
+            events = newest["events"]["nodes"]
             said = [event for event in events if event["__typename"] == "MessageEvent"]
-            if len(said) == 4 and found["agentState"] == "AWAITING_USER_INPUT":
+            if len(said) == 4 and newest["agentState"] == "AWAITING_USER_INPUT":
                 return int(events[-1]["sequence"])
             await asyncio.sleep(0.05)
+    raise AssertionError(newest)
 
 
 async def test_a_newcomer_clicks_through_it_and_sees_events_arrive(
@@ -51,7 +54,7 @@ async def test_a_newcomer_clicks_through_it_and_sees_events_arrive(
 
     second = await opened(browser, local_server)
     await second.run("Send")
-    await second.shows("userErrors")
+    await second.shows('"userErrors":\u00a0[]')
     await first.shows(f'"sequence":\u00a0{await last_sequence(local_server)}')
     await second.run("Search")
     await second.shows("totalCount")

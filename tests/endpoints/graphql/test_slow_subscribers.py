@@ -39,10 +39,11 @@ async def replay_often(connection: ClientConnection, conversation_id: str) -> No
 
 
 async def received_code(connection: ClientConnection) -> int | None:
-    """With which code the server closed; None where it cut the connection off."""
+    """Read on until the end: the code that the server closed with; None where it cut the connection off."""
     try:
-        while True:
-            await connection.recv()
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                await connection.recv()
     except ConnectionClosed as ended:
         return ended.rcvd.code if ended.rcvd is not None else None
 
@@ -114,7 +115,8 @@ async def test_a_watcher_that_does_not_read_leaves_those_with_whom_it_shares(
         payload = {"query": documents.WATCH_FIRST_MESSAGE, "variables": variables}
         for number in range(SUBSCRIPTIONS // 3):
             await connection.send(json.dumps({"type": "subscribe", "id": str(number), "payload": payload}))
-            await connection.recv()
+            async with asyncio.timeout(WAIT_SECONDS):
+                await connection.recv()
         await reader.next()
         for expected in ("STOPPED", "STARTING", "RUNNING", "STOPPED", "STARTING", "RUNNING"):
             if expected != "RUNNING":
