@@ -17,6 +17,7 @@ from app.models.rows.event import EventRow
 from app.models.settings import Settings
 from app.services.auth.authenticator import Caller
 from app.services.conversation import ConversationService
+from app.services.download import DownloadService
 from app.services.event import EventPage, EventService
 from app.services.git.calls import CallBudget
 from app.services.git.patch import Change
@@ -44,6 +45,7 @@ class Services:
     repository: RepositoryService
     tool_call: ToolCallService
     workspace: WorkspaceContents
+    download: DownloadService
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,9 @@ from app.services.auth.authenticator import Authenticator, build_authenticator
 from app.services.background import BackgroundTasks
 from app.services.clock import Clock, utc_now
 from app.services.conversation import ConversationService
+from app.services.download import DownloadService
 from app.services.event import EventService
+from app.services.export import LogExport
 from app.services.git.base import GitProvider
 from app.services.git.clone import GitCloner
 from app.services.git.providers import providers
@@ -44,6 +46,7 @@ from app.services.repository import RepositoryService
 from app.services.sandbox.shell import Shell, build_sandbox, command_limits
 from app.services.secrets.box import open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
+from app.services.ticket import Tickets
 from app.services.tool_call import ToolCallService
 from app.services.workspace import WorkspaceService
 from app.services.workspace_contents import WorkspaceContents
@@ -122,12 +125,15 @@ class Parley:
             idle_close_seconds=config.idle_close_seconds,
             run_history_seconds=config.run_history_seconds,
         )
+        export = LogExport(self.database, settings, clock)
+        contents = WorkspaceContents(workspace, WorkingTreeReader(self.shell))
         conversation = ConversationService(
             self.database,
             self.wakeups,
             clock,
             self.engine,
             settings=settings,
+            export=export,
             title=title,
             workspace=workspace,
             repository=repository,
@@ -143,7 +149,15 @@ class Parley:
             provider_account=account,
             repository=repository,
             tool_call=ToolCallService(self.database, self.wakeups, clock),
-            workspace=WorkspaceContents(workspace, WorkingTreeReader(self.shell)),
+            workspace=contents,
+            download=DownloadService(
+                self.database,
+                Tickets(secret_box, "download", clock),
+                clock,
+                workspace=contents,
+                export=export,
+                max_bytes=config.max_download_bytes,
+            ),
         )
 
     @asynccontextmanager

@@ -17,6 +17,7 @@ from app.config import Config
 from app.context import Services
 from app.endpoints import health, pages
 from app.endpoints.admission import Admission
+from app.endpoints.download import DownloadEndpoint
 from app.endpoints.graphql.documents import Documents
 from app.endpoints.graphql.http import GraphQLEndpoint
 from app.endpoints.graphql.json_text import JSONTexts
@@ -56,6 +57,7 @@ def application(
             WebSocketRoute("/graphql", socket.__call__),
             Route("/health/live", health.live),
             Route("/health/ready", health.Ready(readiness).__call__),
+            Route("/downloads", DownloadEndpoint(config, services.download, admission), methods=["GET"]),
             *pages.routes(),
         ],
         exception_handlers={HTTPException: _refusal},

@@ -13,6 +13,8 @@ from app.endpoints.headers import Headers
 
 # The extension of ASGI by which a request tells its connection that it has shown a good token.
 TRUST = "parley.trust"
+# The extension by which a request ends its connection at once: HTTP has no other sign that a body is not whole.
+ABORT = "parley.abort"
 FORWARDED_FOR = b"x-forwarded-for"
 # Share of open files that stays for the database, workspaces and calls to models.
 _OTHER_FILES_SHARE = 2
@@ -69,6 +71,13 @@ def trust(scope: Scope) -> None:
     tell: Callable[[], None] | None = scope.get("extensions", {}).get(TRUST)
     if tell is not None:
         tell()
+
+
+def abort(scope: Scope) -> None:
+    """End the connection of a request, as ``trust``."""
+    end: Callable[[], None] | None = scope.get("extensions", {}).get(ABORT)
+    if end is not None:
+        end()
 
 
 class Seat:

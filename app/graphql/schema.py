@@ -32,6 +32,7 @@ from app.schema.conversation import (
     StartConversationPayload,
     StopConversationPayload,
 )
+from app.schema.download import CreateDownloadPayload
 from app.schema.event import EVENT_TYPES
 from app.schema.node import Node
 from app.schema.repository import Repository, RepositoryConnection
@@ -107,6 +108,10 @@ class Mutation:
     )
     respond_to_tool_call: RespondToToolCallPayload = strawberry.field(
         resolver=resolvers.tool_call.respond, description="Allow or refuse a tool call that waits for confirmation."
+    )
+    create_download: CreateDownloadPayload = strawberry.field(
+        resolver=resolvers.download.create,
+        description="Make a URL from which a file, an archive, a patch or the log can be downloaded.",
     )
     update_settings: UpdateSettingsPayload = strawberry.field(
         resolver=resolvers.settings.update, description="Save settings."

@@ -162,6 +162,22 @@ class WorkspaceContents:
         async with self._comparing:
             return await self._reader.diffs(self._tree(workspace, since), changes, context_lines)
 
+    async def patch(self, conversation_id: UUID, paths: Sequence[bytes]) -> bytes:
+        """All changes since the clone, as ``git apply`` takes them. Raises WorkspaceFailure."""
+        workspace = await self._in_thread(lambda: self._summary(conversation_id))
+        if workspace is None or workspace.state is not WorkspaceState.READY:
+            raise WorkspaceFailure("The workspace is not there, or not whole yet.")
+        async with self._comparing:
+            return await self._reader.patch(self._tree(workspace, ChangesSince.CLONED), paths)
+
+    def is_ready(self, conversation_id: UUID) -> bool:
+        """Whether the workspace is here, and whole. Blocking."""
+        return self._workspace.is_prepared(conversation_id) is True
+
+    def files(self, conversation_id: UUID) -> WorkspaceFiles:
+        """The workspace's files, to be read by what streams them."""
+        return WorkspaceFiles(self._workspace.path(conversation_id), None)
+
     def _tree(self, workspace: WorkspaceSummary, since: ChangesSince) -> Tree:
         commit = workspace.base_commit if since is ChangesSince.CLONED else workspace.head.commit
         return Tree(workspace.conversation_id, self._workspace.path(workspace.conversation_id), commit)
@@ -173,14 +189,11 @@ class WorkspaceContents:
         if not is_prepared:
             return WorkspaceSummary(conversation_id, WorkspaceState.PREPARING, None, Head())
         base = self._workspace.base_commit(conversation_id)
-        return WorkspaceSummary(conversation_id, WorkspaceState.READY, base, read_head(self._files(conversation_id)))
-
-    def _files(self, conversation_id: UUID) -> WorkspaceFiles:
-        return WorkspaceFiles(self._workspace.path(conversation_id), None)
+        return WorkspaceSummary(conversation_id, WorkspaceState.READY, base, read_head(self.files(conversation_id)))
 
     async def _in_files(self, conversation_id: UUID, work: Callable[[WorkspaceFiles], T]) -> T:
         try:
-            return await self._in_thread(lambda: work(self._files(conversation_id)))
+            return await self._in_thread(lambda: work(self.files(conversation_id)))
         except WorkspacePathError as error:
             raise InvalidInput(str(error)) from None
         except OSError as error:

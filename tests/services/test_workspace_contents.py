@@ -16,6 +16,7 @@ from tests.support.git_server import GitServer, git, git_server
 from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.server import RunningServer, running_server
+from tests.support.workspaces import started
 
 JSON = dict[str, Any]
 NAME = {"byName": {"provider": "GITHUB", "nameWithOwner": "ada/engine"}}
@@ -81,16 +82,6 @@ async def ada(client: Client, llm: ScriptedLLM) -> Client:
     await steps.save_settings(client, llm)
     await client.execute(documents.SET_TOKEN, input=git_host_token)
     return client
-
-
-async def started(client: Client, **fields: JSON) -> tuple[str, Path]:
-    """A conversation whose workspace is there, and where."""
-    conversation_id = cast("str", (await steps.create(client, None, **fields))["id"])
-    await steps.until_waiting(client, conversation_id)
-    path = client.server.config.data_dir / "workspaces" / conversation_id
-    if not fields:
-        await asyncio.to_thread(path.mkdir, mode=0o700, parents=True, exist_ok=True)
-    return conversation_id, path
 
 
 async def workspace_of(client: Client, conversation_id: str, selected: str) -> JSON | None:

@@ -12,7 +12,7 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.endpoints.connections import TRUST, ConnectionLimits, Gate, Seat
+from app.endpoints.connections import ABORT, TRUST, ConnectionLimits, Gate, Seat
 from app.endpoints.uvicorn.flow import TurnedFlow
 from app.endpoints.uvicorn.head import HeadBounds
 from app.endpoints.uvicorn.refusal import FULL, MALFORMED, TOO_SLOW, Refusal, full
@@ -393,7 +393,7 @@ class HTTPProtocol(HttpToolsProtocol):
                 if scope["path"] not in _HEALTH:
                     super()._start_asgi_task(cycle, full)
                     return
-            scope["extensions"] = {TRUST: self._seat.trust}
+            scope["extensions"] = {TRUST: self._seat.trust, ABORT: self.transport.abort}
         super()._start_asgi_task(cycle, app)
 
 

@@ -23,6 +23,8 @@ from app.services.sandbox.shell import Shell
 WALL_SECONDS = 20.0
 MAX_DIFF_BYTES = 100_000
 MAX_LISTING_BYTES = 11 * 1024 * 1024
+# As base64 it is what a command may print.
+MAX_PATCH_BYTES = 11 * 1024 * 1024
 # Larger files are compared, but their lines are not.
 MAX_COMPARED_BYTES = 16 * 1024 * 1024
 # Of one command; the system takes 128 KiB.
@@ -47,6 +49,8 @@ g() {{ git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untracked
 -c protocol.allow=never -c gc.auto=0 -c safe.directory='*' "$@"; }}
 d() {{ g diff --no-ext-diff --no-textconv --no-color --ignore-submodules=dirty --find-renames --find-copies -l1000 \
 --raw -z "$@"; }}
+p() {{ g diff --no-ext-diff --no-textconv --no-color --ignore-submodules=dirty --find-renames -l1000 --binary \
+--full-index "$@"; }}
 cd /workspace || fail 'there is no workspace'
 """
 # Takes $format and $tree, which is empty for the tree without files. A pipe or a closed file would hold git up.
@@ -116,6 +120,19 @@ class WorkingTreeReader:
                 batch = []
             batch.append(command)
         return found + await self._diffs(tree, changes[len(found) :], batch)
+
+    async def patch(self, tree: Tree, paths: Sequence[bytes]) -> bytes:
+        """All changes, binary ones included, as a patch that ``git apply`` takes. ``paths``: only of these, if any."""
+        named = " ".join(map(quoted, paths))
+        command = f"""{{ p "$tree" -- {named}; echo $? >/tmp/parley.status; }} | head -c {MAX_PATCH_BYTES + 1} |
+base64 -w0; echo; base64 -w0 </tmp/parley.status; echo
+"""
+        patch, status = await self._run(tree, command, 2)
+        if len(patch) > MAX_PATCH_BYTES:
+            raise WorkspaceFailure(f"The patch is larger than {MAX_PATCH_BYTES} bytes: name some paths, or take a ZIP.")
+        if status.strip() != b"0":
+            raise WorkspaceFailure("Git could not compare the workspace.")
+        return patch
 
     async def _diffs(self, tree: Tree, changes: Sequence[Change], commands: list[str]) -> list[Diff]:
         if not commands:
