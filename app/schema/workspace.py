@@ -11,6 +11,8 @@ import strawberry
 from strawberry import Private
 
 from app.context import Context, DiffKey
+from app.schema import commit
+from app.schema.commit import CommitConnection
 from app.schema.connection import PageInfo, check_count, name_cursor, parse_name_cursor
 from app.schema.node import Node, workspace_id
 from app.schema.scalar import Long, invalid
@@ -270,6 +272,17 @@ class Workspace(Node):
             page_info=_page_info([edge.cursor for edge in edges], has_next_page=len(page) > count, after=after),
             total_count=len(found),
         )
+
+    @strawberry.field(
+        description="The history of what is checked out, newest first: the commits since the clone, then those before, "
+        "as far as they were cloned; 10,000 at most. Null with an error where there is no sandbox."
+    )
+    async def commits(self, info: Info, first: First = DEFAULT_FIRST, after: After = None) -> CommitConnection | None:
+        count = check_count("first", first, DEFAULT_FIRST)
+        behind = parse_name_cursor(after) if after is not None else None
+        context = info.context
+        page = await context.services.workspace.commits(self.summary, behind, count, context.workspace_reads)
+        return commit.connection(page, after)
 
 
 ENTRY_TYPES = (WorkspaceFile, WorkspaceDirectory, WorkspaceLink)

@@ -14,6 +14,7 @@ from app.services.filesystem.files import AbsentPath, Entry, Excerpt, Listing, W
 from app.services.filesystem.names import meant
 from app.services.filesystem.tree import measure
 from app.services.git.head import Head, read_head
+from app.services.git.history import HistoryPage, HistoryReader
 from app.services.git.patch import Change
 from app.services.git.working_tree import ChangesSince, Diff, Tree, WorkingTreeReader
 from app.services.workspace import WorkspaceService
@@ -84,6 +85,7 @@ class WorkspaceContents:
     def __init__(self, workspace: WorkspaceService, reader: WorkingTreeReader) -> None:
         self._workspace = workspace
         self._reader = reader
+        self._history = HistoryReader(reader)
         self._reading = asyncio.Semaphore(MAX_READING)
         self._comparing = asyncio.Semaphore(MAX_COMPARING)
 
@@ -161,6 +163,17 @@ class WorkspaceContents:
         budget.compare()
         async with self._comparing:
             return await self._reader.diffs(self._tree(workspace, since), changes, context_lines)
+
+    async def commits(
+        self, workspace: WorkspaceSummary, after: str | None, count: int, budget: ReadBudget
+    ) -> HistoryPage:
+        """Commits, those since the clone first. Raises WorkspaceFailure and InvalidInput."""
+        if workspace.head.commit is None:
+            return HistoryPage([], has_more=False)
+        budget.compare()
+        async with self._comparing:
+            tree = self._tree(workspace, ChangesSince.COMMITTED)
+            return await self._history.page(tree, workspace.base_commit, after, count)
 
     async def patch(self, conversation_id: UUID, paths: Sequence[bytes]) -> bytes:
         """All changes since the clone, as ``git apply`` takes them. Raises WorkspaceFailure."""

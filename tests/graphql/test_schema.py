@@ -33,6 +33,9 @@ EXPORTED = build_schema((ROOT / "schema.graphql").read_text())
 BEYOND = {
     "ChangeStatus",
     "ChangesSince",
+    "Commit",
+    "CommitConnection",
+    "CommitEdge",
     "Conversation.workspace",
     "CreateConversationError|GitProviderUnavailableError",
     "ErrorCode.GIT_PROVIDER_UNAVAILABLE",

@@ -46,19 +46,23 @@ GIT_ATTR_NOSYSTEM=1 GIT_NO_REPLACE_OBJECTS=1 GIT_TERMINAL_PROMPT=0 GIT_LITERAL_P
 GIT_DIR=/tmp/parley.git GIT_WORK_TREE=/workspace
 g() {{ git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false \
 -c core.attributesFile=/dev/null -c core.excludesFile=/dev/null -c core.bigFileThreshold={MAX_COMPARED_BYTES} \
--c protocol.allow=never -c gc.auto=0 -c safe.directory='*' "$@"; }}
+-c core.commitGraph=false -c core.multiPackIndex=false -c protocol.allow=never -c gc.auto=0 -c safe.directory='*' \
+"$@"; }}
 d() {{ g diff --no-ext-diff --no-textconv --no-color --ignore-submodules=dirty --find-renames --find-copies -l1000 \
 --raw -z "$@"; }}
 p() {{ g diff --no-ext-diff --no-textconv --no-color --ignore-submodules=dirty --find-renames -l1000 --binary \
 --full-index "$@"; }}
 cd /workspace || fail 'there is no workspace'
 """
-# Takes $format and $tree, which is empty for the tree without files. A pipe or a closed file would hold git up.
-INDEX = """\
+# Takes $format.
+OBJECTS = """\
 g init -q --template= --object-format="$format" || fail 'git could not be set up'
 mkdir -p "$GIT_DIR/info" "$GIT_DIR/objects/info"
-echo /.parley/ > "$GIT_DIR/info/exclude"
 [ -d .git/objects ] && echo /workspace/.git/objects > "$GIT_DIR/objects/info/alternates"
+"""
+# Takes $tree, which is empty for the tree without files. A pipe or a closed file would hold git up.
+INDEX = """\
+echo /.parley/ > "$GIT_DIR/info/exclude"
 [ -n "$tree" ] || tree=$(g hash-object -t tree --stdin </dev/null)
 g read-tree "$tree" || fail 'the workspace'"'"'s repository does not hold the commit any more'
 closed() {
@@ -140,11 +144,11 @@ base64 -w0; echo; base64 -w0 </tmp/parley.status; echo
         outputs = await self._run(tree, "".join(commands), len(commands))
         return [_diff(raw, change) for raw, change in zip(outputs, changes, strict=True)]
 
-    async def _run(self, tree: Tree, command: str, lines: int) -> list[bytes]:
-        """What each line that the command prints stands for."""
+    async def objects(self, tree: Tree, command: str, lines: int) -> list[bytes]:
+        """What a command of git prints that needs nothing but the workspace's objects: ``lines`` of base64."""
         sha = tree.commit or ""
         variables = f"format={'sha256' if len(sha) == 64 else 'sha1'} tree={sha}\n"  # noqa: PLR2004  SHA-256 in hex.
-        result = await self._sandboxed(tree, f"{SETUP}{variables}{INDEX}{command}")
+        result = await self._sandboxed(tree, f"{SETUP}{variables}{OBJECTS}{command}")
         if result.limit is not None:
             raise WorkspaceFailure(f"Git could not look at the workspace: {result.limit}.")
         if result.output.startswith(FAILED):
@@ -157,6 +161,10 @@ base64 -w0; echo; base64 -w0 </tmp/parley.status; echo
             return [base64.b64decode(line, validate=True) for line in printed]
         except binascii.Error:
             raise WorkspaceFailure("Git could not look at the workspace.") from None
+
+    async def _run(self, tree: Tree, command: str, lines: int) -> list[bytes]:
+        """As ``objects``, with an index of the tree and the untracked files."""
+        return await self.objects(tree, INDEX + command, lines)
 
     async def _sandboxed(self, tree: Tree, command: str) -> CommandResult:
         sandbox = self._shell.sandbox
