@@ -29,6 +29,7 @@ from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.tool_call import ToolCallService
 from app.services.workspace_contents import ReadBudget, WorkspaceContents, WorkspaceSummary
+from app.services.workspace_feed import WorkspaceFeed
 
 MAX_BATCH = 200
 
@@ -45,6 +46,7 @@ class Services:
     repository: RepositoryService
     tool_call: ToolCallService
     workspace: WorkspaceContents
+    workspace_feed: WorkspaceFeed
     download: DownloadService
 
 

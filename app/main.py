@@ -50,6 +50,7 @@ from app.services.ticket import Tickets
 from app.services.tool_call import ToolCallService
 from app.services.workspace import WorkspaceService
 from app.services.workspace_contents import WorkspaceContents
+from app.services.workspace_feed import WorkspaceFeed
 
 log = structlog.get_logger(__name__)
 
@@ -150,6 +151,7 @@ class Parley:
             repository=repository,
             tool_call=ToolCallService(self.database, self.wakeups, clock),
             workspace=contents,
+            workspace_feed=WorkspaceFeed(self.database, self.wakeups, contents),
             download=DownloadService(
                 self.database,
                 Tickets(secret_box, "download", clock),

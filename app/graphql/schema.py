@@ -151,6 +151,11 @@ class Subscription:
         description="What the agent's tools write while they run; where it is much, not all of it. Nothing is kept: "
         "the finished output comes as a `ToolResultEvent`.",
     )
+    workspace_changed = strawberry.subscription(
+        resolver=resolvers.workspace.changed,
+        description="The workspace as it is, then that it changed, at most twice a second: after tools, and while "
+        "commands write. The stream ends when the conversation is deleted.",
+    )
 
 
 class Schema(strawberry.Schema):

@@ -22,7 +22,6 @@ class Commit:
     author_name: str = strawberry.field(description="Who wrote it.")
     author_email: str = strawberry.field(description="The author's e-mail address.")
     authored_at: datetime = strawberry.field(description="When it was written.")
-    committed_at: datetime = strawberry.field(description="When it was made a commit.")
 
 
 @strawberry.type(description="A commit and its place in a history.")
@@ -50,7 +49,6 @@ def convert(commit: LoggedCommit) -> Commit:
         author_name=commit.author.name,
         author_email=commit.author.email,
         authored_at=commit.author.at,
-        committed_at=commit.committer.at,
     )
 
 

@@ -46,6 +46,7 @@ from app.services.push.wakeups import (
     deltas_topic,
     removals_topic,
     tool_output_topic,
+    workspace_topic,
 )
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
@@ -312,6 +313,7 @@ class ConversationService:
         moves.announce(self._wakeups, conversation)
         self._wakeups.publish(deltas_topic(conversation_id))
         self._wakeups.publish(tool_output_topic(conversation_id))
+        self._wakeups.publish(workspace_topic(conversation_id))
         if removal := self._background.start("remove workspace", self._workspace.remove(conversation_id)):
             await asyncio.wait({removal}, timeout=REMOVAL_WAIT_SECONDS)
         # The files may be in another instance's data directory.

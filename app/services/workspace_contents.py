@@ -92,6 +92,10 @@ class WorkspaceContents:
     async def get(self, conversation_id: UUID, budget: ReadBudget) -> WorkspaceSummary | None:
         """The workspace, or None where there is none in this data directory."""
         budget.read()
+        return await self.summary(conversation_id)
+
+    async def summary(self, conversation_id: UUID) -> WorkspaceSummary | None:
+        """As ``get``, for the server itself."""
         return await self._in_thread(lambda: self._summary(conversation_id))
 
     async def size(self, conversation_id: UUID, budget: ReadBudget) -> int:
@@ -145,9 +149,14 @@ class WorkspaceContents:
 
     async def changes(self, workspace: WorkspaceSummary, since: ChangesSince, budget: ReadBudget) -> list[Change]:
         """What is different. Raises WorkspaceFailure."""
+        if workspace.state is WorkspaceState.READY:
+            budget.compare()
+        return await self.compare(workspace, since)
+
+    async def compare(self, workspace: WorkspaceSummary, since: ChangesSince = ChangesSince.CLONED) -> list[Change]:
+        """As ``changes``, for the server itself."""
         if workspace.state is not WorkspaceState.READY:
             return []
-        budget.compare()
         async with self._comparing:
             return await self._reader.changes(self._tree(workspace, since))
 
@@ -177,7 +186,7 @@ class WorkspaceContents:
 
     async def patch(self, conversation_id: UUID, paths: Sequence[bytes]) -> bytes:
         """All changes since the clone, as ``git apply`` takes them. Raises WorkspaceFailure."""
-        workspace = await self._in_thread(lambda: self._summary(conversation_id))
+        workspace = await self.summary(conversation_id)
         if workspace is None or workspace.state is not WorkspaceState.READY:
             raise WorkspaceFailure("The workspace is not there, or not whole yet.")
         async with self._comparing:

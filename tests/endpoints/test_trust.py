@@ -282,6 +282,10 @@ async def subscription_tool_output(intruder: Client, owned: Owned) -> None:
     await hears_nothing(intruder, owned, documents.WATCH_TOOL_OUTPUT)
 
 
+async def subscription_workspace(intruder: Client, owned: Owned) -> None:
+    await hears_nothing(intruder, owned, documents.WATCH_WORKSPACE)
+
+
 WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Query.node": query_node,
     "Query.nodes": query_nodes,
@@ -306,6 +310,7 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Subscription.conversationEvents": subscription_events,
     "Subscription.messageDeltas": subscription_deltas,
     "Subscription.toolOutputDeltas": subscription_tool_output,
+    "Subscription.workspaceChanged": subscription_workspace,
 }
 
 

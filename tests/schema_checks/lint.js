@@ -27,13 +27,16 @@ const eslint = new ESLint({
           exceptions: {
             suffixes: ["Connection", "Edge", "Payload", "Error"],
             types: [
+              "Commit",
               "ConversationStatusChange",
+              "Download",
               "FileChange",
               "MessageDelta",
               "PageInfo",
               "Problem",
               "TokenUsage",
               "ToolOutputDelta",
+              "WorkspaceChange",
               "WorkspaceDirectory",
               "WorkspaceFile",
               "WorkspaceLink",
