@@ -19,7 +19,7 @@ from app.models.database.postgres_pool import DRIVER_ERRORS, ConnectionPool, Poo
 from app.models.database.row import Row
 from app.models.database.statement import Statement
 
-# Of their own for transactions, which wait for locks: reads don't wait for them.
+# Transactions have a pool of their own: they wait for locks, and reads shall not wait behind them.
 TRANSACTIONS = 10
 # SQLSTATE: the server ends, and says nothing more on this connection.
 _SHUTDOWN = "57P"
@@ -31,8 +31,8 @@ class PostgresAccess:
 
     def __init__(self, url: URL, limits: AccessLimits = DEFAULT_LIMITS) -> None:
         dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        self._links = ConnectionPool(dsn, limits)
-        self._writing = ConnectionPool(dsn, replace(limits, connections=TRANSACTIONS))
+        self._pool = ConnectionPool(dsn, limits)
+        self._write_pool = ConnectionPool(dsn, replace(limits, connections=TRANSACTIONS))
 
     async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Run a read, with one retry on a new connection if the pooled one turns out to be dead."""
@@ -52,8 +52,8 @@ class PostgresAccess:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[DirectTransaction]:
-        """As the protocol has it."""
-        transaction = _PostgresTransaction(self._writing)
+        """Commit at the end of the block, and roll back if it raises."""
+        transaction = _PostgresTransaction(self._write_pool)
         with full_disk_told():
             try:
                 yield transaction
@@ -64,99 +64,99 @@ class PostgresAccess:
 
     async def close(self) -> None:
         """Close all connections at once; statements that still run fail."""
-        self._links.close()
-        self._writing.close()
+        self._pool.close()
+        self._write_pool.close()
 
     async def _run(self, sql: str, values: Sequence[Any]) -> Sequence[Row]:
-        link: PooledConnection | None = None
+        connection: PooledConnection | None = None
         try:
-            link = self._links.take() or await self._links.wait()
-            rows = await link.fetch(sql, values)
+            connection = self._pool.take() or await self._pool.wait()
+            rows = await connection.fetch(sql, values)
         except DRIVER_ERRORS as error:
-            failure = _fault(sql, error, link)
-            if link is not None:
-                self._links.take_back(link, is_sound=isinstance(error, asyncpg.PostgresError))
+            failure = _fault(sql, error, connection)
+            if connection is not None:
+                self._pool.take_back(connection, is_sound=isinstance(error, asyncpg.PostgresError))
             raise failure from None
         except (Exception, asyncio.CancelledError):
-            if link is not None:
-                self._links.take_back(link, is_sound=False)
+            if connection is not None:
+                self._pool.take_back(connection, is_sound=False)
             raise
-        self._links.give(link)
+        self._pool.give(connection)
         return rows
 
 
 class _PostgresTransaction:
-    """One on a connection of its own. It goes back into the list behind the commit, or once it was rolled back."""
+    """A transaction on a connection of its own, which returns to the pool after the commit or the rollback."""
 
-    def __init__(self, links: ConnectionPool) -> None:
-        self._links = links
-        self._link: PooledConnection | None = None
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._connection: PooledConnection | None = None
         self._waiting: list[tuple[str, Sequence[Any]]] = []
 
     async def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """As the protocol has it."""
-        link = self._link or await self._begin()
-        await self._catch_up(link)
-        return await self._fetch(link, statement.sql, statement.values(parameters))
+        """Run the deferred statements, then this one, whose rows are returned."""
+        connection = self._connection or await self._begin()
+        await self._catch_up(connection)
+        return await self._fetch(connection, statement.sql, statement.values(parameters))
 
     def later(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
-        """As the protocol has it."""
+        """Defer a statement until the next one is run, or until the commit."""
         self._waiting.append((statement.sql, statement.values(parameters)))
 
     async def commit(self) -> None:
-        """Commit what there is."""
-        if self._link is None and not self._waiting:
+        """Run the deferred statements and commit. Without any statement, nothing is sent."""
+        if self._connection is None and not self._waiting:
             return
-        link = self._link or await self._begin()
-        await self._catch_up(link)
-        await self._fetch(link, "COMMIT", ())
-        self._link = None
-        link.has_transaction = False
-        self._links.give(link)
+        connection = self._connection or await self._begin()
+        await self._catch_up(connection)
+        await self._fetch(connection, "COMMIT", ())
+        self._connection = None
+        connection.has_transaction = False
+        self._pool.give(connection)
 
     def roll_back(self) -> None:
-        """Nothing of it is kept; in the background, since who gives it up may be cancelled."""
-        link, self._link = self._link, None
-        if link is not None:
-            self._links.take_back(link, is_sound=False)
+        """Roll back in the background, since the calling task may be cancelled."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.take_back(connection, is_sound=False)
 
     async def _begin(self) -> PooledConnection:
-        # A connection that waited may have been cut off meanwhile; another one is opened then, since nothing has begun.
+        # An idle connection may have been closed by the server. Nothing has begun yet, so another one is tried.
         for is_last in (False, True):
             try:
-                link = self._link = self._links.take() or await self._links.wait()
+                connection = self._connection = self._pool.take() or await self._pool.wait()
             except DRIVER_ERRORS as error:
                 raise _fault(_BEGIN, error, None) from None
-            link.has_transaction = True
+            connection.has_transaction = True
             try:
-                await self._fetch(link, _BEGIN, ())
+                await self._fetch(connection, _BEGIN, ())
             except (DBAPIError, ConnectionError):
-                if is_last or not link.is_closed():
+                if is_last or not connection.is_closed():
                     raise
                 self.roll_back()
             else:
-                return link
+                return connection
         raise AssertionError
 
-    async def _catch_up(self, link: PooledConnection) -> None:
+    async def _catch_up(self, connection: PooledConnection) -> None:
         waiting, self._waiting = self._waiting, []
         for sql, values in waiting:
-            await self._fetch(link, sql, values)
+            await self._fetch(connection, sql, values)
 
-    async def _fetch(self, link: PooledConnection, sql: str, values: Sequence[Any]) -> Sequence[Row]:
+    async def _fetch(self, connection: PooledConnection, sql: str, values: Sequence[Any]) -> Sequence[Row]:
         try:
-            return await link.fetch(sql, values)
+            return await connection.fetch(sql, values)
         except DRIVER_ERRORS as error:
-            raise _fault(sql, error, link) from None
+            raise _fault(sql, error, connection) from None
 
 
-def _fault(sql: str, error: Exception, link: PooledConnection | None) -> Exception:
-    """As the ORM would raise it. A connection that the server has given up is closed, so that nobody uses it."""
+def _fault(sql: str, error: Exception, connection: PooledConnection | None) -> Exception:
+    """Convert a driver's error to the ORM's. If the server has ended the connection, it is closed here too."""
     state = str(getattr(error, "sqlstate", None) or "")
     is_lost = isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InternalClientError)
     is_lost = is_lost or state.startswith(_SHUTDOWN)
-    if link is not None and is_lost:
-        link.close()
-    # With a plan that no longer fits a table, which ends a transaction, it works the next time.
+    if connection is not None and is_lost:
+        connection.close()
+    # The cached plan no longer fits an altered table. This ends a transaction; the next one gets a new plan.
     again = isinstance(error, asyncpg.InvalidCachedStatementError)
-    return fault(sql, error, Exception, is_lost=is_lost or again or (link is not None and link.is_closed()))
+    return fault(sql, error, Exception, is_lost=is_lost or again or (connection is not None and connection.is_closed()))

@@ -22,7 +22,7 @@ from app.models.database.row import Row
 
 CONNECT_SECONDS = 10
 # Seconds to wait for the server to end a cancelled query.
-MEND_SECONDS = 10.0
+REPAIR_SECONDS = 10.0
 # The last of them is what asyncpg says of a connection whose server ended between two messages.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
@@ -52,11 +52,11 @@ class PooledConnection:
                 raise
             return await (await self._prepare(sql)).fetch(*values)
 
-    async def mend(self) -> bool:
+    async def repair(self) -> bool:
         """Wait until the server has ended a cancelled query. Returns whether the connection can be used again."""
         try:
             # asyncpg has sent the cancel request, and starts no other query before the server has answered it.
-            await self._connection.execute("ROLLBACK" if self.has_transaction else "SELECT 1", timeout=MEND_SECONDS)
+            await self._connection.execute("ROLLBACK" if self.has_transaction else "SELECT 1", timeout=REPAIR_SECONDS)
         except (*DRIVER_ERRORS, OSError):
             return False
         self.has_transaction = False
@@ -70,7 +70,7 @@ class PooledConnection:
 
 
 class ConnectionPool:
-    """The pool: opens connections on demand up to a limit, and closes those that were idle for ``IDLE_SECONDS``."""
+    """Opens connections on demand up to ``limits.connections``, and closes those idle for ``limits.idle_seconds``."""
 
     def __init__(self, dsn: str, limits: AccessLimits) -> None:
         self._dsn = dsn
@@ -78,20 +78,20 @@ class ConnectionPool:
         self._places = limits.connections
         self._all: set[PooledConnection] = set()
         # A stack of idle connections: the one used last is taken first, so the others can reach the idle timeout.
-        self._free: list[PooledConnection] = []
+        self._idle: list[PooledConnection] = []
         # First-in-first-out. A waiter gets a connection, or None if it may open a new one.
         self._waiting: deque[asyncio.Future[PooledConnection | None]] = deque()
-        self._mending: set[asyncio.Task[None]] = set()
-        self._looking: asyncio.TimerHandle | None = None
+        self._repairs: set[asyncio.Task[None]] = set()
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     def take(self) -> PooledConnection | None:
         """Take an idle connection without waiting; ``None`` if there is none. The caller has to give it back."""
-        while self._free:
-            link = self._free.pop()
-            if not link.is_closed():
-                return link
-            self._drop(link)
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+            self._drop(connection)
         return None
 
     async def wait(self) -> PooledConnection:
@@ -111,79 +111,79 @@ class ConnectionPool:
         self._waiting.append(waiter)
         timer = loop.call_later(self._limits.wait_seconds, _give_up, waiter)
         try:
-            link = await waiter
+            connection = await waiter
         except BaseException:
             self._decline(waiter)
             raise
         finally:
             timer.cancel()
-        return link or await self._open()
+        return connection or await self._open()
 
-    def give(self, link: PooledConnection) -> None:
+    def give(self, connection: PooledConnection) -> None:
         """Give back a connection on which no statement runs: to the longest waiter, else to the idle ones."""
         waiter = self._next()
         if waiter is not None:
-            waiter.set_result(link)
+            waiter.set_result(connection)
             return
-        link.idle_since = time.monotonic()
-        self._free.append(link)
-        if self._looking is None:
-            self._looking = asyncio.get_running_loop().call_later(self._limits.idle_seconds, self._look)
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
+        if self._idle_timer is None:
+            self._idle_timer = asyncio.get_running_loop().call_later(self._limits.idle_seconds, self._close_idle)
 
-    def take_back(self, link: PooledConnection, *, is_sound: bool) -> None:
+    def take_back(self, connection: PooledConnection, *, is_sound: bool) -> None:
         """Give back a connection after a failure. Unless ``is_sound``, a cancelled query may still run on it."""
-        if link.is_closed():
-            self._drop(link)
+        if connection.is_closed():
+            self._drop(connection)
             # The idle connections are probably dead too, for example after the server's restart.
-            free, self._free = self._free, []
-            for other in free:
+            idle, self._idle = self._idle, []
+            for other in idle:
                 self._drop(other)
         elif is_sound:
-            self.give(link)
+            self.give(connection)
         else:
-            task = asyncio.create_task(self._mend(link))
-            self._mending.add(task)
-            task.add_done_callback(self._mending.discard)
+            task = asyncio.create_task(self._repair(connection))
+            self._repairs.add(task)
+            task.add_done_callback(self._repairs.discard)
 
     def close(self) -> None:
         """Close all connections, and raise an error in all waiters."""
         self._is_closed = True
-        for task in self._mending:
+        for task in self._repairs:
             task.cancel()
-        for link in self._all:
-            link.close()
-        if self._looking is not None:
-            self._looking.cancel()
+        for connection in self._all:
+            connection.close()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         while (waiter := self._next()) is not None:
             waiter.set_exception(_closed())
 
     async def _open(self) -> PooledConnection:
         """Open a connection. The caller has reserved a place in the pool, which is freed again on failure."""
         try:
-            connection = await _connect(self._dsn, self._limits.deadline_seconds)
+            raw = await _connect(self._dsn, self._limits.deadline_seconds)
         except BaseException:
             self._vacate()
             raise
-        link = PooledConnection(connection, self._limits.max_prepared)
+        connection = PooledConnection(raw, self._limits.max_prepared)
         if self._is_closed:
-            link.close()
+            connection.close()
             raise _closed()
-        self._all.add(link)
-        return link
+        self._all.add(connection)
+        return connection
 
-    async def _mend(self, link: PooledConnection) -> None:
-        is_mended = False
+    async def _repair(self, connection: PooledConnection) -> None:
+        is_repaired = False
         try:
-            is_mended = await link.mend()
+            is_repaired = await connection.repair()
         finally:
-            if is_mended:
-                self.give(link)
+            if is_repaired:
+                self.give(connection)
             else:
-                self._drop(link)
+                self._drop(connection)
 
-    def _drop(self, link: PooledConnection) -> None:
-        link.close()
-        self._all.discard(link)
+    def _drop(self, connection: PooledConnection) -> None:
+        connection.close()
+        self._all.discard(connection)
         self._vacate()
 
     def _vacate(self) -> None:
@@ -206,20 +206,20 @@ class ConnectionPool:
         if waiter.cancelled() or waiter.exception() is not None:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-        elif (link := waiter.result()) is not None:
-            self.give(link)
+        elif (connection := waiter.result()) is not None:
+            self.give(connection)
         else:
             self._vacate()
 
-    def _look(self) -> None:
+    def _close_idle(self) -> None:
         """Close connections whose idle timeout is over, and schedule the next check while any are idle."""
-        self._looking = None
+        self._idle_timer = None
         now = time.monotonic()
-        while self._free and self._free[0].idle_since + self._limits.idle_seconds <= now:
-            self._drop(self._free.pop(0))
-        if self._free:
-            pause = self._free[0].idle_since + self._limits.idle_seconds - now
-            self._looking = asyncio.get_running_loop().call_later(pause, self._look)
+        while self._idle and self._idle[0].idle_since + self._limits.idle_seconds <= now:
+            self._drop(self._idle.pop(0))
+        if self._idle:
+            pause = self._idle[0].idle_since + self._limits.idle_seconds - now
+            self._idle_timer = asyncio.get_running_loop().call_later(pause, self._close_idle)
 
 
 async def _connect(dsn: str, deadline_seconds: float) -> asyncpg.Connection:
