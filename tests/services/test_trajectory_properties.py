@@ -24,7 +24,7 @@ from app.models.event import (
     ToolCallBody,
     ToolResultBody,
 )
-from app.services.agent.loop import MAX_ID_CHARS, MAX_NAME_CHARS
+from app.services.agent.completion_events import MAX_ID_CHARS, MAX_NAME_CHARS
 from app.services.agent.run_log import append_with_usage
 from app.services.agent.tools import parse_arguments
 from app.services.llm.assembly import MAX_ANSWER_CHARS
