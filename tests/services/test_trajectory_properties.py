@@ -141,7 +141,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Itera
 
 async def write(server: RunningServer, conversation_id: str, written: Written) -> None:
     """Append to a log as a run does."""
-    async with server.house.database.write() as session:
+    async with server.parley.database.write() as session:
         conversation = await ConversationRepository(session).get_for_run(UUID(conversation_id))
         assert conversation is not None
         calls: list[int] = []
