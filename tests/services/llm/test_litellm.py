@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import cast
 
 import pytest
@@ -20,20 +20,6 @@ from tests.support.scripted_llm import Call, Gate, Reply, ScriptedLLM, cut, erro
 KEY = "sk-the-callers-own-key"
 HELLO = (ChatMessage(Role.USER, "Hello"),)
 RUN = ToolSpec("run", "Run a command.", {"type": "object", "properties": {"command": {"type": "string"}}})
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedLLM]:
-    with ScriptedLLM() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[LiteLLM]:
-    service = LiteLLM(Config(_env_file=None), retry_pause_seconds=0.001)  # pyright: ignore[reportCallIssue]
-    await service.ready("openai/gpt-4o")
-    yield service
-    await service.close()
 
 
 @pytest.fixture
