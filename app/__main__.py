@@ -39,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, AlreadyLocked) as error:
         print(f"parley: {error}", file=sys.stderr)
         return 2
-    except _DatabaseTrouble as error:
+    except _CommandFailed as error:
         print(f"parley: {error}", file=sys.stderr)
         return 1
 
 
-class _DatabaseTrouble(Exception):
-    """The database can't be used until the operator acts. The message is one line."""
+class _CommandFailed(Exception):
+    """The database can't be used until the operator acts. The message is the one line that is printed."""
 
 
 @contextlib.contextmanager
@@ -56,12 +56,12 @@ def _database_trouble() -> Generator[None]:
     try:
         yield
     except DatabaseTrouble as error:
-        raise _DatabaseTrouble(str(error)) from None
+        raise _CommandFailed(str(error)) from None
     except Exception as error:  # What is neither of the two is raised again.
         if is_outage(error):
-            raise _DatabaseTrouble(f"the database can't be reached: {reason(error)}") from None
+            raise _CommandFailed(f"the database can't be reached: {reason(error)}") from None
         if is_unusable(error):
-            raise _DatabaseTrouble(f"the database can't be used: {reason(error)}") from None
+            raise _CommandFailed(f"the database can't be used: {reason(error)}") from None
         raise
 
 

@@ -29,7 +29,7 @@ from app.models.event import (
     decode_body,
 )
 from app.models.rows.conversation_state import ConversationStates
-from app.services.agent.calls import CallRunner
+from app.services.agent.call_runner import CallRunner
 from app.services.agent.completion_events import shortcoming, tool_call_events
 from app.services.agent.condensation import Condenser
 from app.services.agent.draft import recover

@@ -21,7 +21,7 @@ class _Log(Protocol):
     _on_deferred_stream_complete: object
 
 
-class _Stream(Protocol):
+class _LibraryStream(Protocol):
     """The parts of litellm's stream that are used here."""
 
     chunks: Sequence[object]
@@ -41,7 +41,7 @@ def shorten_ending(stream: object, answer: Answer) -> None:
     # Some providers' streams are other objects.
     if not hasattr(stream, "_finalize_completed_stream") or not hasattr(stream, "logging_obj"):
         return
-    known = cast("_Stream", stream)
+    known = cast("_LibraryStream", stream)
     finish = known._finalize_completed_stream  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     log = known.logging_obj
     log.response_cost_calculator = _no_cost
@@ -67,7 +67,7 @@ def _no_cost(*_: object, **__: object) -> None:
     """Costs are counted once the answer is there, by ``usage``."""
 
 
-def _told(stream: _Stream) -> Tokens | None:
+def _told(stream: _LibraryStream) -> Tokens | None:
     """The provider's own count; ``None`` where it did not give all of it."""
     if not any(getattr(chunk, "usage", None) is not None for chunk in stream.chunks):
         return None

@@ -21,7 +21,7 @@ import httpcore
 import httpx
 
 from app.errors import InvalidInput
-from app.services.git.connection import CheckedBackend
+from app.services.git.checked_backend import CheckedBackend
 from app.services.outbound import check_public, public_addresses
 
 # One answer on the wire; events take some 250 bytes for each token, and models write some 100,000 tokens at most.
