@@ -1,4 +1,4 @@
-"""Converts what a model answered to events of the log, within bounds and without secrets."""
+"""Converts an LLM's answer to events of the log, with bounds on lengths and with secrets redacted."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -13,12 +13,12 @@ from app.services.secrets.redaction import JSONValue, Redactor
 
 MAX_TOOL_CALLS = 50
 MAX_NAME_CHARS = 200
-# litellm hides the signatures of thoughts in them.
+# litellm appends the signature of a Gemini model's thoughts to the id.
 MAX_ID_CHARS = 20_000
 
 
 def tool_call_events(completion: Completion, text: str, usage: EventUsage, redactor: Redactor) -> list[NewEvent]:
-    """Make an event of each tool call; the first one carries the answer's text, usage and provider's fields."""
+    """Create an event for each tool call. The first one has the answer's text, usage and provider-specific fields."""
     calls: list[NewEvent] = []
     asked = completion.tool_calls[:MAX_TOOL_CALLS]
     for number, call in enumerate(asked):
@@ -37,7 +37,7 @@ def tool_call_events(completion: Completion, text: str, usage: EventUsage, redac
 
 
 def shortcoming(completion: Completion) -> Problem | None:
-    """Why the agent pauses behind an answer."""
+    """Return the reason to pause the agent after an answer that was cut off, filtered or empty; else ``None``."""
     if completion.ending is Ending.CUT:
         message = "The model's answer was cut off at the limit on its length. A message such as “Go on” continues it."
         return Problem(ErrorCode.LIMIT_REACHED, message)
@@ -53,7 +53,7 @@ def shortcoming(completion: Completion) -> Problem | None:
 
 
 def _kept_fields(fields: Mapping[str, object], redactor: Redactor) -> Mapping[str, Any] | None:
-    """What a provider wants back, as it can be stored; ``None`` where that is nothing."""
+    """Redact provider-specific fields, which are sent back to the provider; ``None`` if there are none."""
     try:
         kept = redactor.json(storable_json(cast("JSONValue", fields)))
     except RecursionError:

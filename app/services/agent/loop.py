@@ -1,7 +1,7 @@
-"""The agent's loop: history to messages, LLM, tools, events; until the agent has answered.
+"""The agent's loop: sends the history to the LLM and runs the tools it calls, until the LLM has answered.
 
-The log is the loop's only state. ``advance`` reads it, does one thing and writes it down in one transaction, so a run
-that was cut off anywhere goes on where its log ends: nothing is lost, nothing comes twice.
+The log is the loop's only state. ``advance`` reads it, takes one step and appends the result in one transaction. After
+a crash, a run therefore continues where its log ends; no event is lost or duplicated.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ MAX_ATTEMPTS = 20
 
 
 class Outcome(StrEnum):
-    """What an advance left to do."""
+    """The result of ``advance``."""
 
     CONTINUE = "continue"
     """The run has more to do."""
@@ -65,7 +65,7 @@ class Outcome(StrEnum):
 
 
 class AgentLoop:
-    """Advances runs. One instance serves all conversations."""
+    """Executes runs step by step. One instance serves all conversations."""
 
     def __init__(
         self,
@@ -93,18 +93,18 @@ class AgentLoop:
         self._replay = ReplayPlayer(database)
 
     def log_of(self, conversation_id: UUID, run: int, attempt: int | None = None) -> RunLog:
-        """An attempt's view of its conversation."""
+        """Create the log of an attempt; ``attempt`` is None for one that has not begun yet."""
         return RunLog(self._database, self._wakeups, self._clock, conversation_id, run, attempt)
 
     async def active_run(self, conversation_id: UUID) -> int | None:
-        """The conversation's active run."""
-        found = await ConversationStates(self._database).active_run(conversation_id)
-        return found[0] if found is not None else None
+        """Return the number of the conversation's active run; ``None`` if no run is active."""
+        run_and_attempts = await ConversationStates(self._database).active_run(conversation_id)
+        return run_and_attempts[0] if run_and_attempts is not None else None
 
     async def begin(self, conversation_id: UUID, run: int) -> RunLog | None:
-        """Begin an attempt at the run; its view of the conversation.
+        """Begin an attempt at the run, and return its log.
 
-        ``None`` when the run is over, or has ended the server too often.
+        Returns ``None`` if the run is over, or was attempted ``MAX_ATTEMPTS`` times: it may be what crashes the server.
         """
         first, is_ready = self.log_of(conversation_id, run), False
         try:
@@ -128,39 +128,39 @@ class AgentLoop:
             problem = Problem(_INTERNAL, f"The run was begun {attempt} times and never came to an end.")
             await run_log.fail(problem)
         except RunEnded:
-            # Its workspace was made here, perhaps behind the conversation's deletion.
+            # The conversation may have been deleted while its workspace was created here.
             if is_ready and not await first.exists():
                 await self._workspace.discard(conversation_id)
         return None
 
     async def _is_ready_at_once(self, state: RunState) -> bool:
-        """Whether a first attempt can begin with the agent at work: nothing is to be cloned or played.
+        """Create the workspace if that is quick, so that the first attempt can skip the status STARTING.
 
-        The workspace is there then.
+        Returns False if a repository has to be cloned, a trajectory replayed, or the workspace can't be created.
         """
         conversation = state.conversation
         is_new = conversation.status == ConversationStatus.STARTING and not conversation.run_attempts
         if not is_new or conversation.repository_id is not None or state.is_replay or is_answered(state.events):
             return False
         try:
-            await self._workspace.prepare(conversation, _tell_nobody)
+            await self._workspace.prepare(conversation, _report_nothing)
         except OSError:
-            # The run meets it again, and tells.
+            # ``_prepare`` tries again, and reports the error.
             return False
         return True
 
     def _first_state(self, conversation: Conversation) -> tuple[AgentState, Problem | None]:
-        """The agent's state when it begins to work on a user's message, and what is to be said about it."""
-        shortcoming = self._toolbox.shortcoming
+        """Return the agent's state at the beginning of a run, and a warning if some of its tools are missing."""
+        missing = self._toolbox.shortcoming
         is_ready = self._llm.is_ready(conversation.llm_model or "")
-        problem = Problem(ErrorCode.WORKSPACE_ERROR, shortcoming) if shortcoming else None
+        problem = Problem(ErrorCode.WORKSPACE_ERROR, missing) if missing else None
         return AgentState.RUNNING if is_ready else AgentState.LOADING, problem
 
     async def advance(self, run_log: RunLog) -> Outcome:
-        """Do the next thing of the run whose attempt ``begin`` has begun.
+        """Take the next step of an attempt: prepare the workspace, run one tool call, or call the LLM.
 
-        Expected failures become the conversation's status; unexpected ones as well, masked, with the reference of the
-        log entry that tells them. Raises what ``is_outage`` knows: then the same call may succeed later.
+        Failures end the run in the status ERROR; unexpected ones are masked, with the reference id of a log record.
+        Raises the errors that ``is_outage`` recognises: the caller may repeat the call when the database is back.
         """
         try:
             try:
@@ -208,23 +208,23 @@ class AgentLoop:
         return await self._ask(run_log, conversation, model, instructions, settings.max_budget_usd, Redactor(secrets))
 
     async def _prepare(self, run_log: RunLog, state: RunState) -> Outcome | Conversation:
-        """Make the workspace; the conversation as it is then, where the run goes on with its events at once."""
+        """Create the workspace. Returns the updated conversation, or an outcome if this step ends here."""
         conversation, events = state.conversation, state.events
-        said = {body.text for event in events if isinstance(body := decode_body(event), MessageBody)}
+        reported = {body.text for event in events if isinstance(body := decode_body(event), MessageBody)}
 
-        async def tell(stage: str) -> None:
-            # A run that was cut off while it cloned has said how far it was.
-            if stage not in said:
+        async def report(stage: str) -> None:
+            # An earlier attempt that was interrupted while cloning has reported some stages already.
+            if stage not in reported:
                 await run_log.append([NewEvent(EventSource.ENVIRONMENT, MessageBody(stage))])
 
         try:
-            await self._workspace.prepare(conversation, tell)
+            await self._workspace.prepare(conversation, report)
         except OSError as error:
             log.warning("workspace.not_prepared", conversation_id=str(conversation.id), exc_info=error)
             await run_log.fail(Problem(ErrorCode.WORKSPACE_ERROR, f"The workspace can't be made: {error.strerror}."))
             return Outcome.ENDED
         try:
-            # None of the run's events has come since but those told above; whether it has ended is told by writing.
+            # ``events`` is still current but for the stages above. If the run has ended, writing raises RunEnded.
             if state.is_replay:
                 await run_log.set_state(AgentState.RUNNING, is_logged=False)
                 return Outcome.CONTINUE
@@ -257,7 +257,7 @@ class AgentLoop:
         history = await self._condenser.history(run_log, model, instructions, self._toolbox.specs, redactor)
         completion = await self._caller.complete(run_log, model, instructions, history, redactor)
         if completion.is_empty and completion.ending is Ending.WHOLE:
-            # Some models fall silent now and then, and speak when they are asked again.
+            # Some models sometimes give an empty answer, and a good one when they are called again.
             first = completion.usage
             completion = await self._caller.complete(run_log, model, instructions, history, redactor)
             completion = replace(completion, usage=first + completion.usage)
@@ -289,8 +289,8 @@ class AgentLoop:
         return Outcome.ENDED
 
 
-async def _tell_nobody(stage: str) -> None:
-    """Of a workspace that is made of nothing."""
+async def _report_nothing(stage: str) -> None:
+    """Ignore the stage: creating an empty workspace has none worth an event."""
     del stage
 
 

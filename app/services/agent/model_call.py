@@ -1,4 +1,4 @@
-"""Calls the model of a run: streams the answer, waits for rate limits, and keeps what was read of a broken answer."""
+"""Calls the LLM for a run: streams the answer, waits for rate limits, and keeps the part of a broken answer."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ RATE_LIMIT_MAX_WAIT_SECONDS = 60.0
 
 
 class ModelCaller:
-    """Calls models for runs. One instance serves all conversations."""
+    """Calls LLMs for runs. One instance serves all conversations."""
 
     def __init__(self, config: Config, wakeups: Wakeups, llm: LLM, condenser: Condenser, toolbox: Toolbox) -> None:
         self._config = config
@@ -33,7 +33,10 @@ class ModelCaller:
     async def complete(
         self, run_log: RunLog, model: Model, instructions: str, history: Sequence[ChatMessage], redactor: Redactor
     ) -> Completion:
-        """One answer. A rate limit is waited for, and a history that is too long is made shorter, once."""
+        """Request one answer. Waits and retries after a rate limit; condenses a history that is too long, once.
+
+        If the call fails or is cancelled, the text streamed so far is kept as a partial message. Raises LLMFailure.
+        """
         tools = self._toolbox.specs
         is_shorter, attempt = False, 0
         while True:
@@ -57,7 +60,7 @@ class ModelCaller:
                 await self._keep(run_log, model, history, stream, draft, redactor)
                 raise LLMFailure(redactor.text(failure.message), code=failure.code) from None
             except asyncio.CancelledError:
-                # What people have read must not vanish when they stop the agent.
+                # Text that users have already read must not vanish when they stop the agent.
                 await asyncio.shield(self._keep(run_log, model, history, stream, draft, redactor))
                 raise
             except Exception:
@@ -81,7 +84,7 @@ class ModelCaller:
         draft: AnswerDraft,
         redactor: Redactor,
     ) -> None:
-        """Keep what was streamed of an answer whose rest will never come."""
+        """Append the streamed part of an interrupted answer to the log, as a partial message."""
         await draft.end()
         if not stream.text.strip():
             stream.abandon()

@@ -1,4 +1,4 @@
-"""The limits on the calls and costs of one run, which the user's settings give."""
+"""Checks a run against the limits in the user's settings: LLM calls (maxIterations) and costs (maxBudgetUsd)."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from app.models.settings import Settings
 
 
 def limit_reached(conversation: Conversation, events: Sequence[Event], settings: Settings) -> Problem | None:
+    """Return the reason to pause a run that has reached a limit; else ``None``."""
     calls = sum(event.llm_model is not None for event in events)
     if calls >= settings.max_iterations:
         message = f"The agent called the LLM {calls} times for one message, which is the limit (maxIterations)."
@@ -24,7 +25,7 @@ def limit_reached(conversation: Conversation, events: Sequence[Event], settings:
 
 
 def unpriced_model(llm_model: str, budget_usd: float) -> Problem:
-    """The answer is kept, but nobody knows what the next one would add to the costs."""
+    """Return the reason to pause: with a model of unknown price, the budget can't be enforced."""
     message = (
         f"The price of {llm_model} is not known, so the limit of {budget_usd:.4f} USD can't hold (maxBudgetUsd). "
         "The agent pauses behind each call of the LLM. Without the limit, or with a model of known price, it goes on."

@@ -13,7 +13,7 @@ from app.config import Config
 from app.errors import ErrorCode, LLMFailure
 from app.services.llm.base import ChatMessage, Completion, Model, RequestedCall, Role, ToolSpec, Usage
 from app.services.llm.faults import MAX_MESSAGE_CHARS
-from app.services.llm.gathering import LEAST_SECONDS
+from app.services.llm.gathering import INTERVAL_SECONDS
 from app.services.llm.litellm import LiteLLM
 from tests.support.scripted_llm import Call, Gate, Reply, ScriptedLLM, cut, error, hold, never, text, tools, unfinished
 
@@ -142,7 +142,7 @@ async def test_tokens_are_counted_here_when_the_provider_sends_no_usage(llm: Lit
 
 async def test_tokens_of_an_answer_in_many_pieces_are_all_counted(llm: LiteLLM, server: ScriptedLLM) -> None:
     words = ("one", " two", " three", " four", " five", " six", " seven", " eight")
-    server.script(text(*words, usage=None, pause_seconds=1.5 * LEAST_SECONDS))
+    server.script(text(*words, usage=None, pause_seconds=1.5 * INTERVAL_SECONDS))
 
     answer = await llm.complete(model(server), HELLO)
 
