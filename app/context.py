@@ -19,7 +19,7 @@ from app.models.settings import Settings
 from app.services.auth.authenticator import Caller
 from app.services.conversation import ConversationService
 from app.services.event import EventPage, EventService
-from app.services.git.calls import CallBudget
+from app.services.git.call_budget import CallBudget
 from app.services.git.patch import Change
 from app.services.git.working_tree import ChangesSince, Diff
 from app.services.provider_account import ProviderAccountService

@@ -176,19 +176,19 @@ class Parley:
 
 def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:
     """Create the ASGI application. Tests pass a ``parley`` that was built with fakes."""
-    house = parley or Parley(config)
+    built = parley or Parley(config)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
-        async with house.running():
+        async with built.running():
             yield
 
     return endpoints.application(
         config,
         schema=build_schema(_limits(config), config.request_timeout_seconds, is_compiled=config.compiled_execution),
-        services=house.services,
-        authenticator=house.authenticator,
-        readiness={"database": house.database.ping, "engine": house.engine.ping},
+        services=built.services,
+        authenticator=built.authenticator,
+        readiness={"database": built.database.ping, "engine": built.engine.ping},
         lifespan=lifespan,
     )
 

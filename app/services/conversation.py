@@ -80,7 +80,7 @@ class ConversationPage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
+class _PlayableTrajectory:
     """A trajectory that may be played. ``text``: its events, as they are stored."""
 
     text: str
@@ -88,10 +88,10 @@ class _Checked:
     first_user_text: str | None
 
 
-def _checked(replay: object) -> _Checked:
+def _checked(replay: object) -> _PlayableTrajectory:
     """Raises InvalidInput."""
     events = trajectory.check(replay)
-    return _Checked(encode_events(events), trajectory.last_run(events), trajectory.first_user_text(events))
+    return _PlayableTrajectory(encode_events(events), trajectory.last_run(events), trajectory.first_user_text(events))
 
 
 class ConversationService:
@@ -337,7 +337,7 @@ class ConversationService:
         session: Writes,
         conversation: Conversation,
         message: Message | None,
-        replay: _Checked | None,
+        replay: _PlayableTrajectory | None,
         now: datetime,
     ) -> None:
         body = MessageBody(message.text, message.image_urls) if message is not None else None

@@ -17,7 +17,7 @@ _ORDER = {
 }
 
 
-class _User(BaseModel):
+class _UserJSON(BaseModel):
     username: str = Field(min_length=1, max_length=200)
 
 
@@ -28,21 +28,21 @@ class _Project(BaseModel):
     default_branch: str | None = None
 
 
-class _Commit(BaseModel):
+class _CommitJSON(BaseModel):
     id: str = Field(max_length=64)
 
 
-class _Branch(BaseModel):
+class _BranchJSON(BaseModel):
     name: str = Field(max_length=255)
-    commit: _Commit
+    commit: _CommitJSON
     protected: bool = False
 
 
-_USER = TypeAdapter(_User)
+_USER = TypeAdapter(_UserJSON)
 _PROJECT = TypeAdapter(_Project)
 _PROJECTS = TypeAdapter(list[_Project])
-_BRANCH = TypeAdapter(_Branch)
-_BRANCHES = TypeAdapter(list[_Branch])
+_BRANCH = TypeAdapter(_BranchJSON)
+_BRANCHES = TypeAdapter(list[_BranchJSON])
 
 
 class GitLab(RESTProvider):
@@ -121,5 +121,5 @@ def _path(name: str) -> str:
     return f"/projects/{quote(checked_name(name, nested=True), safe='')}"
 
 
-def _branch(branch: _Branch) -> RemoteBranch:
+def _branch(branch: _BranchJSON) -> RemoteBranch:
     return RemoteBranch(branch.name, branch.commit.id, branch.protected)
