@@ -36,6 +36,7 @@ from app.models.event import (
 from app.models.rows.conversation_state import ConversationStates
 from app.models.settings import Settings
 from app.services.agent.answer_stream import AnswerStream
+from app.services.agent.argument_text import is_whole, parse_arguments
 from app.services.agent.calls import CallRunner
 from app.services.agent.condensation import Condenser
 from app.services.agent.draft import AnswerDraft, recover
@@ -44,7 +45,7 @@ from app.services.agent.instructions import InstructionService
 from app.services.agent.replay import ReplayPlayer
 from app.services.agent.run_log import RunEnded, RunLog, RunState
 from app.services.agent.stuck import stuck
-from app.services.agent.tools import Toolbox, is_whole, parse_arguments
+from app.services.agent.tools import Toolbox
 from app.services.clock import Clock
 from app.services.lifecycle import moves
 from app.services.llm.base import LLM, ChatMessage, Completion, Ending, Model, Usage

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from app.config import Config
 from app.errors import LLMFailure
-from app.services.agent.tools import is_whole, parse_arguments
+from app.services.agent.argument_text import parse_arguments
 from app.services.llm.base import ChatMessage, Completion, Ending, Model, Role
 from app.services.llm.litellm import LiteLLM
 from tests.support.scripted_llm import Body, Reply, ScriptedLLM, raw
@@ -475,22 +475,3 @@ async def test_what_ollama_streams_in_lines_is_read(llm: LiteLLM, server: Script
     ]
     found = await answer(llm, server, lines(*events), OLLAMA)
     assert (found.text, found.ending) == ("A", Ending.WHOLE)
-
-
-@pytest.mark.parametrize(
-    ("text", "arguments"),
-    [
-        ('{}{"path": "a"}', {"path": "a"}),
-        ('{"path": "a"}\n{"path": "a"}', {"path": "a"}),
-        ('"{\\"path\\": \\"a\\"}"', {"path": "a"}),
-        ('{"path": "a\nb\tc"}', {"path": "a\nb\tc"}),
-        *((text, {}) for text in ("", " ", "null", "[]", "{}", "{}{}", '""', "\n{}\n")),
-        *(
-            (text, {"unparsed": text})
-            for text in ('{"path": "a"}{"path": "b"}', '[{"path": "a"}]', "5", '{"path"', '{"a": 1}}', '"x"', "{}" * 9)
-        ),
-    ],
-)
-def test_arguments_are_read_as_they_were_meant(text: str, arguments: Body) -> None:
-    assert parse_arguments(text) == arguments
-    assert is_whole(text) == (bool(text.strip()) and "unparsed" not in arguments)
