@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from app.errors import GitProviderAuthentication, NotFound
 from app.models.provider_account import ProviderType
 from app.services.git.base import GitAccess, GitProvider, RemotePage, RemoteTask, TaskKind
-from app.services.git.calls import CallBudget
+from app.services.git.call_budget import CallBudget
 from app.services.git.paging import ProviderPage, take
 from app.services.provider_account import ProviderAccountService
 
