@@ -30,6 +30,7 @@ from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.suggested_task import SuggestedTaskService
 from app.services.tool_call import ToolCallService
+from app.services.upload import UploadService
 from app.services.workspace_contents import ReadBudget, WorkspaceContents, WorkspaceSummary
 from app.services.workspace_feed import WorkspaceFeed
 
@@ -52,6 +53,7 @@ class Services:
     workspace: WorkspaceContents
     workspace_feed: WorkspaceFeed
     download: DownloadService
+    upload: UploadService
 
 
 @dataclass(frozen=True, slots=True)

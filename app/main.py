@@ -49,6 +49,7 @@ from app.services.settings import SettingsService
 from app.services.suggested_task import SuggestedTaskService
 from app.services.ticket import Tickets
 from app.services.tool_call import ToolCallService
+from app.services.upload import UploadService
 from app.services.workspace import WorkspaceService
 from app.services.workspace_contents import WorkspaceContents
 from app.services.workspace_feed import WorkspaceFeed
@@ -163,6 +164,15 @@ class Parley:
                 workspace=contents,
                 export=export,
                 max_bytes=config.max_download_bytes,
+            ),
+            upload=UploadService(
+                self.database,
+                Tickets(secret_box, "upload", clock),
+                clock,
+                self.wakeups,
+                workspace=workspace,
+                max_bytes=config.max_upload_bytes,
+                workspace_bytes=config.workspace_max_bytes,
             ),
         )
 

@@ -104,6 +104,9 @@ class LimitSettings(BaseSettings):
     max_transfers_per_caller: int = Field(
         default=4, ge=1, le=32, description="Downloads and uploads that a caller may have at once."
     )
+    max_upload_bytes: int = Field(
+        default=100 * 1024**2, ge=1024, le=1024**4, description="Largest file that may be uploaded to a workspace."
+    )
     max_download_bytes: int = Field(
         default=10 * 1024**3,
         ge=1024**2,

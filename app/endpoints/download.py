@@ -75,7 +75,7 @@ class DownloadEndpoint:
                 await refusal.response(scope, receive, send)
                 return
             except AppError as error:
-                await _refusal(error).response(scope, receive, send)
+                await refusal_of(error).response(scope, receive, send)
                 return
             except DownloadBroken:
                 refusal = Refusal(409, "WORKSPACE_ERROR", "The workspace changed while it was read: try again.")
@@ -187,7 +187,7 @@ def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
     return int(first), min(int(last), size - 1) if last else size - 1
 
 
-def _refusal(error: AppError) -> Refusal:
+def refusal_of(error: AppError) -> Refusal:
     match error:
         case NotFound():
             status = HTTPStatus.NOT_FOUND

@@ -46,6 +46,7 @@ from app.schema.settings import (
 )
 from app.schema.suggested_task import Viewer
 from app.schema.tool_call import RespondToToolCallPayload
+from app.schema.upload import CreateUploadPayload
 from app.schema.workspace import ENTRY_TYPES
 
 # Sizes of two LRU caches: prepared documents, and plans compiled for their operations.
@@ -114,6 +115,9 @@ class Mutation:
     create_download: CreateDownloadPayload = strawberry.field(
         resolver=resolvers.download.create,
         description="Make a URL from which a file, an archive, a patch or the log can be downloaded.",
+    )
+    create_upload: CreateUploadPayload = strawberry.field(
+        resolver=resolvers.upload.create, description="Make a URL to which one file of a workspace can be uploaded."
     )
     update_settings: UpdateSettingsPayload = strawberry.field(
         resolver=resolvers.settings.update, description="Save settings."

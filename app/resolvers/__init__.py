@@ -9,6 +9,7 @@ from app.resolvers import (
     repository,
     settings,
     tool_call,
+    upload,
     workspace,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "repository",
     "settings",
     "tool_call",
+    "upload",
     "workspace",
 ]

@@ -103,6 +103,10 @@ CreateDownloadError = Annotated[
     NotFoundError | InvalidInputError,
     strawberry.union("CreateDownloadError", description="Why there is no download."),
 ]
+CreateUploadError = Annotated[
+    NotFoundError | InvalidInputError,
+    strawberry.union("CreateUploadError", description="Why there is no upload."),
+]
 UpdateSettingsError = Annotated[
     InvalidInputError | LlmAuthenticationError,
     strawberry.union("UpdateSettingsError", description="Why settings were not saved."),

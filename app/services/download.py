@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,6 +19,7 @@ from app.errors import InvalidInput, NotFound, WorkspaceFailure, conversation_no
 from app.models.conversation import Conversation, ConversationRepository
 from app.models.database.database import Database
 from app.models.rows.conversation_state import ConversationStates
+from app.services.blocking import finish_in_thread
 from app.services.clock import Clock
 from app.services.export import LogExport
 from app.services.filesystem.archive import tar_pieces, zip_pieces
@@ -27,7 +28,7 @@ from app.services.filesystem.members import PIECE_BYTES, MemberBounds, TooLarge,
 from app.services.filesystem.names import shown
 from app.services.push.wakeups import POLL_SECONDS
 from app.services.ticket import Tickets
-from app.services.workspace_contents import ReadBudget, WorkspaceContents, relative
+from app.services.workspace_contents import ReadBudget, WorkspaceContents, checked_path
 
 LIFETIME = timedelta(minutes=5)
 MAX_PATHS = 100
@@ -248,7 +249,7 @@ class DownloadService:
         try:
             while True:
                 async with self._steps:
-                    piece = await _undisturbed(lambda: next(pieces, None))
+                    piece = await finish_in_thread(lambda: next(pieces, None))
                 if piece is None:
                     return
                 checked_at = await self._check(request, checked_at)
@@ -257,7 +258,7 @@ class DownloadService:
         except (TooLarge, WorkspacePathError, OSError) as error:
             raise DownloadBroken(str(error)) from None
         finally:
-            await _undisturbed(pieces.close)
+            await finish_in_thread(pieces.close)
 
     async def _check(self, request: DownloadRequest, checked_at: float) -> float:
         """Raise DownloadBroken once the conversation is deleted; looked at every two seconds."""
@@ -282,7 +283,7 @@ class DownloadService:
         files = self._workspace.files(request.conversation_id)
         try:
             async with self._steps:
-                return await _undisturbed(lambda: work(files))
+                return await finish_in_thread(lambda: work(files))
         except AbsentPath as error:
             raise NotFound(str(error), path=("paths",)) from None
         except (WorkspacePathError, TooLarge) as error:
@@ -291,39 +292,13 @@ class DownloadService:
             raise WorkspaceFailure(f"The workspace can't be read: {error.strerror}.") from None
 
 
-async def _undisturbed(work: Callable[[], T]) -> T:
-    """Run it in a thread, and when cancelled wait until it has ended: what it uses may then be closed."""
-    running = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        while not running.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({running})
-        running.exception()
-        raise
-
-
 def _checked(wanted: DownloadFormat, paths: list[str]) -> tuple[str, ...]:
     """The paths as the workspace has them. Raises InvalidInput."""
     if wanted in _LOGS and paths:
         raise InvalidInput("A trajectory has no paths.", path=("paths",))
     if len(paths) > MAX_PATHS:
         raise InvalidInput(f"A download has at most {MAX_PATHS} paths.", path=("paths",))
-    found: list[str] = []
-    for number, path in enumerate(paths):
-        try:
-            name = relative(path)
-            name.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            raise InvalidInput("The path is not valid Unicode.", path=("paths", str(number))) from None
-        except InvalidInput as error:
-            raise InvalidInput(error.message, path=("paths", str(number))) from None
-        is_elsewhere = path.startswith("/") and not f"{path}/".startswith("/workspace/")
-        if is_elsewhere or "\x00" in name or ".." in name.split("/"):
-            message = "A path leads into the workspace, and has no null character."
-            raise InvalidInput(message, path=("paths", str(number)))
-        found.append(name)
+    found = [checked_path(path, "paths", str(number)) for number, path in enumerate(paths)]
     if sum(len(path.encode("utf-8", "surrogateescape")) for path in found) > MAX_PATH_BYTES:
         raise InvalidInput(f"The paths have more than {MAX_PATH_BYTES} bytes together.", path=("paths",))
     if wanted is DownloadFormat.FILE and (len(found) != 1 or not found[0]):

@@ -246,6 +246,21 @@ def relative(path: str) -> str:
     return "/".join(parts[1:] if inside.startswith("/") else parts)
 
 
+def checked_path(path: str, *where: str) -> str:
+    """As ``relative``, of a path that names nothing outside. Raises InvalidInput, which points to ``where``."""
+    try:
+        name = relative(path)
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidInput("The path is not valid Unicode.", path=where) from None
+    except InvalidInput as error:
+        raise InvalidInput(error.message, path=where) from None
+    is_elsewhere = path.startswith("/") and not f"{path}/".startswith("/workspace/")
+    if is_elsewhere or "\x00" in name or ".." in name.split("/"):
+        raise InvalidInput("A path leads into the workspace, and has no null character.", path=where)
+    return name
+
+
 def _inside(path: str) -> str:
     """What the path of a client means; an empty one is the workspace itself."""
     return meant(path) or os.curdir

@@ -198,6 +198,11 @@ async def mutation_create_download(intruder: Client, owned: Owned) -> None:
         await refused(intruder, workspaces.CREATE_DOWNLOAD, "createDownload", given)
 
 
+async def mutation_create_upload(intruder: Client, owned: Owned) -> None:
+    given = {"conversationId": owned.conversation_id, "path": "a.txt", "sizeBytes": 1}
+    await refused(intruder, workspaces.CREATE_UPLOAD, "createUpload", given)
+
+
 async def mutation_update_settings(intruder: Client, owned: Owned) -> None:
     saved = await steps.save_settings(intruder, maxIterations=7)
     assert saved["id"] != owned.settings_id
@@ -310,6 +315,7 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Mutation.sendMessage": mutation_send_message,
     "Mutation.respondToToolCall": mutation_respond_to_tool_call,
     "Mutation.createDownload": mutation_create_download,
+    "Mutation.createUpload": mutation_create_upload,
     "Mutation.updateSettings": mutation_update_settings,
     "Mutation.resetSettings": mutation_reset_settings,
     "Mutation.setProviderToken": mutation_set_provider_token,

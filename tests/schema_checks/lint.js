@@ -36,6 +36,7 @@ const eslint = new ESLint({
               "Problem",
               "TokenUsage",
               "ToolOutputDelta",
+              "Upload",
               "WorkspaceChange",
               "WorkspaceDirectory",
               "WorkspaceFile",

@@ -20,6 +20,12 @@ mutation ($input: CreateDownloadInput!) { createDownload(input: $input) {
   userErrors { ... on UserError { __typename code message path } }
 } }
 """
+CREATE_UPLOAD = """
+mutation ($input: CreateUploadInput!) { createUpload(input: $input) {
+  upload { url expiresAt path sizeBytes }
+  userErrors { ... on UserError { __typename code message path } }
+} }
+"""
 
 
 async def started(client: Client, **fields: JSON) -> tuple[str, Path]:
@@ -36,6 +42,19 @@ async def offered(client: Client, conversation_id: str, wanted: str, *paths: str
     """The payload of a download that is asked for."""
     given = {"conversationId": conversation_id, "format": wanted, "paths": list(paths)}
     return cast("JSON", (await client.execute(CREATE_DOWNLOAD, input=given))["createDownload"])
+
+
+async def room_for(client: Client, conversation_id: str, path: str, size: int) -> JSON:
+    """The payload of an upload that is asked for."""
+    given = {"conversationId": conversation_id, "path": path, "sizeBytes": size}
+    return cast("JSON", (await client.execute(CREATE_UPLOAD, input=given))["createUpload"])
+
+
+async def upload_url(client: Client, conversation_id: str, path: str, size: int) -> str:
+    """The absolute URL of an upload."""
+    payload = await room_for(client, conversation_id, path, size)
+    assert payload["userErrors"] == []
+    return absolute(client.server, payload["upload"]["url"])
 
 
 async def url_of(client: Client, conversation_id: str, wanted: str, *paths: str) -> str:

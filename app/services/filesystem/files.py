@@ -106,7 +106,7 @@ class WorkspaceFiles:
             opened = os.open(temporary, _CREATE, 0o644 if mode is None else mode, dir_fd=directory)
             try:
                 with open(opened, "wb") as file:  # noqa: PTH123  It is a descriptor.
-                    self._give(opened)
+                    self.give(opened)
                     if mode is not None:
                         os.fchmod(opened, mode)
                     file.write(content)
@@ -180,6 +180,16 @@ class WorkspaceFiles:
         with self._directory(path) as opened:
             return os.dup(opened)
 
+    def open_parent(self, path: str) -> tuple[int, str]:
+        """The descriptor of a file's directory, which is made if needed and the caller closes, and the file's name.
+
+        Nothing, or a regular file, is there under that name.
+        """
+        with self._parent(path, is_made=True) as (directory, name):
+            with suppress(FileNotFoundError):
+                _check_regular(os.stat(name, dir_fd=directory, follow_symlinks=False), path)
+            return os.dup(directory), name
+
     @contextmanager
     def _file(self, path: str) -> Generator[int]:
         """A regular file, opened to read."""
@@ -218,10 +228,11 @@ class WorkspaceFiles:
     def _make(self, name: str, directory: int) -> int:
         os.mkdir(name, 0o755, dir_fd=directory)
         opened = os.open(name, _DIRECTORY, dir_fd=directory)
-        self._give(opened)
+        self.give(opened)
         return opened
 
-    def _give(self, opened: int) -> None:
+    def give(self, opened: int) -> None:
+        """Make an open file the owner's."""
         if self._owner is not None:
             os.fchown(opened, self._owner, self._owner)
 
