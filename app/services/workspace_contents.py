@@ -10,7 +10,8 @@ from typing import TypeVar
 from uuid import UUID
 
 from app.errors import InvalidInput, WorkspaceFailure
-from app.services.filesystem.files import AbsentPath, Entry, Excerpt, Listing, WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.excerpt import Excerpt
+from app.services.filesystem.files import AbsentPath, Entry, Listing, WorkspaceFiles, WorkspacePathError
 from app.services.filesystem.names import meant
 from app.services.filesystem.tree import measure
 from app.services.git.head import Head, read_head

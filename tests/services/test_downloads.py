@@ -8,6 +8,7 @@ import socket
 import tarfile
 import zipfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.support import documents, steps
 from tests.support.client import Client
 from tests.support.fake_git import TOKEN, FakeGitProvider, repository
 from tests.support.git_server import GitServer, git, git_server
+from tests.support.raw import connected
 from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.server import RunningServer, running_server
@@ -68,6 +70,7 @@ def server(data_dir: Path, database_url: str, git_host: GitServer) -> Iterator[R
         git_private_hosts=git_host.origin,
         max_download_bytes=64 * 1024 * 1024,
         max_transfers_per_caller=2,
+        send_timeout_seconds=1.0,
     ) as running:
         yield running
 
@@ -480,6 +483,22 @@ async def test_a_caller_has_so_many_downloads_at_once(ada: Client, stranger: Cli
             (elsewhere / "a").write_text("a")
             assert (await fetched(stranger, other, "FILE", "a")).status_code == 200
         # Whoever leaves makes room.
+        async with asyncio.timeout(20):
+            while (await http.head(url)).status_code != 200:  # noqa: ASYNC110  It is told to nobody.
+                await asyncio.sleep(0.05)
+
+
+async def test_a_client_that_does_not_read_is_cut_off(ada: Client) -> None:
+    conversation_id, path = await started(ada)
+    large(path / "large")
+    url = await url_of(ada, conversation_id, "FILE", "large")
+    async with browser() as http, AsyncExitStack() as stack:
+        for _ in range(2):
+            connection = await stack.enter_async_context(connected(ada.server))
+            target = url.removeprefix(ada.server.url)
+            await connection.send(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            await connection.reader.readuntil(b"\r\n\r\n")
+        assert (await http.head(url)).status_code == 429
         async with asyncio.timeout(20):
             while (await http.head(url)).status_code != 200:  # noqa: ASYNC110  It is told to nobody.
                 await asyncio.sleep(0.05)
