@@ -1,8 +1,8 @@
-"""``GET /downloads``: streams what a ticket stands for, to whoever has its URL.
+"""``GET /downloads``: streams a download. The signed ticket in the URL authorizes the request.
 
-Nothing of a workspace is ever shown on the server's origin: it is an attachment, of a type that browsers don't guess,
-in a sandbox without scripts. A download that can't be finished ends with its connection, so that no client takes a part
-for the whole.
+Browsers never render a workspace's file on the server's origin: responses are attachments with ``nosniff``, and a CSP
+sandboxes them without scripts. If a download fails after its headers, the connection is aborted, so that no client
+takes a partial body for the complete one.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _MAX_NAME_BYTES = 255
 
 
 class Refusal(Exception):
-    """An answer instead of a download or an upload."""
+    """An error response to a download or an upload, in the shape of a GraphQL error."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class DownloadEndpoint:
         self._send_timeout_seconds = config.send_timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream, or refuse in the shape of a GraphQL error."""
+        """Stream the download; errors before the headers have the shape of GraphQL errors."""
         with ExitStack() as stack:
             try:
                 request = await self._admit(scope, stack)
@@ -69,7 +69,7 @@ class DownloadEndpoint:
                 if scope["method"] == "HEAD":
                     await pieces.aclose()
                     pieces = _nothing()
-                # The first piece tells whether there is anything at all.
+                # Read before the headers are sent, since an error can still have a status of its own.
                 first = await anext(pieces, None)
             except Refusal as refusal:
                 await refusal.response(scope, receive, send)
@@ -102,7 +102,7 @@ class DownloadEndpoint:
     def _part(
         self, scope: Scope, request: DownloadRequest, file: OpenFile
     ) -> tuple[int, dict[str, str], AsyncGenerator[bytes]]:
-        """The whole of a file, or the one range of it that was asked for."""
+        """Return status, headers and content of a file, or of the single requested range."""
         headers = headers_of(scope)
         version = f'"{file.version}"'
         described = {"Accept-Ranges": "bytes", "ETag": version}
@@ -122,7 +122,7 @@ class DownloadEndpoint:
     async def _send(
         self, scope: Scope, receive: Receive, send: Send, first: bytes | None, pieces: AsyncGenerator[bytes]
     ) -> None:
-        """Send until the end, or until the client goes, does not read, or the server is about to end."""
+        """Send the body until it ends, the client leaves or does not read, or the server shuts down."""
         state: State = scope["app"].state
         tasks = {
             writing := asyncio.create_task(self._write(send, first, pieces)),
@@ -136,7 +136,7 @@ class DownloadEndpoint:
                 task.cancel()
             await asyncio.wait(tasks - {leaving})
             if writing.cancelled() or writing.exception() is not None:
-                # Then the client has gone at once.
+                # The task that waits for the disconnect ends with this.
                 abort(scope)
                 await asyncio.wait({leaving}, timeout=self._send_timeout_seconds)
             leaving.cancel()
@@ -160,7 +160,7 @@ class DownloadEndpoint:
 
 
 def ticket_of(scope: Scope) -> str:
-    """The ticket in the address. Raises TicketRefused."""
+    """Return the ticket in the query string. Raises TicketRefused."""
     query: bytes = scope["query_string"]
     try:
         fields = parse_qs(query.decode("ascii"), max_num_fields=10)
@@ -173,7 +173,7 @@ def ticket_of(scope: Scope) -> str:
 
 
 def _described(request: DownloadRequest) -> dict[str, str]:
-    """RFC 6266: a name of ASCII for old clients, and the real one."""
+    """Build Content-Type and Content-Disposition (RFC 6266), with an ASCII fallback for the file name."""
     name = request.file_name.encode("utf-8", "replace")[:_MAX_NAME_BYTES]
     plain = _PLAIN_NAME.sub("_", name.decode("utf-8", "replace")).lstrip(".") or "download"
     disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
@@ -181,7 +181,7 @@ def _described(request: DownloadRequest) -> dict[str, str]:
 
 
 def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
-    """The first and last byte of a range, the former behind the latter where there is none."""
+    """Return the first and last byte of a range; the first is greater if the range is not satisfiable."""
     if not first:
         return (max(0, size - int(last)), size - 1) if int(last) else (1, 0)
     return int(first), min(int(last), size - 1) if last else size - 1

@@ -1,4 +1,4 @@
-"""``PUT /uploads``: takes one file into a workspace, from whoever has the URL of its ticket."""
+"""``PUT /uploads``: stores one file in a workspace. The signed ticket in the URL authorizes the request."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -17,7 +17,7 @@ from app.services.filesystem.names import shown
 from app.services.ticket import TicketRefused
 from app.services.upload import UploadRequest, UploadService
 
-# Written to the disk at once.
+# Bytes buffered before each write to the disk.
 PIECE_BYTES = 256 * 1024
 
 
@@ -29,7 +29,7 @@ class UploadEndpoint:
         self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take the body as it comes; answer 201, or refuse in the shape of a GraphQL error."""
+        """Stream the body to the file and answer 201; errors have the shape of GraphQL errors."""
         try:
             request = await self._take(scope, receive)
         except _Left:
@@ -74,17 +74,17 @@ class UploadEndpoint:
                 await receiver.write(bytes(waiting))
                 await receiver.finish()
         except AppError:
-            # Most clients read no answer before they have sent all, which is no more than they were allowed to.
+            # Most clients read the response only after they have sent the whole body, whose size the ticket allows.
             await body.skip(request.size)
             raise
 
 
 class _Left(Exception):
-    """The client has gone."""
+    """The client has disconnected."""
 
 
 class _Body:
-    """A request's body, as it comes."""
+    """The body of a request as a stream of chunks."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._state: State = scope["app"].state
@@ -92,7 +92,7 @@ class _Body:
         self._is_over = False
 
     async def pieces(self) -> AsyncGenerator[bytes]:
-        """What is left of it. Raises _Left, and Refusal when the server is about to end."""
+        """Yield the remaining chunks. Raises _Left, and Refusal when the server shuts down."""
         ending = asyncio.ensure_future(self._state.ending.wait())
         try:
             while not self._is_over:
@@ -110,7 +110,7 @@ class _Body:
             ending.cancel()
 
     async def skip(self, most: int) -> None:
-        """Let the rest pass, as far as that is no more than ``most`` bytes."""
+        """Read and discard the rest, up to ``most`` bytes."""
         async with aclosing(self.pieces()) as pieces:
             async for piece in pieces:
                 most -= len(piece)

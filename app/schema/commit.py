@@ -17,9 +17,9 @@ class Commit:
         description="The whole message, trailers included, up to 100,000 bytes; what is no text is U+FFFD."
     )
     message_headline: str = strawberry.field(description="The first line of the message, up to 500 characters.")
-    message_body: str = strawberry.field(description="What follows the headline.")
-    is_truncated: bool = strawberry.field(description="Whether the message is longer.")
-    author_name: str = strawberry.field(description="Who wrote it.")
+    message_body: str = strawberry.field(description="The message without its headline.")
+    is_truncated: bool = strawberry.field(description="True if the message is longer than `message`.")
+    author_name: str = strawberry.field(description="The author's name.")
     author_email: str = strawberry.field(description="The author's e-mail address.")
     authored_at: datetime = strawberry.field(description="When it was written.")
 
@@ -38,7 +38,7 @@ class CommitConnection:
 
 
 def convert(commit: LoggedCommit) -> Commit:
-    """The commit as the API shows it."""
+    """Build the GraphQL object of a commit."""
     return Commit(
         sha=commit.sha,
         parent_shas=list(commit.parents),
@@ -53,7 +53,7 @@ def convert(commit: LoggedCommit) -> Commit:
 
 
 def connection(page: HistoryPage, after: str | None) -> CommitConnection:
-    """A page of a history; ``after`` is the cursor behind which it begins."""
+    """Build the connection of a page that begins after the cursor ``after``."""
     edges = [CommitEdge(cursor=name_cursor(commit.sha), node=convert(commit)) for commit in page.commits]
     page_info = PageInfo(
         has_next_page=page.has_more,

@@ -14,10 +14,10 @@ URL = (
 )
 
 
-@strawberry.input(description="What is downloaded.")
+@strawberry.input(description="A request for a download.")
 class CreateDownloadInput:
     conversation_id: strawberry.ID = strawberry.field(description="The conversation.")
-    format: DownloadFormat = strawberry.field(description="What of it, and how.")
+    format: DownloadFormat = strawberry.field(description="The content and the file format.")
     paths: list[str] = strawberry.field(
         default_factory=list,
         description="For `FILE` the one file; for archives and patches none, which is the whole workspace, or at most "
@@ -30,7 +30,7 @@ class Download:
     url: str = strawberry.field(description=URL)
     expires_at: datetime = strawberry.field(description="Until when a download may begin: five minutes.")
     file_name: str = strawberry.field(description="The name that it is saved under.")
-    media_type: str = strawberry.field(description="What it is served as.")
+    media_type: str = strawberry.field(description="The Content-Type of the response.")
 
 
 @strawberry.type(description="What came of it.")
@@ -42,7 +42,7 @@ class CreateDownloadPayload:
 
 
 def convert(made: download.Download) -> Download:
-    """The download as the API shows it."""
+    """Build the GraphQL object of a download."""
     return Download(
         url=made.url,
         expires_at=made.expires_at,

@@ -11,7 +11,7 @@ from app.services import upload
 from app.services.filesystem.names import shown
 
 
-@strawberry.input(description="What is uploaded.")
+@strawberry.input(description="A request for an upload.")
 class CreateUploadInput:
     conversation_id: strawberry.ID = strawberry.field(description="The conversation, whose workspace is there.")
     path: str = strawberry.field(
@@ -41,7 +41,7 @@ class CreateUploadPayload:
 
 
 def convert(made: upload.Upload) -> Upload:
-    """The upload as the API shows it."""
+    """Build the GraphQL object of an upload."""
     return Upload(
         url=made.url,
         expires_at=made.expires_at,

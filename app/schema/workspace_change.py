@@ -1,4 +1,4 @@
-"""What the subscription to a workspace's changes tells."""
+"""GraphQL type of the subscription to a workspace's changes."""
 
 from uuid import UUID
 
@@ -25,7 +25,7 @@ class WorkspaceChange:
 
 
 def convert(key: UUID, change: ChangeOfWorkspace) -> WorkspaceChange:
-    """The change as the API shows it."""
+    """Build the GraphQL object of a change."""
     counts = change.counts
     return WorkspaceChange(
         conversation_id=conversation_id(key),

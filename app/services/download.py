@@ -1,7 +1,7 @@
-"""Downloads: signed URLs for files, archives, patches and logs, and the streams behind them.
+"""Downloads of files, archives, patches and logs by signed URLs.
 
-Nothing of a download is stored: its ticket says whose it is, what of, and until when. The conversation is looked up
-when the download begins and every two seconds while it runs, so that a deletion ends it.
+Downloads are stateless: a ticket holds the owner, the conversation, the format, the paths and the expiry. The
+conversation is looked up when a download starts and every two seconds while it runs, so a deletion aborts it.
 """
 
 import asyncio
@@ -37,14 +37,14 @@ MAX_PATH_BYTES = 8 * 1024
 MAX_TAR_ENTRIES = 500_000
 # Its directory stays in memory until the end: 0.7 KB for each.
 MAX_ZIP_ENTRIES = 50_000
-# Steps that read or compress at once in this process, whoever asks.
+# Concurrent steps of all downloads in this process; a step reads or compresses up to 1 MiB in a thread.
 MAX_STEPS = 4
 
 T = TypeVar("T")
 
 
 class DownloadFormat(StrEnum):
-    """What is downloaded, and how."""
+    """The content of a download and its file format."""
 
     FILE = "FILE"
     ZIP = "ZIP"
@@ -69,7 +69,7 @@ _MAX_ENTRIES = {DownloadFormat.ZIP: MAX_ZIP_ENTRIES, DownloadFormat.TAR_GZ: MAX_
 
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
-    """What a ticket stands for. ``paths`` are relative to the workspace, with surrogates for what is no UTF-8."""
+    """The claims of a ticket. ``paths`` are relative to the workspace, with surrogates for invalid UTF-8."""
 
     owner_id: str
     conversation_id: UUID
@@ -83,7 +83,7 @@ class DownloadRequest:
 
     @property
     def file_name(self) -> str:
-        """The name to save it under; what is no UTF-8 is quoted as git does it."""
+        """The file name; invalid UTF-8 in it is quoted as git quotes paths."""
         if self.format is DownloadFormat.FILE:
             return shown(self.paths[0].rpartition("/")[2])
         return _KINDS[self.format][1].format(str(self.conversation_id)[:8])
@@ -91,7 +91,7 @@ class DownloadRequest:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A URL, relative to that of ``/graphql``, and until when it is valid."""
+    """A signed URL, relative to that of ``/graphql``, with its expiry."""
 
     url: str
     expires_at: datetime
@@ -100,7 +100,7 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """A file that is downloaded. ``version`` changes with its content. ``close`` it, and it can't be read any more."""
+    """An open file with its size. ``version`` changes whenever the content may have changed (an ETag)."""
 
     opened: int
     size: int
@@ -112,11 +112,11 @@ class OpenFile:
 
 
 class DownloadBroken(Exception):
-    """What was begun can't be finished, so the client must be told by the end of its connection."""
+    """The body can't be completed after it began, so the connection has to be aborted."""
 
 
 class DownloadService:
-    """Makes tickets, and gives what they stand for."""
+    """Signs tickets for downloads, and streams the content of a verified one."""
 
     def __init__(
         self,
@@ -140,7 +140,10 @@ class DownloadService:
     async def create(
         self, owner_id: str, conversation_id: UUID, wanted: DownloadFormat, paths: list[str], budget: ReadBudget
     ) -> Download:
-        """Check that it can be downloaded now, and sign it. Raises NotFound, InvalidInput and WorkspaceFailure."""
+        """Check that the content exists and is within bounds, and sign a URL for it.
+
+        Raises NotFound, InvalidInput and WorkspaceFailure.
+        """
         conversation = await self._conversation(owner_id, conversation_id)
         if conversation is None:
             raise conversation_not_found("conversationId")
@@ -160,7 +163,7 @@ class DownloadService:
         return self.sign(request)
 
     def sign(self, request: DownloadRequest) -> Download:
-        """A URL for it, whether it can be downloaded or not."""
+        """Sign a URL without checking that the content exists."""
         expires_at = self._clock() + LIFETIME
         claims = {
             "owner": request.owner_id,
@@ -171,14 +174,17 @@ class DownloadService:
         return Download(f"downloads?ticket={self._tickets.sign(claims, expires_at)}", expires_at, request)
 
     async def admit(self, ticket: str) -> DownloadRequest:
-        """What the ticket stands for. Raises TicketRefused, and NotFound once the conversation is deleted."""
+        """Verify a ticket. Raises TicketRefused, and NotFound if the conversation was deleted."""
         request = _request(self._tickets.verify(ticket))
         if await self._is_gone(request):
             raise conversation_not_found()
         return request
 
     async def open(self, request: DownloadRequest) -> OpenFile:
-        """The file of a request for one. Raises InvalidInput, NotFound and WorkspaceFailure."""
+        """Open the file of a ``FILE`` request, which the caller closes.
+
+        Raises InvalidInput, NotFound and WorkspaceFailure.
+        """
 
         def look(files: WorkspaceFiles) -> OpenFile:
             opened = files.open(request.paths[0])
@@ -188,7 +194,7 @@ class DownloadService:
         return await self._in_files(request, look)
 
     async def part(self, request: DownloadRequest, file: OpenFile, first: int, last: int) -> AsyncGenerator[bytes]:
-        """The bytes of a file from ``first`` to ``last``. Raises DownloadBroken, as where it has become shorter."""
+        """Stream the bytes of a file from ``first`` to ``last``. Raises DownloadBroken if it was truncated."""
 
         def read() -> Generator[bytes]:
             at = first
@@ -204,7 +210,10 @@ class DownloadService:
                 yield piece
 
     async def stream(self, request: DownloadRequest) -> AsyncGenerator[bytes]:
-        """What is not one file. Before the first piece as ``open``, later DownloadBroken."""
+        """Stream an archive, a patch or a log.
+
+        Raises the errors of ``open`` before the first chunk, and DownloadBroken afterwards.
+        """
         if request.format in _LOGS:
             source = self._log(request)
         elif request.format is DownloadFormat.PATCH:
@@ -217,7 +226,7 @@ class DownloadService:
 
     async def _archive(self, request: DownloadRequest) -> AsyncGenerator[bytes]:
         files = self._workspace.files(request.conversation_id)
-        # What may fail fails before the first byte, when there can still be an answer that says so.
+        # Errors before the first byte can still be answered with a status of their own.
         await self._in_files(request, lambda found: [found.look(path) for path in request.paths])
         found = members(files, request.paths, self._bounds(request))
         pieces = zip_pieces(found) if request.format is DownloadFormat.ZIP else tar_pieces(found)
@@ -244,7 +253,7 @@ class DownloadService:
                 yield piece
 
     async def _pull(self, request: DownloadRequest, pieces: Generator[bytes]) -> AsyncGenerator[bytes]:
-        """The pieces of a blocking generator, one step in a thread for each: no thread waits for a slow client."""
+        """Iterate a blocking generator, each step in a thread, so that no thread waits for a slow client."""
         checked_at = time.monotonic()
         try:
             while True:
@@ -261,7 +270,7 @@ class DownloadService:
             await finish_in_thread(pieces.close)
 
     async def _check(self, request: DownloadRequest, checked_at: float) -> float:
-        """Raise DownloadBroken once the conversation is deleted; looked at every two seconds."""
+        """Raise DownloadBroken if the conversation was deleted, which is queried every two seconds."""
         now = time.monotonic()
         if now - checked_at < POLL_SECONDS:
             return checked_at
@@ -293,7 +302,7 @@ class DownloadService:
 
 
 def _checked(wanted: DownloadFormat, paths: list[str]) -> tuple[str, ...]:
-    """The paths as the workspace has them. Raises InvalidInput."""
+    """Normalize and check the paths. Raises InvalidInput."""
     if wanted in _LOGS and paths:
         raise InvalidInput("A trajectory has no paths.", path=("paths",))
     if len(paths) > MAX_PATHS:

@@ -1,6 +1,6 @@
-"""A conversation's whole log as one document without secrets: JSON that can be replayed, or Markdown for people.
+"""Export of a conversation's whole log without secrets, as JSON for a replay or as Markdown.
 
-It is read and written page by page, so that a log of any length takes bounded memory.
+The log is read and encoded page by page, so memory stays bounded whatever its length.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ from app.services.secrets.redaction import Redactor
 from app.services.settings import SettingsService
 from app.services.trajectory import Exporter
 
-# A page is as many events as were about this many bytes before; one event may have 4 MB.
+# Target size of an encoded page, from which the next page's number of events follows; one event may have 4 MB.
 PAGE_BYTES = 1024 * 1024
 FIRST_PAGE, LARGEST_PAGE = 50, 1000
-# Of a document that is a field of an answer; 50,000 events whose texts are short have 12 MiB.
+# Limit of the document as a GraphQL field; 50,000 events with short texts have 12 MiB.
 MAX_FIELD_BYTES = 32 * 1024 * 1024
 
 Events = list[dict[str, Any]]
 
 
 class LogExport:
-    """Exports logs. The caller has made sure whose they are."""
+    """Exports logs. Callers must have checked the owner."""
 
     def __init__(self, database: Database, settings: SettingsService, clock: Clock) -> None:
         self._database = database
@@ -39,7 +39,7 @@ class LogExport:
         self._clock = clock
 
     async def field(self, conversation: Conversation) -> orjson.Fragment:
-        """The JSON document whole. Raises TrajectoryTooLong."""
+        """Return the complete JSON document. Raises TrajectoryTooLong."""
         document = bytearray()
         async with aclosing(self.json(conversation)) as pieces:
             async for piece in pieces:
@@ -49,7 +49,7 @@ class LogExport:
         return orjson.Fragment(bytes(document))
 
     async def json(self, conversation: Conversation) -> AsyncGenerator[bytes]:
-        """The JSON document, which ``createConversation`` takes for a replay."""
+        """Stream the JSON document, which ``createConversation(input: {replay})`` accepts."""
         exporter = await self._exporter(conversation)
         yield encode(exporter.head(conversation, self._clock())).removesuffix(b"}") + b',"events":['
         is_first = True
@@ -60,7 +60,7 @@ class LogExport:
         yield b"]}"
 
     async def markdown(self, conversation: Conversation) -> AsyncGenerator[bytes]:
-        """The log as Markdown."""
+        """Stream the log as Markdown."""
         exporter = await self._exporter(conversation)
         yield transcript.head(exporter.head(conversation, self._clock())).encode()
         async with aclosing(self._pages(conversation, exporter, _markdown)) as pages:
@@ -73,7 +73,7 @@ class LogExport:
     async def _pages(
         self, conversation: Conversation, exporter: Exporter, write: Callable[[Events], bytes]
     ) -> AsyncGenerator[bytes]:
-        """Each page, written; those without anything are left out. What is appended meanwhile is left out too."""
+        """Encode each page, without empty ones, up to the last event that the conversation had at the start."""
         sequence, limit = 0, FIRST_PAGE
         while sequence < conversation.last_sequence:
             async with self._database.read() as session:

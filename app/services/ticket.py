@@ -1,7 +1,7 @@
-"""Signed tickets: what a URL may be used for, so that it needs no header and no row in the database.
+"""Signed tickets, which authorize requests by URL without a header and without a row in the database.
 
-A ticket is ``<claims>.<signature>`` in URL-safe base64. The claims are JSON that anyone can read and nobody can change;
-every instance that has the server's secret accepts it until it expires.
+A ticket is ``<claims>.<signature>`` in URL-safe base64. The claims are JSON and not encrypted. Every instance that has
+the server's secret key accepts it until it expires.
 """
 
 import base64
@@ -20,7 +20,7 @@ _EXPIRY = "expires"
 
 
 class TicketRefused(Exception):
-    """The ticket is malformed, was altered, is for something else, or has expired. The message is for the client."""
+    """The ticket is malformed, altered, of another purpose, expired or used. The message is for the client."""
 
 
 class Tickets:

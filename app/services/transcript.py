@@ -1,4 +1,4 @@
-"""A log as Markdown: a heading for each event, with outputs and arguments in fences that nothing in them can close."""
+"""Markdown of a log: a heading for each event; outputs and arguments are in fenced code blocks."""
 
 import re
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ _MAX_URL_CHARACTERS = 500
 
 
 def head(document: Mapping[str, Any]) -> str:
-    """The title, and what was exported when."""
+    """Return the title, the conversation's id and the time of the export."""
     return f"# {_line(document['title'])}\n\nConversation `{document['conversationId']}`, {document['exportedAt']}\n"
 
 
 def section(event: Mapping[str, Any]) -> str:
-    """One event of a trajectory."""
+    """Return the section of one event of a trajectory."""
     title, body = _parts(event)
     usage: Mapping[str, Any] | None = event.get("usage")
     used = (
@@ -48,14 +48,14 @@ def _parts(event: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """A block of code, whose fence is longer than any in the text."""
+    """Return a fenced code block, whose fence is longer than any in the text."""
     longest = max((len(run) for run in _FENCE.findall(text)), default=2)
     fence = "`" * (longest + 1)
     return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _with_lower_headings(text: str) -> str:
-    """The text with its headings lowered behind those of events."""
+    """Lower the headings in a text below those of events."""
     return re.sub(r"^(#{1,4}) ", r"##\1 ", text, flags=re.MULTILINE)
 
 

@@ -1,6 +1,6 @@
-"""Uploads: signed URLs by which a caller puts one file into a workspace, and what comes there.
+"""Uploads of files to workspaces by signed URLs.
 
-As with downloads nothing is stored: the ticket says whose it is, where the file goes, and how long it is.
+As for downloads, a ticket holds the owner, the conversation, the path, the size and the expiry.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from app.services.workspace_contents import checked_path
 LIFETIME = timedelta(minutes=5)
 DIRECTORY = "uploads"
 MAX_PATH_BYTES = 4096
-# Parts of a path that belong to git and to the server.
+# Names that belong to git and to the server, at any depth.
 RESERVED = frozenset({".git", ".parley"})
 REMEMBERED_TICKETS = 100_000
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class UploadRequest:
-    """What a ticket stands for: a file of ``size`` bytes that goes to ``path``, once."""
+    """The claims of a ticket: one file of ``size`` bytes at ``path``. ``number`` is a nonce."""
 
     owner_id: str
     conversation_id: UUID
@@ -51,7 +51,7 @@ class UploadRequest:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A URL, relative to that of ``/graphql``, and until when a PUT may begin."""
+    """A signed URL, relative to that of ``/graphql``, with its expiry."""
 
     url: str
     expires_at: datetime
@@ -59,7 +59,7 @@ class Upload:
 
 
 class Receiver:
-    """What takes the pieces of one upload."""
+    """Writes the chunks of one upload."""
 
     def __init__(self, file: IncomingFile, request: UploadRequest) -> None:
         self._file = file
@@ -67,14 +67,14 @@ class Receiver:
         self.is_done = False
 
     async def write(self, piece: bytes) -> None:
-        """Append a piece. Raises InvalidInput where it is too much, and WorkspaceFailure."""
+        """Append a chunk. Raises InvalidInput beyond the announced size, and WorkspaceFailure."""
         self._left -= len(piece)
         if self._left < 0:
             raise InvalidInput("More came than `sizeBytes` said.")
         await _in_thread(lambda: self._file.write(piece))
 
     async def finish(self) -> None:
-        """Put the file in its place. Raises InvalidInput where something is missing, and WorkspaceFailure."""
+        """Move the complete file to its path. Raises InvalidInput if bytes are missing, and WorkspaceFailure."""
         if self._left:
             raise InvalidInput(f"{self._left} bytes fewer came than `sizeBytes` said.")
         await _in_thread(self._file.finish)
@@ -82,7 +82,7 @@ class Receiver:
 
 
 class UploadService:
-    """Makes tickets, and takes what comes with them."""
+    """Signs tickets for uploads, and receives files."""
 
     def __init__(
         self,
@@ -102,13 +102,13 @@ class UploadService:
         self._workspace = workspace
         self._max_bytes = max_bytes
         self._workspace_bytes = workspace_bytes
-        # Of uploads that run, which the workspace's size does not tell yet.
+        # Reserved bytes of running uploads, which are not part of the measured size yet.
         self._coming: Counter[UUID] = Counter()
-        # Tickets that were used, in this process: a workspace is that of one instance.
+        # Nonces of used tickets. A set in this process suffices, since a workspace belongs to one instance.
         self._used: OrderedDict[str, None] = OrderedDict()
 
     async def create(self, owner_id: str, conversation_id: UUID, path: str, size: int) -> Upload:
-        """Check that there is room for it now, and sign it. Raises NotFound, InvalidInput and WorkspaceFailure."""
+        """Check path, size and quota, and sign a URL. Raises NotFound, InvalidInput and WorkspaceFailure."""
         if await self._states.last_sequence(owner_id, conversation_id) is None:
             raise conversation_not_found("conversationId")
         if not 0 <= size <= self._max_bytes:
@@ -126,7 +126,7 @@ class UploadService:
         return Upload(f"uploads?ticket={self._tickets.sign(claims, expires_at)}", expires_at, request)
 
     async def admit(self, ticket: str) -> UploadRequest:
-        """What the ticket stands for. Raises TicketRefused, also for one that was used, and NotFound."""
+        """Verify a ticket that was not used yet. Raises TicketRefused and NotFound."""
         claims = self._tickets.verify(ticket)
         path = claims["path"].encode("latin-1").decode("utf-8", "surrogateescape")
         request = UploadRequest(claims["owner"], UUID(claims["conversation"]), path, claims["size"], claims["number"])
@@ -138,7 +138,7 @@ class UploadService:
 
     @asynccontextmanager
     async def receiving(self, request: UploadRequest) -> AsyncGenerator[Receiver]:
-        """Take one upload. Where the block ends without ``finish``, nothing has changed, and the ticket can be used.
+        """Receive one upload. Unless ``finish`` succeeds, nothing is changed, and the ticket can be used again.
 
         Raises TicketRefused, NotFound, InvalidInput and WorkspaceFailure.
         """
@@ -170,7 +170,10 @@ class UploadService:
                 self._used.pop(request.number, None)
 
     async def _check_room(self, request: UploadRequest, counted: int = 0) -> None:
-        """Raise NotFound or InvalidInput. ``counted``: what of it is among the uploads that run."""
+        """Check the quota and the disk. ``counted``: bytes of this upload that are already reserved.
+
+        Raises NotFound, InvalidInput and WorkspaceFailure.
+        """
         path = self._workspace.path(request.conversation_id)
         if not await asyncio.to_thread(self._workspace.is_prepared, request.conversation_id):
             raise NotFound("The workspace is not there, or not whole yet.", path=("conversationId",))
@@ -185,7 +188,7 @@ class UploadService:
 
 
 def _destination(path: str) -> str:
-    """Where a file goes: what is no more than a name goes to ``uploads``. Raises InvalidInput."""
+    """Normalize the path; a bare file name is put into ``uploads``. Raises InvalidInput."""
     name = checked_path(path, "path")
     if not name or name.endswith("/") or path.endswith("/"):
         raise InvalidInput("The path is that of a file.", path=("path",))

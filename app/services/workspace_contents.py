@@ -96,7 +96,7 @@ class WorkspaceContents:
         return await self.summary(conversation_id)
 
     async def summary(self, conversation_id: UUID) -> WorkspaceSummary | None:
-        """As ``get``, for the server itself."""
+        """Like ``get``, without a budget, for the server's own use."""
         return await self._in_thread(lambda: self._summary(conversation_id))
 
     async def size(self, conversation_id: UUID, budget: ReadBudget) -> int:
@@ -155,7 +155,7 @@ class WorkspaceContents:
         return await self.compare(workspace, since)
 
     async def compare(self, workspace: WorkspaceSummary, since: ChangesSince = ChangesSince.CLONED) -> list[Change]:
-        """As ``changes``, for the server itself."""
+        """Like ``changes``, without a budget, for the server's own use."""
         if workspace.state is not WorkspaceState.READY:
             return []
         async with self._comparing:
@@ -177,7 +177,7 @@ class WorkspaceContents:
     async def commits(
         self, workspace: WorkspaceSummary, after: str | None, count: int, budget: ReadBudget
     ) -> HistoryPage:
-        """Commits, those since the clone first. Raises WorkspaceFailure and InvalidInput."""
+        """Read a page of commits, those since the clone first. Raises WorkspaceFailure and InvalidInput."""
         if workspace.head.commit is None:
             return HistoryPage([], has_more=False)
         budget.compare()
@@ -186,7 +186,7 @@ class WorkspaceContents:
             return await self._history.page(tree, workspace.base_commit, after, count)
 
     async def patch(self, conversation_id: UUID, paths: Sequence[bytes]) -> bytes:
-        """All changes since the clone, as ``git apply`` takes them. Raises WorkspaceFailure."""
+        """Build a patch of all changes since the clone, for ``git apply``. Raises WorkspaceFailure."""
         workspace = await self.summary(conversation_id)
         if workspace is None or workspace.state is not WorkspaceState.READY:
             raise WorkspaceFailure("The workspace is not there, or not whole yet.")
@@ -194,11 +194,11 @@ class WorkspaceContents:
             return await self._reader.patch(self._tree(workspace, ChangesSince.CLONED), paths)
 
     def is_ready(self, conversation_id: UUID) -> bool:
-        """Whether the workspace is here, and whole. Blocking."""
+        """Tell whether this instance has the complete workspace. Blocking."""
         return self._workspace.is_prepared(conversation_id) is True
 
     def files(self, conversation_id: UUID) -> WorkspaceFiles:
-        """The workspace's files, to be read by what streams them."""
+        """Return access to the workspace's files, for streaming."""
         return WorkspaceFiles(self._workspace.path(conversation_id), None)
 
     def _tree(self, workspace: WorkspaceSummary, since: ChangesSince) -> Tree:
@@ -248,7 +248,7 @@ def relative(path: str) -> str:
 
 
 def checked_path(path: str, *where: str) -> str:
-    """As ``relative``, of a path that names nothing outside. Raises InvalidInput, which points to ``where``."""
+    """Normalize like ``relative``, and refuse a path outside. Raises InvalidInput with ``where`` as its path."""
     try:
         name = relative(path)
         name.encode("utf-8", "surrogateescape")

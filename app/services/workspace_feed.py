@@ -1,8 +1,8 @@
-"""Tells that a workspace changed, with counts, at most twice a second.
+"""Subscriptions to changes of a workspace, with counts, at most twice a second.
 
-Nothing looks at a workspace that nobody watches. One that is watched is compared by a single task for all its watchers:
-when a tool that may have changed files has ended, when a command has written something, and when the log has grown,
-which also makes up for a wake-up that was lost. In between nothing is looked at but the conversation's row.
+A workspace is only compared while somebody watches it, by a single task for all subscribers: after a tool that may have
+changed files, when a command has written output, and when the log has grown, which also makes up for lost wake-ups.
+Between these only the conversation's row is polled.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 MAX_OUTAGE_SECONDS = 300.0
 MIN_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 10.0
-# A comparison that takes long is made so much more seldom that it takes a fifth of the time.
+# The pause per second of comparing, so that comparing takes at most a fifth of the time.
 PAUSE_PER_SECOND = 4.0
 REMEMBERED_LOOKS = 1000
 
@@ -39,7 +39,7 @@ LastSequence = Callable[[], Awaitable[int | None]]
 
 @dataclass(frozen=True, slots=True)
 class ChangeCounts:
-    """How many files are different from what was cloned, and their lines."""
+    """The numbers of changed files, and of added and deleted lines, since the clone."""
 
     files: int
     additions: int
@@ -48,7 +48,7 @@ class ChangeCounts:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceChange:
-    """A look at a workspace. ``counts`` is None where there is nothing to compare, or no sandbox to do it in."""
+    """A snapshot of a workspace. ``counts`` is None without a workspace here, or without a sandbox."""
 
     number: int
     workspace: WorkspaceSummary | None
@@ -57,14 +57,14 @@ class WorkspaceChange:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was told last, and a hash of all that was seen."""
+    """The last snapshot that was published, and a hash of everything compared."""
 
     change: WorkspaceChange
     seen: int
 
 
 class WorkspaceFeed:
-    """The workspaces that are watched in this process."""
+    """Publishes changes of the workspaces that are watched in this process."""
 
     def __init__(self, database: Database, wakeups: Wakeups, contents: WorkspaceContents) -> None:
         self._states = ConversationStates(database)
@@ -76,9 +76,9 @@ class WorkspaceFeed:
         self._looks: OrderedDict[UUID, _Look] = OrderedDict()
 
     async def follow(self, owner_id: str, conversation_id: UUID, progress: Progress) -> AsyncGenerator[WorkspaceChange]:
-        """The workspace as it is now, then after every change the newest state, until the deletion. Raises NotFound.
+        """Yield a snapshot, then the newest snapshot after every change, until the deletion. Raises NotFound.
 
-        Positions are the numbers of looks.
+        Positions are the numbers of snapshots.
         """
 
         async def last_sequence() -> int | None:
@@ -128,7 +128,7 @@ class WorkspaceFeed:
 
 
 class _Watch:
-    """One workspace that is watched, by one task for all who follow it."""
+    """One watched workspace: a single task compares it for all subscribers."""
 
     def __init__(
         self,
@@ -150,21 +150,21 @@ class _Watch:
         self.look = look
 
     def start(self, last_sequence: LastSequence) -> None:
-        """Begin to look."""
+        """Start the task."""
         self._task = asyncio.create_task(self._run(last_sequence), name="workspace-watch")
 
     async def stop(self) -> None:
-        """End the task, and wait for it."""
+        """Cancel the task, and wait for its end."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
 
     def has_news(self, position: int) -> bool:
-        """Whether ``after`` returns at once."""
+        """Tell whether ``after`` returns at once."""
         return self._is_over or (self._has_looked and self.look is not None and self.look.change.number > position)
 
     async def after(self, position: int) -> WorkspaceChange | None:
-        """The newest change, once there is one behind the position; None once the conversation is deleted."""
+        """Wait for a snapshot after the position, and return the newest; None once the conversation is deleted."""
         async with self._news:
             await self._news.wait_for(lambda: self.has_news(position))
         return None if self._is_over or self.look is None else self.look.change
@@ -197,7 +197,7 @@ class _Watch:
         await self._tell()
 
     async def _look(self, *, is_change: bool) -> None:
-        """Compare the workspace, and tell where it is another one, or ``is_change`` says so."""
+        """Compare the workspace, and publish a snapshot if it is new, or with ``is_change`` anyway."""
         workspace, counts, changes = None, None, ()
         try:
             workspace = await self._contents.summary(self._id)
@@ -227,7 +227,7 @@ def _count(changes: Sequence[Change]) -> ChangeCounts:
 
 
 async def _woken(touched: Listener, written: Listener) -> tuple[bool, bool]:
-    """Wait until something happens, ``POLL_SECONDS`` at most: whether files were changed, and whether output came."""
+    """Wait up to ``POLL_SECONDS`` for a wake-up; return whether files were changed, and whether output came."""
     waiting = [asyncio.ensure_future(listener.wait(POLL_SECONDS)) for listener in (touched, written)]
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -106,7 +106,7 @@ class Toolbox:
         return f"The agent has no shell: {self._shell.absence}"
 
     def changes_files(self, name: str) -> bool:
-        """Whether a call may change the workspace's files."""
+        """Tell whether a call may change the workspace's files; False for an unknown tool."""
         tools = self._tools()
         tool = tools.get(resolved_name(name, tools.keys()))
         return tool is not None and tool.changes_files

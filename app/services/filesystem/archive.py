@@ -1,4 +1,4 @@
-"""Archives that are written as they are read: ZIP, and tar with gzip, in pieces of about 64 KiB and bounded memory."""
+"""Streaming archives: ZIP, and tar with gzip, generated in chunks of about 64 KiB with bounded memory."""
 
 import tarfile
 import time
@@ -12,7 +12,7 @@ from app.services.filesystem.members import PIECE_BYTES, Member
 
 # A third of the time that level 6 takes, for a tenth more bytes of source code.
 LEVEL = 1
-# Read between two pieces, which may be empty, so that no step takes long.
+# Input bytes between two yields, whose chunk may be empty, so that each step is short.
 STEP_BYTES = 1024 * 1024
 _LINK, _DIRECTORY, _FILE = 0o120000, 0o040000, 0o100000
 _FIRST_ZIP_YEAR, _LAST_ZIP_YEAR = 1980, 2107
@@ -20,7 +20,7 @@ _GZIP_WINDOW = 31
 
 
 class _Buffer:
-    """A file for ``ZipFile`` that can't seek, and is emptied while it is written."""
+    """An unseekable output file for ``ZipFile``, drained by ``take``."""
 
     def __init__(self) -> None:
         self._content = bytearray()
@@ -30,7 +30,7 @@ class _Buffer:
         return len(content)
 
     def flush(self) -> None:
-        """There is nothing behind it."""
+        """Do nothing; ``ZipFile`` needs the method."""
 
     def __len__(self) -> int:
         return len(self._content)
@@ -42,7 +42,7 @@ class _Buffer:
 
 
 def zip_pieces(found: Generator[Member]) -> Generator[bytes]:
-    """A ZIP archive of the members. Its directory, some 200 bytes for each, is written at the end. Blocking."""
+    """Generate a ZIP archive of the members. Its central directory stays in memory until the end. Blocking."""
     buffer = _Buffer()
     with closing(found), ZipFile(cast("IO[bytes]", buffer), "w") as archive:
         for member in found:
@@ -64,7 +64,7 @@ def zip_pieces(found: Generator[Member]) -> Generator[bytes]:
 
 
 def tar_pieces(found: Generator[Member]) -> Generator[bytes]:
-    """A tar archive of the members with gzip, in the POSIX format of 2001. Blocking."""
+    """Generate a gzipped tar archive of the members in pax format (POSIX.1-2001). Blocking."""
     squeeze = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
     waiting = bytearray()
     with closing(found):
@@ -80,7 +80,7 @@ def tar_pieces(found: Generator[Member]) -> Generator[bytes]:
                     yield bytes(waiting)
                     waiting.clear()
                     since = 0
-            # A file that became shorter while it was read is filled up to the length that its header tells.
+            # The header has the size already, so a file that was truncated meanwhile is padded with zeros.
             for zeros in _zeros(-(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE - written):
                 waiting += squeeze.compress(zeros)
                 if len(waiting) >= PIECE_BYTES:
@@ -127,9 +127,9 @@ def _zip_info(member: Member) -> ZipInfo:
 
 
 def zip_name(path: str) -> str:
-    r"""The path for a ZIP, whose names are UTF-8, and in which Windows takes ``\`` for a separator.
+    r"""Encode a path for a ZIP, whose names are UTF-8, and in which Windows takes ``\`` for a separator.
 
-    A component with a backslash, a control character or what is no UTF-8 has these, and ``%``, as ``%XX``.
+    In a component with a backslash, a control character or invalid UTF-8, these and ``%`` become ``%XX``.
     """
     return "/".join(map(_zip_component, path.split("/")))
 

@@ -1,4 +1,4 @@
-"""Lines of an open file, read in constant memory."""
+"""Reading lines of an open file in constant memory."""
 
 import os
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def read_lines(opened: int, first: int, last: int | None, max_bytes: int, max_sc
 
 
 def _skip(piece: bytes, start: int, line: int, wanted: int) -> tuple[int, int]:
-    """Where the wanted line begins in a piece that is in ``line`` at ``start``, or its end; and the line there."""
+    """Return the offset at which ``wanted`` begins, or the chunk's end, and the line number there."""
     breaks = piece.count(b"\n", start)
     if line + breaks < wanted:
         return len(piece), line + breaks

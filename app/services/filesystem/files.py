@@ -163,19 +163,19 @@ class WorkspaceFiles:
             return read_lines(opened, first, last, max_bytes, max_scanned)
 
     def open(self, path: str) -> int:
-        """A regular file's descriptor, which the caller closes."""
+        """Open a regular file, and return its descriptor, which the caller closes."""
         with self._file(path) as opened:
             return os.dup(opened)
 
     def open_directory(self, path: str) -> int:
-        """A directory's descriptor, which the caller closes."""
+        """Open a directory, and return its descriptor, which the caller closes."""
         with self._directory(path) as opened:
             return os.dup(opened)
 
     def open_parent(self, path: str) -> tuple[int, str]:
-        """The descriptor of a file's directory, which is made if needed and the caller closes, and the file's name.
+        """Open a file's directory, creating it if needed; return its descriptor, which the caller closes, and the name.
 
-        Nothing, or a regular file, is there under that name.
+        The name is that of a regular file or does not exist. Raises WorkspacePathError for other file types.
         """
         with self._parent(path, is_made=True) as (directory, name):
             with suppress(FileNotFoundError):
@@ -224,7 +224,7 @@ class WorkspaceFiles:
         return opened
 
     def give(self, opened: int) -> None:
-        """Make an open file the owner's."""
+        """Change the owner of an open file to ``owner``."""
         if self._owner is not None:
             os.fchown(opened, self._owner, self._owner)
 

@@ -1,7 +1,7 @@
-"""A file of a workspace that comes in pieces, and takes its place once it is whole.
+"""Atomic writing of a workspace's file in chunks: it replaces the target once it is complete.
 
-Until then it has no name where the file system can do that (``O_TMPFILE``), so that nothing is left of one that was
-given up, not even by a kill.
+Until then it is an unnamed temporary file (``O_TMPFILE``) where the file system supports that, so that nothing is left
+behind, even if the server is killed.
 """
 
 import errno
@@ -13,7 +13,7 @@ from app.services.filesystem.files import WorkspaceFiles
 
 _UNNAMED = getattr(os, "O_TMPFILE", 0) | os.O_WRONLY | os.O_CLOEXEC
 _NAMED = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# What file systems say that have no files without a name.
+# Errors of file systems without support for unnamed files.
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 _MODE = 0o644
 
@@ -22,7 +22,7 @@ class IncomingFile:
     """Blocking: call it in a thread. Every method may raise OSError, the first one WorkspacePathError too."""
 
     def __init__(self, files: WorkspaceFiles, path: str) -> None:
-        """Resolve the path, and make the directories that it needs. They stay open: what is renamed is not followed."""
+        """Resolve the path and create missing directories. The directory stays open, so a rename can't redirect."""
         self._files = files
         self._directory, self._name = files.open_parent(path)
         self._temporary: str | None = None
@@ -33,13 +33,13 @@ class IncomingFile:
             raise
 
     def write(self, piece: bytes) -> None:
-        """Append a piece."""
+        """Append a chunk."""
         left = memoryview(piece)
         while left:
             left = left[os.write(self._opened, left) :]
 
     def finish(self) -> None:
-        """Give the file its name, in the place of one that has it."""
+        """Set the owner and mode, and rename the file to its target, replacing an existing one."""
         self._files.give(self._opened)
         os.fchmod(self._opened, _MODE)
         if self._temporary is None:
@@ -50,7 +50,7 @@ class IncomingFile:
         self._temporary = None
 
     def close(self) -> None:
-        """Let go of it; one that has no name yet is gone."""
+        """Close the descriptors, and discard the file unless it was finished."""
         if self._temporary is not None:
             with suppress(OSError):
                 os.unlink(self._temporary, dir_fd=self._directory)

@@ -1,9 +1,9 @@
-"""The files of a workspace one after the other, as an archive takes them, in bounded memory.
+"""Depth-first traversal of a workspace for archives, in bounded memory.
 
-Every entry is opened relative to its open directory and never through a link, so nothing outside of the workspace is
-read. Commands may change them meanwhile. What is no file, directory or link is left out, and so is what vanishes or may
-not be read. ``.git`` and ``.parley`` are left out too unless they are named: a repository's configuration and hooks are
-commands that git would run for whoever unpacks them.
+Every entry is opened relative to its open directory and without following links, so nothing outside the workspace is
+read, even if commands change it meanwhile. Skipped are entries that are no file, directory or link, that vanish, or
+that can't be read; and ``.git`` and ``.parley``, unless they are named: a repository's configuration and hooks are
+commands that git would run for the user who unpacks them.
 """
 
 import os
@@ -23,12 +23,12 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class TooLarge(Exception):
-    """There is more than the bounds allow. The message is a sentence for the client."""
+    """The bounds are exceeded. The message is for the client."""
 
 
 @dataclass(slots=True)
 class MemberBounds:
-    """How many entries, and bytes of files, there may be; counted down as they are met."""
+    """The remaining budget of entries and of bytes of files."""
 
     entries: int
     bytes: int
@@ -61,18 +61,18 @@ class Member:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a regular file."""
+        """True for a regular file."""
         return stat.S_ISREG(self.status.st_mode)
 
     @property
     def mode(self) -> int:
-        """Its permissions, without what an archive should not give away."""
+        """Normalized permissions: 0755 or 0644, and 0777 for links; no setuid or sticky bits."""
         if self.target is not None:
             return 0o777
         return 0o755 if stat.S_ISDIR(self.status.st_mode) or self.status.st_mode & stat.S_IXUSR else 0o644
 
     def pieces(self) -> Iterator[bytes]:
-        """The content, as long as it was when the file was opened: a shorter one ends early, a longer one is cut."""
+        """Read the content in chunks, at most the size at the time of opening; less if the file was truncated."""
         left = self.status.st_size
         while left > 0 and (piece := os.read(self.opened, min(left, PIECE_BYTES))):
             left -= len(piece)
@@ -80,7 +80,7 @@ class Member:
 
 
 def members(files: WorkspaceFiles, paths: Sequence[str], bounds: MemberBounds) -> Generator[Member]:
-    """What the paths lead to, and all below them; without paths the whole workspace. Blocking.
+    """Generate the entries at the paths and below them; without paths those of the whole workspace. Blocking.
 
     Paths are relative, and of those within each other only the outer ones may be given. A link that is named is
     resolved within the workspace. Raises WorkspacePathError, TooLarge and OSError.
@@ -99,7 +99,7 @@ def members(files: WorkspaceFiles, paths: Sequence[str], bounds: MemberBounds) -
 
 
 def outermost(paths: Sequence[str]) -> tuple[str, ...]:
-    """The paths without those that are below another one, or that are there twice."""
+    """Remove duplicates, and paths that are below another one."""
     kept: list[str] = []
     for path in sorted(set(paths), key=lambda each: each.split("/")):
         if not kept or not (path == kept[-1] or path.startswith(f"{kept[-1]}/")):
@@ -108,7 +108,7 @@ def outermost(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def _within(opened: int, path: str, bounds: MemberBounds) -> Generator[Member]:
-    """An open directory, which is closed at the end, and all below it."""
+    """Generate an open directory, which is closed at the end, and everything below it."""
     stack: list[tuple[int, str, Iterator[os.DirEntry[str]]]] = []
     try:
         stack.append((opened, path, _entries(opened)))
@@ -138,7 +138,7 @@ def _within(opened: int, path: str, bounds: MemberBounds) -> Generator[Member]:
 
 
 def _leaf(entry: "os.DirEntry[str]", directory: int, path: str, bounds: MemberBounds) -> Generator[Member]:
-    """A file or a link; nothing for what is neither."""
+    """Generate the member of a file or link; nothing for other types."""
     if entry.is_symlink():
         yield from _link(entry.name, directory, path, bounds)
     elif entry.is_file(follow_symlinks=False):

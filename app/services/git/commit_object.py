@@ -1,6 +1,6 @@
-"""A commit as git stores it, taken apart.
+"""Parsing of commit objects as git stores them.
 
-An agent can write any bytes there. What makes no sense is left out or replaced.
+An agent can write arbitrary bytes there: malformed fields are left out or replaced.
 """
 
 import re
@@ -12,7 +12,7 @@ MAX_HEADLINE_CHARACTERS = 500
 MAX_MESSAGE_BYTES = 100_000
 MAX_PARENTS = 100
 _PERSON = re.compile(rb"(?P<name>[^<\n]*?) ?<(?P<email>[^>\n]*)>(?: (?P<seconds>-?[0-9]{1,12}))?")
-# Those that people use; Python knows others that take quadratic time.
+# Encodings in real use. Python has others whose decoders take quadratic time.
 _ENCODING = re.compile(
     r"iso-?8859-?[0-9]{1,2}|latin-?[0-9]{1,2}|windows-125[0-8]|cp125[0-8]|koi8-[ru]|shift[_-]?jis|euc-?(jp|kr)|gbk|"
     r"gb18030|gb2312|big5",
@@ -23,7 +23,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """An author or committer, as the commit says. ``at`` is 1970 where it makes no sense."""
+    """An author or committer. ``at`` is 1970-01-01 if the time is malformed."""
 
     name: str
     email: str
@@ -32,7 +32,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class LoggedCommit:
-    """A commit of a history. ``is_cut``: the message is longer than what there is of it."""
+    """A parsed commit. ``is_cut``: the message was truncated."""
 
     sha: str
     parents: tuple[str, ...]
@@ -54,7 +54,7 @@ class LoggedCommit:
 
 
 def parse_commit(sha: str, content: bytes, *, is_cut: bool = False) -> LoggedCommit:
-    """The commit in the bytes of its object; ``is_cut``: there is more of it."""
+    """Parse the content of a commit object; ``is_cut``: the content is truncated."""
     head, _, message = content.partition(b"\n\n")
     lines = head.split(b"\n")
     fields: dict[bytes, bytes] = {}

@@ -1,7 +1,7 @@
-"""The commits of a workspace, as git tells them from inside the sandbox.
+"""The commit history of a workspace, listed by git inside the sandbox.
 
-Git lists hashes and prints objects as they are stored; they are taken apart here. Nothing is formatted by git, so no
-configuration, encoding, mailmap or note changes what is shown, and replaced objects and graphs of commits are ignored.
+Git lists hashes and prints raw objects, which are parsed here. Git formats nothing, so no configuration, encoding,
+mailmap or note affects the result; grafts, replaced objects and commit-graph files are ignored.
 """
 
 import re
@@ -14,12 +14,12 @@ from app.services.git.head import SHA
 from app.services.git.working_tree import Tree, WorkingTreeReader
 
 MAX_COMMITS = 10_000
-# Of one page, as git prints the objects.
+# Limit of the raw objects of one page.
 MAX_PAGE_BYTES = 8 * 1024 * 1024
 ABSENT_CURSOR = "absent"
 _HEADER = re.compile(rb"(?P<sha>[0-9a-f]{40,64}) (?P<type>[a-z]+)(?: (?P<size>[0-9]+))?\n")
 
-# Takes $head, $base, $after and $count. What is not in a shallow clone is where its history ends.
+# Takes $head, $base, $after and $count. The history of a shallow clone ends at its boundary.
 LIST = f"""\
 [ -f .git/shallow ] && head -c 1000000 .git/shallow | grep -aE '^([0-9a-f]{{40}}|[0-9a-f]{{64}})$' >"$GIT_DIR/shallow"
 list() {{ g rev-list --date-order --max-count={MAX_COMMITS} "$@"; }}
@@ -41,22 +41,23 @@ head -n "$count" /tmp/page | g cat-file --batch | head -c {MAX_PAGE_BYTES} | bas
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """Commits, newest first. ``has_more``: there are older ones."""
+    """Commits, newest first. ``has_more``: older ones follow."""
 
     commits: list[LoggedCommit]
     has_more: bool
 
 
 class HistoryReader:
-    """Reads histories by means of ``WorkingTreeReader``."""
+    """Reads pages of histories through ``WorkingTreeReader``."""
 
     def __init__(self, reader: WorkingTreeReader) -> None:
         self._reader = reader
 
     async def page(self, tree: Tree, base: str | None, after: str | None, count: int) -> HistoryPage:
-        """Commits of the history that ends with ``tree.commit``: first those that are not of the history of ``base``.
+        """Read a page of the history of ``tree.commit``: first the commits that are not ancestors of ``base``.
 
-        ``after``: those behind this one. Raises WorkspaceFailure, and InvalidInput where the history lacks ``after``.
+        ``after``: the last commit of the page before. Raises WorkspaceFailure, and InvalidInput for an
+        unknown ``after``.
         """
         if tree.commit is None:
             return HistoryPage([], has_more=False)
@@ -78,7 +79,7 @@ def _elsewhere() -> InvalidInput:
 
 
 def _commits(output: bytes, shas: Sequence[str]) -> list[LoggedCommit]:
-    """The objects that ``git cat-file --batch`` prints, up to the first one that is not whole, unless it is alone."""
+    """Parse the output of ``git cat-file --batch``, up to the first truncated object unless that is the only one."""
     found: list[LoggedCommit] = []
     at = 0
     for sha in shas:

@@ -126,7 +126,7 @@ class WorkingTreeReader:
         return found + await self._diffs(tree, changes[len(found) :], batch)
 
     async def patch(self, tree: Tree, paths: Sequence[bytes]) -> bytes:
-        """All changes, binary ones included, as a patch that ``git apply`` takes. ``paths``: only of these, if any."""
+        """Build a patch of all changes, or of those at ``paths``, for ``git apply``; binary files are included."""
         named = " ".join(map(quoted, paths))
         command = f"""{{ p "$tree" -- {named}; echo $? >/tmp/parley.status; }} | head -c {MAX_PATCH_BYTES + 1} |
 base64 -w0; echo; base64 -w0 </tmp/parley.status; echo
@@ -145,7 +145,7 @@ base64 -w0; echo; base64 -w0 </tmp/parley.status; echo
         return [_diff(raw, change) for raw, change in zip(outputs, changes, strict=True)]
 
     async def objects(self, tree: Tree, command: str, lines: int) -> list[bytes]:
-        """What a command of git prints that needs nothing but the workspace's objects: ``lines`` of base64."""
+        """Run a command that only needs the workspace's objects, and decode its output of ``lines`` lines in base64."""
         sha = tree.commit or ""
         variables = f"format={'sha256' if len(sha) == 64 else 'sha1'} tree={sha}\n"  # noqa: PLR2004  SHA-256 in hex.
         result = await self._sandboxed(tree, f"{SETUP}{variables}{OBJECTS}{command}")
@@ -163,7 +163,7 @@ base64 -w0; echo; base64 -w0 </tmp/parley.status; echo
             raise WorkspaceFailure("Git could not look at the workspace.") from None
 
     async def _run(self, tree: Tree, command: str, lines: int) -> list[bytes]:
-        """As ``objects``, with an index of the tree and the untracked files."""
+        """Run like ``objects``, with an index of the tree and the untracked files."""
         return await self.objects(tree, INDEX + command, lines)
 
     async def _sandboxed(self, tree: Tree, command: str) -> CommandResult:
