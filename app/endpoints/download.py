@@ -174,8 +174,9 @@ def ticket_of(scope: Scope) -> str:
 
 def _described(request: DownloadRequest) -> dict[str, str]:
     """Build Content-Type and Content-Disposition (RFC 6266), with an ASCII fallback for the file name."""
-    name = request.file_name.encode("utf-8", "replace")[:_MAX_NAME_BYTES]
-    plain = _PLAIN_NAME.sub("_", name.decode("utf-8", "replace")).lstrip(".") or "download"
+    # A character that the limit cuts in two is left out.
+    name = request.file_name.encode("utf-8", "replace")[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
+    plain = _PLAIN_NAME.sub("_", name).lstrip(".") or "download"
     disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
     return {"Content-Disposition": disposition, "Content-Type": request.media_type}
 

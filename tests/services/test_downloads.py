@@ -349,6 +349,8 @@ async def test_without_a_workspace_logs_can_still_be_downloaded(ada: Client) -> 
         ("FILE", ["out"], "INVALID_INPUT", ["paths", "0"]),
         ("FILE", ["../x"], "INVALID_INPUT", ["paths", "0"]),
         ("FILE", ["/etc/passwd"], "INVALID_INPUT", ["paths", "0"]),
+        ("FILE", ['"/etc/passwd"'], "INVALID_INPUT", ["paths", "0"]),
+        ("FILE", ['"\\x"'], "INVALID_INPUT", ["paths", "0"]),
         ("FILE", ["a\x00b"], "INVALID_INPUT", ["paths", "0"]),
         ("FILE", ["\ud800"], "INVALID_INPUT", ["paths", "0"]),
         ("ZIP", ["none"], "NOT_FOUND", ["paths"]),
