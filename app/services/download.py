@@ -136,6 +136,8 @@ class DownloadService:
         self._export = export
         self._max_bytes = max_bytes
         self._steps = asyncio.Semaphore(MAX_STEPS)
+        # Counting 500,000 entries holds Python's lock for seconds.
+        self._counting = asyncio.Lock()
 
     async def create(
         self, owner_id: str, conversation_id: UUID, wanted: DownloadFormat, paths: list[str], budget: ReadBudget
@@ -159,7 +161,8 @@ class DownloadService:
                 raise NotFound("There is no such file.", path=("paths", "0"))
         elif wanted in _MAX_ENTRIES:
             budget.read()
-            await self._in_files(request, lambda files: count(files, request.paths, self._bounds(request)))
+            async with self._counting:
+                await self._in_files(request, lambda files: count(files, request.paths, self._bounds(request)))
         return self.sign(request)
 
     def sign(self, request: DownloadRequest) -> Download:
