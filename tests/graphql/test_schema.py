@@ -31,6 +31,8 @@ EXPORTED = build_schema((ROOT / "schema.graphql").read_text())
 # What needs a git host or a shell, and comes with them. Nothing else of the contract may be missing.
 # What clients get that the contract does not promise.
 BEYOND = {
+    "Attachment",
+    "AttachmentInput",
     "ChangeStatus",
     "ChangesSince",
     "Commit",
@@ -53,7 +55,9 @@ BEYOND = {
     "FileChangeEdge",
     "GitProviderUnavailableError",
     "Long",
+    "MessageEvent.attachments",
     "MessageEvent.isPartial",
+    "MessageInput.attachments",
     "Mutation.createDownload",
     "Mutation.createUpload",
     "ProviderAccount.login",

@@ -1,5 +1,5 @@
 /**
- * @generated SignedSource<<178411286104e57427cf50691c8c4365>>
+ * @generated SignedSource<<de21a6926504c6de2652e096d97079fb>>
  * @lightSyntaxTransform
  */
 
@@ -24,8 +24,12 @@ export type CreateConversationInput = {
   trigger?: ConversationTrigger;
 };
 export type MessageInput = {
+  attachments?: ReadonlyArray<AttachmentInput>;
   imageUrls?: ReadonlyArray<string>;
   text: string;
+};
+export type AttachmentInput = {
+  path: string;
 };
 export type RepositoryRef = {
   byName?: never;
