@@ -16,6 +16,7 @@ from app.models.provider_account import ProviderAccount
 from app.models.rows.event import EventRow
 from app.models.settings import Settings
 from app.services.auth.authenticator import Caller
+from app.services.commit import CommitService
 from app.services.conversation import ConversationService
 from app.services.event import EventPage, EventService
 from app.services.git.calls import CallBudget
@@ -44,6 +45,7 @@ class Services:
     repository: RepositoryService
     tool_call: ToolCallService
     workspace: WorkspaceContents
+    commit: CommitService
 
 
 @dataclass(frozen=True, slots=True)

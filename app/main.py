@@ -23,12 +23,16 @@ from app.services.agent.loop import AgentLoop
 from app.services.agent.tools import Toolbox
 from app.services.auth.authenticator import Authenticator, build_authenticator
 from app.services.background import BackgroundTasks
+from app.services.change_text import ChangeTextService
 from app.services.clock import Clock, utc_now
+from app.services.commit import CommitService
 from app.services.conversation import ConversationService
 from app.services.event import EventService
 from app.services.git.base import GitProvider
 from app.services.git.clone import GitCloner
+from app.services.git.commit import Committer
 from app.services.git.providers import providers
+from app.services.git.sandboxed import SandboxGit
 from app.services.git.working_tree import WorkingTreeReader
 from app.services.housekeeping import Housekeeping
 from app.services.lifecycle.title import TitleService
@@ -97,6 +101,18 @@ class Parley:
             sources=repository,
             shell=self.shell,
         )
+        contents = WorkspaceContents(workspace, WorkingTreeReader(self.shell))
+        texts = ChangeTextService(contents, self.llm, settings, config.title_timeout_seconds)
+        sandbox_git = SandboxGit(self.shell)
+        commit = CommitService(
+            self.database,
+            clock,
+            workspace=workspace,
+            contents=contents,
+            committer=Committer(sandbox_git),
+            texts=texts,
+            coauthor=config.commit_coauthor,
+        )
         title = TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds)
         tools = [
             *CommandTools(self.shell, workspace.path).tools(),
@@ -143,7 +159,8 @@ class Parley:
             provider_account=account,
             repository=repository,
             tool_call=ToolCallService(self.database, self.wakeups, clock),
-            workspace=WorkspaceContents(workspace, WorkingTreeReader(self.shell)),
+            workspace=contents,
+            commit=commit,
         )
 
     @asynccontextmanager

@@ -22,6 +22,7 @@ from app.graphql.limits import DEFAULT_LIMITS, Limits
 from app.graphql.masking import RequestTimedOut, mask
 from app.graphql.pace import Pace
 from app.graphql.preparation import Measuring, Parsing, Preparation, TimeLimit, Validation
+from app.schema.commit import CommitWorkspacePayload
 from app.schema.conversation import (
     Conversation,
     ConversationConnection,
@@ -107,6 +108,11 @@ class Mutation:
     )
     respond_to_tool_call: RespondToToolCallPayload = strawberry.field(
         resolver=resolvers.tool_call.respond, description="Allow or refuse a tool call that waits for confirmation."
+    )
+    commit_workspace: CommitWorkspacePayload = strawberry.field(
+        resolver=resolvers.commit.create,
+        description="Commit what is different in the workspace, on the branch that is checked out. Refused while the "
+        "agent is at work.",
     )
     update_settings: UpdateSettingsPayload = strawberry.field(
         resolver=resolvers.settings.update, description="Save settings."

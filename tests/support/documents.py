@@ -129,3 +129,9 @@ mutation ($input: RespondToToolCallInput!) {{ respondToToolCall(input: $input) {
   conversation {{ ...C }} {ERRORS}
 }} }} {CONVERSATION}
 """
+
+COMMIT = f"""
+mutation ($input: CommitWorkspaceInput!) {{ commitWorkspace(input: $input) {{
+  commit {{ sha parentSha branchName message authorName authorEmail committedAt }} {ERRORS}
+}} }}
+"""
