@@ -25,6 +25,7 @@ from app.services.git.working_tree import ChangesSince, Diff
 from app.services.provider_account import ProviderAccountService
 from app.services.push.progress import Progress
 from app.services.push.status_feed import StatusFeed
+from app.services.pushed_branch import PushService
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.tool_call import ToolCallService
@@ -46,6 +47,7 @@ class Services:
     tool_call: ToolCallService
     workspace: WorkspaceContents
     commit: CommitService
+    push: PushService
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,9 @@ from app.services.event import EventService
 from app.services.git.base import GitProvider
 from app.services.git.clone import GitCloner
 from app.services.git.commit import Committer
+from app.services.git.export import CommitExport
 from app.services.git.providers import providers
+from app.services.git.push import GitPusher
 from app.services.git.sandboxed import SandboxGit
 from app.services.git.working_tree import WorkingTreeReader
 from app.services.housekeeping import Housekeeping
@@ -44,6 +46,7 @@ from app.services.provider_account import ProviderAccountService
 from app.services.push.postgres import PostgresWakeups
 from app.services.push.status_feed import StatusFeed
 from app.services.push.wakeups import LocalWakeups, Wakeups
+from app.services.pushed_branch import PushService
 from app.services.repository import RepositoryService
 from app.services.sandbox.shell import Shell, build_sandbox, command_limits
 from app.services.secrets.box import open_secret_box, prepare_data_dir
@@ -113,6 +116,17 @@ class Parley:
             texts=texts,
             coauthor=config.commit_coauthor,
         )
+        self.pusher = GitPusher(config, config.data_dir / "pushes")
+        push = PushService(
+            self.database,
+            clock,
+            workspace=workspace,
+            contents=contents,
+            repositories=repository,
+            export=CommitExport(sandbox_git, config.push_max_bytes),
+            pusher=self.pusher,
+            background=self.background,
+        )
         title = TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds)
         tools = [
             *CommandTools(self.shell, workspace.path).tools(),
@@ -161,6 +175,7 @@ class Parley:
             tool_call=ToolCallService(self.database, self.wakeups, clock),
             workspace=contents,
             commit=commit,
+            push=push,
         )
 
     @asynccontextmanager
@@ -179,6 +194,7 @@ class Parley:
             stack.push_async_callback(self.background.close)
             # The shell must be ready before the engine, which at once resumes runs that a crash interrupted.
             await self.shell.start()
+            await self.pusher.sweep()
             stack.push_async_callback(self.engine.close)
             await self.engine.start()
             stack.push_async_callback(self.housekeeping.close)

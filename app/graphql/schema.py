@@ -35,6 +35,7 @@ from app.schema.conversation import (
 )
 from app.schema.event import EVENT_TYPES
 from app.schema.node import Node
+from app.schema.pushed_branch import PushBranchPayload
 from app.schema.repository import Repository, RepositoryConnection
 from app.schema.scalar import SCALARS
 from app.schema.settings import (
@@ -113,6 +114,11 @@ class Mutation:
         resolver=resolvers.commit.create,
         description="Commit what is different in the workspace, on the branch that is checked out. Refused while the "
         "agent is at work.",
+    )
+    push_branch: PushBranchPayload = strawberry.field(
+        resolver=resolvers.pushed_branch.push,
+        description="Push the workspace's last commit to a branch at the git host, with the token that is saved now. "
+        "Asked again for what was pushed already, it changes nothing and succeeds.",
     )
     update_settings: UpdateSettingsPayload = strawberry.field(
         resolver=resolvers.settings.update, description="Save settings."

@@ -40,3 +40,11 @@ class PushedBranchRepository:
         """Return how many branches there are, at most ``limit``."""
         statement = select(PushedBranch.name).where(col(PushedBranch.conversation_id) == conversation_id).limit(limit)
         return len((await self._session.exec(statement)).all())
+
+    async def delete_oldest(self, conversation_id: UUID) -> None:
+        """Delete the branch that was pushed first."""
+        statement = select(PushedBranch).where(col(PushedBranch.conversation_id) == conversation_id)
+        statement = statement.order_by(col(PushedBranch.pushed_at), col(PushedBranch.name)).limit(1)
+        oldest = (await self._session.exec(statement)).one_or_none()
+        if oldest is not None:
+            await self._session.delete(oldest)

@@ -1,5 +1,25 @@
 """Resolvers of root fields: each converts its arguments, calls one use case, and converts the result."""
 
-from app.resolvers import commit, conversation, event, node, provider_account, repository, settings, tool_call
+from app.resolvers import (
+    commit,
+    conversation,
+    event,
+    node,
+    provider_account,
+    pushed_branch,
+    repository,
+    settings,
+    tool_call,
+)
 
-__all__ = ["commit", "conversation", "event", "node", "provider_account", "repository", "settings", "tool_call"]
+__all__ = [
+    "commit",
+    "conversation",
+    "event",
+    "node",
+    "provider_account",
+    "pushed_branch",
+    "repository",
+    "settings",
+    "tool_call",
+]

@@ -184,6 +184,11 @@ async def mutation_commit_workspace(intruder: Client, owned: Owned) -> None:
     await refused(intruder, documents.COMMIT, "commitWorkspace", {"conversationId": owned.conversation_id})
 
 
+async def mutation_push_branch(intruder: Client, owned: Owned) -> None:
+    given = {"conversationId": owned.conversation_id, "branchName": "stolen"}
+    await refused(intruder, documents.PUSH, "pushBranch", given)
+
+
 async def mutation_send_message(intruder: Client, owned: Owned) -> None:
     given = {"conversationId": owned.conversation_id, "message": {"text": "Do my work"}}
     await refused(intruder, documents.SEND, "sendMessage", given)
@@ -295,6 +300,7 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Mutation.stopConversation": mutation_stop_conversation,
     "Mutation.sendMessage": mutation_send_message,
     "Mutation.commitWorkspace": mutation_commit_workspace,
+    "Mutation.pushBranch": mutation_push_branch,
     "Mutation.respondToToolCall": mutation_respond_to_tool_call,
     "Mutation.updateSettings": mutation_update_settings,
     "Mutation.resetSettings": mutation_reset_settings,

@@ -135,3 +135,10 @@ mutation ($input: CommitWorkspaceInput!) {{ commitWorkspace(input: $input) {{
   commit {{ sha parentSha branchName message authorName authorEmail committedAt }} {ERRORS}
 }} }}
 """
+
+PUSH = f"""
+mutation ($input: PushBranchInput!) {{ pushBranch(input: $input) {{
+  pushedBranch {{ name commitSha url }} {ERRORS}
+  userErrors {{ ... on GitScopeMissingError {{ provider scopes }} }}
+}} }}
+"""

@@ -106,7 +106,7 @@ class GitServer:
 
     These make the API and git disagree, by a repository's name: ``described`` overrides fields of the API, ``listed``
     the branches that the API lists; ``moved`` is the new name, to which both redirect. ``faults`` and ``api_faults``
-    are status and text with which git and the API answer instead.
+    are status and text with which git and the API answer instead, ``push_faults`` those for pushes alone.
     """
 
     root: Path
@@ -122,6 +122,7 @@ class GitServer:
     moved: dict[str, str] = field(default_factory=dict[str, str])
     faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     api_faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    push_faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
 
     @property
     def dialect(self) -> Dialect:
@@ -145,6 +146,15 @@ class GitServer:
     def source(self, name: str = "ada/engine", token: str | None = TOKEN) -> CloneSource:
         """Return the arguments of a clone; ``token=None`` for anonymous access."""
         return CloneSource(self.url(name), self.dialect.user, SecretStr(token) if token else None)
+
+    def hook(self, name: str, script: str, repository: str = "ada/engine") -> None:
+        """Have a repository run a shell script as a hook, such as ``pre-receive``; an empty one removes it."""
+        path = self.root / f"{repository}.git" / "hooks" / name
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        if script:
+            path.write_text(f"#!/bin/sh\n{script}\n")
+            path.chmod(0o755)
 
     def add(
         self, files: Mapping[str, str | Path], name: str = "ada/engine", *, branches: tuple[str, ...] = ("main",)
@@ -227,6 +237,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')
             self.end_headers()
+        elif name in server.push_faults and "git-receive-pack" in self.path:
+            self._say(*server.push_faults[name], "text/plain; charset=utf-8")
         else:
             self._serve()
 

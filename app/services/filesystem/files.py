@@ -170,6 +170,16 @@ class WorkspaceFiles:
         with self._file(path) as opened:
             return _lines(opened, first, last, max_bytes, max_scanned)
 
+    def open(self, path: str) -> int:
+        """A regular file's descriptor, which the caller closes."""
+        with self._file(path) as opened:
+            return os.dup(opened)
+
+    def open_directory(self, path: str) -> int:
+        """A directory's descriptor, which the caller closes."""
+        with self._directory(path) as opened:
+            return os.dup(opened)
+
     @contextmanager
     def _file(self, path: str) -> Generator[int]:
         """A regular file, opened to read."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from app.config import Config
@@ -52,10 +52,15 @@ class GitStarter:
         return await _spawn(_command(settings, arguments), _environment(source), asyncio.subprocess.DEVNULL, stdout)
 
     async def start_local(
-        self, *arguments: str, stdin: int = asyncio.subprocess.DEVNULL, stdout: int = asyncio.subprocess.DEVNULL
+        self,
+        *arguments: str,
+        stdin: int = asyncio.subprocess.DEVNULL,
+        stdout: int = asyncio.subprocess.DEVNULL,
+        prefix: Sequence[str] = (),
     ) -> asyncio.subprocess.Process:
-        """Start a git command that talks to nobody. Raises WorkspaceFailure."""
-        return await _spawn(_command(_NOTHING_RUNS, arguments), _environment(None), stdin, stdout)
+        """Start a git command that talks to nobody. ``prefix``: a command that starts it. Raises WorkspaceFailure."""
+        command = [*prefix, *_command(_NOTHING_RUNS, arguments)]
+        return await _spawn(command, _environment(None), stdin, stdout)
 
     async def _resolve(self, source: CloneSource) -> str | None:
         """Resolve the host once, and return curl's setting that pins its addresses, against DNS rebinding."""

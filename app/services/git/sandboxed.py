@@ -10,8 +10,11 @@ from app.services.sandbox.base import CommandResult, SandboxUnavailable
 from app.services.sandbox.shell import Shell
 
 REFUSED = "?"
-# Behind working_tree.SETUP: ends the script with one of the refusals that its caller knows.
+# Behind working_tree.SETUP: what an agent can write beside the objects to speed git up is not believed, and ``refuse``
+# ends the script with one of the refusals that its caller knows.
 REFUSE = f"""\
+export GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=core.commitGraph GIT_CONFIG_VALUE_0=false \
+GIT_CONFIG_KEY_1=core.multiPackIndex GIT_CONFIG_VALUE_1=false
 refuse() {{ printf '%s%s\\n' '{REFUSED}' "$1"; exit 0; }}
 """
 
