@@ -13,6 +13,7 @@ from app.models.conversation import Conversation
 from app.models.event import EventQuery
 from app.models.git_repository import GitBranch, GitRepository
 from app.models.provider_account import ProviderAccount
+from app.models.pull_request import PullRequest
 from app.models.rows.event import EventRow
 from app.models.settings import Settings
 from app.services.auth.authenticator import Caller
@@ -23,6 +24,7 @@ from app.services.git.calls import CallBudget
 from app.services.git.patch import Change
 from app.services.git.working_tree import ChangesSince, Diff
 from app.services.provider_account import ProviderAccountService
+from app.services.pull_request import PullRequestService
 from app.services.push.progress import Progress
 from app.services.push.status_feed import StatusFeed
 from app.services.pushed_branch import PushService
@@ -48,6 +50,7 @@ class Services:
     workspace: WorkspaceContents
     commit: CommitService
     push: PushService
+    pull_request: PullRequestService
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,14 @@ class Context:
         return _loader(partial(self.services.repository.get_many_branches, self.owner_id))
 
     @cached_property
+    def pull_requests(self) -> DataLoader[UUID, PullRequest | None]:
+        return _loader(partial(self.services.pull_request.get_many, self.owner_id))
+
+    @cached_property
+    def conversations_pull_requests(self) -> DataLoader[UUID, list[PullRequest]]:
+        return _loader(self._conversations_pull_requests)
+
+    @cached_property
     def default_branches(self) -> DataLoader[UUID, GitBranch | None]:
         return _loader(self._default_branches)
 
@@ -150,6 +161,13 @@ class Context:
             else:
                 found.update(zip(wanted, made, strict=True))
         return [found[key] for key in keys]
+
+    async def _conversations_pull_requests(self, ids: list[UUID]) -> list[list[PullRequest]]:
+        # The same conversation may be asked for twice.
+        unique = list(dict.fromkeys(ids))
+        found = await self.services.pull_request.of_conversations(self.owner_id, unique, self.git_calls)
+        by_id = dict(zip(unique, found, strict=True))
+        return [by_id[conversation_id] for conversation_id in ids]
 
     async def _default_branches(self, ids: list[UUID]) -> list[GitBranch | BaseException | None]:
         branches = await self.services.repository.default_branches(self.owner_id, ids, self.git_calls)

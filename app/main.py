@@ -43,6 +43,7 @@ from app.services.llm.litellm import LiteLLM
 from app.services.lock_file import LockFile
 from app.services.outbound import private_allowed
 from app.services.provider_account import ProviderAccountService
+from app.services.pull_request import PullRequestService
 from app.services.push.postgres import PostgresWakeups
 from app.services.push.status_feed import StatusFeed
 from app.services.push.wakeups import LocalWakeups, Wakeups
@@ -127,6 +128,9 @@ class Parley:
             pusher=self.pusher,
             background=self.background,
         )
+        pull_request = PullRequestService(
+            self.database, clock, workspace=workspace, contents=contents, repositories=repository, texts=texts
+        )
         title = TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds)
         tools = [
             *CommandTools(self.shell, workspace.path).tools(),
@@ -176,6 +180,7 @@ class Parley:
             workspace=contents,
             commit=commit,
             push=push,
+            pull_request=pull_request,
         )
 
     @asynccontextmanager

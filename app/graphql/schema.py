@@ -35,6 +35,7 @@ from app.schema.conversation import (
 )
 from app.schema.event import EVENT_TYPES
 from app.schema.node import Node
+from app.schema.pull_request import CreatePullRequestPayload
 from app.schema.pushed_branch import PushBranchPayload
 from app.schema.repository import Repository, RepositoryConnection
 from app.schema.scalar import SCALARS
@@ -119,6 +120,11 @@ class Mutation:
         resolver=resolvers.pushed_branch.push,
         description="Push the workspace's last commit to a branch at the git host, with the token that is saved now. "
         "Asked again for what was pushed already, it changes nothing and succeeds.",
+    )
+    create_pull_request: CreatePullRequestPayload = strawberry.field(
+        resolver=resolvers.pull_request.create,
+        description="Propose a branch that was pushed. Where a pull request is open between the same branches, it is "
+        "that one.",
     )
     update_settings: UpdateSettingsPayload = strawberry.field(
         resolver=resolvers.settings.update, description="Save settings."

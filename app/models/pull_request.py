@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid4
 
-from sqlmodel import Field, SQLModel, UniqueConstraint, UTCDateTime, col, select
+from sqlmodel import Field, SQLModel, UniqueConstraint, UTCDateTime, col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.models.conversation import Conversation
@@ -79,3 +79,10 @@ class PullRequestRepository:
             .order_by(col(PullRequest.created_at).desc(), col(PullRequest.id))
         )
         return list(await self._session.exec(statement))
+
+    async def update(self, rows: Sequence[PullRequest]) -> None:
+        """Write what providers told of rows that were read in another session, without bringing deleted ones back."""
+        for row in rows:
+            changed = row.model_dump(exclude={"id", "conversation_id", "repository_id", "number", "created_at"})
+            statement = update(PullRequest).where(col(PullRequest.id) == row.id).values(**changed)
+            await self._session.exec(statement)

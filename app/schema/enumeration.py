@@ -10,6 +10,7 @@ from app.errors import ErrorCode
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
 from app.models.event import EventSource
 from app.models.provider_account import ProviderType
+from app.models.pull_request import PullRequestState
 from app.models.search.query import ConversationOrderField, OrderDirection
 from app.services.git.base import RepositorySort
 from app.services.git.patch import ChangeStatus
@@ -140,6 +141,15 @@ _describe(
         ProviderType.GITHUB: "GitHub, or a GitHub Enterprise Server.",
         ProviderType.GITLAB: "GitLab, also self-hosted.",
         ProviderType.BITBUCKET: "Bitbucket Cloud.",
+    },
+)
+_describe(
+    PullRequestState,
+    "What became of a pull request.",
+    {
+        PullRequestState.OPEN: "It waits to be merged; drafts are open, too.",
+        PullRequestState.CLOSED: "It was closed, declined or superseded.",
+        PullRequestState.MERGED: "It was merged.",
     },
 )
 _describe(

@@ -142,3 +142,18 @@ mutation ($input: PushBranchInput!) {{ pushBranch(input: $input) {{
   userErrors {{ ... on GitScopeMissingError {{ provider scopes }} }}
 }} }}
 """
+
+PULL_REQUEST = "fragment P on PullRequest { id number url state title headBranchName baseBranchName isDraft }"
+
+CREATE_PULL_REQUEST = f"""
+mutation ($input: CreatePullRequestInput!) {{ createPullRequest(input: $input) {{
+  pullRequest {{ ...P }} {ERRORS}
+  userErrors {{ ... on GitScopeMissingError {{ provider scopes }} }}
+}} }} {PULL_REQUEST}
+"""
+
+PULL_REQUESTS = f"""
+query ($id: ID!, $first: Int, $after: String) {{ conversation(id: $id) {{ pullRequests(first: $first, after: $after) {{
+  totalCount nodes {{ ...P }} edges {{ cursor }} pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }}
+}} }} }} {PULL_REQUEST}
+"""

@@ -4,12 +4,22 @@ import base64
 from collections.abc import Mapping
 from urllib.parse import quote
 
+import orjson
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
+from app.models.pull_request import PullRequestState
+from app.services.git.base import (
+    GitAccess,
+    NewPullRequest,
+    RemoteBranch,
+    RemotePage,
+    RemotePullRequest,
+    RemoteRepository,
+    RepositorySort,
+)
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch, page_of
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
-from app.services.git.rest import RESTProvider
+from app.services.git.rest import CREATED, RESTProvider
 
 _ORDER = {
     # Bitbucket has no time of the last push. A push updates the repository, so the time of the last change is used.
@@ -69,12 +79,60 @@ class _Branches(BaseModel):
     next: str | None = Field(default=None, max_length=4000)
 
 
+class _EndBranch(BaseModel):
+    name: str = Field(max_length=255)
+
+
+class _EndRepository(BaseModel):
+    uuid: str | None = None
+    full_name: str | None = None
+
+
+class _End(BaseModel):
+    branch: _EndBranch
+    # Null where a fork was deleted.
+    repository: _EndRepository | None = None
+
+
+class _PullRequest(BaseModel):
+    id: int = Field(ge=1, lt=2**31)
+    state: str
+    title: str
+    draft: bool = False
+    source: _End
+    destination: _End
+
+
+class _PullRequests(BaseModel):
+    values: list[_PullRequest]
+
+
+class _Detail(BaseModel):
+    required: list[str] = Field(default_factory=list[str], max_length=20)
+
+
+class _Fault(BaseModel):
+    message: str = ""
+    # For a scope that is missing it names the scopes, for other errors it is a sentence.
+    detail: _Detail | str | None = None
+    fields: dict[str, list[str] | str] = Field(default_factory=dict[str, list[str] | str])
+
+
+class _Refusal(BaseModel):
+    error: _Fault
+
+
 _USER = TypeAdapter(_User)
 _WORKSPACES = TypeAdapter(_Workspaces)
 _REPOSITORY = TypeAdapter(_Repository)
 _REPOSITORIES = TypeAdapter(_Repositories)
 _BRANCH = TypeAdapter(_Branch)
 _BRANCHES = TypeAdapter(_Branches)
+_PULL_REQUEST = TypeAdapter(_PullRequest)
+_PULL_REQUESTS = TypeAdapter(_PullRequests)
+_REFUSAL = TypeAdapter(_Refusal)
+_PULL_REQUEST_SCOPES = ("pullrequest:write", "write:pullrequest:bitbucket")
+_STATES = {"OPEN": PullRequestState.OPEN, "MERGED": PullRequestState.MERGED}
 
 
 class Bitbucket(RESTProvider):
@@ -168,6 +226,62 @@ class Bitbucket(RESTProvider):
         path = f"{_path(name_with_owner)}/refs/branches/{quote(checked_branch(name), safe='')}"
         branch = await self.one(access, self.api(access, path), _BRANCH)
         return None if branch is None else _branch(branch)
+
+    async def find_pull_request(
+        self, access: GitAccess, name_with_owner: str, head_branch: str, base_branch: str
+    ) -> RemotePullRequest | None:
+        """Return the open pull request between these branches of the repository."""
+        source, target = _quoted(checked_branch(head_branch)), _quoted(checked_branch(base_branch))
+        wanted = f'source.branch.name = "{source}" AND destination.branch.name = "{target}" AND state = "OPEN"'
+        url = self.api(access, f"{_path(name_with_owner)}/pullrequests", q=wanted, pagelen=50)
+        page = await self.one(access, url, _PULL_REQUESTS)
+        matches = [
+            row
+            for row in (page.values if page is not None else [])
+            if (row.source.branch.name, row.destination.branch.name) == (head_branch, base_branch)
+            and row.source.repository == row.destination.repository
+        ]
+        return self._pull_request(access, name_with_owner, matches[0]) if matches else None
+
+    async def create_pull_request(
+        self, access: GitAccess, name_with_owner: str, new: NewPullRequest
+    ) -> RemotePullRequest | None:
+        """Create a pull request; ``None`` if there is one already, which Bitbucket tells by 400 and a sentence."""
+        fields = {
+            "title": new.title,
+            "description": new.body,
+            "source": {"branch": {"name": new.head_branch}},
+            "destination": {"branch": {"name": new.base_branch}},
+            "draft": new.is_draft,
+        }
+        url = self.api(access, f"{_path(name_with_owner)}/pullrequests")
+        answer = await self.client.create(url, self.headers(access), orjson.dumps(fields))
+        if answer.status in CREATED:
+            return self._pull_request(access, name_with_owner, self.client.read(_PULL_REQUEST, answer))
+        refusal = self.said(_REFUSAL, answer)
+        fault = refusal.error if refusal is not None else _Fault()
+        if "already" in fault.message.lower() and "pull request" in fault.message.lower():
+            return None
+        scopes = tuple(fault.detail.required) if isinstance(fault.detail, _Detail) else ()
+        raise self.refused_creation(answer, scopes or _PULL_REQUEST_SCOPES, fault.message)
+
+    async def pull_request(self, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:
+        """Return one pull request."""
+        path = f"{_path(name_with_owner)}/pullrequests/{number:d}"
+        row = await self.one(access, self.api(access, path), _PULL_REQUEST)
+        return None if row is None else self._pull_request(access, name_with_owner, row)
+
+    def _pull_request(self, access: GitAccess, name: str, row: _PullRequest) -> RemotePullRequest:
+        return RemotePullRequest(
+            number=row.id,
+            url=f"{self.origin(access)}/{quote(name)}/pull-requests/{row.id}",
+            # DECLINED and SUPERSEDED ones are closed.
+            state=_STATES.get(row.state, PullRequestState.CLOSED),
+            title=row.title,
+            head_branch=row.source.branch.name,
+            base_branch=row.destination.branch.name,
+            is_draft=row.draft,
+        )
 
     async def _workspaces(self, access: GitAccess) -> list[str]:
         """Return the slugs of the owner's first hundred workspaces, sorted."""
