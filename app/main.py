@@ -52,6 +52,7 @@ from app.services.repository import RepositoryService
 from app.services.sandbox.shell import Shell, build_sandbox, command_limits
 from app.services.secrets.box import open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
+from app.services.suggested_task import SuggestedTaskService
 from app.services.tool_call import ToolCallService
 from app.services.workspace import WorkspaceService
 from app.services.workspace_contents import WorkspaceContents
@@ -156,6 +157,7 @@ class Parley:
             idle_close_seconds=config.idle_close_seconds,
             run_history_seconds=config.run_history_seconds,
         )
+        suggested_task = SuggestedTaskService(self.git_providers, account)
         conversation = ConversationService(
             self.database,
             self.wakeups,
@@ -165,6 +167,7 @@ class Parley:
             title=title,
             workspace=workspace,
             repository=repository,
+            tasks=suggested_task,
             background=self.background,
             max_concurrent=config.max_concurrent_conversations,
             max_age_seconds=config.conversation_max_age_seconds,
@@ -176,6 +179,7 @@ class Parley:
             settings=settings,
             provider_account=account,
             repository=repository,
+            suggested_task=suggested_task,
             tool_call=ToolCallService(self.database, self.wakeups, clock),
             workspace=contents,
             commit=commit,
@@ -210,19 +214,19 @@ class Parley:
 
 def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:
     """Create the ASGI application. Tests pass a ``parley`` that was built with fakes."""
-    house = parley or Parley(config)
+    built = parley or Parley(config)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
-        async with house.running():
+        async with built.running():
             yield
 
     return endpoints.application(
         config,
         schema=build_schema(_limits(config), config.request_timeout_seconds, is_compiled=config.compiled_execution),
-        services=house.services,
-        authenticator=house.authenticator,
-        readiness={"database": house.database.ping, "engine": house.engine.ping},
+        services=built.services,
+        authenticator=built.authenticator,
+        readiness={"database": built.database.ping, "engine": built.engine.ping},
         lifespan=lifespan,
     )
 

@@ -37,7 +37,7 @@ from app.services.clock import Clock
 from app.services.idempotency import Idempotency, Key
 from app.services.lifecycle import moves
 from app.services.lifecycle.capacity import make_room
-from app.services.lifecycle.creation import CreateConversation, check_creation
+from app.services.lifecycle.creation import CreateConversation, check_creation, check_task, with_task
 from app.services.lifecycle.title import TitleService, checked_title, default_title, truncated_title
 from app.services.message import Message
 from app.services.push.wakeups import (
@@ -49,6 +49,7 @@ from app.services.push.wakeups import (
 from app.services.repository import RepositoryService
 from app.services.secrets.redaction import Redactor
 from app.services.settings import SettingsService
+from app.services.suggested_task import SuggestedTaskService
 from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)
@@ -79,7 +80,7 @@ class ConversationPage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
+class _PlayableTrajectory:
     """A trajectory that may be played. ``text``: its events, as they are stored."""
 
     text: str
@@ -87,10 +88,10 @@ class _Checked:
     first_user_text: str | None
 
 
-def _checked(replay: object) -> _Checked:
+def _checked(replay: object) -> _PlayableTrajectory:
     """Raises InvalidInput."""
     events = trajectory.check(replay)
-    return _Checked(encode_events(events), trajectory.last_run(events), trajectory.first_user_text(events))
+    return _PlayableTrajectory(encode_events(events), trajectory.last_run(events), trajectory.first_user_text(events))
 
 
 class ConversationService:
@@ -107,6 +108,7 @@ class ConversationService:
         title: TitleService,
         workspace: WorkspaceService,
         repository: RepositoryService,
+        tasks: SuggestedTaskService,
         background: BackgroundTasks,
         max_concurrent: int,
         max_age_seconds: int | None,
@@ -120,6 +122,7 @@ class ConversationService:
         self._title = title
         self._workspace = workspace
         self._repository = repository
+        self._tasks = tasks
         self._background = background
         self._idempotency = Idempotency(database, clock)
         self._max_concurrent = max_concurrent
@@ -170,7 +173,7 @@ class ConversationService:
     async def create(self, owner_id: str, command: CreateConversation) -> Conversation:
         """Check, store with the first event, and start the agent.
 
-        Raises InvalidInput, SettingsNotFound, LLMAuthentication, TooManyRunning, and of the repository NotFound,
+        Raises InvalidInput, SettingsNotFound, LLMAuthentication, TooManyRunning, and of repository or task NotFound,
         GitProviderAuthentication and GitProviderUnavailable; then nothing was written. Raises NotFound where the
         idempotency key's first conversation was deleted.
         """
@@ -179,6 +182,10 @@ class ConversationService:
         if earlier is not None:
             async with self._database.read() as session:
                 return await _created(session, owner_id, earlier)
+        check_task(command)
+        if command.task is not None:
+            task = await self._tasks.get(owner_id, command.task, self._repository.budget())
+            command = with_task(command, command.task.provider, task)
         now, conversation_id = self._clock(), uuid4()
         title, message = check_creation(command, conversation_id)
         # As with an export.
@@ -330,7 +337,7 @@ class ConversationService:
         session: Writes,
         conversation: Conversation,
         message: Message | None,
-        replay: _Checked | None,
+        replay: _PlayableTrajectory | None,
         now: datetime,
     ) -> None:
         body = MessageBody(message.text, message.image_urls) if message is not None else None

@@ -34,7 +34,7 @@ from app.services.clock import Clock
 from app.services.commit import ready_workspace
 from app.services.git.answer import check_pull_request
 from app.services.git.base import GitAccess, GitProvider, NewPullRequest, RemotePullRequest
-from app.services.git.calls import CallBudget
+from app.services.git.call_budget import CallBudget
 from app.services.git.hosts import checked_branch
 from app.services.idempotency import Idempotency, Key
 from app.services.lifecycle import moves

@@ -35,6 +35,7 @@ ROOTS = {
     "Subscription": "{}",
     "Conversation": 'conversation(id: "$ID") {{ {} }}',
     "Repository": 'repository(provider: GITHUB, nameWithOwner: "octo/first") {{ {} }}',
+    "Viewer": "viewer {{ {} }}",
     "Workspace": 'conversation(id: "$ID") {{ workspace {{ {} }} }}',
     "WorkspaceFile": 'conversation(id: "$ID") {{ workspace {{ file(path: "notes.txt") {{ {} }} }} }}',
     "FileChange": 'conversation(id: "$ID") {{ workspace {{ changes {{ nodes {{ {} }} }} }} }}',
@@ -148,7 +149,9 @@ async def test_no_form_of_an_argument_is_an_internal_error(
     conversation = await steps.create(client)
     if root in {"Workspace", "WorkspaceFile", "FileChange"}:
         await steps.until_waiting(client, conversation["id"])
-        (client.server.house.config.data_dir / "workspaces" / conversation["id"] / "notes.txt").write_text("one\ntwo\n")
+        (client.server.parley.config.data_dir / "workspaces" / conversation["id"] / "notes.txt").write_text(
+            "one\ntwo\n"
+        )
     asked = document(root, name, wanted(root, name, argument), conversation["id"])
     for given in variables(root, name, argument, conversation["id"]):
         answer = await client.post(asked, given)

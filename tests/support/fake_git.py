@@ -18,6 +18,7 @@ from app.services.git.base import (
     RemotePage,
     RemotePullRequest,
     RemoteRepository,
+    RemoteTask,
     RepositorySort,
 )
 
@@ -44,6 +45,7 @@ class FakeGitProvider:
     type: ProviderType = ProviderType.GITHUB
     found: list[RemoteRepository] = field(default_factory=list[RemoteRepository])
     names: list[str] = field(default_factory=lambda: ["main", "next"])
+    tasks: list[RemoteTask] = field(default_factory=list[RemoteTask])
     clone_url: str | None = None
     owner: str = "ada"
     is_down: bool = False
@@ -116,6 +118,10 @@ class FakeGitProvider:
     async def pull_request(self, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:
         self._call("pull_request", access)
         return next((seen for seen in self.proposed if seen.number == number), None)
+
+    async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
+        self._call("suggested_tasks", access)
+        return list(self.tasks)
 
     async def close(self) -> None:
         self.calls.append("close")

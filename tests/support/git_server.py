@@ -21,6 +21,8 @@ from pydantic import SecretStr
 
 from app.models.provider_account import ProviderType
 from app.services.git.base import CloneSource
+from tests.support import hosted_tasks
+from tests.support.hosted_tasks import HostedTask
 from tests.support.pull_requests import PullRequests
 
 USER = "x-access-token"
@@ -126,6 +128,7 @@ class GitServer:
     api_faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     push_faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     pull_requests: dict[str, PullRequests] = field(default_factory=dict[str, PullRequests])
+    tasks: list[HostedTask] = field(default_factory=list[HostedTask])
 
     @property
     def dialect(self) -> Dialect:
@@ -219,6 +222,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         server = self.git_server
+        if self.path == "/api/graphql":
+            query = str(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["query"])
+            told = hosted_tasks.graphql(server.provider, "ada", server.tasks, query)
+            self._say(200, json.dumps(told), "application/json")
+            return
         if self.path.startswith(server.dialect.api):
             url = urlsplit(self.path)
             self._answer_api(url.path.removeprefix(server.dialect.api), url.query)
@@ -257,7 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(*server.api_faults[asked], "application/json")
             return
         is_refused = not server.is_public and self.headers.get("Authorization") != f"Bearer {server.token}"
-        proposed = re.fullmatch(f"{server.dialect.path}(.+?)/(?:pulls|merge_requests|pullrequests)(/.+)?", path)
+        proposed = re.fullmatch(f"{server.dialect.path}(.+?)/(?:pulls|merge_requests|pullrequests)(/[^/]+)?", path)
         if proposed is not None and not is_refused:
             self._propose(proposed[1], proposed[2] or "", query)
             return

@@ -148,7 +148,7 @@ class WorkspaceFiles:
 
     def look(self, path: str) -> Entry:
         """The entry at the path, with links resolved and the name of their target."""
-        walk = _Walk(self._root, path, _names(path))
+        walk = _PathWalk(self._root, path, _names(path))
         try:
             name = walk.to_last()
             if name is None:
@@ -194,7 +194,7 @@ class WorkspaceFiles:
     @contextmanager
     def _directory(self, path: str) -> Generator[int]:
         """Open the directory at the path, with links resolved, and yield its descriptor."""
-        walk = _Walk(self._root, path, _names(path))
+        walk = _PathWalk(self._root, path, _names(path))
         try:
             name = walk.to_last()
             if name is not None:
@@ -206,7 +206,7 @@ class WorkspaceFiles:
     @contextmanager
     def _parent(self, path: str, *, is_made: bool = False) -> Generator[tuple[int, str]]:
         """Resolve links, and yield the final directory's descriptor and the last component, which is not a link."""
-        walk = _Walk(self._root, path, _names(path), self._make if is_made else None)
+        walk = _PathWalk(self._root, path, _names(path), self._make if is_made else None)
         try:
             name = walk.to_last()
             if name is None:
@@ -226,7 +226,7 @@ class WorkspaceFiles:
             os.fchown(opened, self._owner, self._owner)
 
 
-class _Walk:
+class _PathWalk:
     """The resolution of one path: a stack of open directories, from the workspace down to the current one."""
 
     def __init__(self, root: Path, path: str, names: list[str], make: Make | None = None) -> None:

@@ -4,10 +4,8 @@ import base64
 from collections.abc import Mapping
 from urllib.parse import quote
 
-import orjson
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.models.pull_request import PullRequestState
 from app.services.git.base import (
     GitAccess,
     NewPullRequest,
@@ -15,11 +13,14 @@ from app.services.git.base import (
     RemotePage,
     RemotePullRequest,
     RemoteRepository,
+    RemoteTask,
     RepositorySort,
 )
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch, page_of
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
-from app.services.git.rest import CREATED, RESTProvider
+from app.services.git.proposals import bitbucket as proposals
+from app.services.git.rest import RESTProvider
+from app.services.git.tasks import bitbucket as tasks
 
 _ORDER = {
     # Bitbucket has no time of the last push. A push updates the repository, so the time of the last change is used.
@@ -31,18 +32,18 @@ _ORDER = {
 _MAX_WORKSPACE_CALLS = 9
 
 
-class _User(BaseModel):
+class _UserJSON(BaseModel):
     username: str | None = Field(default=None, max_length=200)
     nickname: str | None = Field(default=None, max_length=200)
     display_name: str | None = Field(default=None, max_length=200)
 
 
-class _Workspace(BaseModel):
+class _WorkspaceJSON(BaseModel):
     slug: str = Field(max_length=200)
 
 
 class _Membership(BaseModel):
-    workspace: _Workspace
+    workspace: _WorkspaceJSON
 
 
 class _Workspaces(BaseModel):
@@ -53,7 +54,7 @@ class _MainBranch(BaseModel):
     name: str | None = None
 
 
-class _Repository(BaseModel):
+class _RepositoryJSON(BaseModel):
     uuid: str = Field(max_length=100)
     full_name: str = Field(max_length=400)
     is_private: bool
@@ -61,78 +62,30 @@ class _Repository(BaseModel):
 
 
 class _Repositories(BaseModel):
-    values: list[_Repository]
+    values: list[_RepositoryJSON]
     next: str | None = Field(default=None, max_length=4000)
 
 
-class _Target(BaseModel):
+class _TargetJSON(BaseModel):
     hash: str = Field(max_length=64)
 
 
-class _Branch(BaseModel):
+class _BranchJSON(BaseModel):
     name: str = Field(max_length=255)
-    target: _Target
+    target: _TargetJSON
 
 
 class _Branches(BaseModel):
-    values: list[_Branch]
+    values: list[_BranchJSON]
     next: str | None = Field(default=None, max_length=4000)
 
 
-class _EndBranch(BaseModel):
-    name: str = Field(max_length=255)
-
-
-class _EndRepository(BaseModel):
-    uuid: str | None = None
-    full_name: str | None = None
-
-
-class _End(BaseModel):
-    branch: _EndBranch
-    # Null where a fork was deleted.
-    repository: _EndRepository | None = None
-
-
-class _PullRequest(BaseModel):
-    id: int = Field(ge=1, lt=2**31)
-    state: str
-    title: str
-    draft: bool = False
-    source: _End
-    destination: _End
-
-
-class _PullRequests(BaseModel):
-    values: list[_PullRequest]
-
-
-class _Detail(BaseModel):
-    required: list[str] = Field(default_factory=list[str], max_length=20)
-
-
-class _Fault(BaseModel):
-    message: str = ""
-    # For a scope that is missing it names the scopes, for other errors it is a sentence.
-    detail: _Detail | str | None = None
-    fields: dict[str, list[str] | str] = Field(default_factory=dict[str, list[str] | str])
-
-
-class _Refusal(BaseModel):
-    error: _Fault
-
-
-_USER = TypeAdapter(_User)
+_USER = TypeAdapter(_UserJSON)
 _WORKSPACES = TypeAdapter(_Workspaces)
-_REPOSITORY = TypeAdapter(_Repository)
+_REPOSITORY = TypeAdapter(_RepositoryJSON)
 _REPOSITORIES = TypeAdapter(_Repositories)
-_BRANCH = TypeAdapter(_Branch)
+_BRANCH = TypeAdapter(_BranchJSON)
 _BRANCHES = TypeAdapter(_Branches)
-_PULL_REQUEST = TypeAdapter(_PullRequest)
-_PULL_REQUESTS = TypeAdapter(_PullRequests)
-_REFUSAL = TypeAdapter(_Refusal)
-_PULL_REQUEST_SCOPES = ("pullrequest:write", "write:pullrequest:bitbucket")
-_STATES = {"OPEN": PullRequestState.OPEN, "MERGED": PullRequestState.MERGED}
 
 
 class Bitbucket(RESTProvider):
@@ -231,64 +184,28 @@ class Bitbucket(RESTProvider):
         self, access: GitAccess, name_with_owner: str, head_branch: str, base_branch: str
     ) -> RemotePullRequest | None:
         """Return the open pull request between these branches of the repository."""
-        source, target = _quoted(checked_branch(head_branch)), _quoted(checked_branch(base_branch))
-        wanted = f'source.branch.name = "{source}" AND destination.branch.name = "{target}" AND state = "OPEN"'
-        url = self.api(access, f"{_path(name_with_owner)}/pullrequests", q=wanted, pagelen=50)
-        page = await self.one(access, url, _PULL_REQUESTS)
-        matches = [
-            row
-            for row in (page.values if page is not None else [])
-            if (row.source.branch.name, row.destination.branch.name) == (head_branch, base_branch)
-            and row.source.repository == row.destination.repository
-        ]
-        return self._pull_request(access, name_with_owner, matches[0]) if matches else None
+        return await proposals.find(self, access, name_with_owner, head_branch, base_branch)
 
     async def create_pull_request(
         self, access: GitAccess, name_with_owner: str, new: NewPullRequest
     ) -> RemotePullRequest | None:
-        """Create a pull request; ``None`` if there is one already, which Bitbucket tells by 400 and a sentence."""
-        fields = {
-            "title": new.title,
-            "description": new.body,
-            "source": {"branch": {"name": new.head_branch}},
-            "destination": {"branch": {"name": new.base_branch}},
-            "draft": new.is_draft,
-        }
-        url = self.api(access, f"{_path(name_with_owner)}/pullrequests")
-        answer = await self.client.create(url, self.headers(access), orjson.dumps(fields))
-        if answer.status in CREATED:
-            return self._pull_request(access, name_with_owner, self.client.read(_PULL_REQUEST, answer))
-        refusal = self.said(_REFUSAL, answer)
-        fault = refusal.error if refusal is not None else _Fault()
-        if "already" in fault.message.lower() and "pull request" in fault.message.lower():
-            return None
-        scopes = tuple(fault.detail.required) if isinstance(fault.detail, _Detail) else ()
-        raise self.refused_creation(answer, scopes or _PULL_REQUEST_SCOPES, fault.message)
+        """Create a pull request; ``None`` if there is one already."""
+        return await proposals.create(self, access, name_with_owner, new)
 
     async def pull_request(self, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:
         """Return one pull request."""
-        path = f"{_path(name_with_owner)}/pullrequests/{number:d}"
-        row = await self.one(access, self.api(access, path), _PULL_REQUEST)
-        return None if row is None else self._pull_request(access, name_with_owner, row)
+        return await proposals.get(self, access, name_with_owner, number)
 
-    def _pull_request(self, access: GitAccess, name: str, row: _PullRequest) -> RemotePullRequest:
-        return RemotePullRequest(
-            number=row.id,
-            url=f"{self.origin(access)}/{quote(name)}/pull-requests/{row.id}",
-            # DECLINED and SUPERSEDED ones are closed.
-            state=_STATES.get(row.state, PullRequestState.CLOSED),
-            title=row.title,
-            head_branch=row.source.branch.name,
-            base_branch=row.destination.branch.name,
-            is_draft=row.draft,
-        )
+    async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
+        """Return pull requests with failing builds or open tasks, by at most 17 requests."""
+        return await tasks.suggested_tasks(self, access, await self._workspaces(access))
 
     async def _workspaces(self, access: GitAccess) -> list[str]:
         """Return the slugs of the owner's first hundred workspaces, sorted."""
         page = await self.one(access, self.api(access, "/user/workspaces", pagelen=PAGE_SIZE), _WORKSPACES)
         return sorted({each.workspace.slug for each in page.values}) if page is not None else []
 
-    def _repository(self, access: GitAccess, row: _Repository) -> RemoteRepository:
+    def _repository(self, access: GitAccess, row: _RepositoryJSON) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(row.full_name)}"
         branch = None if row.mainbranch is None else default_branch(row.mainbranch.name)
         return RemoteRepository(row.uuid, row.full_name, url, f"{url}.git", row.is_private, branch)
@@ -302,6 +219,6 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _branch(branch: _Branch) -> RemoteBranch:
+def _branch(branch: _BranchJSON) -> RemoteBranch:
     # Only administrators can read branch restrictions, from another endpoint.
     return RemoteBranch(branch.name, branch.target.hash, is_protected=False)

@@ -6,7 +6,6 @@ from urllib.parse import quote
 import orjson
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.models.pull_request import PullRequestState
 from app.services.git.base import (
     GitAccess,
     NewPullRequest,
@@ -14,11 +13,14 @@ from app.services.git.base import (
     RemotePage,
     RemotePullRequest,
     RemoteRepository,
+    RemoteTask,
     RepositorySort,
 )
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
-from app.services.git.rest import CREATED, RESTProvider
+from app.services.git.proposals import github as proposals
+from app.services.git.rest import RESTProvider
+from app.services.git.tasks import github as tasks
 
 _REFS = """query ($owner: String!, $name: String!, $query: String!, $after: String) {
   repository(owner: $owner, name: $name) {
@@ -32,11 +34,11 @@ _REFS = """query ($owner: String!, $name: String!, $query: String!, $after: Stri
 _SCANNED_PAGES = 3
 
 
-class _User(BaseModel):
+class _UserJSON(BaseModel):
     login: str = Field(min_length=1, max_length=200)
 
 
-class _Repository(BaseModel):
+class _RepositoryJSON(BaseModel):
     id: int
     full_name: str = Field(max_length=400)
     private: bool
@@ -44,69 +46,37 @@ class _Repository(BaseModel):
 
 
 class _SearchResults(BaseModel):
-    items: list[_Repository]
+    items: list[_RepositoryJSON]
 
 
-class _Commit(BaseModel):
+class _CommitJSON(BaseModel):
     sha: str = Field(max_length=64)
 
 
-class _Branch(BaseModel):
+class _BranchJSON(BaseModel):
     name: str = Field(max_length=255)
-    commit: _Commit
+    commit: _CommitJSON
     protected: bool = False
 
 
-class _PullRequestRepository(BaseModel):
-    id: int
-
-
-class _PullRequestBranch(BaseModel):
-    ref: str = Field(max_length=255)
-    # Null where the repository of a fork was deleted.
-    repo: _PullRequestRepository | None = None
-
-
-class _PullRequest(BaseModel):
-    number: int = Field(ge=1, lt=2**31)
-    state: str
-    title: str
-    draft: bool = False
-    merged_at: str | None = None
-    head: _PullRequestBranch
-    base: _PullRequestBranch
-
-
-class _Fault(BaseModel):
-    field: str | None = None
-    code: str | None = None
-    message: str | None = None
-
-
-class _Refusal(BaseModel):
-    message: str = ""
-    # Some endpoints list sentences instead of objects.
-    errors: list[_Fault | str] = Field(default_factory=list[_Fault | str])
-
-
-class _Target(BaseModel):
+class _TargetJSON(BaseModel):
     oid: str = Field(max_length=64)
 
 
 class _Ref(BaseModel):
     name: str = Field(max_length=255)
-    target: _Target
+    target: _TargetJSON
     branchProtectionRule: object | None = None  # noqa: N815  # The API's own name.
 
 
-class _PageInfo(BaseModel):
+class _PageInfoJSON(BaseModel):
     hasNextPage: bool  # noqa: N815  # The API's own name.
     endCursor: str | None = Field(default=None, max_length=500)  # noqa: N815  # The API's own name.
 
 
 class _Refs(BaseModel):
     nodes: list[_Ref]
-    pageInfo: _PageInfo  # noqa: N815  # The API's own name.
+    pageInfo: _PageInfoJSON  # noqa: N815  # The API's own name.
 
 
 class _RefsOwner(BaseModel):
@@ -121,17 +91,13 @@ class _RefsAnswer(BaseModel):
     data: _RefsData | None = None
 
 
-_USER = TypeAdapter(_User)
-_REPOSITORY = TypeAdapter(_Repository)
-_REPOSITORIES = TypeAdapter(list[_Repository])
+_USER = TypeAdapter(_UserJSON)
+_REPOSITORY = TypeAdapter(_RepositoryJSON)
+_REPOSITORIES = TypeAdapter(list[_RepositoryJSON])
 _SEARCH_RESULTS = TypeAdapter(_SearchResults)
-_BRANCH = TypeAdapter(_Branch)
-_BRANCHES = TypeAdapter(list[_Branch])
+_BRANCH = TypeAdapter(_BranchJSON)
+_BRANCHES = TypeAdapter(list[_BranchJSON])
 _REFS_ANSWER = TypeAdapter(_RefsAnswer)
-_PULL_REQUEST = TypeAdapter(_PullRequest)
-_PULL_REQUESTS = TypeAdapter(list[_PullRequest])
-_REFUSAL = TypeAdapter(_Refusal)
-_PULL_REQUEST_SCOPES = ("repo", "Pull requests: write")
 
 
 class GitHub(RESTProvider):
@@ -225,69 +191,12 @@ class GitHub(RESTProvider):
         # GitHub redirects the old name of a renamed branch to its new name.
         return None if row is None or row.name != name else _branch(row)
 
-    async def find_pull_request(
-        self, access: GitAccess, name_with_owner: str, head_branch: str, base_branch: str
-    ) -> RemotePullRequest | None:
-        """Return the open pull request between these branches of the repository."""
-        path, owner = f"{_path(name_with_owner)}/pulls", name_with_owner.partition("/")[0]
-        head, base = f"{owner}:{checked_branch(head_branch)}", checked_branch(base_branch)
-        url = self.api(access, path, state="open", head=head, base=base, per_page=PAGE_SIZE)
-        rows = await self.one(access, url, _PULL_REQUESTS) or []
-        # GitHub ignores a `head` that it does not understand.
-        matches = [
-            row
-            for row in rows
-            if (row.head.ref, row.base.ref) == (head_branch, base_branch) and row.head.repo == row.base.repo
-        ]
-        return self._pull_request(access, name_with_owner, matches[0]) if matches else None
-
-    async def create_pull_request(
-        self, access: GitAccess, name_with_owner: str, new: NewPullRequest
-    ) -> RemotePullRequest | None:
-        """Create a pull request; ``None`` if there is one already, which GitHub tells by 422 and a sentence."""
-        fields = {
-            "title": new.title,
-            "body": new.body,
-            "head": new.head_branch,
-            "base": new.base_branch,
-            "draft": new.is_draft,
-        }
-        url = self.api(access, f"{_path(name_with_owner)}/pulls")
-        answer = await self.client.create(url, self.headers(access), orjson.dumps(fields))
-        if answer.status in CREATED:
-            return self._pull_request(access, name_with_owner, self.client.read(_PULL_REQUEST, answer))
-        refusal = self.said(_REFUSAL, answer) or _Refusal()
-        faults = [fault if isinstance(fault, str) else _told(fault) for fault in refusal.errors]
-        if any("pull request already exists" in fault for fault in faults):
-            return None
-        reason = " ".join(fault for fault in faults if fault) or refusal.message
-        raise self.refused_creation(answer, _PULL_REQUEST_SCOPES, reason)
-
-    async def pull_request(self, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:
-        """Return one pull request."""
-        row = await self.one(access, self.api(access, f"{_path(name_with_owner)}/pulls/{number:d}"), _PULL_REQUEST)
-        return None if row is None else self._pull_request(access, name_with_owner, row)
-
-    def _pull_request(self, access: GitAccess, name: str, row: _PullRequest) -> RemotePullRequest:
-        state = PullRequestState.OPEN if row.state == "open" else PullRequestState.CLOSED
-        return RemotePullRequest(
-            number=row.number,
-            url=f"{self.origin(access)}/{quote(name)}/pull/{row.number}",
-            state=PullRequestState.MERGED if row.merged_at is not None else state,
-            title=row.title,
-            head_branch=row.head.ref,
-            base_branch=row.base.ref,
-            is_draft=row.draft,
-        )
-
     async def _search(self, access: GitAccess, name: str, text: str, after: str) -> ProviderPage[RemoteBranch]:
-        url = self.api(access, "/graphql")
-        if url.endswith("/api/v3/graphql"):
-            url = f"{self.origin(access)}/api/graphql"
         owner, _, repository = name.partition("/")
         variables = {"owner": owner, "name": repository, "query": text, "after": after or None}
         body = orjson.dumps({"query": _REFS, "variables": variables})
-        answer = self.client.read(_REFS_ANSWER, await self.client.post(url, self.headers(access), body))
+        response = await self.client.post(self._graphql_url(access), self.headers(access), body)
+        answer = self.client.read(_REFS_ANSWER, response)
         if answer.data is None:
             raise self.client.unavailable("It refused the search.")
         if answer.data.repository is None or answer.data.repository.refs is None:
@@ -296,7 +205,31 @@ class GitHub(RESTProvider):
         items = [RemoteBranch(ref.name, ref.target.oid, ref.branchProtectionRule is not None) for ref in refs.nodes]
         return ProviderPage(items, refs.pageInfo.endCursor if refs.pageInfo.hasNextPage else None)
 
-    def _repository(self, access: GitAccess, row: _Repository) -> RemoteRepository:
+    async def find_pull_request(
+        self, access: GitAccess, name_with_owner: str, head_branch: str, base_branch: str
+    ) -> RemotePullRequest | None:
+        """Return the open pull request between these branches of the repository."""
+        return await proposals.find(self, access, name_with_owner, head_branch, base_branch)
+
+    async def create_pull_request(
+        self, access: GitAccess, name_with_owner: str, new: NewPullRequest
+    ) -> RemotePullRequest | None:
+        """Create a pull request; ``None`` if there is one already."""
+        return await proposals.create(self, access, name_with_owner, new)
+
+    async def pull_request(self, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:
+        """Return one pull request."""
+        return await proposals.get(self, access, name_with_owner, number)
+
+    async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
+        """Return conflicting, failing and commented pull requests, and assigned issues, by one GraphQL request."""
+        return await tasks.suggested_tasks(self, access, self._graphql_url(access))
+
+    def _graphql_url(self, access: GitAccess) -> str:
+        url = self.api(access, "/graphql")
+        return f"{self.origin(access)}/api/graphql" if url.endswith("/api/v3/graphql") else url
+
+    def _repository(self, access: GitAccess, row: _RepositoryJSON) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(row.full_name)}"
         branch = default_branch(row.default_branch)
         return RemoteRepository(str(row.id), row.full_name, url, f"{url}.git", row.private, branch)
@@ -306,10 +239,5 @@ def _path(name: str) -> str:
     return f"/repos/{checked_name(name)}"
 
 
-def _told(fault: _Fault) -> str:
-    """A sentence about an error; those of codes other than `custom` have no message."""
-    return fault.message or (f"{fault.field} is {fault.code}." if fault.field else "")
-
-
-def _branch(branch: _Branch) -> RemoteBranch:
+def _branch(branch: _BranchJSON) -> RemoteBranch:
     return RemoteBranch(branch.name, branch.commit.sha, branch.protected)

@@ -2,10 +2,8 @@
 
 from urllib.parse import quote
 
-import orjson
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.models.pull_request import PullRequestState
 from app.services.git.base import (
     GitAccess,
     NewPullRequest,
@@ -13,11 +11,14 @@ from app.services.git.base import (
     RemotePage,
     RemotePullRequest,
     RemoteRepository,
+    RemoteTask,
     RepositorySort,
 )
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
-from app.services.git.rest import CREATED, RESTProvider
+from app.services.git.proposals import gitlab as proposals
+from app.services.git.rest import RESTProvider
+from app.services.git.tasks import gitlab as tasks
 
 _ORDER = {
     RepositorySort.PUSHED: ("last_activity_at", "desc"),
@@ -26,7 +27,7 @@ _ORDER = {
 }
 
 
-class _User(BaseModel):
+class _UserJSON(BaseModel):
     username: str = Field(min_length=1, max_length=200)
 
 
@@ -37,46 +38,21 @@ class _Project(BaseModel):
     default_branch: str | None = None
 
 
-class _Commit(BaseModel):
+class _CommitJSON(BaseModel):
     id: str = Field(max_length=64)
 
 
-class _Branch(BaseModel):
+class _BranchJSON(BaseModel):
     name: str = Field(max_length=255)
-    commit: _Commit
+    commit: _CommitJSON
     protected: bool = False
 
 
-class _MergeRequest(BaseModel):
-    iid: int = Field(ge=1, lt=2**31)
-    state: str
-    title: str
-    draft: bool = False
-    source_branch: str = Field(max_length=255)
-    target_branch: str = Field(max_length=255)
-    # Null where the project of a fork was deleted.
-    source_project_id: int | None = None
-    target_project_id: int
-
-
-class _Refusal(BaseModel):
-    # A sentence, several, or several for each field.
-    message: str | list[str] | dict[str, list[str]] = ""
-    error: str | None = None
-    scope: str | None = None
-
-
-_USER = TypeAdapter(_User)
+_USER = TypeAdapter(_UserJSON)
 _PROJECT = TypeAdapter(_Project)
 _PROJECTS = TypeAdapter(list[_Project])
-_BRANCH = TypeAdapter(_Branch)
-_BRANCHES = TypeAdapter(list[_Branch])
-_MERGE_REQUEST = TypeAdapter(_MergeRequest)
-_MERGE_REQUESTS = TypeAdapter(list[_MergeRequest])
-_REFUSAL = TypeAdapter(_Refusal)
-_CONFLICT = 409
-_MAX_TITLE_CHARS = 255
-_STATES = {"closed": PullRequestState.CLOSED, "merged": PullRequestState.MERGED}
+_BRANCH = TypeAdapter(_BranchJSON)
+_BRANCHES = TypeAdapter(list[_BranchJSON])
 
 
 class GitLab(RESTProvider):
@@ -137,57 +113,22 @@ class GitLab(RESTProvider):
     async def find_pull_request(
         self, access: GitAccess, name_with_owner: str, head_branch: str, base_branch: str
     ) -> RemotePullRequest | None:
-        """Return the open merge request between these branches of the project."""
-        source, target = checked_branch(head_branch), checked_branch(base_branch)
-        path = f"{_path(name_with_owner)}/merge_requests"
-        url = self.api(access, path, state="opened", source_branch=source, target_branch=target, per_page=PAGE_SIZE)
-        rows = await self.one(access, url, _MERGE_REQUESTS) or []
-        matches = [
-            row
-            for row in rows
-            if (row.source_branch, row.target_branch) == (source, target)
-            and row.source_project_id == row.target_project_id
-        ]
-        return self._merge_request(access, name_with_owner, matches[0]) if matches else None
+        """Return the open pull request between these branches of the repository."""
+        return await proposals.find(self, access, name_with_owner, head_branch, base_branch)
 
     async def create_pull_request(
         self, access: GitAccess, name_with_owner: str, new: NewPullRequest
     ) -> RemotePullRequest | None:
-        """Create a merge request, as a draft by its title; ``None`` if there is one already, which is status 409."""
-        is_marked = new.title.lower().startswith("draft:")
-        title = f"Draft: {new.title}" if new.is_draft and not is_marked else new.title
-        fields = {
-            "title": title[:_MAX_TITLE_CHARS],
-            "description": new.body,
-            "source_branch": new.head_branch,
-            "target_branch": new.base_branch,
-        }
-        url = self.api(access, f"{_path(name_with_owner)}/merge_requests")
-        answer = await self.client.create(url, self.headers(access), orjson.dumps(fields))
-        if answer.status in CREATED:
-            return self._merge_request(access, name_with_owner, self.client.read(_MERGE_REQUEST, answer))
-        if answer.status == _CONFLICT:
-            return None
-        refusal = self.said(_REFUSAL, answer) or _Refusal()
-        scopes = (refusal.scope,) if refusal.error == "insufficient_scope" and refusal.scope else ("api",)
-        raise self.refused_creation(answer, scopes, _sentences(refusal.message))
+        """Create a pull request; ``None`` if there is one already."""
+        return await proposals.create(self, access, name_with_owner, new)
 
     async def pull_request(self, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:
-        """Return one merge request; its number is what GitLab calls ``iid``."""
-        path = f"{_path(name_with_owner)}/merge_requests/{number:d}"
-        row = await self.one(access, self.api(access, path), _MERGE_REQUEST)
-        return None if row is None else self._merge_request(access, name_with_owner, row)
+        """Return one pull request."""
+        return await proposals.get(self, access, name_with_owner, number)
 
-    def _merge_request(self, access: GitAccess, name: str, row: _MergeRequest) -> RemotePullRequest:
-        return RemotePullRequest(
-            number=row.iid,
-            url=f"{self.origin(access)}/{quote(name)}/-/merge_requests/{row.iid}",
-            state=_STATES.get(row.state, PullRequestState.OPEN),
-            title=row.title,
-            head_branch=row.source_branch,
-            base_branch=row.target_branch,
-            is_draft=row.draft,
-        )
+    async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
+        """Return conflicting, failing and discussed merge requests, and assigned issues, by two requests at once."""
+        return await tasks.suggested_tasks(self, access)
 
     def _repository(self, access: GitAccess, project: _Project) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(project.path_with_namespace)}"
@@ -206,11 +147,5 @@ def _path(name: str) -> str:
     return f"/projects/{quote(checked_name(name, nested=True), safe='')}"
 
 
-def _sentences(message: str | list[str] | dict[str, list[str]]) -> str:
-    if isinstance(message, dict):
-        return " ".join(f"{field} {fault}." for field, faults in message.items() for fault in faults)
-    return message if isinstance(message, str) else " ".join(message)
-
-
-def _branch(branch: _Branch) -> RemoteBranch:
+def _branch(branch: _BranchJSON) -> RemoteBranch:
     return RemoteBranch(branch.name, branch.commit.id, branch.protected)

@@ -5,22 +5,17 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from app.errors import AppError, ErrorCode, GitRefusal, GitScopeMissing
 from app.models.provider_account import ProviderType
 from app.services.git.base import GitAccess
-from app.services.git.client import GitHTTPClient, HTTPAnswer
+from app.services.git.client import GitHTTPClient
 from app.services.git.hosts import MAX_TOKEN_CHARS, Hosts, next_page
 from app.services.git.paging import ProviderPage
-from app.services.message import storable
-from app.services.visible_text import visible
 
 T = TypeVar("T")
 M = TypeVar("M")
 
-MAX_REASON_CHARS = 300
-CREATED = range(200, 300)
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -81,21 +76,6 @@ class RESTProvider:
         """GET and validate an object; ``None`` for 404."""
         answer = await self.client.get(url, self.headers(access))
         return None if answer is None else self.client.read(shape, answer)
-
-    def refused_creation(self, answer: HTTPAnswer, scopes: tuple[str, ...], reason: str) -> AppError:
-        """Build the error for a creation that was answered with a refusal; ``scopes`` are what it needs."""
-        if answer.status in {403, 404}:
-            message = f"The token may not create pull requests here: it needs the scope {' or '.join(scopes)}."
-            return GitScopeMissing(message, provider=self._type, scopes=scopes)
-        said = visible(storable(reason))[:MAX_REASON_CHARS] or f"it answered with status {answer.status}."
-        return GitRefusal(f"The git host refused the pull request: {said}", code=ErrorCode.PULL_REQUEST_REFUSED)
-
-    def said(self, shape: TypeAdapter[T], answer: HTTPAnswer) -> T | None:
-        """Validate the body of a refusal; ``None`` if it has another shape, since the status alone tells enough."""
-        try:
-            return shape.validate_json(answer.body)
-        except ValidationError:
-            return None
 
     async def linked(
         self, access: GitAccess, url: str, shape: TypeAdapter[T], items: Callable[[T], list[M]]

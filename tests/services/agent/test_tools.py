@@ -61,7 +61,12 @@ async def test_without_a_sandbox_there_is_no_shell_and_the_agent_says_why(unarme
             {"path": "a", "lines": 1},
             "The call does not fit read_file: lines: Extra inputs are not permitted.",
         ),
-        ("read_file", {"unparsed": "{"}, "The call does not fit read_file: the arguments are no JSON object."),
+        (
+            "read_file",
+            {"unparsed": '{"path": "a"}{"path": "b"}'},
+            ("The call does not fit read_file: the arguments are several JSON values; make one call for each object."),
+        ),
+        ("read_file", {"unparsed": "{}"}, "The call does not fit read_file: the arguments are no JSON object."),
         (
             "read_file",
             {"path": "a", "first_line": 0},

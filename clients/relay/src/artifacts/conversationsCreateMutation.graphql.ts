@@ -1,5 +1,5 @@
 /**
- * @generated SignedSource<<53228ad3717e7dc1a9992951648c81f0>>
+ * @generated SignedSource<<6af2b5c357db09aa9dd7c1e8e45eefc2>>
  * @lightSyntaxTransform
  */
 
@@ -19,6 +19,7 @@ export type CreateConversationInput = {
   initialMessage?: MessageInput | null | undefined;
   replay?: unknown | null | undefined;
   repository?: RepositoryRef | null | undefined;
+  suggestedTaskId?: string | null | undefined;
   title?: string | null | undefined;
   trigger?: ConversationTrigger;
 };
