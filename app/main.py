@@ -20,6 +20,7 @@ from app.services.agent.command_tools import CommandTools
 from app.services.agent.engine import DurableRunEngine, RunEngine
 from app.services.agent.file_tools import FileTools
 from app.services.agent.loop import AgentLoop
+from app.services.agent.publish_tools import PublishTools
 from app.services.agent.tools import Toolbox
 from app.services.auth.authenticator import Authenticator, build_authenticator
 from app.services.background import BackgroundTasks
@@ -136,6 +137,7 @@ class Parley:
         tools = [
             *CommandTools(self.shell, workspace.path).tools(),
             *FileTools(workspace.path, self.shell.limits).tools(),
+            *PublishTools(commit, push, pull_request, repository.budget).tools(),
         ]
         self.loop = AgentLoop(
             config,
