@@ -22,7 +22,7 @@ from app.graphql.limits import DEFAULT_LIMITS, Limits
 from app.graphql.masking import RequestTimedOut, mask
 from app.graphql.pace import Pace
 from app.graphql.preparation import Measuring, Parsing, Preparation, TimeLimit, Validation
-from app.schema.commit import CommitWorkspacePayload
+from app.schema.commit_workspace import CommitWorkspacePayload
 from app.schema.conversation import (
     Conversation,
     ConversationConnection,

@@ -5,7 +5,7 @@ from typing import Annotated
 import strawberry
 
 from app.context import Context
-from app.schema.commit import CommitWorkspaceInput, CommitWorkspacePayload, convert
+from app.schema.commit_workspace import CommitWorkspaceInput, CommitWorkspacePayload, payload
 from app.schema.node import existing_conversation_key
 from app.schema.user_error import with_user_errors
 from app.services.commit import CommitWorkspace
@@ -23,4 +23,4 @@ async def create(
     commit = await info.context.services.commit.commit(
         info.context.owner_id, CommitWorkspace(key, input.message, paths)
     )
-    return CommitWorkspacePayload(commit=convert(commit))
+    return payload(commit)

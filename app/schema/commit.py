@@ -1,55 +1,20 @@
-"""GraphQL types of commits, with input and payload of `commitWorkspace`."""
+"""GraphQL types of the commits of a workspace."""
 
 from datetime import datetime
 
 import strawberry
 
-from app.schema.user_error import CommitWorkspaceError
-from app.services import commit as services
 
-
-@strawberry.type(description="A commit in a workspace.")
+@strawberry.type(description="A commit in a workspace. An agent can write what it likes there, a name and a date too.")
 class Commit:
     sha: str = strawberry.field(description="The commit's hash.")
-    parent_sha: str | None = strawberry.field(description="The commit before it; null for a repository's first one.")
-    branch_name: str = strawberry.field(description="The branch that it was made on.")
-    message: str = strawberry.field(description="The whole message, trailers included.")
+    parent_shas: list[str] = strawberry.field(description="The commits before it, at most 100; empty for a first one.")
+    message: str = strawberry.field(
+        description="The whole message, trailers included, up to 100,000 bytes; what is no text is U+FFFD."
+    )
+    message_headline: str = strawberry.field(description="The first line of the message, up to 500 characters.")
+    message_body: str = strawberry.field(description="The message without its headline.")
+    is_truncated: bool = strawberry.field(description="True if the message is longer than `message`.")
     author_name: str = strawberry.field(description="The author's name.")
     author_email: str = strawberry.field(description="The author's e-mail address.")
-    committed_at: datetime = strawberry.field(description="When it was made.")
-
-
-@strawberry.input(description="What is to be committed.")
-class CommitWorkspaceInput:
-    conversation_id: strawberry.ID = strawberry.field(description="The conversation.")
-    message: str | None = strawberry.field(
-        default=None,
-        description="At most 10,000 characters. Null, omitted or blank: the model makes one from the diff; where it "
-        "fails, the names of the files do.",
-    )
-    paths: list[str] | None = strawberry.field(
-        default=None,
-        description="Files and directories in the workspace, at most 500; everything else stays uncommitted. Null or "
-        "omitted: all changes, untracked files included and ignored ones not.",
-    )
-
-
-@strawberry.type(description="What came of it.")
-class CommitWorkspacePayload:
-    commit: Commit | None = strawberry.field(default=None, description="The new commit.")
-    user_errors: list[CommitWorkspaceError] = strawberry.field(
-        default_factory=list, description="Why nothing was committed; empty when it was."
-    )
-
-
-def convert(commit: services.Commit) -> Commit:
-    """Build the GraphQL object of a commit that was made."""
-    return Commit(
-        sha=commit.sha,
-        parent_sha=commit.parent,
-        branch_name=commit.branch,
-        message=commit.message,
-        author_name=commit.author.name,
-        author_email=commit.author.email,
-        committed_at=commit.committed_at,
-    )
+    authored_at: datetime = strawberry.field(description="When it was written.")

@@ -108,7 +108,7 @@ async def test_the_tour_to_a_pull_request_works_as_it_is_written(client: Client,
     (workspace / "README.md").write_text("An engine that moves.\n")
     committed = (await client.execute(step("Commit"), id=conversation_id))["commitWorkspace"]
     assert committed["userErrors"] == []
-    assert (committed["commit"]["branchName"], committed["commit"]["authorName"]) == ("main", "ada")
+    assert (committed["branchName"], committed["commit"]["authorName"]) == ("main", "ada")
     sha = committed["commit"]["sha"]
     pushed = (await client.execute(step("Push"), id=conversation_id, commit=sha))["pushBranch"]
     assert pushed["userErrors"] == []

@@ -132,7 +132,7 @@ mutation ($input: RespondToToolCallInput!) {{ respondToToolCall(input: $input) {
 
 COMMIT = f"""
 mutation ($input: CommitWorkspaceInput!) {{ commitWorkspace(input: $input) {{
-  commit {{ sha parentSha branchName message authorName authorEmail committedAt }} {ERRORS}
+  branchName commit {{ sha parentShas message messageHeadline messageBody authorName authorEmail authoredAt }} {ERRORS}
 }} }}
 """
 
