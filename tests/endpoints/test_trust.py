@@ -99,7 +99,7 @@ async def propose(server: RunningServer, conversation_id: str, repository_id: st
         created_at=now,
         seen_at=now,
     )
-    async with server.house.database.write() as session:
+    async with server.parley.database.write() as session:
         session.add(row)
     return f"pull_request:{row.id}"
 

@@ -27,11 +27,13 @@ const eslint = new ESLint({
           exceptions: {
             suffixes: ["Connection", "Edge", "Payload", "Error"],
             types: [
+              "Commit",
               "ConversationStatusChange",
               "FileChange",
               "MessageDelta",
               "PageInfo",
               "Problem",
+              "PushedBranch",
               "TokenUsage",
               "ToolOutputDelta",
               "WorkspaceDirectory",

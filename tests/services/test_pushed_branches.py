@@ -380,7 +380,7 @@ async def test_git_s_own_submodule_tricks_are_refused(ada: Client, origin: Origi
 async def test_a_pack_beyond_the_limit_is_refused(ada: Client, origin: Origin, tmp_path: Path) -> None:
     (origin.path / "big.bin").write_bytes(os.urandom(2 * 1024 * 1024))
     sha = await commit(ada, origin)
-    export = CommitExport(SandboxGit(ada.server.house.shell), 1024 * 1024)
+    export = CommitExport(SandboxGit(ada.server.parley.shell), 1024 * 1024)
     with pytest.raises(WorkspaceFailure):
         await export.export(UUID(origin.conversation_id), origin.path, sha, [], tmp_path / "out.pack")
     assert not list((origin.path / ".parley").glob("*.pack"))
