@@ -3,6 +3,7 @@
 from app.resolvers import (
     commit,
     conversation,
+    download,
     event,
     node,
     provider_account,
@@ -11,11 +12,14 @@ from app.resolvers import (
     repository,
     settings,
     tool_call,
+    upload,
+    workspace,
 )
 
 __all__ = [
     "commit",
     "conversation",
+    "download",
     "event",
     "node",
     "provider_account",
@@ -24,4 +28,6 @@ __all__ = [
     "repository",
     "settings",
     "tool_call",
+    "upload",
+    "workspace",
 ]

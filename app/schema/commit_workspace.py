@@ -1,12 +1,11 @@
-"""Input and payload of `commitWorkspace`."""
+"""Input and payload of the mutation `commitWorkspace`."""
 
 import strawberry
 
-from app.schema.commit import Commit
+from app.schema.commit import Commit, convert
 from app.schema.user_error import CommitWorkspaceError
 from app.services import commit as services
-
-HEADLINE_MAX_LENGTH = 500
+from app.services.git.commit_object import LoggedCommit, Person
 
 
 @strawberry.input(description="What is to be committed.")
@@ -35,19 +34,7 @@ class CommitWorkspacePayload:
 
 def payload(commit: services.Commit) -> CommitWorkspacePayload:
     """Build the payload of a commit that was made."""
-    headline, _, body = commit.message.partition("\n")
-    return CommitWorkspacePayload(
-        commit=Commit(
-            sha=commit.sha,
-            parent_shas=[commit.parent] if commit.parent is not None else [],
-            message=commit.message,
-            message_headline=headline[:HEADLINE_MAX_LENGTH],
-            message_body=body.lstrip("\n"),
-            is_truncated=False,
-            author_name=commit.author.name,
-            author_email=commit.author.email,
-            # Git keeps whole seconds.
-            authored_at=commit.committed_at.replace(microsecond=0),
-        ),
-        branch_name=commit.branch,
-    )
+    author = Person(commit.author.name, commit.author.email, commit.committed_at)
+    parents = (commit.parent,) if commit.parent is not None else ()
+    made = LoggedCommit(commit.sha, parents, author, author, commit.message, is_cut=False)
+    return CommitWorkspacePayload(commit=convert(made), branch_name=commit.branch)

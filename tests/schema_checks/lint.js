@@ -29,6 +29,7 @@ const eslint = new ESLint({
             types: [
               "Commit",
               "ConversationStatusChange",
+              "Download",
               "FileChange",
               "MessageDelta",
               "PageInfo",
@@ -36,6 +37,8 @@ const eslint = new ESLint({
               "PushedBranch",
               "TokenUsage",
               "ToolOutputDelta",
+              "Upload",
+              "WorkspaceChange",
               "WorkspaceDirectory",
               "WorkspaceFile",
               "WorkspaceLink",

@@ -54,12 +54,14 @@ class Arguments(BaseModel):
 class Tool:
     """A tool: its specification for the LLM, and its implementation. If it needs a shell, it needs a sandbox too.
 
-    ``is_for_publishing``: it is only for conversations with a repository, and always waits for the user's confirmation.
+    ``changes_files``: whoever watches the workspace is told after a call. ``is_for_publishing``: it is only for
+    conversations with a repository, and always waits for the user's confirmation.
     """
 
     spec: ToolSpec
     run: Callable[[ToolContext, Mapping[str, Any]], Awaitable[ToolOutput]]
     needs_shell: bool = False
+    changes_files: bool = True
     is_for_publishing: bool = False
 
 
@@ -73,6 +75,7 @@ def typed_tool(
     work: Callable[[ToolContext, A], Awaitable[ToolOutput]],
     *,
     needs_shell: bool = False,
+    changes_files: bool = True,
     is_for_publishing: bool = False,
 ) -> Tool:
     """Build a tool whose arguments are validated by a pydantic model, of which the LLM gets the JSON Schema."""
@@ -84,7 +87,7 @@ def typed_tool(
             raise ToolFault(f"The call does not fit {name}: {_faults(error, given)}.") from None
         return await work(context, checked)
 
-    return Tool(ToolSpec(name, description, _schema(arguments)), run, needs_shell, is_for_publishing)
+    return Tool(ToolSpec(name, description, _schema(arguments)), run, needs_shell, changes_files, is_for_publishing)
 
 
 class Toolbox:
@@ -116,6 +119,12 @@ class Toolbox:
         if self._shell is None or self._shell.absence is None:
             return None
         return f"The agent has no shell: {self._shell.absence}"
+
+    def changes_files(self, name: str) -> bool:
+        """Tell whether a call may change the workspace's files; False for an unknown tool."""
+        tools = self._tools()
+        tool = tools.get(resolved_name(name, tools.keys()))
+        return tool is not None and tool.changes_files
 
     async def run(self, context: ToolContext, name: str, arguments: Mapping[str, Any]) -> ToolOutput:
         """Run a tool; errors of any type become an error output."""
