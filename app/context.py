@@ -48,7 +48,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class DiffKey:
-    """A diff that is wanted. Those of one workspace are made together."""
+    """The key of a diff for the batch loader, which computes all diffs of one workspace together."""
 
     workspace: WorkspaceSummary
     since: ChangesSince

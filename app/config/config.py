@@ -30,7 +30,7 @@ class ConfigError(Exception):
 
 
 class AuthMode(StrEnum):
-    """How callers authenticate: ``none`` treats every request as one local caller's, ``jwt`` needs bearer tokens."""
+    """Authentication of callers: ``none`` treats every request as one local caller's, ``jwt`` needs bearer tokens."""
 
     NONE = "none"
     JWT = "jwt"
@@ -44,7 +44,7 @@ class LogFormat(StrEnum):
 
 
 class TrustedDocuments(StrEnum):
-    """Which documents are executed: any (``off``), any and trusted ones by hash, or trusted ones only."""
+    """The accepted documents: any (``off``), any, also trusted ones by hash (``allow``), or trusted ones ``only``."""
 
     OFF = "off"
     ALLOW = "allow"

@@ -42,13 +42,13 @@ log = structlog.get_logger(__name__)
 
 MAX_OPERATIONS = 100
 ID_MAX_LENGTH = 200
-# Of `connection_init`, which has a token and what else a client's library puts there.
+# Limit on `connection_init`, which has a token, and perhaps other fields of a client library.
 EARLY_JSON = JSONBounds(items=1000, depth=20)
 # The id of the operation that the current task executes, which Strawberry does not pass to ``stream``.
 _operation_id: ContextVar[str] = ContextVar("operation_id")
 BAD_REQUEST = 4400
 FORBIDDEN = 4403
-# RFC 6455's registry; clients connect again after a while.
+# Close codes of RFC 6455's registry, after which clients reconnect later.
 TRY_AGAIN_LATER = 1013
 
 
