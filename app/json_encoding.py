@@ -9,8 +9,8 @@ import orjson
 def encode(body: object) -> bytes:
     """Encode with orjson, or with the standard library if orjson fails: on integers over 64 bits and lone surrogates.
 
-    Values that are an ``orjson.Fragment`` are inserted as they are, so that long ones can be encoded in a thread before:
-    the standard library takes 0.6 s for 12 MB.
+    An ``orjson.Fragment`` is inserted as it is, so that a long value can be encoded in a thread before: the standard
+    library takes 0.6 s for 12 MB.
     """
     try:
         return orjson.dumps(body)

@@ -1,7 +1,7 @@
 """Parses the JSON of requests and messages: small texts at once, large ones in a thread.
 
-A parser in C holds Python's lock until it is done, also in a thread: 25 ms for 100,000 entries, 250 ms for a million. So
-larger texts are parsed by a parser in Python, which takes five times as long, but lets other threads run. Only
+A parser in C holds Python's lock until it is done, also in a thread: 25 ms for 100,000 entries, 250 ms for a million.
+So larger texts are parsed by a parser in Python, which takes five times as long, but lets other threads run. Only
 trajectories for replay may be that large: executing any other input of that size would block the event loop.
 """
 

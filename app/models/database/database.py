@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SQLITE_READERS = 8
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
-# The direct access has more of its own.
+# ``DirectAccess`` has further connections of its own.
 POSTGRES_CONNECTIONS = 10
 POOL_TIMEOUT_SECONDS = 30.0
 # Entries in the LRU cache of compiled statements. Each combination of filters and order is a statement of its own.
@@ -83,7 +83,7 @@ def is_outage(error: BaseException) -> bool:
     """Tell whether the failure is temporary (unreachable, too busy, deadlock), so that a retry may succeed."""
     if isinstance(error, DBAPIError):
         if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
-            # SQLITE_ERROR is, for example, a missing table, which no retry mends.
+            # SQLITE_ERROR is, for example, a missing table: a retry would fail again.
             return False
         state = str(getattr(error.orig, "sqlstate", None) or "")
         return error.connection_invalidated or isinstance(error, OperationalError) or state.startswith(_OUTAGE_STATES)
@@ -154,7 +154,7 @@ class Database:
 
     @asynccontextmanager
     async def unit_of_work(self) -> AsyncGenerator[UnitOfWork]:
-        """As ``write``, of statements that are compiled once. Raises StorageFull."""
+        """Open a transaction like ``write``, with compiled statements instead of an ORM session. Raises StorageFull."""
         async with self.direct.transaction() as transaction:
             unit = UnitOfWork(self.compiled, self.reader.dialect, transaction)
             yield unit
@@ -163,7 +163,7 @@ class Database:
     async def rows_of(
         self, model: type[Model], name: object, build: Callable[[], ClauseElement], parameters: Mapping[str, Any]
     ) -> list[Model]:
-        """Objects for the rows of a statement that has all columns of the model; it is compiled once, for its name."""
+        """Run a statement that selects all columns of a model, and return its objects. ``name`` is the cache key."""
         rows = await self.direct.read(self.compiled(name, build), parameters)
         return loaded(model, rows, self.reader.dialect)
 
