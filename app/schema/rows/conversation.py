@@ -1,4 +1,4 @@
-"""How a conversation's row is shown.
+"""Declares how a conversation's columns become GraphQL fields.
 
 A column that has a field's name is the field, as it stands. Others are declared here.
 """

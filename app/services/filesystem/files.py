@@ -20,7 +20,7 @@ ROOT = "/workspace"
 MAX_PATH_CHARACTERS = 4096
 MAX_LINKS = 20
 MAX_DEPTH = 100
-# Of one directory; a whole workspace may have 500,000 before its commands are ended.
+# Limit on the entries of one directory. A command is ended if its workspace has more than 500,000.
 MAX_NAMES = 1_000_000
 _PIECE_BYTES = 64 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,7 +37,7 @@ class WorkspacePathError(Exception):
 
 
 class AbsentPath(WorkspacePathError):
-    """Nothing is there."""
+    """The path does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """Lines of a file. ``is_cut``: there are more bytes in them than were wanted, or looked through."""
+    """Lines of a file. ``is_cut``: they exceed the limit on bytes to return, or to scan."""
 
     content: bytes
     is_cut: bool
@@ -147,7 +147,7 @@ class WorkspaceFiles:
         return Listing([entry for entry in found if entry is not None], is_cut=len(names) > limit)
 
     def look(self, path: str) -> Entry:
-        """The entry at the path, with links resolved and the name of their target."""
+        """Return the entry at the path, with links resolved, and the link's target if it is one."""
         walk = _PathWalk(self._root, path, _names(path))
         try:
             name = walk.to_last()
@@ -161,18 +161,18 @@ class WorkspaceFiles:
         return found
 
     def head(self, path: str, max_bytes: int) -> bytes:
-        """How a regular file begins."""
+        """Read the beginning of a regular file."""
         with self._file(path) as opened:
             return _read_all(opened, max_bytes)
 
     def lines(self, path: str, first: int, last: int | None, *, max_bytes: int, max_scanned: int) -> Excerpt:
-        """Lines of a regular file, counted from 1 (``last``: None for all that follow), in constant memory."""
+        """Read lines of a regular file, counted from 1, in constant memory. ``last``: ``None`` for all that follow."""
         with self._file(path) as opened:
             return _lines(opened, first, last, max_bytes, max_scanned)
 
     @contextmanager
     def _file(self, path: str) -> Generator[int]:
-        """A regular file, opened to read."""
+        """Open a regular file for reading, and yield its descriptor."""
         with self._parent(path) as (directory, name):
             opened = _open(name, _READ, directory, path)
             try:
@@ -384,7 +384,7 @@ def _lines(opened: int, first: int, last: int | None, max_bytes: int, max_scanne
 
 
 def _skip(piece: bytes, start: int, line: int, wanted: int) -> tuple[int, int]:
-    """Where the wanted line begins in a piece that is in ``line`` at ``start``, or its end; and the line there."""
+    """Skip to a line in a piece, in which ``line`` is the one at ``start``. Returns the position, and the line there."""
     breaks = piece.count(b"\n", start)
     if line + breaks < wanted:
         return len(piece), line + breaks
@@ -406,7 +406,7 @@ def _is_shown(entry: "os.DirEntry[str]") -> bool:
 
 
 def _look(name: str, directory: int) -> Entry | None:
-    """The entry of that name in an open directory; None where it is gone."""
+    """Return an entry of an open directory; ``None`` if it was removed meanwhile."""
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if stat.S_ISLNK(found.st_mode):

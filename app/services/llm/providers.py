@@ -1,4 +1,4 @@
-"""Which provider a model's name means, whether it needs a key, and which ones this server does not call.
+"""Derives the provider from a model's name, and tells whether it needs a key, and whether this server calls it.
 
 The rules were read off litellm 1.106.2: every provider was called with a caller's key while the environment held other
 keys, and each request was searched for those.
@@ -20,7 +20,7 @@ KNOWN_AT_ONCE = frozenset(
     {"anthropic", "azure", "bedrock", "cohere", "deepseek", "gemini", "groq", "hosted_vllm", "lm_studio", "mistral"}
     | {"ollama", "ollama_chat", "openai", "openrouter", "together_ai", "xai"}
 )
-"""Prefixes that most people name: settings with them are checked without waiting for litellm's import."""
+"""Common prefixes: settings with them are validated without waiting for litellm's import."""
 
 KEYLESS = frozenset(
     {
@@ -38,10 +38,10 @@ KEYLESS = frozenset(
         "xinference",
     }
 )
-"""Servers that people run themselves, mostly without a key. One that is set is sent."""
+"""Self-hosted servers, most of which need no key. A key that is set is sent."""
 
 OPENAI_COMPATIBLE = frozenset({"custom_openai", "litellm_proxy", "openai", "text-completion-openai"})
-"""Their protocol is spoken by servers of all kinds, so with an address of its own the key is optional."""
+"""Protocols that many servers implement, so with a base URL the key is optional."""
 
 _AMBIENT = "signs in with the server's own account or a login on the server, never with a caller's key"
 _IN_PROCESS = "would run inside this server"
@@ -69,7 +69,7 @@ _INSTEAD = {
     "chatgpt": "openai/<model>",
 }
 
-# Public services that speak OpenAI's protocol: there an address of one's own still needs a key.
+# Public services in OpenAI's protocol, which need a key even if they are given as base URL.
 _HOSTED = frozenset({"api.openai.com", "openrouter.ai"})
 
 
@@ -118,12 +118,12 @@ def route(
 
 
 def is_demo(model_name: str) -> bool:
-    """Whether the name is the demonstration model's, or would be but for a slip: litellm is not asked about it."""
+    """Tell whether the name has the demonstration's prefix. litellm is not asked about it, even if it is misspelt."""
     return model_name.startswith(f"{DEMO_PROVIDER}/")
 
 
 def route_at_once(model_name: str, base_url: str | None) -> Route | None:
-    """The route where the name alone tells it, or raise ``InvalidInput``; ``None`` where litellm has to be asked."""
+    """Derive the route from the name; ``None`` if only litellm knows the provider. Raises ``InvalidInput``."""
     prefix, slash, _ = model_name.partition("/")
     if not slash or (prefix != DEMO_PROVIDER and prefix not in KNOWN_AT_ONCE):
         return None
@@ -131,7 +131,7 @@ def route_at_once(model_name: str, base_url: str | None) -> Route | None:
 
 
 def requires_api_key(provider: str, base_url: str | None, *, hosted: frozenset[str] = frozenset()) -> bool:
-    """Whether the provider can't be called without a key. ``hosted`` adds to the hosts of public services."""
+    """Tell whether the provider needs a key. ``hosted`` are further hosts of public services."""
     if provider in KEYLESS:
         return False
     if provider in OPENAI_COMPATIBLE and base_url:
