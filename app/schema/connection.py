@@ -127,7 +127,7 @@ def name_cursor(name: str) -> str:
 
 
 def parse_name_cursor(cursor: str) -> str:
-    """The name that a cursor holds. Raises an expected error."""
+    """Decode a cursor to a name. Raises an INVALID_INPUT error if it is malformed."""
     match _decode(cursor):
         case [str(name)]:
             try:

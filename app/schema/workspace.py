@@ -1,4 +1,4 @@
-"""Workspaces: their files, and what was changed in them."""
+"""GraphQL types of workspaces: their files, directories and changes."""
 
 import codecs
 import mimetypes
@@ -26,7 +26,7 @@ DEFAULT_FIRST = 20
 DEFAULT_CONTEXT_LINES = 3
 MAX_CONTEXT_LINES = 1000
 MAX_LINE = 2**31 - 1
-# The types that Python knows by itself: those of the machine are others on each.
+# Only Python's own table of MIME types, since those of machines differ.
 _TYPES = mimetypes.MimeTypes(filenames=())
 _TEXT, _BINARY = "text/plain", "application/octet-stream"
 
@@ -42,15 +42,13 @@ PATH = "Relative to the workspace. One that is no UTF-8, or begins with a quotat
 
 @strawberry.interface(description="Something in a workspace.")
 class WorkspaceEntry:
-    """An entry."""
-
     path: str = strawberry.field(description=PATH)
     name: str = strawberry.field(description="The last name of the path.")
 
 
 @strawberry.type(description="A regular file of a workspace.")
 class WorkspaceFile(WorkspaceEntry):
-    """A file. ``real_path`` has surrogates for what is no UTF-8."""
+    """A file. In ``real_path``, invalid UTF-8 is represented by surrogates."""
 
     conversation_key: Private[UUID]
     real_path: Private[str]
@@ -94,35 +92,29 @@ class WorkspaceFile(WorkspaceEntry):
         found = await workspace.text(self.conversation_key, self.real_path, first, last_line, budget)
         if found is None:
             return None
-        # A character that was cut in two is left out.
+        # A character that was split at the limit is left out.
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         return decoder.decode(found.content, final=not found.is_cut), found.is_cut
 
 
 @strawberry.type(description="A directory of a workspace.")
 class WorkspaceDirectory(WorkspaceEntry):
-    """A directory."""
+    """It has no fields beside those of the interface: `Workspace.entries` lists it."""
 
 
 @strawberry.type(description="A symbolic link in a workspace.")
 class WorkspaceLink(WorkspaceEntry):
-    """A link."""
-
     target: str = strawberry.field(description="Where it leads, as it says itself. It is never followed out.")
 
 
 @strawberry.type(description="An entry and its place in a list.")
 class WorkspaceEntryEdge:
-    """An edge."""
-
     cursor: str = strawberry.field(description="Opaque; valid for the same directory.")
     node: WorkspaceEntry = strawberry.field(description="The entry.")
 
 
 @strawberry.type(description="A page of a directory.")
 class WorkspaceEntryConnection:
-    """A page."""
-
     edges: list[WorkspaceEntryEdge] = strawberry.field(description="The entries with their cursors.")
     nodes: list[WorkspaceEntry] = strawberry.field(description="Shortcut for `edges { node }`.")
     page_info: PageInfo = strawberry.field(description="Where the page lies.")
@@ -130,8 +122,6 @@ class WorkspaceEntryConnection:
 
 @strawberry.type(description="A file that is different from the commit that it is compared with.")
 class FileChange:
-    """A change."""
-
     change: Private[Change]
     workspace: Private[WorkspaceSummary]
     since: Private[ChangesSince]
@@ -162,16 +152,12 @@ class FileChange:
 
 @strawberry.type(description="A change and its place in a list.")
 class FileChangeEdge:
-    """An edge."""
-
     cursor: str = strawberry.field(description="Opaque; valid for the same list.")
     node: FileChange = strawberry.field(description="The change.")
 
 
 @strawberry.type(description="A page of changes, by path.")
 class FileChangeConnection:
-    """A page."""
-
     edges: list[FileChangeEdge] = strawberry.field(description="The changes with their cursors.")
     nodes: list[FileChange] = strawberry.field(description="Shortcut for `edges { node }`.")
     page_info: PageInfo = strawberry.field(description="Where the page lies.")
@@ -180,8 +166,6 @@ class FileChangeConnection:
 
 @strawberry.type(description="The directory that a conversation's agent works in.")
 class Workspace(Node):
-    """A workspace."""
-
     summary: Private[WorkspaceSummary]
     state: WorkspaceState = strawberry.field(description="Whether it can be used.")
     branch_name: str | None = strawberry.field(
@@ -266,7 +250,7 @@ ENTRY_TYPES = (WorkspaceFile, WorkspaceDirectory, WorkspaceLink)
 
 
 def convert(summary: WorkspaceSummary) -> Workspace:
-    """The workspace as the API shows it."""
+    """Build the GraphQL object of a workspace."""
     return Workspace(
         id=workspace_id(summary.conversation_id),
         summary=summary,

@@ -384,7 +384,7 @@ def _lines(opened: int, first: int, last: int | None, max_bytes: int, max_scanne
 
 
 def _skip(piece: bytes, start: int, line: int, wanted: int) -> tuple[int, int]:
-    """Skip to a line in a piece, in which ``line`` is the one at ``start``. Returns the position, and the line there."""
+    """Skip to a line in a piece, in which ``line`` is that at ``start``. Returns the position, and the line there."""
     breaks = piece.count(b"\n", start)
     if line + breaks < wanted:
         return len(piece), line + breaks
