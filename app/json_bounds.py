@@ -89,8 +89,8 @@ def _pieces(text: bytes) -> Iterator[bytes]:
         if len(text) - start <= size:
             yield text[start:]
             return
-        found = _WHOLE_STRINGS.match(text, start, start + size)
-        end = found.end() if found is not None else start
+        match = _WHOLE_STRINGS.match(text, start, start + size)
+        end = match.end() if match is not None else start
         if end > start:
             yield text[start:end]
             start, size = end, _PIECE_BYTES

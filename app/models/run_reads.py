@@ -31,15 +31,15 @@ class RunReads:
 
     async def conversation(self, conversation_id: UUID) -> Conversation | None:
         """Return the conversation, without checking its owner."""
-        found = await self._database.rows_of(Conversation, "run: conversation", _conversation, {"id": conversation_id})
-        return found[0] if found else None
+        rows = await self._database.rows_of(Conversation, "run: conversation", _conversation, {"id": conversation_id})
+        return rows[0] if rows else None
 
     async def conversation_and_replay(self, conversation_id: UUID) -> tuple[Conversation | None, bool]:
         """Return the conversation, and whether a part of a trajectory is still to be played."""
         statement = self._database.compiled("run: conversation and replay", _conversation_and_replay)
         rows = await self._database.direct.read(statement, {"id": conversation_id})
-        found = loaded(Conversation, rows, self._database.reader.dialect)
-        return (found[0], bool(rows[0][-1])) if found else (None, False)
+        conversations = loaded(Conversation, rows, self._database.reader.dialect)
+        return (conversations[0], bool(rows[0][-1])) if conversations else (None, False)
 
     async def of_run(self, conversation_id: UUID, run: int) -> list[Event]:
         """Return a run's events without state changes, in order. Their number is bounded by the run's iterations."""
@@ -48,25 +48,25 @@ class RunReads:
     async def dialogue(self, conversation_id: UUID, last_run: int, limit: int) -> list[Event]:
         """Return the last ``limit`` events of all runs up to ``last_run``, ordered by run and sequence."""
         parameters = {"id": conversation_id, "of_run": last_run, "most": limit}
-        found = await self._database.rows_of(Event, "run: dialogue", _dialogue, parameters)
-        found.reverse()
-        return found
+        events = await self._database.rows_of(Event, "run: dialogue", _dialogue, parameters)
+        events.reverse()
+        return events
 
     async def condensation(self, conversation_id: UUID) -> Condensation | None:
         """Return the conversation's summary; ``None`` if its history was never condensed."""
-        found = await self._database.rows_of(Condensation, "run: condensation", _condensation, {"id": conversation_id})
-        return found[0] if found else None
+        rows = await self._database.rows_of(Condensation, "run: condensation", _condensation, {"id": conversation_id})
+        return rows[0] if rows else None
 
     async def tool_call(self, conversation_id: UUID, sequence: int) -> ToolCall | None:
         """Return the call's state; ``None`` if it was neither decided about nor started."""
         parameters = {"id": conversation_id, "of_sequence": sequence}
-        found = await self._database.rows_of(ToolCall, "run: tool call", _tool_call, parameters)
-        return found[0] if found else None
+        rows = await self._database.rows_of(ToolCall, "run: tool call", _tool_call, parameters)
+        return rows[0] if rows else None
 
     async def settings(self, owner_id: str) -> Settings | None:
         """Return the owner's settings; ``None`` if there are none."""
-        found = await self._database.rows_of(Settings, "run: settings", _settings, {"of_owner": owner_id})
-        return found[0] if found else None
+        rows = await self._database.rows_of(Settings, "run: settings", _settings, {"of_owner": owner_id})
+        return rows[0] if rows else None
 
     async def settings_and_accounts(self, owner_id: str) -> tuple[Settings | None, Sequence[ProviderAccount]]:
         """Return the owner's settings and provider accounts, ordered by provider, with one statement."""

@@ -66,9 +66,9 @@ class RunWrites:
     async def is_of(self, conversation_id: UUID, sequence: int, run: int, event: NewEvent, now: datetime) -> bool:
         """Tell whether the log has exactly this event at the sequence."""
         parameters = {"of_id": conversation_id, "of_sequence": sequence}
-        found = await self._unit.read(Event, "event", _event, parameters)
-        wanted = (run, kind_of(event.body), event.source, event.created_at or now)
-        return found is not None and (found.run, found.kind, found.source, found.created_at) == wanted
+        row = await self._unit.read(Event, "event", _event, parameters)
+        expected = (run, kind_of(event.body), event.source, event.created_at or now)
+        return row is not None and (row.run, row.kind, row.source, row.created_at) == expected
 
     def begin_call(self, conversation_id: UUID, sequence: int, now: datetime) -> None:
         """Record that a tool call begins, by inserting or updating its row."""

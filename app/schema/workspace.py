@@ -70,13 +70,13 @@ class WorkspaceFile(WorkspaceEntry):
         "looked for in the first 64 MiB."
     )
     async def text(self, info: Info, first_line: FirstLine = 1, last_line: LastLine = None) -> str | None:
-        found = await self._lines(info, first_line, last_line)
-        return found[0] if found is not None else None
+        text_and_cut = await self._lines(info, first_line, last_line)
+        return text_and_cut[0] if text_and_cut is not None else None
 
     @strawberry.field(description="Whether `text` of the same arguments leaves something out.")
     async def is_truncated(self, info: Info, first_line: FirstLine = 1, last_line: LastLine = None) -> bool:
-        found = await self._lines(info, first_line, last_line)
-        return found is not None and found[1]
+        text_and_cut = await self._lines(info, first_line, last_line)
+        return text_and_cut is not None and text_and_cut[1]
 
     async def _is_binary(self, info: Info) -> bool:
         context = info.context
@@ -89,12 +89,12 @@ class WorkspaceFile(WorkspaceEntry):
             raise invalid("`firstLine` is 1 or more, and `lastLine` is not before it.")
         context = info.context
         workspace, budget = context.services.workspace, context.workspace_reads
-        found = await workspace.text(self.conversation_key, self.real_path, first, last_line, budget)
-        if found is None:
+        excerpt = await workspace.text(self.conversation_key, self.real_path, first, last_line, budget)
+        if excerpt is None:
             return None
         # A character that was split at the limit is left out.
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        return decoder.decode(found.content, final=not found.is_cut), found.is_cut
+        return decoder.decode(excerpt.content, final=not excerpt.is_cut), excerpt.is_cut
 
 
 @strawberry.type(description="A directory of a workspace.")
@@ -196,13 +196,13 @@ class Workspace(Node):
         key = self.summary.conversation_id
         if self.state is WorkspaceState.PREPARING:
             return _entry_connection([], has_next_page=False, after=after)
-        found = await context.services.workspace.entries(key, path, behind, count, context.workspace_reads)
+        listing = await context.services.workspace.entries(key, path, behind, count, context.workspace_reads)
         directory = relative(path)
         edges = [
             WorkspaceEntryEdge(cursor=name_cursor(entry.name), node=_entry(key, join(directory, entry.name), entry))
-            for entry in found.entries
+            for entry in listing.entries
         ]
-        return _entry_connection(edges, has_next_page=found.is_cut, after=after)
+        return _entry_connection(edges, has_next_page=listing.is_cut, after=after)
 
     @strawberry.field(description="A regular file. Null where there is none; links are followed within the workspace.")
     async def file(
@@ -211,10 +211,10 @@ class Workspace(Node):
         context = info.context
         if self.state is WorkspaceState.PREPARING:
             return None
-        found = await context.services.workspace.file(self.summary.conversation_id, path, context.workspace_reads)
-        if found is None or found.kind != "file":
+        entry = await context.services.workspace.file(self.summary.conversation_id, path, context.workspace_reads)
+        if entry is None or entry.kind != "file":
             return None
-        return _file(self.summary.conversation_id, relative(path), found)
+        return _file(self.summary.conversation_id, relative(path), entry)
 
     @strawberry.field(
         description="What is different in the working tree, untracked files included and ignored ones not. Null with "
@@ -232,8 +232,8 @@ class Workspace(Node):
         count = check_count("first", first, DEFAULT_FIRST)
         behind = parse_name_cursor(after).encode("utf-8", "surrogateescape") if after is not None else b""
         context = info.context
-        found = await context.services.workspace.changes(self.summary, since, context.workspace_reads)
-        page = [change for change in found if change.path > behind]
+        changes = await context.services.workspace.changes(self.summary, since, context.workspace_reads)
+        page = [change for change in changes if change.path > behind]
         edges = [
             FileChangeEdge(cursor=name_cursor(_decoded(change.path)), node=_change(change, self.summary, since))
             for change in page[:count]
@@ -242,7 +242,7 @@ class Workspace(Node):
             edges=edges,
             nodes=[edge.node for edge in edges],
             page_info=_page_info([edge.cursor for edge in edges], has_next_page=len(page) > count, after=after),
-            total_count=len(found),
+            total_count=len(changes),
         )
 
 

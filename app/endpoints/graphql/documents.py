@@ -96,10 +96,10 @@ def _digest(text: str) -> str:
 
 
 def _hash(given: object) -> str:
-    found = _HASH.fullmatch(given) if isinstance(given, str) else None
-    if found is None:
+    match = _HASH.fullmatch(given) if isinstance(given, str) else None
+    if match is None:
         raise DocumentRefused("A document's id is its SHA-256, in 64 hexadecimal digits.", "BAD_REQUEST")
-    return found[1]
+    return match[1]
 
 
 def _persisted_hash(extensions: object) -> str | None:

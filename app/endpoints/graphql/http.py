@@ -183,8 +183,8 @@ async def _single(result: ExecutionResult) -> Results:
     yield _body(result)
 
 
-def _wrong_method(kind: OperationType, method: str) -> Refused:
-    message = f"A {kind.value} can't be sent by {method}."
+def _wrong_method(operation_type: OperationType, method: str) -> Refused:
+    message = f"A {operation_type.value} can't be sent by {method}."
     return Refused(405, message, code="METHOD_NOT_ALLOWED", headers={"Allow": "POST"})
 
 

@@ -118,11 +118,11 @@ class FileTools:
         return ToolOutput(f"{given.path}: replaced at line {before.count(chr(10)) + 1}.")
 
     async def _list(self, context: ToolContext, given: ListArguments) -> ToolOutput:
-        found = await self._in_thread(context, lambda files: files.list(given.path, MAX_ENTRIES))
-        lines = [_line(entry) for entry in found.entries]
-        if found.is_cut:
+        listing = await self._in_thread(context, lambda files: files.list(given.path, MAX_ENTRIES))
+        lines = [_line(entry) for entry in listing.entries]
+        if listing.is_cut:
             lines.append(f"[… more than {MAX_ENTRIES} entries …]")
-        return ToolOutput("\n".join(lines) or "The directory is empty.", truncated=found.is_cut)
+        return ToolOutput("\n".join(lines) or "The directory is empty.", truncated=listing.is_cut)
 
     async def _put(self, context: ToolContext, path: str, text: str) -> bool:
         content = text.encode()

@@ -143,8 +143,8 @@ class WorkspaceFiles:
             with os.scandir(directory) as entries:
                 seen = (os.fsencode(entry.name) for entry in _bounded(entries, path, max_names) if _is_shown(entry))
                 names = nsmallest(limit + 1, (name for name in seen if name > behind))
-            found = [_look(os.fsdecode(name), directory) for name in names[:limit]]
-        return Listing([entry for entry in found if entry is not None], is_cut=len(names) > limit)
+            entries_or_none = [_look(os.fsdecode(name), directory) for name in names[:limit]]
+        return Listing([entry for entry in entries_or_none if entry is not None], is_cut=len(names) > limit)
 
     def look(self, path: str) -> Entry:
         """Return the entry at the path, with links resolved, and the link's target if it is one."""
@@ -153,12 +153,12 @@ class WorkspaceFiles:
             name = walk.to_last()
             if name is None:
                 return Entry("", "directory", 0)
-            found = _look(name, walk.directory)
+            entry = _look(name, walk.directory)
         finally:
             walk.close()
-        if found is None:
+        if entry is None:
             raise AbsentPath(f"{path} does not exist.")
-        return found
+        return entry
 
     def head(self, path: str, max_bytes: int) -> bytes:
         """Read the beginning of a regular file."""
@@ -408,14 +408,14 @@ def _is_shown(entry: "os.DirEntry[str]") -> bool:
 def _look(name: str, directory: int) -> Entry | None:
     """Return an entry of an open directory; ``None`` if it was removed meanwhile."""
     try:
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if stat.S_ISLNK(found.st_mode):
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
             return Entry(name, "link", 0, os.readlink(name, dir_fd=directory))
     except OSError:
         return None
-    if stat.S_ISREG(found.st_mode):
-        return Entry(name, "file", found.st_size)
-    return Entry(name, "directory" if stat.S_ISDIR(found.st_mode) else "other", 0)
+    if stat.S_ISREG(status.st_mode):
+        return Entry(name, "file", status.st_size)
+    return Entry(name, "directory" if stat.S_ISDIR(status.st_mode) else "other", 0)
 
 
 def _entry(entry: "os.DirEntry[str]") -> Entry:

@@ -38,7 +38,7 @@ def meant(path: str) -> str:
         raise WorkspacePathError("A path between quotation marks has C's escapes, as git quotes it.")
     try:
         return os.fsdecode(
-            _ESCAPE.sub(lambda found: bytes([_code(found[1])]), inner.encode("utf-8", "surrogateescape"))
+            _ESCAPE.sub(lambda match: bytes([_code(match[1])]), inner.encode("utf-8", "surrogateescape"))
         )
     except UnicodeEncodeError:
         raise WorkspacePathError("The path is not valid Unicode.") from None

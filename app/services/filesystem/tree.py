@@ -62,10 +62,10 @@ def prepare(root: Path, uid: int | None) -> None:
 
     ``uid`` is that user where it is not the server's own. Raises OSError.
     """
-    found = root.stat()
-    if uid is not None and found.st_uid != uid:
+    status = root.stat()
+    if uid is not None and status.st_uid != uid:
         hand_over(root, uid)
-    if found.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+    if status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
         open_up(root)
 
 

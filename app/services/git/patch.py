@@ -89,15 +89,15 @@ def section_of(output: bytes, change: Change) -> tuple[bytes, bool]:
 
 def _raws(fields: list[bytes]) -> tuple[list[_Raw], int]:
     """Parse the records that begin with a colon; return them and the number of their fields."""
-    found: list[_Raw] = []
+    records: list[_Raw] = []
     at = 0
     while at + 1 < len(fields) and fields[at].startswith(b":"):
         status = ChangeStatus(fields[at].rsplit(b" ", 1)[1][:1].decode())
         has_two = status in {ChangeStatus.RENAMED, ChangeStatus.COPIED} and at + 2 < len(fields)
         path = fields[at + 2] if has_two else fields[at + 1]
-        found.append(_Raw(status, path, fields[at + 1] if has_two else None))
+        records.append(_Raw(status, path, fields[at + 1] if has_two else None))
         at += 3 if has_two else 2
-    return found, at
+    return records, at
 
 
 def _change(raw: _Raw, counts: tuple[int | None, int | None], families: dict[bytes, list[bytes]]) -> Change:

@@ -107,15 +107,15 @@ class WorkingTreeReader:
 
     async def diffs(self, tree: Tree, changes: Sequence[Change], context_lines: int) -> list[Diff]:
         """Return the diff of each change; it is empty if the file has no change any more."""
-        found: list[Diff] = []
+        diffs: list[Diff] = []
         batch: list[str] = []
         for change in changes:
             command = _diff_command(change, context_lines)
             if batch and (len(batch) == MAX_DIFFS_AT_ONCE or sum(map(len, batch)) + len(command) > MAX_COMMAND_BYTES):
-                found += await self._diffs(tree, changes[len(found) : len(found) + len(batch)], batch)
+                diffs += await self._diffs(tree, changes[len(diffs) : len(diffs) + len(batch)], batch)
                 batch = []
             batch.append(command)
-        return found + await self._diffs(tree, changes[len(found) :], batch)
+        return diffs + await self._diffs(tree, changes[len(diffs) :], batch)
 
     async def _diffs(self, tree: Tree, changes: Sequence[Change], commands: list[str]) -> list[Diff]:
         if not commands:

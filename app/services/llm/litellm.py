@@ -314,12 +314,12 @@ def _refusal(scope: Scope, key: str | None) -> Fault | None:
 
 
 def _told(error: Exception, scope: Scope, key: str | None) -> Fault:
-    found = fault_of(error, secret=key, answered=scope.status)
-    if found.own is not None:
+    classified = fault_of(error, secret=key, answered=scope.status)
+    if classified.own is not None:
         # Some errors repeat a part of the answer, which must not be logged.
-        text = message_of("", sentence_of(str(found.own)), secret=key)
-        log.error("llm.library_failed", kind=type(found.own).__name__, place=place_of(found.own), detail=text)
-    return found
+        text = message_of("", sentence_of(str(classified.own)), secret=key)
+        log.error("llm.library_failed", kind=type(classified.own).__name__, place=place_of(classified.own), detail=text)
+    return classified
 
 
 async def _rehearse(litellm: ModuleType) -> None:

@@ -102,19 +102,19 @@ def route(
             raise InvalidInput(message)
         return Route(DEMO_PROVIDER, model_name)
     if slash and rest and (prefix in REFUSED or is_provider(prefix)):
-        found = Route(prefix, model_name)
+        result = Route(prefix, model_name)
     elif base_url:
-        found = Route("openai", f"openai/{model_name}")
+        result = Route("openai", f"openai/{model_name}")
     else:
-        found = Route(provider_of(model_name) or "", model_name)
-    if not found.provider:
+        result = Route(provider_of(model_name) or "", model_name)
+    if not result.provider:
         raise InvalidInput(_shape(f"No provider can be told from the model's name {model_name!r}."))
-    if found.provider in REFUSED:
-        instead = _INSTEAD.get(found.provider)
+    if result.provider in REFUSED:
+        instead = _INSTEAD.get(result.provider)
         hint = f" Use {instead} with an API key." if instead else ""
-        message = f"The provider {found.provider} is not available here: it {REFUSED[found.provider]}.{hint}"
+        message = f"The provider {result.provider} is not available here: it {REFUSED[result.provider]}.{hint}"
         raise InvalidInput(message)
-    return found
+    return result
 
 
 def is_demo(model_name: str) -> bool:

@@ -103,12 +103,12 @@ def target_of(url: str | httpx.URL) -> tuple[str, int]:
     return parsed.raw_host.decode("ascii"), parsed.port or (443 if parsed.scheme == "https" else 80)
 
 
-def refused(reason: str, kind: type[CallRefused] = CallRefused) -> CallRefused:
+def refused(reason: str, error_class: type[CallRefused] = CallRefused) -> CallRefused:
     """Create the error, and set the scope's reason unless it has one already."""
     scope = _scope.get()
     if scope is not None and scope.refusal is None:
         scope.refusal = reason
-    return kind(reason)
+    return error_class(reason)
 
 
 class CheckedTransport(httpx.AsyncHTTPTransport):

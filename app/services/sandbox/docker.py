@@ -136,10 +136,10 @@ class DockerSandbox:
                 await self._ask("rm", "--force", "--volumes", *containers, failure="docker rm failed")
 
     def _program(self) -> str:
-        found = shutil.which("docker", path=self._environment.get("PATH"))
-        if found is None:
+        path = shutil.which("docker", path=self._environment.get("PATH"))
+        if path is None:
             raise SandboxUnavailable("the program docker is not installed.")
-        return found
+        return path
 
     async def _ask(self, *arguments: str, failure: str) -> str:
         """Run the client, and return its output. Raises SandboxUnavailable."""
