@@ -83,7 +83,7 @@ class Conversation(Node):
         before: event.Before = None,
         filter: event.Filter = None,  # noqa: A002  The contract's name.
     ) -> EventConnection:
-        query = event_query(self.row.id, first=first, after=after, last=last, before=before, wanted=filter)
+        query = event_query(self.row.id, first=first, after=after, last=last, before=before, event_filter=filter)
         return RowEventConnection.of(await info.context.event_pages.load(query), query)
 
     @strawberry.field(

@@ -149,10 +149,10 @@ class ConversationService:
         rows = await self._rows.search(owner_id, query, columns)
         return ConversationPage(rows[: query.first], len(rows) > query.first)
 
-    async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
+    async def count(self, owner_id: str, conversation_filter: ConversationFilter) -> int:
         """Count the conversations that match the filter."""
         async with self._database.read() as session:
-            return await ConversationSearch(session).count(owner_id, self._visible(wanted))
+            return await ConversationSearch(session).count(owner_id, self._visible(conversation_filter))
 
     async def trajectory(self, owner_id: str, conversation_id: UUID) -> orjson.Fragment:
         """Export the log as a JSON document, with secrets redacted. Raises NotFound."""
@@ -360,8 +360,12 @@ class ConversationService:
         if conversation.title_is_auto_generated and conversation.title_revision == 0:
             self._background.start("name conversation", self._title.name(conversation))
 
-    def _visible(self, wanted: ConversationFilter) -> ConversationFilter:
-        return wanted if self._max_age is None else replace(wanted, visible_after=self._clock() - self._max_age)
+    def _visible(self, conversation_filter: ConversationFilter) -> ConversationFilter:
+        return (
+            conversation_filter
+            if self._max_age is None
+            else replace(conversation_filter, visible_after=self._clock() - self._max_age)
+        )
 
     async def _must_get(self, owner_id: str, conversation_id: UUID, path: tuple[str, ...] = ("id",)) -> Conversation:
         conversation = await self.get(owner_id, conversation_id)

@@ -148,22 +148,22 @@ def _from_query(request: Request, limits: BodyLimits) -> Parameters:
     return _checked(fields)
 
 
-def _checked(given: dict[str, object]) -> Parameters:
-    query, variables, operation_name = given.get("query"), given.get("variables"), given.get("operationName")
+def _checked(fields: dict[str, object]) -> Parameters:
+    query, variables, operation_name = fields.get("query"), fields.get("variables"), fields.get("operationName")
     if query is not None and not isinstance(query, str):
         raise Refused(400, NO_DOCUMENT)
     if variables is not None and not isinstance(variables, dict):
         raise Refused(400, "`variables` is an object.")
     if operation_name is not None and not isinstance(operation_name, str):
         raise Refused(400, "`operationName` is a string.")
-    extensions = given.get("extensions")
+    extensions = fields.get("extensions")
     if extensions is not None and not isinstance(extensions, dict):
         raise Refused(400, "`extensions` is an object.")
     return Parameters(
         query,
         cast("dict[str, Any] | None", variables),
         operation_name or None,
-        given.get("documentId"),
+        fields.get("documentId"),
         cast("object", extensions),
     )
 

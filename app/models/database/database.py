@@ -103,8 +103,8 @@ def is_unusable(error: BaseException) -> bool:
 
 def reason(error: BaseException) -> str:
     """Return the driver's or the system's own message on one line, without the SQL statement."""
-    said = (error.orig.__cause__ or error.orig) if isinstance(error, DBAPIError) and error.orig else error
-    return " ".join(str(said).split()) or type(said).__name__
+    cause = (error.orig.__cause__ or error.orig) if isinstance(error, DBAPIError) and error.orig else error
+    return " ".join(str(cause).split()) or type(cause).__name__
 
 
 class Database:

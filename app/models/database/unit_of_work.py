@@ -135,8 +135,8 @@ def table_of(model: type[SQLModel]) -> Table:
 
 
 def _values(row: SQLModel) -> dict[str, Any]:
-    given = vars(row)
-    return {column.name: given.get(column.name) for column in table_of(type(row)).c}
+    attributes = vars(row)
+    return {column.name: attributes.get(column.name) for column in table_of(type(row)).c}
 
 
 def _update(table: Table, changed: Sequence[str]) -> ClauseElement:

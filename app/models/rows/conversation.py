@@ -115,7 +115,7 @@ def _is_brief(columns: frozenset[str] | None) -> bool:
 
 
 def _rename() -> ClauseElement:
-    given = bindparam("now", type_=UTCDateTime())
+    now = bindparam("now", type_=UTCDateTime())
     created_at = col(Conversation.created_at)
     return (
         update(Conversation)
@@ -125,7 +125,7 @@ def _rename() -> ClauseElement:
             title_folded=bindparam("new_title_folded"),
             title_is_auto_generated=False,
             title_revision=col(Conversation.title_revision) + 1,
-            updated_at=case((created_at > given, created_at), else_=given),
+            updated_at=case((created_at > now, created_at), else_=now),
         )
         .returning(*_ALL_COLUMNS)
     )

@@ -177,11 +177,11 @@ def _values(text: str) -> list[object]:
     return values
 
 
-def resolved_name(said: str, names: Collection[str]) -> str:
+def resolved_name(requested: str, names: Collection[str]) -> str:
     """Resolve the tool's name: some models write ``functions.NAME``, or channel markers after the name."""
-    name = _MARKER.split(said, maxsplit=1)[0].strip()
+    name = _MARKER.split(requested, maxsplit=1)[0].strip()
     last = re.split(r"[.:/]", name)[-1]
-    return next((known for known in (said, name, last) if known in names), said)
+    return next((known for known in (requested, name, last) if known in names), requested)
 
 
 def _integer(digits: str) -> int | str | float:

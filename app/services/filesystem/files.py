@@ -340,10 +340,10 @@ def _error(error: OSError, path: str) -> Exception:
         errno.EACCES: "may not be opened",
         errno.EISDIR: "is a directory",
     }
-    said = messages.get(error.errno or 0)
+    message = messages.get(error.errno or 0)
     if error.errno == errno.ENOENT:
-        return AbsentPath(f"{path} {said}.")
-    return WorkspacePathError(f"{path} {said}.") if said else error
+        return AbsentPath(f"{path} {message}.")
+    return WorkspacePathError(f"{path} {message}.") if message else error
 
 
 def _check_regular(status: os.stat_result, path: str) -> None:

@@ -49,9 +49,9 @@ def _packed(files: WorkspaceFiles, reference: str) -> str | None:
         packed = files.read(".git/packed-refs", MAX_PACKED_BYTES)
     except (WorkspacePathError, OSError):
         return None
-    wanted = reference.encode("utf-8", "surrogatepass")
+    reference_name = reference.encode("utf-8", "surrogatepass")
     for line in packed.splitlines():
         sha, _, name = line.partition(b" ")
-        if name == wanted and SHA.fullmatch(sha.decode("ascii", "replace")):
+        if name == reference_name and SHA.fullmatch(sha.decode("ascii", "replace")):
             return sha.decode()
     return None

@@ -87,8 +87,8 @@ class BubblewrapSandbox:
         finally:
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         if result.output != "42\n" or result.exit_code != 0:
-            said = " ".join(result.output.split())[:200]
-            raise SandboxUnavailable(f"bubblewrap does not work here: {result.limit or said}.")
+            output = " ".join(result.output.split())[:200]
+            raise SandboxUnavailable(f"bubblewrap does not work here: {result.limit or output}.")
 
     async def run(
         self,
