@@ -44,6 +44,7 @@ from app.services.repository import RepositoryService
 from app.services.sandbox.shell import Shell, build_sandbox, command_limits
 from app.services.secrets.box import open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
+from app.services.suggested_task import SuggestedTaskService
 from app.services.tool_call import ToolCallService
 from app.services.workspace import WorkspaceService
 from app.services.workspace_contents import WorkspaceContents
@@ -122,6 +123,7 @@ class Parley:
             idle_close_seconds=config.idle_close_seconds,
             run_history_seconds=config.run_history_seconds,
         )
+        suggested_task = SuggestedTaskService(self.git_providers, account)
         conversation = ConversationService(
             self.database,
             self.wakeups,
@@ -131,6 +133,7 @@ class Parley:
             title=title,
             workspace=workspace,
             repository=repository,
+            tasks=suggested_task,
             background=self.background,
             max_concurrent=config.max_concurrent_conversations,
             max_age_seconds=config.conversation_max_age_seconds,
@@ -142,6 +145,7 @@ class Parley:
             settings=settings,
             provider_account=account,
             repository=repository,
+            suggested_task=suggested_task,
             tool_call=ToolCallService(self.database, self.wakeups, clock),
             workspace=WorkspaceContents(workspace, WorkingTreeReader(self.shell)),
         )

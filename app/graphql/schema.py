@@ -43,6 +43,7 @@ from app.schema.settings import (
     Settings,
     UpdateSettingsPayload,
 )
+from app.schema.suggested_task import Viewer
 from app.schema.tool_call import RespondToToolCallPayload
 from app.schema.workspace import ENTRY_TYPES
 
@@ -80,6 +81,7 @@ class Query:
     settings: Settings | None = strawberry.field(
         resolver=resolvers.settings.get, description="Null until the caller saves settings."
     )
+    viewer: Viewer = strawberry.field(resolver=Viewer, description="What is the caller's at git providers.")
 
 
 @strawberry.type(description="What can be changed.")

@@ -11,7 +11,7 @@ from app.models.conversation import AgentState, ConversationStatus, Conversation
 from app.models.event import EventSource
 from app.models.provider_account import ProviderType
 from app.models.search.query import ConversationOrderField, OrderDirection
-from app.services.git.base import RepositorySort
+from app.services.git.base import RepositorySort, TaskKind
 from app.services.git.patch import ChangeStatus
 from app.services.git.working_tree import ChangesSince
 from app.services.workspace_contents import WorkspaceState
@@ -67,6 +67,16 @@ _describe(
         ConversationTrigger.API: "A program.",
         ConversationTrigger.SUGGESTED_TASK: "A task that was suggested to the user.",
         ConversationTrigger.RESOLVER: "An issue or a pull request to be resolved.",
+    },
+)
+_describe(
+    TaskKind,
+    "What a suggested task is about. A pull request has the first of the first three that applies.",
+    {
+        TaskKind.MERGE_CONFLICTS: "The pull request has conflicts with its base branch.",
+        TaskKind.FAILING_CHECKS: "Checks of the pull request's last commit fail.",
+        TaskKind.UNRESOLVED_COMMENTS: "The pull request has review comments that are not resolved.",
+        TaskKind.OPEN_ISSUE: "An open issue is assigned to the caller.",
     },
 )
 _describe(

@@ -37,7 +37,7 @@ from app.services.clock import Clock
 from app.services.idempotency import Idempotency, Key
 from app.services.lifecycle import moves
 from app.services.lifecycle.capacity import make_room
-from app.services.lifecycle.creation import CreateConversation, check_creation
+from app.services.lifecycle.creation import CreateConversation, check_creation, check_task, with_task
 from app.services.lifecycle.title import TitleService, checked_title, default_title, truncated_title
 from app.services.message import Message
 from app.services.push.wakeups import (
@@ -49,6 +49,7 @@ from app.services.push.wakeups import (
 from app.services.repository import RepositoryService
 from app.services.secrets.redaction import Redactor
 from app.services.settings import SettingsService
+from app.services.suggested_task import SuggestedTaskService
 from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)
@@ -107,6 +108,7 @@ class ConversationService:
         title: TitleService,
         workspace: WorkspaceService,
         repository: RepositoryService,
+        tasks: SuggestedTaskService,
         background: BackgroundTasks,
         max_concurrent: int,
         max_age_seconds: int | None,
@@ -120,6 +122,7 @@ class ConversationService:
         self._title = title
         self._workspace = workspace
         self._repository = repository
+        self._tasks = tasks
         self._background = background
         self._idempotency = Idempotency(database, clock)
         self._max_concurrent = max_concurrent
@@ -170,8 +173,8 @@ class ConversationService:
     async def create(self, owner_id: str, command: CreateConversation) -> Conversation:
         """Create a conversation with its first event, and start the agent.
 
-        Raises InvalidInput, SettingsNotFound, LLMAuthentication and TooManyRunning; for the repository, also NotFound,
-        GitProviderAuthentication and GitProviderUnavailable. Then nothing was written. Raises NotFound if the
+        Raises InvalidInput, SettingsNotFound, LLMAuthentication and TooManyRunning; for the repository or task, also
+        NotFound, GitProviderAuthentication and GitProviderUnavailable. Then nothing was written. Raises NotFound if the
         conversation that was created with the same idempotency key has been deleted.
         """
         key = Key(owner_id, "create", command.idempotency_key)
@@ -179,6 +182,10 @@ class ConversationService:
         if earlier is not None:
             async with self._database.read() as session:
                 return await _created(session, owner_id, earlier)
+        check_task(command)
+        if command.task is not None:
+            task = await self._tasks.get(owner_id, command.task, self._repository.budget())
+            command = with_task(command, command.task.provider, task)
         now, conversation_id = self._clock(), uuid4()
         title, message = check_creation(command, conversation_id)
         # In a thread, since a long trajectory takes seconds.

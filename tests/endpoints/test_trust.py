@@ -221,6 +221,13 @@ async def query_repositories(intruder: Client, owned: Owned) -> None:
     assert [node["id"] == owned.repository_id for node in found["repositories"]["nodes"]] == [False]
 
 
+async def query_viewer(intruder: Client, owned: Owned) -> None:
+    own = (await owned.client.execute("{ viewer { id } }"))["viewer"]["id"]
+    answer = await intruder.post("{ viewer { id suggestedTasks(provider: GITHUB) { nodes { id } } } }")
+    assert answer.body["data"]["viewer"].pop("id") != own
+    assert answer.body["data"] == {"viewer": {"suggestedTasks": None}}
+
+
 async def mutation_set_provider_token(intruder: Client, owned: Owned) -> None:
     given = {"provider": "GITHUB", "token": GIT_TOKEN}
     account = (await intruder.execute(documents.SET_TOKEN, input=given))["setProviderToken"]["providerAccount"]
@@ -284,6 +291,7 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Query.settings": query_settings,
     "Query.repository": query_repository,
     "Query.repositories": query_repositories,
+    "Query.viewer": query_viewer,
     "Mutation.createConversation": mutation_create_conversation,
     "Mutation.renameConversation": mutation_rename_conversation,
     "Mutation.deleteConversation": mutation_delete_conversation,

@@ -35,6 +35,7 @@ ROOTS = {
     "Subscription": "{}",
     "Conversation": 'conversation(id: "$ID") {{ {} }}',
     "Repository": 'repository(provider: GITHUB, nameWithOwner: "octo/first") {{ {} }}',
+    "Viewer": "viewer {{ {} }}",
     "Workspace": 'conversation(id: "$ID") {{ workspace {{ {} }} }}',
     "WorkspaceFile": 'conversation(id: "$ID") {{ workspace {{ file(path: "notes.txt") {{ {} }} }} }}',
     "FileChange": 'conversation(id: "$ID") {{ workspace {{ changes {{ nodes {{ {} }} }} }} }}',

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from app.graphql.masking import mask
 from app.logs import hide_secrets
+from app.services.agent.argument_text import parse_arguments
 from app.services.git.base import CloneSource
 from app.services.git.clone import reason_of
 from app.services.llm.argument_pieces import ArgumentPieces
@@ -116,6 +117,11 @@ def of_arguments(text: str) -> object:
     return arguments.text, arguments.is_complete
 
 
+def of_argument_text(text: str) -> object:
+    quoted = text.replace("'", "")
+    return [parse_arguments(each) for each in (text, "{" + text, f"{{'a': '{quoted}'}}", f"{text}{{}},", f"{{}}{text}")]
+
+
 def of_git(text: str) -> object:
     return reason_of(text, SOURCE, None)
 
@@ -130,6 +136,7 @@ WORK: dict[str, Callable[[str], object]] = {
     "events": of_events,
     "line": of_line,
     "arguments": of_arguments,
+    "argument text": of_argument_text,
     "git": of_git,
 }
 

@@ -9,6 +9,7 @@ import pytest
 from tests.support import steps
 from tests.support.client import Client
 from tests.support.git_server import TOKEN, GitServer, git_server
+from tests.support.hosted_tasks import HostedTask
 from tests.support.paths import ROOT
 from tests.support.server import RunningServer, running_server
 
@@ -93,8 +94,19 @@ async def test_the_tour_of_a_repository_works_as_it_is_written(client: Client, g
     assert ("ENVIRONMENT", "The workspace is ready.") in await steps.said(client, conversation_id)
 
 
+async def test_the_tour_of_a_task_works_as_it_is_written(client: Client, git_host: GitServer) -> None:
+    git_host.tasks = [HostedTask(3, title="Broken", is_issue=True)]
+    await client.execute(step("SaveSettings"))
+    await client.execute(step("StoreToken"), token=TOKEN, host=git_host.host)
+    [task] = (await client.execute(step("Tasks")))["viewer"]["suggestedTasks"]["nodes"]
+    assert (task["kind"], task["number"], task["title"]) == ("OPEN_ISSUE", 3, "Broken")
+    created = (await client.execute(step("WorkOnTask"), task=task["id"]))["createConversation"]
+    assert created["userErrors"] == []
+    assert (created["conversation"]["branchName"], created["conversation"]["trigger"]) == ("main", "SUGGESTED_TASK")
+
+
 def test_the_tour_has_a_step_for_every_operation() -> None:
-    assert len(TOUR) == 15
+    assert len(TOUR) == 17
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", README))

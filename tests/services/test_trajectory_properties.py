@@ -24,9 +24,9 @@ from app.models.event import (
     ToolCallBody,
     ToolResultBody,
 )
+from app.services.agent.argument_text import parse_arguments
 from app.services.agent.completion_events import MAX_ID_CHARS, MAX_NAME_CHARS
 from app.services.agent.run_log import append_with_usage
-from app.services.agent.tools import parse_arguments
 from app.services.llm.assembly import MAX_ANSWER_CHARS
 from app.services.message import storable, storable_json
 from app.services.trajectory import HIDDEN_IMAGE, MAX_EVENTS

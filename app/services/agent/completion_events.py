@@ -6,7 +6,7 @@ from typing import Any, cast
 from app.errors import ErrorCode
 from app.models.conversation import Problem
 from app.models.event import EventSource, EventUsage, NewEvent, ToolCallBody
-from app.services.agent.tools import is_whole, parse_arguments
+from app.services.agent.argument_text import is_whole, parse_arguments
 from app.services.llm.base import Completion, Ending
 from app.services.message import storable, storable_json
 from app.services.secrets.redaction import JSONValue, Redactor

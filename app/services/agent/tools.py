@@ -1,28 +1,23 @@
 """The agent's tools: their specification for the LLM, validation of arguments, and dispatch."""
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.logs import new_reference_id
+from app.services.agent.argument_text import UNPARSED, fault_in
 from app.services.filesystem.files import WorkspacePathError
 from app.services.llm.base import ToolSpec
-from app.services.message import MAX_NUMBER_CHARS, storable, storable_json
 from app.services.sandbox.base import OnOutput, SandboxUnavailable
 from app.services.sandbox.shell import Shell
-from app.services.secrets.redaction import JSONValue
 
 log = structlog.get_logger(__name__)
 
-MAX_ARGUMENTS_LENGTH = 200_000
-MAX_VALUES = 8
 MAX_FAULTS = 5
 MAX_FAULT_LENGTH = 300
 
@@ -80,7 +75,7 @@ def typed_tool(
         try:
             checked = arguments.model_validate(given)
         except ValidationError as error:
-            raise ToolFault(f"The call does not fit {name}: {_faults(error)}.") from None
+            raise ToolFault(f"The call does not fit {name}: {_faults(error, given)}.") from None
         return await work(context, checked)
 
     return Tool(ToolSpec(name, description, _schema(arguments)), run, needs_shell)
@@ -128,55 +123,6 @@ class Toolbox:
         return {tool.spec.name: tool for tool in self._all if has_shell or not tool.needs_shell}
 
 
-def parse_arguments(text: str) -> dict[str, Any]:
-    """Parse a call's arguments from an LLM's text, in a form that every database can store.
-
-    Text that is not a JSON object, is longer than 200,000 characters or nests deeper than 50 levels becomes
-    ``{"unparsed": …}``.
-    """
-    if len(text) <= MAX_ARGUMENTS_LENGTH:
-        with suppress(ValueError, RecursionError):
-            arguments = _object(text)
-            if arguments is not None:
-                return cast("dict[str, Any]", storable_json(cast("JSONValue", arguments)))
-    return {"unparsed": storable(text[:MAX_ARGUMENTS_LENGTH])}
-
-
-def is_whole(text: str) -> bool:
-    """Tell whether a call's arguments are a complete JSON object."""
-    with suppress(ValueError, RecursionError):
-        return bool(text.strip()) and _object(text) is not None
-    return False
-
-
-def _object(text: str) -> dict[str, object] | None:
-    """Parse the object in a text; ``None`` for other values, or several objects. Raises ValueError for invalid JSON.
-
-    Gateways send an empty object before the arguments, send all of them twice, as a JSON string, or as ``null`` or an
-    empty list if there are none. Models write unescaped line breaks in strings.
-    """
-    values = _values(text)
-    if len(values) == 1 and isinstance(values[0], str):
-        values = _values(values[0])
-    said = [value for value in values if value not in _NOTHING]
-    if not said:
-        return {}
-    is_one = isinstance(said[0], dict) and all(value == said[0] for value in said)
-    return cast("dict[str, object]", said[0]) if is_one else None
-
-
-def _values(text: str) -> list[object]:
-    """Parse a text of concatenated JSON values."""
-    values: list[object] = []
-    while rest := text.strip():
-        if len(values) == MAX_VALUES:
-            raise ValueError
-        value, end = _DECODER.raw_decode(rest)
-        values.append(value)
-        text = rest[end:]
-    return values
-
-
 def resolved_name(requested: str, names: Collection[str]) -> str:
     """Resolve the tool's name: some models write ``functions.NAME``, or channel markers after the name."""
     name = _MARKER.split(requested, maxsplit=1)[0].strip()
@@ -184,21 +130,14 @@ def resolved_name(requested: str, names: Collection[str]) -> str:
     return next((known for known in (requested, name, last) if known in names), requested)
 
 
-def _integer(digits: str) -> int | str | float:
-    # Python refuses to parse longer integers.
-    return int(digits) if len(digits) <= MAX_NUMBER_CHARS else digits[:MAX_NUMBER_CHARS]
-
-
 _MARKER = re.compile(r"<\|")
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=str, strict=False)
-_NOTHING: tuple[object, ...] = ({}, [], None)
 
 
-def _faults(error: ValidationError) -> str:
+def _faults(error: ValidationError, given: Mapping[str, Any]) -> str:
     """List the errors of the arguments, without repeating their values."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    if any(fault["loc"] == ("unparsed",) for fault in faults):
-        return "the arguments are no JSON object"
+    if isinstance(text := given.get(UNPARSED), str):
+        return fault_in(text) or "the arguments are no JSON object"
     told = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"[:MAX_FAULT_LENGTH] for fault in faults[:MAX_FAULTS]]
     return "; ".join(told)
 

@@ -7,11 +7,10 @@ directories so deep that their path exceeds the system's limit.
 import errno
 import os
 import stat
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 MAX_ENTRIES = 500_000
 BLOCK_BYTES = 512
@@ -70,25 +69,74 @@ def prepare(root: Path, uid: int | None) -> None:
 
 
 def remove_tree(root: Path) -> None:
-    """Remove a tree, if it exists. Raises OSError, also if a command adds files meanwhile."""
+    """Remove a tree, if it exists. Raises OSError, also if a command adds or moves files meanwhile."""
     if not os.path.lexists(root):
         return
-    open_up(root)
-    with _opened(root, None) as top:
-        _flatten(top)
+    descent = _Descent(_entered(root))
+    try:
+        descent.clear()
+    finally:
+        descent.close()
     root.rmdir()
 
 
-def _flatten(top: int) -> None:
-    """Empty a directory without recursion: subdirectories are moved up into it until there are none left."""
-    while directories := _empty(top):
-        for name in directories:
-            open_up(name, top)
-            with _opened(name, top) as directory:
-                for child in _empty(directory):
-                    open_up(child, directory)
-                    os.rename(child, f".removed-{uuid4().hex}", src_dir_fd=directory, dst_dir_fd=top)
-            os.rmdir(name, dir_fd=top)
+class _Descent:
+    """Empties a directory, depth first, with one directory open at a time, whatever the depth.
+
+    Each operation takes one name relative to the open directory, so that all of them take linear time. The way back is
+    ``..``, which is checked against the directory that it came from.
+    """
+
+    def __init__(self, opened: int) -> None:
+        self._opened = opened
+        self._levels: list[tuple[tuple[int, int], list[str]]] = []
+        """The directories down to the open one: their identity, and the subdirectories that are still to be removed."""
+
+    def clear(self) -> None:
+        """Remove everything in the directory. Raises OSError."""
+        self._begin()
+        while True:
+            _, names = self._levels[-1]
+            if names:
+                self._move(_entered(names[-1], self._opened))
+                self._begin()
+                continue
+            self._levels.pop()
+            if not self._levels:
+                return
+            self._move(os.open("..", DIRECTORY, dir_fd=self._opened))
+            identity, names = self._levels[-1]
+            if _identity(self._opened) != identity:
+                raise OSError(errno.EBUSY, "A directory was moved while its tree was removed")
+            os.rmdir(names.pop(), dir_fd=self._opened)
+
+    def close(self) -> None:
+        """Close the directory that is open."""
+        os.close(self._opened)
+
+    def _begin(self) -> None:
+        self._levels.append((_identity(self._opened), _empty(self._opened)))
+
+    def _move(self, opened: int) -> None:
+        os.close(self._opened)
+        self._opened = opened
+
+
+def _entered(path: Path | str, directory: int | None = None) -> int:
+    """Open a directory whose owner may then do everything in it."""
+    try:
+        opened = os.open(path, DIRECTORY, dir_fd=directory)
+    except PermissionError:
+        open_up(path, directory)
+        opened = os.open(path, DIRECTORY, dir_fd=directory)
+    if os.fstat(opened).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        os.fchmod(opened, stat.S_IRWXU)
+    return opened
+
+
+def _identity(opened: int) -> tuple[int, int]:
+    status = os.fstat(opened)
+    return status.st_dev, status.st_ino
 
 
 def _empty(directory: int) -> list[str]:
@@ -109,15 +157,6 @@ def open_up(path: Path | str, directory: int | None = None) -> None:
     opened = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
         Path(f"/proc/self/fd/{opened}").chmod(stat.S_IRWXU)
-    finally:
-        os.close(opened)
-
-
-@contextmanager
-def _opened(path: Path | str, directory: int | None) -> Generator[int]:
-    opened = os.open(path, DIRECTORY, dir_fd=directory)
-    try:
-        yield opened
     finally:
         os.close(opened)
 

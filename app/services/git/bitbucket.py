@@ -6,10 +6,11 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
+from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RemoteTask, RepositorySort
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch, page_of
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
+from app.services.git.tasks import bitbucket as tasks
 
 _ORDER = {
     # Bitbucket has no time of the last push. A push updates the repository, so the time of the last change is used.
@@ -168,6 +169,10 @@ class Bitbucket(RESTProvider):
         path = f"{_path(name_with_owner)}/refs/branches/{quote(checked_branch(name), safe='')}"
         branch = await self.one(access, self.api(access, path), _BRANCH)
         return None if branch is None else _branch(branch)
+
+    async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
+        """Return pull requests with failing builds or open tasks, by at most 17 requests."""
+        return await tasks.suggested_tasks(self, access, await self._workspaces(access))
 
     async def _workspaces(self, access: GitAccess) -> list[str]:
         """Return the slugs of the owner's first hundred workspaces, sorted."""

@@ -6,10 +6,11 @@ from urllib.parse import quote
 import orjson
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
+from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RemoteTask, RepositorySort
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
+from app.services.git.tasks import github as tasks
 
 _REFS = """query ($owner: String!, $name: String!, $query: String!, $after: String) {
   repository(owner: $owner, name: $name) {
@@ -181,13 +182,11 @@ class GitHub(RESTProvider):
         return None if row is None or row.name != name else _branch(row)
 
     async def _search(self, access: GitAccess, name: str, text: str, after: str) -> ProviderPage[RemoteBranch]:
-        url = self.api(access, "/graphql")
-        if url.endswith("/api/v3/graphql"):
-            url = f"{self.origin(access)}/api/graphql"
         owner, _, repository = name.partition("/")
         variables = {"owner": owner, "name": repository, "query": text, "after": after or None}
         body = orjson.dumps({"query": _REFS, "variables": variables})
-        answer = self.client.read(_REFS_ANSWER, await self.client.post(url, self.headers(access), body))
+        response = await self.client.post(self._graphql_url(access), self.headers(access), body)
+        answer = self.client.read(_REFS_ANSWER, response)
         if answer.data is None:
             raise self.client.unavailable("It refused the search.")
         if answer.data.repository is None or answer.data.repository.refs is None:
@@ -195,6 +194,14 @@ class GitHub(RESTProvider):
         refs = answer.data.repository.refs
         items = [RemoteBranch(ref.name, ref.target.oid, ref.branchProtectionRule is not None) for ref in refs.nodes]
         return ProviderPage(items, refs.pageInfo.endCursor if refs.pageInfo.hasNextPage else None)
+
+    async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
+        """Return conflicting, failing and commented pull requests, and assigned issues, by one GraphQL request."""
+        return await tasks.suggested_tasks(self, access, self._graphql_url(access))
+
+    def _graphql_url(self, access: GitAccess) -> str:
+        url = self.api(access, "/graphql")
+        return f"{self.origin(access)}/api/graphql" if url.endswith("/api/v3/graphql") else url
 
     def _repository(self, access: GitAccess, row: _RepositoryJSON) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(row.full_name)}"

@@ -4,10 +4,11 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
+from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RemoteTask, RepositorySort
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
+from app.services.git.tasks import gitlab as tasks
 
 _ORDER = {
     RepositorySort.PUSHED: ("last_activity_at", "desc"),
@@ -98,6 +99,10 @@ class GitLab(RESTProvider):
         path = f"{_path(name_with_owner)}/repository/branches/{quote(checked_branch(name), safe='')}"
         row = await self.one(access, self.api(access, path), _BRANCH)
         return None if row is None else _branch(row)
+
+    async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
+        """Return conflicting, failing and discussed merge requests, and assigned issues, by two requests at once."""
+        return await tasks.suggested_tasks(self, access)
 
     def _repository(self, access: GitAccess, project: _Project) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(project.path_with_namespace)}"

@@ -12,7 +12,7 @@ _STRUCTURE = re.compile(r'\\.|[{}\[\]"]|\\$', re.DOTALL)
 
 
 @dataclass(slots=True)
-class _Structure:
+class Structure:
     """Tracks the nesting of a JSON text that comes in fragments, in linear time."""
 
     _depth: int = 0
@@ -21,6 +21,7 @@ class _Structure:
     _is_escaped: bool = False
 
     def add(self, piece: str) -> None:
+        """Add the next fragment."""
         for match in _STRUCTURE.finditer(piece, 1 if self._is_escaped else 0):
             character = match[0]
             if character == '"':
@@ -33,6 +34,7 @@ class _Structure:
 
     @property
     def is_complete(self) -> bool:
+        """Tell whether all that was opened is closed."""
         return self._was_open and self._depth <= 0 and not self._is_quoted
 
 
@@ -44,7 +46,7 @@ class ArgumentPieces:
     """
 
     _pieces: list[str] = field(default_factory=list[str])
-    _structure: _Structure = field(default_factory=_Structure)
+    _structure: Structure = field(default_factory=Structure)
     # The fragments of the newest snapshot, if a fragment that begins like all before it is a snapshot.
     _newest: list[str] = field(default_factory=list[str])
     _length: int = 0
@@ -75,7 +77,7 @@ class ArgumentPieces:
         """Tell whether the arguments are a complete JSON object, after which nothing can follow."""
         if self._structure.is_complete or not self._is_repeating or not self._newest[-1].rstrip().endswith("}"):
             return self._structure.is_complete
-        newest = _Structure()
+        newest = Structure()
         newest.add("".join(self._newest))
         return newest.is_complete
 

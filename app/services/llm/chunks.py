@@ -6,9 +6,10 @@ instead of a stream. litellm fails on some of these and silently drops others, s
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
+from app.services.llm.blocks import BlockOrder
 from app.services.llm.counts import checked_count, repair_foreign_usage, repair_usage
 from app.services.llm.deltas import number_calls, repair_delta
 from app.services.llm.event_errors import error_of, short_error
@@ -72,6 +73,7 @@ class StreamRepair:
     """The error of an unreadable event, after which nothing more is read."""
     _has_begun: bool = False
     _has_said: bool = False
+    _blocks: BlockOrder = field(default_factory=BlockOrder)
     # Only one answer was requested. If a server sends several, the first one is read.
     _choice: int | None = None
 
@@ -167,8 +169,11 @@ class StreamRepair:
         """``line``: as it came, where it can be passed on."""
         self.note(event)
         is_changed = repair_foreign_usage(event)
-        events = repaired_native(event) or ([event] if is_changed or line is None else [])
-        return END.join(line_of(each) for each in events) or unambiguous(line or b"")
+        repaired = repaired_native(event)
+        events = [each for given in repaired or [event] for each in self._blocks.ordered(given)]
+        if repaired is None and not is_changed and line is not None and len(events) == 1 and events[0] is event:
+            return unambiguous(line)
+        return END.join(line_of(each) for each in events)
 
     def note(self, event: JSON, *, is_whole: bool = False) -> None:
         """Update the state from an event in another format than OpenAI's: whether the answer has begun or ended."""

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from app.services.agent.command_tools import CommandTools
-from app.services.agent.tools import Toolbox, ToolContext, is_whole, parse_arguments
+from app.services.agent.tools import Toolbox, ToolContext
 from app.services.sandbox.bubblewrap import BubblewrapSandbox
 from app.services.sandbox.shell import Shell
 from tests.support.sandboxes import LIMITS, needs_sandbox
-from tests.support.scripted_llm import Body
 from tests.support.tooled_agent import Agent
 
 
@@ -62,7 +61,12 @@ async def test_without_a_sandbox_there_is_no_shell_and_the_agent_says_why(unarme
             {"path": "a", "lines": 1},
             "The call does not fit read_file: lines: Extra inputs are not permitted.",
         ),
-        ("read_file", {"unparsed": "{"}, "The call does not fit read_file: the arguments are no JSON object."),
+        (
+            "read_file",
+            {"unparsed": '{"path": "a"}{"path": "b"}'},
+            ("The call does not fit read_file: the arguments are several JSON values; make one call for each object."),
+        ),
+        ("read_file", {"unparsed": "{}"}, "The call does not fit read_file: the arguments are no JSON object."),
         (
             "read_file",
             {"path": "a", "first_line": 0},
@@ -159,22 +163,3 @@ async def test_a_search_with_many_matches_is_cut(agent: Agent) -> None:
     await agent.told("run_command", command="for i in $(seq 20); do seq 1 100 > $i.txt; done")
     found = await agent.call("search_files", pattern="[0-9]")
     assert (found.truncated, found.is_error) == (True, False)
-
-
-@pytest.mark.parametrize(
-    ("text", "arguments"),
-    [
-        ('{}{"path": "a"}', {"path": "a"}),
-        ('{"path": "a"}\n{"path": "a"}', {"path": "a"}),
-        ('"{\\"path\\": \\"a\\"}"', {"path": "a"}),
-        ('{"path": "a\nb\tc"}', {"path": "a\nb\tc"}),
-        *((text, {}) for text in ("", " ", "null", "[]", "{}", "{}{}", '""', "\n{}\n")),
-        *(
-            (text, {"unparsed": text})
-            for text in ('{"path": "a"}{"path": "b"}', '[{"path": "a"}]', "5", '{"path"', '{"a": 1}}', '"x"', "{}" * 9)
-        ),
-    ],
-)
-def test_arguments_are_read_as_they_were_meant(text: str, arguments: Body) -> None:
-    assert parse_arguments(text) == arguments
-    assert is_whole(text) == (bool(text.strip()) and "unparsed" not in arguments)

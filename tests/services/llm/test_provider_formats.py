@@ -5,7 +5,7 @@ import json
 import pytest
 
 from app.errors import LLMFailure
-from app.services.agent.tools import parse_arguments
+from app.services.agent.argument_text import parse_arguments
 from app.services.llm.base import Ending
 from app.services.llm.litellm import LiteLLM
 from tests.support.model_calls import answer
