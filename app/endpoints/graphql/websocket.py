@@ -106,7 +106,7 @@ class _Adapter(AsyncWebSocketAdapter):
         self.is_trusted = False
         """True once a valid token was received. Messages have tighter bounds before that."""
         self._sending = asyncio.Lock()
-        # Only where Parley's own protocol serves the socket.
+        # ``None`` if another server than Parley's own serves the socket.
         self._write: Callable[[bytes], bool] | None = socket.scope.get("extensions", {}).get(WRITE)
         self._reader = asyncio.current_task()
         self.is_lost = False
@@ -165,7 +165,7 @@ class _Adapter(AsyncWebSocketAdapter):
         except TimeoutError:
             self._give_up()
         except (RuntimeError, WebSocketDisconnect):
-            # It is closed already.
+            # The connection is closed already.
             return
 
     def _give_up(self) -> None:

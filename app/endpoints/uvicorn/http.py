@@ -1,8 +1,8 @@
-"""HTTP connections that are bounded before anything is parsed.
+"""uvicorn's HTTP protocol class with limits on sizes and times, and fair scheduling of connections.
 
-httptools puts a header, or an address, together from its pieces in quadratic time, and uvicorn waits for a head or a
-body for ever. So bytes are counted here before the parser gets them, and one timer for each connection looks at how
-long its request takes. What those send who have shown no good token, and long heads of everybody, is taken up in turns.
+httptools joins the pieces of a header or target in quadratic time, and uvicorn has no timeout for heads and bodies. So
+bytes are counted before the parser gets them, and one timer for each connection checks how long its request takes.
+Input of connections without a valid token, and long heads of all connections, is processed in turns.
 """
 
 import asyncio
@@ -22,27 +22,27 @@ from app.endpoints.uvicorn.websocket import WebSocketProtocol
 
 _HEALTH = frozenset({"/health/live", "/health/ready"})
 _HEALTH_STARTS = (b"GET /health/", b"HEAD /health/")
-# How much the parser gets at once, before what it found is counted.
+# Size of the pieces that the parser gets; after each, the limits are checked.
 _PIECE_BYTES = 16 * 1024
-# The sizes of chunks, what is written beside them, and trailers: as much at once, and in all in proportion to the body.
+# Limits on the framing of a chunked body (sizes, extensions, trailers): at once, and in proportion to the body.
 _FREE_FRAMING_BYTES = 16 * 1024
 _FRAMING_PER_BYTE = 0.25
-# Each chunk costs a call of Python: those of a body with more of them than this are taken up in turns.
+# Each chunk costs a call in Python, so bodies with a higher proportion of framing are processed in turns.
 _MUCH_FRAMING_PER_BYTE = 0.01
 _MAX_WAITING_REQUESTS = 64
-# What waits of a file for a client that does not read, beside the piece that comes next.
+# Limit of unsent bytes for a client that does not read, besides the chunk that is being sent.
 _UNREAD_BYTES = 16 * 1024
 _LOOK_SECONDS = 5.0
-# A refusal would be lost where what was sent after it is not read.
+# After a refusal, input is read and discarded for a while: otherwise the client would get a reset, and no response.
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1024 * 1024
 
 
 class HTTPProtocol(HttpToolsProtocol):
-    """uvicorn's, with bounds.
+    """uvicorn's protocol class with limits.
 
-    A connection has one timer for all its times, which looks whether one of them is over. uvicorn makes and cancels
-    a timer for each request, which costs 4 µs more (81 µs a request in the place of 85).
+    Each connection has one timer for all timeouts. uvicorn creates and cancels a timer for each request, which takes
+    4 µs longer (85 µs a request instead of 81).
     """
 
     gate: ClassVar[Gate] = Gate(ConnectionLimits())
@@ -51,27 +51,27 @@ class HTTPProtocol(HttpToolsProtocol):
     _turned: TurnedFlow
     _head_bounds: HeadBounds
     _timer: asyncio.TimerHandle | None = None
-    # Since when the head comes, the body comes, or nothing does.
+    # Time at which the current phase began: waiting for a head, reading the head, or reading the body.
     _since: float = 0.0
-    # When it is ended if it has not by itself; ``None`` while it is open.
+    # Time at which a closing connection is aborted; ``None`` while it is open.
     _end_at: float | None = None
     _unwritable_since: float | None = None
-    # The request that is answered, or was last; ``cycle`` is the one that comes.
+    # The request that is or was last answered; uvicorn's ``cycle`` is the one that is being read.
     _answered: RequestResponseCycle | None = None
     _in_head: bool = True
     _head_bytes: int = 0
-    # What has come, and waits for its turn.
+    # Input that waits for the connection's turn.
     _waiting: bytes = b""
     _waits_as: Priority = Priority.LARGE
     _held_bytes: int = 0
-    # How many heads and how many messages were complete so far.
+    # Numbers of complete heads and messages.
     _heads: int = 0
     _messages: int = 0
     _framing_bytes: int = 0
-    # What has come since the last of the body.
+    # Bytes of framing since the last byte of the body.
     _framing_at_once: int = 0
     _body_bytes: int = 0
-    # When a part of the time for a body began, and how much of the body there was.
+    # Start of the current interval of measuring the body's rate, and the body's size then.
     _window: tuple[float, int] = (0.0, 0)
     _discarded_bytes: int = 0
 
@@ -91,17 +91,17 @@ class HTTPProtocol(HttpToolsProtocol):
             self._seat.leave()
 
     def pause_writing(self) -> None:
-        """The client does not read."""
+        """Start the write timeout, since the client does not read."""
         super().pause_writing()
         self._unwritable_since = self.loop.time()
 
     def resume_writing(self) -> None:
-        """It has read."""
+        """Stop the write timeout, since the client has read."""
         super().resume_writing()
         self._unwritable_since = None
 
     def data_received(self, data: bytes) -> None:
-        """Take it up now, or when it is this connection's turn; nothing more is read until then."""
+        """Process input now, or in this connection's turn, until which reading is paused."""
         priority = self._priority(data)
         if priority is None and not self._waiting:
             self._take(data)
@@ -120,7 +120,7 @@ class HTTPProtocol(HttpToolsProtocol):
             self._turned.hold_back()
 
     def _priority(self, data: bytes) -> Priority | None:
-        """``None``: it is taken up at once. So are health checks, and whatever small comes from who has a token."""
+        """Return the input's priority; ``None`` to process it at once: health checks, and small input of callers."""
         if self._end_at is not None:
             return None
         is_small = len(data) <= SMALL_BYTES
@@ -137,13 +137,13 @@ class HTTPProtocol(HttpToolsProtocol):
         return data
 
     def _take_waiting(self) -> None:
-        """Take up a piece, when it is this connection's turn."""
+        """Process a piece of the waiting input, in this connection's turn."""
         piece, self._waiting = self._waiting[:_PIECE_BYTES], self._waiting[_PIECE_BYTES:]
         self.turns.release(len(piece))
         try:
             self._take(piece)
         except BaseException:
-            # Raised from what the loop calls for a connection, this ends it; here the loop would only tell of it.
+            # In ``data_received`` an exception would end the connection. Here the event loop would only log it.
             self.transport.abort()
             raise
         if self._end_at is not None:
@@ -154,7 +154,7 @@ class HTTPProtocol(HttpToolsProtocol):
             self._turned.let_on()
 
     def _take(self, data: bytes) -> None:
-        """Give the parser as much as there is room for."""
+        """Feed the parser piece by piece, until the connection is refused."""
         start = 0
         while start < len(data) and self._end_at is None:
             end = start + _PIECE_BYTES
@@ -164,7 +164,7 @@ class HTTPProtocol(HttpToolsProtocol):
             self._discard(len(data) - start)
 
     def handle_websocket_upgrade(self) -> None:
-        """Another protocol takes over."""
+        """Hand the connection over to the WebSocket protocol."""
         seat = self._seat
         if seat is None or seat.is_reserve:
             self._refuse(FULL)
@@ -183,23 +183,23 @@ class HTTPProtocol(HttpToolsProtocol):
             successor.seat = seat
         else:
             seat.leave()
-        # It and its parser refer to each other, and nothing tells this protocol of the end of the connection.
+        # Breaks a reference cycle, since this protocol is not told of the connection's end any more.
         self.parser = None
 
     def on_url(self, url: bytes) -> None:
-        """Part of an address."""
+        """Check a piece of the request's target."""
         super().on_url(url)
         self._head_bounds.check_address(self.url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; those behind a body, which some clients send, are nothing to anybody here."""
+        """Count a header. Trailers, which come after a body, are ignored."""
         if not self._in_head:
             return
         super().on_header(name, value)
         self._head_bounds.count_header(self.headers[-1][0], value, len(self.headers))
 
     def on_headers_complete(self) -> None:
-        """The head is complete."""
+        """Start the body's timeouts. Refuses too many pipelined requests."""
         self._in_head = False
         self._heads += 1
         self._end_head()
@@ -211,7 +211,7 @@ class HTTPProtocol(HttpToolsProtocol):
             raise Refusal(429, "TOO_MANY_REQUESTS", "A connection has too many requests waiting.")
 
     def on_body(self, body: bytes) -> None:
-        """Part of a body."""
+        """Count a piece of a body; after the response, abort if more is sent than may be discarded."""
         self._body_bytes += len(body)
         super().on_body(body)
         if self.cycle.response_complete:
@@ -220,13 +220,13 @@ class HTTPProtocol(HttpToolsProtocol):
                 self.transport.abort()
 
     def on_message_complete(self) -> None:
-        """The request is complete."""
+        """Prepare for the next head, since the request is complete."""
         self._in_head = True
         self._messages += 1
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The answer is complete; uvicorn's protocol calls this."""
+        """Start the next pipelined request or the keep-alive timeout; uvicorn calls this after a response."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -249,7 +249,7 @@ class HTTPProtocol(HttpToolsProtocol):
         try:
             parser.feed_data(data)
             if self._in_head:
-                # Where a message ended in this piece, what is behind it is no longer than the piece.
+                # If a message ended within this piece, the rest belongs to the next head and is short.
                 self._count_head(len(data) if messages == self._messages else 0)
             elif heads == self._heads:
                 self._count_framing(len(data), self._body_bytes - body_bytes)
@@ -265,18 +265,18 @@ class HTTPProtocol(HttpToolsProtocol):
         return b""
 
     def _ignore_upgrade(self) -> None:
-        """Go on in HTTP/1.1 behind a head that asks for another protocol."""
+        """Continue in HTTP/1.1 after a head that asks for another protocol."""
         framing = framing_of(self.headers)
         self.parser = parser_behind(self, framing)
         if framing:
-            # The old parser has said that the message was complete.
+            # The old parser has reported the message as complete, but its body follows.
             self._in_head = False
             self._messages -= 1
             self.cycle.more_body = True
             self.cycle.message_event.clear()
 
     def _count_head(self, size: int) -> None:
-        """Raise where a head gets too long before its end, or all of them together do."""
+        """Raise Refusal if the head, or all incomplete heads together, are too long."""
         self._head_bytes += size
         if self._head_bytes > self.gate.limits.max_head_bytes:
             raise self._head_bounds.too_long(getattr(self, "url", b""), has_headers=bool(self.headers))
@@ -285,7 +285,7 @@ class HTTPProtocol(HttpToolsProtocol):
             raise FULL
 
     def _count_framing(self, size: int, body_bytes: int) -> None:
-        """Raise where a body has much more around it than in it."""
+        """Raise Refusal if a chunked body has too much framing."""
         self._framing_bytes += size - body_bytes
         self._framing_at_once = 0 if body_bytes else self._framing_at_once + size
         if (
@@ -300,7 +300,7 @@ class HTTPProtocol(HttpToolsProtocol):
         self._head_bounds.clear()
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer, unless an answer has begun, and end. What still comes is not looked at."""
+        """Send the refusal, unless a response has begun, and close. Further input is discarded."""
         if self._end_at is not None or self.transport.is_closing():
             return
         self._end_head()
@@ -326,7 +326,7 @@ class HTTPProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _look(self) -> None:
-        """End what takes too long; else look again when it may."""
+        """End the connection if a timeout is over; else schedule the next check."""
         now = self.loop.time()
         left = self._seconds_left(now)
         if left > 0:
@@ -365,7 +365,7 @@ class HTTPProtocol(HttpToolsProtocol):
         limits = self.gate.limits
         began, size = self._window
         if self.flow.read_paused:
-            # The server is what it waits for.
+            # While the server does not read, the time does not count.
             self._since += now - began
             self._window = (now, self._body_bytes)
         elif now - began >= _LOOK_SECONDS:
@@ -382,7 +382,7 @@ class HTTPProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _unset_keepalive_if_required(self) -> None:
-        """There is none of uvicorn's own timer."""
+        """Do nothing, since uvicorn's own timer is not used."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answered = cycle
@@ -398,5 +398,5 @@ class HTTPProtocol(HttpToolsProtocol):
 
 
 def http_protocol(limits: ConnectionLimits) -> type[HTTPProtocol]:
-    """The protocol with these limits, of one server: its connections are counted together."""
+    """Create the protocol class of one server, whose connections share these limits."""
     return type("HTTPProtocol", (HTTPProtocol,), {"gate": Gate(limits), "turns": Turns()})

@@ -30,8 +30,8 @@ MAX_ANSWER_LINES = 500_000
 # Limit on an event. A call's argument may be a whole file, of 128,000 tokens at most. Parsing 4 MiB at once would block
 # the event loop for 0.1 to 0.4 s.
 MAX_LINE_BYTES = 1024 * 1024
-# Of an error's body the beginning is enough to say what is wrong, and some patterns that the library looks for in it
-# take a time that grows with its square.
+# The beginning of an error's body is enough for a message, and some patterns that the library searches in it take
+# quadratic time.
 MAX_ERROR_BYTES = 16 * 1024
 MAX_CONNECTIONS = 1000
 MAX_IDLE_CONNECTIONS = 100

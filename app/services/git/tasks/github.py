@@ -77,7 +77,7 @@ class _ViewerJSON(BaseModel):
 
 
 class _IssueJSON(BaseModel):
-    # What a search finds besides issues is an empty object.
+    # Results of a search that are no issues are empty objects.
     number: int | None = None
     title: str = ""
     repository: _RepositoryJSON | None = None

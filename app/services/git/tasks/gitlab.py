@@ -123,7 +123,7 @@ async def _issues(provider: RESTProvider, access: GitAccess) -> list[RemoteTask 
     origin = provider.origin(access)
     tasks: list[RemoteTask | None] = []
     for each in await provider.one(access, url, _ISSUES) or []:
-        # Such as `group/project#12`.
+        # The form of a reference is `group/project#12`.
         name = each.references.full.rpartition("#")[0]
         tasks.append(issue(each.iid, each.title, f"{origin}/{quote(name)}/-/issues/{each.iid}", repository=name))
     return tasks
