@@ -20,7 +20,7 @@ from app.schema.node import Node, conversation_id, repository_key
 from app.schema.problem import Problem
 from app.schema.repository import Repository, RepositoryRef
 from app.schema.rows.conversation import AGENT_STATE, STATUS, TRIGGER
-from app.schema.scalar import JSON, URI, invalid, is_storable
+from app.schema.scalar import JSON, URI, invalid
 from app.schema.usage import TokenUsage
 from app.schema.user_error import (
     CreateConversationError,
@@ -31,7 +31,7 @@ from app.schema.user_error import (
     StopConversationError,
 )
 from app.schema.workspace import Workspace
-from app.services.message import Message
+from app.services.message import Message, is_storable
 from app.services.push.status_feed import StatusUpdate
 
 Info = strawberry.Info[Context, None]

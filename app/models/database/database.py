@@ -1,7 +1,6 @@
 """The database's engines and sessions. The URL alone decides between SQLite and PostgreSQL."""
 
 import asyncio
-import json
 import sqlite3
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -21,6 +20,7 @@ from app.config import Config, ConfigError
 from app.errors import StorageFull
 from app.models.database.access import DirectAccess
 from app.models.database.full_disk import full_disk_told
+from app.models.database.row import lenient_json
 from app.models.database.sqlite import PRAGMAS, READ_ONLY_PRAGMA, SQLiteAccess
 from app.models.database.statement import Statement
 from app.models.database.unit_of_work import Model, UnitOfWork, loaded
@@ -219,7 +219,7 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
-        json_deserializer=_lenient_json,
+        json_deserializer=lenient_json,
         # Otherwise error messages would repeat parameters: chat messages, titles, encrypted keys.
         hide_parameters=True,
     )
@@ -240,17 +240,6 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
     return engine
-
-
-def _lenient_json(text: str) -> object:
-    """Parse JSON; malformed text, which SQLite stores but PostgreSQL refuses, becomes ``None`` instead of an error.
-
-    One bad row must not make a whole page fail.
-    """
-    try:
-        return json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        return None
 
 
 def _postgres_engine(url: URL) -> AsyncEngine:

@@ -130,7 +130,7 @@ def _stored(column: Column[Any], dialect_name: str) -> Stored:
 
 
 def lenient_json(text: str) -> object:
-    """Parse JSON; ``None`` if it is malformed, so that one bad row does not make a whole page fail."""
+    """Parse JSON; ``None`` if it is malformed, which SQLite may store: one bad row must not fail a whole page."""
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError):
