@@ -64,7 +64,7 @@ def connection_limits(config: Config) -> ConnectionLimits:
 def trust(scope: Scope) -> None:
     """Report to the connection of a request or WebSocket that its token is valid.
 
-    Nothing happens where another server than Parley's own serves the connection.
+    It does nothing if another server than Parley's own serves the connection.
     """
     tell: Callable[[], None] | None = scope.get("extensions", {}).get(TRUST)
     if tell is not None:

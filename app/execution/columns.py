@@ -121,7 +121,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class MappingEntry:
-    """An entry of the mapping that stands at a place of the subject; ``default`` where it may be absent."""
+    """An entry of the mapping at an index of the subject, or ``default`` if it is absent."""
 
     place: int
     key: str
@@ -146,7 +146,7 @@ F = TypeVar("F", bound=Enum | None)
 
 
 class EnumName(Generic[M, F]):
-    """The name of an enumeration's member; ``fallback`` for what is none, such as a value of a newer release."""
+    """The name of an enumeration's member; ``fallback`` if it is unknown, such as a value of a newer release."""
 
     def __init__(self, column: str, enumeration: type[M], fallback: F) -> None:
         self._column = column
@@ -172,7 +172,7 @@ class EnumName(Generic[M, F]):
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """A value where a column has one value; ``None`` elsewhere."""
+    """A value if a column has a certain value; else ``None``."""
 
     value: Value
     column: str
@@ -214,7 +214,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a GraphQL type. ``is_leaf``: its value is JSON, and ``None`` only where the field may be null."""
+    """A field of a GraphQL type. ``is_leaf``: its value is JSON, and ``None`` only if the field is nullable."""
 
     value: Value
     is_leaf: bool = True

@@ -235,7 +235,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
-    """One page of one log: ``limit`` events behind ``after``, or (``backward``) the last ones before ``before``."""
+    """One page of one log: ``limit`` events after ``after``, or (``backward``) the last ones before ``before``."""
 
     conversation_id: UUID
     limit: int

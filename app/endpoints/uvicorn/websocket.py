@@ -56,7 +56,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 return
             super().data_received(data[start : start + _PIECE_BYTES])
         if not self.handshake_initiated and self.conn.handshake_exc is not None:
-            # A head that HTTP takes and WebSockets does not, such as one of a long line: uvicorn would tell nobody.
+            # A head that is valid in HTTP but not for a WebSocket, such as a long line: uvicorn would not respond.
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
 

@@ -87,8 +87,8 @@ def is_outage(error: BaseException) -> bool:
             return False
         state = str(getattr(error.orig, "sqlstate", None) or "")
         return error.connection_invalidated or isinstance(error, OperationalError) or state.startswith(_OUTAGE_STATES)
-    # A failure to connect raises the operating system's error, without SQLAlchemy's wrapper; nor does it wrap what
-    # asyncpg says of a connection whose server ended between two messages. Who uses SQLite need not have the driver.
+    # SQLAlchemy does not wrap the operating system's errors of connecting, nor asyncpg's InternalClientError, which
+    # means that the server ended between two messages. It is compared by name, since SQLite needs no asyncpg.
     is_broken = type(error).__name__ == "InternalClientError"
     return is_broken or isinstance(error, StorageFull | OSError | TimeoutError | PoolTimeoutError)
 

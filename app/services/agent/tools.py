@@ -113,7 +113,7 @@ class Toolbox:
             return ToolOutput(str(fault), is_error=True)
         except SandboxUnavailable as error:
             return ToolOutput(f"The command could not be run: {error}", is_error=True)
-        except Exception:  # Whatever is wrong in a tool, the agent can be told and go on without it.
+        except Exception:  # Any bug in a tool is reported to the agent, which can go on without the tool.
             reference = new_reference_id()
             log.exception("tool.failed", tool=name, conversation_id=str(context.conversation_id), reference=reference)
             return ToolOutput(f"The tool failed unexpectedly; reference {reference}.", is_error=True)

@@ -134,9 +134,9 @@ class WorkspaceFiles:
             return Listing(sorted(listed, key=_by_name), is_cut=False)
 
     def page(self, path: str, after: str | None, limit: int, max_names: int = MAX_NAMES) -> Listing:
-        """The first files, directories and links of a directory that stand behind a name, in the order of their bytes.
+        """List a page of a directory: the entries after the name ``after``, ordered by their bytes.
 
-        A directory of ``max_names`` is looked through in constant memory; one with more is an error.
+        It needs constant memory. A directory with more than ``max_names`` entries is an error.
         """
         behind = os.fsencode(after) if after is not None else b""
         with self._directory(path) as directory:

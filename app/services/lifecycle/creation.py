@@ -37,7 +37,7 @@ class CreateConversation:
 
 
 def check_task(command: CreateConversation) -> None:
-    """Raise InvalidInput if a task comes with what it decides itself."""
+    """Raise InvalidInput if a task is combined with arguments that the task determines."""
     if command.task is None:
         return
     others = (("repository", command.repository), ("branchName", command.branch_name), ("replay", command.replay))

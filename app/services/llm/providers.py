@@ -75,7 +75,7 @@ _HOSTED = frozenset({"api.openai.com", "openrouter.ai"})
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``name`` is the model's name in litellm's terms, provider first where the caller gave none but an address."""
+    """The provider, and the model's name for litellm, with a provider added if the caller gave only a base URL."""
 
     provider: str
     name: str
@@ -88,10 +88,10 @@ def route(
     is_provider: Callable[[str], bool],
     provider_of: Callable[[str], str | None],
 ) -> Route:
-    """Tell the provider, or raise ``InvalidInput``.
+    """Derive the provider from a model's name. Raises ``InvalidInput`` if that is impossible.
 
-    ``is_provider`` knows the prefixes; ``provider_of`` tells the provider of a well-known name without one. A name
-    without a known prefix is taken for an OpenAI-compatible server's own where ``base_url`` says where that is.
+    ``is_provider`` recognises prefixes; ``provider_of`` returns the provider of a well-known name without a prefix.
+    With a ``base_url``, a name without a known prefix is taken for a model of an OpenAI-compatible server.
     """
     if len(model_name) > MAX_NAME_CHARS or not _NAME.fullmatch(model_name):
         raise InvalidInput(_shape("A model's name has 1 to 200 letters, digits and -_.:@/+."))

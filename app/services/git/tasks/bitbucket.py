@@ -1,4 +1,4 @@
-"""Suggested tasks on Bitbucket Cloud, whose API tells neither of conflicts nor of resolved comments.
+"""Suggested tasks on Bitbucket Cloud, whose API has neither conflicts nor resolved comments.
 
 Failing builds are told by one request for each pull request, and reviewers' open tasks by a count. Issues assigned to
 somebody can't be listed across repositories.
