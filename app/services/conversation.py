@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
@@ -17,11 +16,10 @@ from app.models.conversation import (
     Conversation,
     ConversationRepository,
     ConversationStatus,
-    fold,
 )
 from app.models.database.database import Database
 from app.models.database.row import Rows
-from app.models.database.unit_of_work import Writes, made
+from app.models.database.unit_of_work import Writes
 from app.models.event import Event, EventRepository, MessageBody
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
@@ -37,8 +35,8 @@ from app.services.clock import Clock
 from app.services.idempotency import Idempotency, Key
 from app.services.lifecycle import moves
 from app.services.lifecycle.capacity import make_room
-from app.services.lifecycle.creation import CreateConversation, check_creation, check_task, with_task
-from app.services.lifecycle.title import TitleService, checked_title, default_title, truncated_title
+from app.services.lifecycle.creation import CreateConversation, check_creation, check_task, new_conversation, with_task
+from app.services.lifecycle.title import TitleService, checked_title
 from app.services.message import Message
 from app.services.push.wakeups import (
     Wakeups,
@@ -56,10 +54,6 @@ log = structlog.get_logger(__name__)
 
 REMOVAL_WAIT_SECONDS = 5.0
 TRAJECTORY_BATCH = 1000
-# The defaults of all columns that have one.
-_NEW: dict[str, Any] = {
-    name: field.default for name, field in Conversation.model_fields.items() if not field.is_required()
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,27 +188,17 @@ class ConversationService:
         repository, branch_name = None, None
         if command.repository is not None:
             repository, branch_name = await self._repository.choose(owner_id, command.repository, command.branch_name)
-        told = truncated_title((replay.first_user_text if replay is not None else None) or "")
-        generated = told or default_title(conversation_id)
-        values: dict[str, Any] = {
-            **_NEW,
-            "id": conversation_id,
-            "owner_id": owner_id,
-            "title": title or generated,
-            "title_folded": fold(title or generated),
-            "title_is_auto_generated": title is None,
-            # A title is generated only to replace the default one.
-            "title_revision": 1 if title or told else 0,
-            "status": ConversationStatus.STOPPED,
-            "trigger": command.trigger,
-            "repository_id": repository.id if repository is not None else None,
-            "branch_name": branch_name,
-            "branch_is_default": repository is not None and command.branch_name is None,
-            "llm_model": settings.llm_model,
-            "created_at": now,
-            "updated_at": now,
-        }
-        conversation = made(Conversation, values)
+        conversation = new_conversation(
+            command,
+            owner_id,
+            conversation_id,
+            title,
+            replayed_text=replay.first_user_text if replay is not None else None,
+            repository_id=repository.id if repository is not None else None,
+            branch_name=branch_name,
+            llm_model=settings.llm_model,
+            now=now,
+        )
         stopped: list[Conversation] = []
         async with self._database.unit_of_work() as unit:
             await RunWrites(unit).lock_owner(owner_id)
