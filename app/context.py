@@ -18,6 +18,7 @@ from app.models.rows.event import EventRow
 from app.models.settings import Settings
 from app.services.auth.authenticator import Caller
 from app.services.conversation import ConversationService
+from app.services.download import DownloadService
 from app.services.event import EventPage, EventService
 from app.services.git.call_budget import CallBudget
 from app.services.git.patch import Change
@@ -29,7 +30,9 @@ from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.suggested_task import SuggestedTaskService
 from app.services.tool_call import ToolCallService
+from app.services.upload import UploadService
 from app.services.workspace_contents import ReadBudget, WorkspaceContents, WorkspaceSummary
+from app.services.workspace_feed import WorkspaceFeed
 
 MAX_BATCH = 200
 RepositoryName = tuple[ProviderType, str]
@@ -48,6 +51,9 @@ class Services:
     suggested_task: SuggestedTaskService
     tool_call: ToolCallService
     workspace: WorkspaceContents
+    workspace_feed: WorkspaceFeed
+    download: DownloadService
+    upload: UploadService
 
 
 @dataclass(frozen=True, slots=True)

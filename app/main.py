@@ -25,7 +25,9 @@ from app.services.auth.authenticator import Authenticator, build_authenticator
 from app.services.background import BackgroundTasks
 from app.services.clock import Clock, utc_now
 from app.services.conversation import ConversationService
+from app.services.download import DownloadService
 from app.services.event import EventService
+from app.services.export import LogExport
 from app.services.git.base import GitProvider
 from app.services.git.clone import GitCloner
 from app.services.git.providers import providers
@@ -45,9 +47,12 @@ from app.services.sandbox.shell import Shell, build_sandbox, command_limits
 from app.services.secrets.box import open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
 from app.services.suggested_task import SuggestedTaskService
+from app.services.ticket import Tickets
 from app.services.tool_call import ToolCallService
+from app.services.upload import UploadService
 from app.services.workspace import WorkspaceService
 from app.services.workspace_contents import WorkspaceContents
+from app.services.workspace_feed import WorkspaceFeed
 
 log = structlog.get_logger(__name__)
 
@@ -124,12 +129,15 @@ class Parley:
             run_history_seconds=config.run_history_seconds,
         )
         suggested_task = SuggestedTaskService(self.git_providers, account)
+        export = LogExport(self.database, settings, clock)
+        contents = WorkspaceContents(workspace, WorkingTreeReader(self.shell))
         conversation = ConversationService(
             self.database,
             self.wakeups,
             clock,
             self.engine,
             settings=settings,
+            export=export,
             title=title,
             workspace=workspace,
             repository=repository,
@@ -147,7 +155,25 @@ class Parley:
             repository=repository,
             suggested_task=suggested_task,
             tool_call=ToolCallService(self.database, self.wakeups, clock),
-            workspace=WorkspaceContents(workspace, WorkingTreeReader(self.shell)),
+            workspace=contents,
+            workspace_feed=WorkspaceFeed(self.database, self.wakeups, contents),
+            download=DownloadService(
+                self.database,
+                Tickets(secret_box, "download", clock),
+                clock,
+                workspace=contents,
+                export=export,
+                max_bytes=config.max_download_bytes,
+            ),
+            upload=UploadService(
+                self.database,
+                Tickets(secret_box, "upload", clock),
+                clock,
+                self.wakeups,
+                workspace=workspace,
+                max_bytes=config.max_upload_bytes,
+                workspace_bytes=config.workspace_max_bytes,
+            ),
         )
 
     @asynccontextmanager

@@ -32,6 +32,7 @@ from app.schema.conversation import (
     StartConversationPayload,
     StopConversationPayload,
 )
+from app.schema.download import CreateDownloadPayload
 from app.schema.event import EVENT_TYPES
 from app.schema.node import Node
 from app.schema.repository import Repository, RepositoryConnection
@@ -45,6 +46,7 @@ from app.schema.settings import (
 )
 from app.schema.suggested_task import Viewer
 from app.schema.tool_call import RespondToToolCallPayload
+from app.schema.upload import CreateUploadPayload
 from app.schema.workspace import ENTRY_TYPES
 
 # Sizes of two LRU caches: prepared documents, and plans compiled for their operations.
@@ -110,6 +112,13 @@ class Mutation:
     respond_to_tool_call: RespondToToolCallPayload = strawberry.field(
         resolver=resolvers.tool_call.respond, description="Allow or refuse a tool call that waits for confirmation."
     )
+    create_download: CreateDownloadPayload = strawberry.field(
+        resolver=resolvers.download.create,
+        description="Make a URL from which a file, an archive, a patch or the log can be downloaded.",
+    )
+    create_upload: CreateUploadPayload = strawberry.field(
+        resolver=resolvers.upload.create, description="Make a URL to which one file of a workspace can be uploaded."
+    )
     update_settings: UpdateSettingsPayload = strawberry.field(
         resolver=resolvers.settings.update, description="Save settings."
     )
@@ -147,6 +156,11 @@ class Subscription:
         resolver=resolvers.event.tool_output_deltas,
         description="What the agent's tools write while they run; where it is much, not all of it. Nothing is kept: "
         "the finished output comes as a `ToolResultEvent`.",
+    )
+    workspace_changed = strawberry.subscription(
+        resolver=resolvers.workspace.changed,
+        description="The workspace as it is, then that it changed, at most twice a second: after tools, and while "
+        "commands write. The stream ends when the conversation is deleted.",
     )
 
 

@@ -11,6 +11,7 @@ from app.models.conversation import AgentState, ConversationStatus, Conversation
 from app.models.event import EventSource
 from app.models.provider_account import ProviderType
 from app.models.search.query import ConversationOrderField, OrderDirection
+from app.services.download import DownloadFormat
 from app.services.git.base import RepositorySort, TaskKind
 from app.services.git.patch import ChangeStatus
 from app.services.git.working_tree import ChangesSince
@@ -173,5 +174,19 @@ _describe(
         ChangeStatus.RENAMED: "It was moved, and may be changed as well.",
         ChangeStatus.COPIED: "It is a copy of a file that was changed.",
         ChangeStatus.TYPE_CHANGED: "A file became a link, or the like.",
+    },
+)
+_describe(
+    DownloadFormat,
+    "What is downloaded, and how.",
+    {
+        DownloadFormat.FILE: "One file as it is, which takes `Range`.",
+        DownloadFormat.ZIP: "Files and directories as a ZIP, 50,000 at most. What is not named leaves out `.git`, "
+        "whose configuration and hooks an agent may have written for whoever unpacks it.",
+        DownloadFormat.TAR_GZ: "As `ZIP`, as a tar with gzip; 500,000 at most.",
+        DownloadFormat.PATCH: "What was changed since the clone, binary files included, as `git apply` takes it; "
+        "11 MiB at most.",
+        DownloadFormat.TRAJECTORY_JSON: "The log as `Conversation.trajectory` has it, however long it is.",
+        DownloadFormat.TRAJECTORY_MARKDOWN: "The log for people.",
     },
 )

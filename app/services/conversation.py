@@ -32,6 +32,7 @@ from app.services import trajectory
 from app.services.agent.engine import RunEngine
 from app.services.background import BackgroundTasks
 from app.services.clock import Clock
+from app.services.export import LogExport
 from app.services.idempotency import Idempotency, Key
 from app.services.lifecycle import moves
 from app.services.lifecycle.capacity import make_room
@@ -43,9 +44,9 @@ from app.services.push.wakeups import (
     deltas_topic,
     removals_topic,
     tool_output_topic,
+    workspace_topic,
 )
 from app.services.repository import RepositoryService
-from app.services.secrets.redaction import Redactor
 from app.services.settings import SettingsService
 from app.services.suggested_task import SuggestedTaskService
 from app.services.workspace import WorkspaceService
@@ -53,7 +54,6 @@ from app.services.workspace import WorkspaceService
 log = structlog.get_logger(__name__)
 
 REMOVAL_WAIT_SECONDS = 5.0
-TRAJECTORY_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ class ConversationService:
         engine: RunEngine,
         *,
         settings: SettingsService,
+        export: LogExport,
         title: TitleService,
         workspace: WorkspaceService,
         repository: RepositoryService,
@@ -113,6 +114,7 @@ class ConversationService:
         self._clock = clock
         self._engine = engine
         self._settings = settings
+        self._export = export
         self._title = title
         self._workspace = workspace
         self._repository = repository
@@ -152,17 +154,8 @@ class ConversationService:
             return await ConversationSearch(session).count(owner_id, self._visible(conversation_filter))
 
     async def trajectory(self, owner_id: str, conversation_id: UUID) -> orjson.Fragment:
-        """Export the log as a JSON document, with secrets redacted. Raises NotFound."""
-        conversation = await self._must_get(owner_id, conversation_id)
-        events: list[Event] = []
-        async with self._database.read() as session:
-            while batch := await EventRepository(session).after(
-                conversation_id, events[-1].sequence if events else 0, TRAJECTORY_BATCH
-            ):
-                events += batch
-        redactor = Redactor(await self._settings.secrets(owner_id))
-        # In a thread, since a long log takes seconds.
-        return await asyncio.to_thread(trajectory.export, conversation, events, self._clock(), redactor)
+        """Export the log as a JSON document, with secrets redacted. Raises NotFound and TrajectoryTooLong."""
+        return await self._export.field(await self._must_get(owner_id, conversation_id))
 
     async def create(self, owner_id: str, command: CreateConversation) -> Conversation:
         """Create a conversation with its first event, and start the agent.
@@ -311,6 +304,7 @@ class ConversationService:
         moves.announce(self._wakeups, conversation)
         self._wakeups.publish(deltas_topic(conversation_id))
         self._wakeups.publish(tool_output_topic(conversation_id))
+        self._wakeups.publish(workspace_topic(conversation_id))
         if removal := self._background.start("remove workspace", self._workspace.remove(conversation_id)):
             await asyncio.wait({removal}, timeout=REMOVAL_WAIT_SECONDS)
         # The workspace may be in another instance's data directory.

@@ -1,4 +1,4 @@
-"""Trajectories: export of a conversation's log as one JSON document, and validation of such a document for replay.
+"""Trajectories: the events of a log as a JSON document has them, and validation of such a document for replay.
 
 The limits are higher than anything the server itself writes, even after redaction has made texts longer, so that every
 export is accepted again.
@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from app.errors import ErrorCode, InvalidInput
-from app.json_encoding import encode
 from app.models.conversation import MAX_TOKENS, AgentState, Conversation, Problem
 from app.models.event import (
     Event,
@@ -120,26 +118,39 @@ _WORDS = {"text", "thought", "output", "callId", "toolName", "arguments", "callF
 _TYPES = {"MessageEvent", "ToolCallEvent", "ToolResultEvent", "StateChangeEvent"}
 
 
-def export(conversation: Conversation, events: list[Event], now: datetime, redactor: Redactor) -> orjson.Fragment:
-    """Build the document of a conversation's whole log as JSON, with secrets redacted. Call it in a thread.
+class Exporter:
+    """Turns the events of one log, page after page, into what a trajectory has of them, with secrets redacted.
 
-    Events that this release can't decode are left out, and so are the results of such tool calls. Each event is
-    encoded by itself, since that is done under Python's lock.
+    Events that this release can't decode are left out, and so are the results of such tool calls. Call it in a thread,
+    since a long page takes seconds.
     """
-    parts = [part for event in events if (part := _part(event)) is not None]
-    calls = {part.sequence for part in parts if isinstance(part, _ToolCallPart)}
-    head = {
-        "version": VERSION,
-        "conversationId": str(conversation.id),
-        "title": redactor.text(conversation.title),
-        "exportedAt": now.isoformat(),
-    }
-    encoded = [
-        encode(_without_secrets(part.model_dump(mode="json", by_alias=True, exclude_none=True), redactor))
-        for part in parts
-        if not isinstance(part, _ToolResultPart) or part.tool_call in calls
-    ]
-    return orjson.Fragment(b'%b,"events":[%b]}' % (encode(head).removesuffix(b"}"), b",".join(encoded)))
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._calls: set[int] = set()
+
+    def head(self, conversation: Conversation, now: datetime) -> dict[str, Any]:
+        """The document's fields but the events."""
+        return {
+            "version": VERSION,
+            "conversationId": str(conversation.id),
+            "title": self._redactor.text(conversation.title),
+            "exportedAt": now.isoformat(),
+        }
+
+    def events(self, events: Sequence[Event]) -> list[dict[str, Any]]:
+        """The next events of the log."""
+        parts: list[AnyPart] = []
+        for event in events:
+            part = _part(event)
+            if isinstance(part, _ToolCallPart):
+                self._calls.add(part.sequence)
+            if part is not None and (not isinstance(part, _ToolResultPart) or part.tool_call in self._calls):
+                parts.append(part)
+        return [
+            _without_secrets(part.model_dump(mode="json", by_alias=True, exclude_none=True), self._redactor)
+            for part in parts
+        ]
 
 
 def check(document: object) -> list[dict[str, Any]]:

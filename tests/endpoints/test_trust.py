@@ -14,7 +14,7 @@ from graphql import build_schema as build_schema_of_sdl
 
 from app.graphql.schema import build_schema
 from app.models.provider_account import ProviderType
-from tests.support import documents, steps
+from tests.support import documents, steps, workspaces
 from tests.support.client import NO_TLS, Client, Subscription
 from tests.support.fake_git import TOKEN as GIT_TOKEN
 from tests.support.fake_git import FakeGitProvider, repository
@@ -192,6 +192,17 @@ async def mutation_respond_to_tool_call(intruder: Client, owned: Owned) -> None:
     await refused(intruder, documents.RESPOND, "respondToToolCall", given)
 
 
+async def mutation_create_download(intruder: Client, owned: Owned) -> None:
+    for wanted in ("ZIP", "TRAJECTORY_JSON"):
+        given = {"conversationId": owned.conversation_id, "format": wanted}
+        await refused(intruder, workspaces.CREATE_DOWNLOAD, "createDownload", given)
+
+
+async def mutation_create_upload(intruder: Client, owned: Owned) -> None:
+    given = {"conversationId": owned.conversation_id, "path": "a.txt", "sizeBytes": 1}
+    await refused(intruder, workspaces.CREATE_UPLOAD, "createUpload", given)
+
+
 async def mutation_update_settings(intruder: Client, owned: Owned) -> None:
     saved = await steps.save_settings(intruder, maxIterations=7)
     assert saved["id"] != owned.settings_id
@@ -283,6 +294,10 @@ async def subscription_tool_output(intruder: Client, owned: Owned) -> None:
     await hears_nothing(intruder, owned, documents.WATCH_TOOL_OUTPUT)
 
 
+async def subscription_workspace(intruder: Client, owned: Owned) -> None:
+    await hears_nothing(intruder, owned, documents.WATCH_WORKSPACE)
+
+
 WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Query.node": query_node,
     "Query.nodes": query_nodes,
@@ -299,6 +314,8 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Mutation.stopConversation": mutation_stop_conversation,
     "Mutation.sendMessage": mutation_send_message,
     "Mutation.respondToToolCall": mutation_respond_to_tool_call,
+    "Mutation.createDownload": mutation_create_download,
+    "Mutation.createUpload": mutation_create_upload,
     "Mutation.updateSettings": mutation_update_settings,
     "Mutation.resetSettings": mutation_reset_settings,
     "Mutation.setProviderToken": mutation_set_provider_token,
@@ -307,6 +324,7 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Subscription.conversationEvents": subscription_events,
     "Subscription.messageDeltas": subscription_deltas,
     "Subscription.toolOutputDeltas": subscription_tool_output,
+    "Subscription.workspaceChanged": subscription_workspace,
 }
 
 

@@ -92,6 +92,11 @@ async def test_the_tour_of_a_repository_works_as_it_is_written(client: Client, g
         await steps.until_waiting(client, conversation_id)
         assert await commands.is_silent()
     assert ("ENVIRONMENT", "The workspace is ready.") in await steps.said(client, conversation_id)
+    async with client.subscribe(step("WatchChanges"), id=conversation_id) as changes:
+        # Without a sandbox nothing can be compared.
+        assert (await changes.next())["workspaceChanged"]["changedFiles"] in {0, None}
+    offered = (await client.execute(step("Download"), id=conversation_id))["createDownload"]
+    assert (offered["userErrors"], offered["download"]["fileName"]) == ([], f"changes-{conversation_id[:8]}.patch")
 
 
 async def test_the_tour_of_a_task_works_as_it_is_written(client: Client, git_host: GitServer) -> None:
@@ -106,7 +111,7 @@ async def test_the_tour_of_a_task_works_as_it_is_written(client: Client, git_hos
 
 
 def test_the_tour_has_a_step_for_every_operation() -> None:
-    assert len(TOUR) == 17
+    assert len(TOUR) == 19
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", README))

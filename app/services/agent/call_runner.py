@@ -12,7 +12,7 @@ from app.services.agent.tools import Toolbox, ToolContext, ToolOutput
 from app.services.lifecycle import moves
 from app.services.message import storable
 from app.services.outage import until_answered
-from app.services.push.wakeups import POLL_SECONDS, Wakeups, run_topic
+from app.services.push.wakeups import POLL_SECONDS, Wakeups, run_topic, workspace_topic
 from app.services.secrets.redaction import Redactor
 from app.services.settings import SettingsService
 
@@ -105,5 +105,8 @@ class CallRunner:
         except BaseException:
             stream.abandon()
             raise
+        finally:
+            if self._toolbox.changes_files(body.tool_name):
+                self._wakeups.publish(workspace_topic(conversation.id))
         stream.close()
         return result
