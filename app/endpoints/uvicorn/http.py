@@ -13,6 +13,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.endpoints.connections import ABORT, LONG_BODY, TRUST, ConnectionLimits, Gate, Seat
+from app.endpoints.uvicorn.body import LOOK_SECONDS, BodyBounds
 from app.endpoints.uvicorn.flow import TurnedFlow
 from app.endpoints.uvicorn.head import HeadBounds
 from app.endpoints.uvicorn.refusal import FULL, MALFORMED, TOO_SLOW, Refusal, full
@@ -24,15 +25,9 @@ _HEALTH = frozenset({"/health/live", "/health/ready"})
 _HEALTH_STARTS = (b"GET /health/", b"HEAD /health/")
 # Size of the pieces that the parser gets; after each, the limits are checked.
 _PIECE_BYTES = 16 * 1024
-# Limits on the framing of a chunked body (sizes, extensions, trailers): at once, and in proportion to the body.
-_FREE_FRAMING_BYTES = 16 * 1024
-_FRAMING_PER_BYTE = 0.25
-# Each chunk costs a call in Python, so bodies with a higher proportion of framing are processed in turns.
-_MUCH_FRAMING_PER_BYTE = 0.01
 _MAX_WAITING_REQUESTS = 64
 # Limit of unsent bytes for a client that does not read, besides the chunk that is being sent.
 _UNREAD_BYTES = 16 * 1024
-_LOOK_SECONDS = 5.0
 # After a refusal, input is read and discarded for a while: otherwise the client would get a reset, and no response.
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1024 * 1024
@@ -50,6 +45,7 @@ class HTTPProtocol(HttpToolsProtocol):
     _seat: Seat | None = None
     _turned: TurnedFlow
     _head_bounds: HeadBounds
+    _body_bounds: BodyBounds
     _timer: asyncio.TimerHandle | None = None
     # Time at which the current phase began: waiting for a head, reading the head, or reading the body.
     _since: float = 0.0
@@ -67,20 +63,13 @@ class HTTPProtocol(HttpToolsProtocol):
     # Numbers of complete heads and messages.
     _heads: int = 0
     _messages: int = 0
-    _framing_bytes: int = 0
-    # Bytes of framing since the last byte of the body.
-    _framing_at_once: int = 0
-    _body_bytes: int = 0
-    # Start of the current interval of measuring the body's rate, and the body's size then.
-    _window: tuple[float, int] = (0.0, 0)
     _discarded_bytes: int = 0
-    # Whether the body may take longer than others.
-    _has_long_body: bool = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self.flow = self._turned = TurnedFlow(transport)
         self._head_bounds = HeadBounds(self.gate.limits)
+        self._body_bounds = BodyBounds(self.gate.limits)
         transport.set_write_buffer_limits(high=_UNREAD_BYTES)
         self._seat = self.gate.enter(self.client[0] if self.client else "", transport.abort)
         self._since = self.loop.time()
@@ -127,7 +116,7 @@ class HTTPProtocol(HttpToolsProtocol):
             return None
         is_small = len(data) <= SMALL_BYTES
         if self._seat is not None and self._seat.is_trusted:
-            is_body = not self._in_head and self._framing_bytes <= _MUCH_FRAMING_PER_BYTE * self._body_bytes
+            is_body = not self._in_head and not self._body_bounds.has_much_framing
             return None if is_small or is_body else Priority.CALLER
         if is_small and self._in_head and not self._head_bytes and data.startswith(_HEALTH_STARTS):
             return None
@@ -205,17 +194,15 @@ class HTTPProtocol(HttpToolsProtocol):
         self._in_head = False
         self._heads += 1
         self._end_head()
-        self._framing_bytes = self._framing_at_once = self._body_bytes = self._discarded_bytes = 0
-        self._since = self.loop.time()
-        self._window = (self._since, 0)
-        self._has_long_body = False
+        self._discarded_bytes = 0
+        self._body_bounds.start(self.loop.time())
         super().on_headers_complete()
         if len(self.pipeline) > _MAX_WAITING_REQUESTS:
             raise Refusal(429, "TOO_MANY_REQUESTS", "A connection has too many requests waiting.")
 
     def on_body(self, body: bytes) -> None:
         """Count a piece of a body; after the response, abort if more is sent than may be discarded."""
-        self._body_bytes += len(body)
+        self._body_bounds.size += len(body)
         super().on_body(body)
         if self.cycle.response_complete:
             self._discarded_bytes += len(body)
@@ -225,6 +212,7 @@ class HTTPProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Prepare for the next head, since the request is complete."""
         self._in_head = True
+        self._since = self._body_bounds.since
         self._messages += 1
         super().on_message_complete()
 
@@ -245,7 +233,7 @@ class HTTPProtocol(HttpToolsProtocol):
             data = self._feed_until_upgrade(data)
 
     def _feed_until_upgrade(self, data: bytes) -> bytes:
-        heads, messages, body_bytes = self._heads, self._messages, self._body_bytes
+        heads, messages, body_bytes = self._heads, self._messages, self._body_bounds.size
         if self._in_head and not self._head_bytes:
             self._since = self.loop.time()
         parser = cast("httptools.HttpRequestParser", self.parser)
@@ -255,7 +243,7 @@ class HTTPProtocol(HttpToolsProtocol):
                 # If a message ended within this piece, the rest belongs to the next head and is short.
                 self._count_head(len(data) if messages == self._messages else 0)
             elif heads == self._heads:
-                self._count_framing(len(data), self._body_bytes - body_bytes)
+                self._body_bounds.count_framing(len(data), self._body_bounds.size - body_bytes)
         except httptools.HttpParserUpgrade as upgrade:
             if not self._should_upgrade():
                 self._ignore_upgrade()
@@ -286,16 +274,6 @@ class HTTPProtocol(HttpToolsProtocol):
         self._held_bytes += size
         if not self.gate.hold(size):
             raise FULL
-
-    def _count_framing(self, size: int, body_bytes: int) -> None:
-        """Raise Refusal if a chunked body has too much framing."""
-        self._framing_bytes += size - body_bytes
-        self._framing_at_once = 0 if body_bytes else self._framing_at_once + size
-        if (
-            self._framing_at_once > _FREE_FRAMING_BYTES
-            or self._framing_bytes > _FREE_FRAMING_BYTES + _FRAMING_PER_BYTE * self._body_bytes
-        ):
-            raise MALFORMED
 
     def _end_head(self) -> None:
         self.gate.release(self._held_bytes)
@@ -333,12 +311,12 @@ class HTTPProtocol(HttpToolsProtocol):
         now = self.loop.time()
         left = self._seconds_left(now)
         if left > 0:
-            self._look_again(min(left, _LOOK_SECONDS))
+            self._look_again(min(left, LOOK_SECONDS))
         elif self._end_at is not None or self._unwritable_since is not None:
             self.transport.abort()
         elif self._in_head and not self._head_bytes:
             self._end_at = now + self.gate.limits.write_seconds
-            self._look_again(_LOOK_SECONDS)
+            self._look_again(LOOK_SECONDS)
             self.transport.close()
         else:
             self._refuse(TOO_SLOW)
@@ -357,29 +335,12 @@ class HTTPProtocol(HttpToolsProtocol):
         if self._unwritable_since is not None and self._unwritable_since + limits.write_seconds <= now:
             return 0.0
         if not self._in_head:
-            return self._seconds_left_for_body(now)
+            return self._body_bounds.seconds_left(now, is_paused=self.flow.read_paused)
         if self._answered is not None and not self._answered.response_complete:
-            return _LOOK_SECONDS
+            return LOOK_SECONDS
         if self._head_bytes or self._answered is None:
             return self._since + limits.head_seconds - now
         return self._since + self.timeout_keep_alive - now
-
-    def _seconds_left_for_body(self, now: float) -> float:
-        limits = self.gate.limits
-        began, size = self._window
-        if self.flow.read_paused:
-            # While the server does not read, the time does not count.
-            self._since += now - began
-            self._window = (now, self._body_bytes)
-        elif now - began >= _LOOK_SECONDS:
-            if self._body_bytes - size < (now - began) * limits.body_least_bytes_per_second:
-                return 0.0
-            self._window = (now, self._body_bytes)
-        next_look = self._window[0] + _LOOK_SECONDS
-        return (next_look if self._has_long_body else min(next_look, self._since + limits.body_seconds)) - now
-
-    def _expect_long_body(self) -> None:
-        self._has_long_body = True
 
     def _let_go(self) -> None:
         self._end_head()
@@ -403,7 +364,7 @@ class HTTPProtocol(HttpToolsProtocol):
             scope["extensions"] = {
                 TRUST: self._seat.trust,
                 ABORT: self.transport.abort,
-                LONG_BODY: self._expect_long_body,
+                LONG_BODY: self._body_bounds.expect_long_body,
             }
         super()._start_asgi_task(cycle, app)
 
