@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -88,10 +89,15 @@ class WorkspaceService:
         self._shell = shell
         self._failures: dict[UUID, _Failure] = {}
         self._removing: set[UUID] = set()
+        self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     def path(self, conversation_id: UUID) -> Path:
         """Return the path of the conversation's workspace, which may not exist."""
         return self._root / str(conversation_id)
+
+    def lock(self, conversation_id: UUID) -> asyncio.Lock:
+        """Return the lock under which this process commits, pushes and proposes what is in the workspace."""
+        return self._locks.setdefault(conversation_id, asyncio.Lock())
 
     def is_prepared(self, conversation_id: UUID) -> bool | None:
         """Tell whether the workspace is complete; ``None`` if nothing of it exists. It blocks: call it in a thread."""

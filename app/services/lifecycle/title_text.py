@@ -42,7 +42,7 @@ def of_answer(answer: str, max_length: int, redact: Redact = str) -> str:
 
 def _pass(text: str) -> str:
     """Remove one layer of everything that may surround a title: labels, markup, quotes."""
-    text = _without_reasoning(_unescaped(seen(text)))
+    text = without_reasoning(_unescaped(seen(text)))
     text = _without_tags(_without_fences(text).strip())
     held = _from_json(text)
     if held is not None:
@@ -114,7 +114,7 @@ def _ends(text: str) -> str:
 # ---- Reasoning
 
 
-def _without_reasoning(text: str) -> str:
+def without_reasoning(text: str) -> str:
     """Remove reasoning in all known notations.
 
     An end mark without a beginning removes everything before it; a begin mark without an end, everything after it.
