@@ -247,11 +247,11 @@ class Schema(strawberry.Schema):
         )
 
     async def _introspect(self, executor: CompiledExecutor, key: tuple[str, str | None]) -> ExecutionResult:
-        """Execute what asks for the schema alone, once for each text of a document."""
+        """Execute pure introspection, once for each text of a document, with a cache of the results."""
         data = self._introspections.get(key)
         if data is None:
             await self._pace.wait()
-            # Who waited before may have asked the same.
+            # An operation that was waiting before may have cached the same document.
             data = self._introspections.get(key)
         if data is not None:
             return ExecutionResult(data, None)
