@@ -191,6 +191,7 @@ def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:
 
 def _limits(config: Config) -> Limits:
     return Limits(
+        length=config.max_document_length,
         tokens=config.max_document_tokens,
         depth=config.max_document_depth,
         aliases=config.max_document_aliases,

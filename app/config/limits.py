@@ -101,6 +101,9 @@ class LimitSettings(BaseSettings):
     max_subscriptions_per_caller: int = Field(
         default=1000, ge=1, le=1_000_000, description="Subscriptions that a caller may have, over all its connections."
     )
+    max_document_length: int = Field(
+        default=200_000, ge=1000, le=2_000_000, description="Characters that a GraphQL document may have."
+    )
     max_document_tokens: int = Field(
         default=2000, ge=100, le=20_000, description="Lexical tokens that a GraphQL document may have."
     )
