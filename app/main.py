@@ -12,7 +12,7 @@ from app.config import Config
 from app.context import Services
 from app.graphql.limits import Limits
 from app.graphql.schema import build_schema
-from app.memory import spare_collector
+from app.memory import keep_giving_back, map_large_blocks, spare_collector
 from app.models import migration
 from app.models.database.database import Database, database_url
 from app.models.provider_account import ProviderType
@@ -167,6 +167,8 @@ class Parley:
             stack.push_async_callback(self.housekeeping.close)
             await self.housekeeping.start()
             spare_collector()
+            map_large_blocks()
+            self.background.start("memory", keep_giving_back())
             yield
 
 

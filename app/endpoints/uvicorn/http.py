@@ -87,6 +87,10 @@ class HTTPProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._let_go()
+        # These refer to each other, and would wait for the garbage collector with all that is in them.
+        self.pipeline.clear()
+        self.parser = self._answered = None
+        self.cycle = None  # pyright: ignore[reportAttributeAccessIssue]  As it is before the first request.
         if self._seat is not None:
             self._seat.leave()
 

@@ -205,6 +205,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self._linger is not None:
             self._linger.cancel()
         super().connection_lost(exc)
+        # It would wait for the next frame, and refers to the connection, until the garbage collector finds it.
+        self.conn.parser.close()
         if self._account is not None:
             self._account.resize(0)
             self._account = None
