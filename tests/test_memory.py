@@ -93,8 +93,11 @@ def without_collector() -> Generator[None]:
         START + b"Content-Length: 100\r\n\r\n" + json.dumps({}).encode(),
         b"no HTTP at all\r\n\r\n",
         b"",
+        UPGRADE,
+        UPGRADE + b"\x89\x80\0\0\0\0" * 100,
+        UPGRADE + b"\x81\xfe\xea\x60" + bytes(4) + b"x" * 1000,
     ],
-    ids=["health", "requests", "a head", "a body", "noise", "nothing"],
+    ids=["health", "requests", "a head", "a body", "noise", "nothing", "a socket", "pings", "a part of a message"],
 )
 async def test_a_connection_that_has_ended_needs_no_collector(server: RunningServer, data: bytes) -> None:
     with without_collector():
@@ -109,12 +112,4 @@ async def test_a_connection_that_has_ended_needs_no_collector(server: RunningSer
         async with asyncio.timeout(WAIT_SECONDS):
             while any(reference() is not None for reference in kept):  # noqa: ASYNC110  Nothing tells of it.
                 await asyncio.sleep(0.02)
-    await assert_nothing_stays(server)
-
-
-async def test_a_websocket_that_has_ended_holds_no_frames(server: RunningServer) -> None:
-    async with connected(server) as raw:
-        await raw.send(UPGRADE)
-        assert b" 101 " in await raw.reader.readuntil(b"\r\n\r\n")
-        await raw.send(b"\x01\xfe\xea\x60" + bytes(4) + b"x" * 1000)
     await assert_nothing_stays(server)

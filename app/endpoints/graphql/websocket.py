@@ -240,6 +240,9 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             self._place.leave()
         if self._expiry is not None:
             self._expiry.cancel()
+        # These refer to the handler, which would wait for the garbage collector with all that it has.
+        self.view = cast("Any", None)
+        self.connection_init_timeout_task = self._expiry = None
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Authenticate after ``connection_init``. Closes with 4403, or with 1013 for too many connections."""
