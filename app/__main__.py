@@ -39,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, AlreadyLocked) as error:
         print(f"parley: {error}", file=sys.stderr)
         return 2
-    except _DatabaseTrouble as error:
+    except _CommandFailed as error:
         print(f"parley: {error}", file=sys.stderr)
         return 1
 
 
-class _DatabaseTrouble(Exception):
-    """The database can't be used until the operator acts. The message is one line."""
+class _CommandFailed(Exception):
+    """The database can't be used until the operator acts. The message is the one line that is printed."""
 
 
 @contextlib.contextmanager
@@ -56,12 +56,12 @@ def _database_trouble() -> Generator[None]:
     try:
         yield
     except DatabaseTrouble as error:
-        raise _DatabaseTrouble(str(error)) from None
+        raise _CommandFailed(str(error)) from None
     except Exception as error:  # What is neither of the two is raised again.
         if is_outage(error):
-            raise _DatabaseTrouble(f"the database can't be reached: {reason(error)}") from None
+            raise _CommandFailed(f"the database can't be reached: {reason(error)}") from None
         if is_unusable(error):
-            raise _DatabaseTrouble(f"the database can't be used: {reason(error)}") from None
+            raise _CommandFailed(f"the database can't be used: {reason(error)}") from None
         raise
 
 
@@ -93,14 +93,14 @@ class _Server(uvicorn.Server):
 
 def _serve(options: argparse.Namespace) -> int:
     if not options.demo:
-        return _serve_house(_config({"host": options.host, "port": options.port}))
+        return _run_server(_config({"host": options.host, "port": options.port}))
     from app import demo
 
     # Until uvicorn handles signals, SIGTERM's default would end the process without removing the directory.
     signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory(prefix="parley-demo-") as directory:
         given = {"host": options.host, "port": options.port, "data_dir": Path(directory), **demo.SETTINGS}
-        return _serve_house(_config(given), demo.seed)
+        return _run_server(_config(given), demo.seed)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
@@ -117,7 +117,7 @@ def _allow_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] | None = None) -> int:
+def _run_server(config: Config, prepare: Callable[["Parley"], Awaitable[None]] | None = None) -> int:
     # The schema and the database are imported only by the commands that need them.
     from app.endpoints.connections import connection_limits
     from app.endpoints.uvicorn.http import http_protocol
@@ -125,8 +125,8 @@ def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] 
     from app.main import Parley, create_app
 
     _allow_open_files()
-    house = Parley(config)
-    app = create_app(config, parley=house)
+    parley = Parley(config)
+    app = create_app(config, parley=parley)
     server = _Server(
         uvicorn.Config(
             app,
@@ -151,11 +151,11 @@ def _serve_house(config: Config, prepare: Callable[["Parley"], Awaitable[None]] 
     async def serve() -> None:
         async with contextlib.AsyncExitStack() as stack:
             with _database_trouble():
-                await stack.enter_async_context(house.running())
+                await stack.enter_async_context(parley.running())
             if prepare is not None:
-                await prepare(house)
+                await prepare(parley)
                 print("This is a demonstration: what is in it is gone when the server ends.", flush=True)
-            print(house.shell.describe(), flush=True)
+            print(parley.shell.describe(), flush=True)
             await server.serve()
 
     try:
@@ -199,13 +199,13 @@ def _rotate_secrets(_options: argparse.Namespace) -> int:
     from app.models import migration
 
     async def rotate() -> tuple[int, int]:
-        house = Parley(_config())
+        parley = Parley(_config())
         try:
             # The tables do not exist before the first start.
-            await migration.upgrade(house.database)
-            return await house.services.settings.rotate_secrets()
+            await migration.upgrade(parley.database)
+            return await parley.services.settings.rotate_secrets()
         finally:
-            await house.database.close()
+            await parley.database.close()
 
     with _database_trouble():
         rotated, unreadable = asyncio.run(rotate())

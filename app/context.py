@@ -1,5 +1,6 @@
 """The context of resolvers: the caller, the services, and batch loaders."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -12,13 +13,14 @@ from app.errors import AppError, Unauthenticated
 from app.models.conversation import Conversation
 from app.models.event import EventQuery
 from app.models.git_repository import GitBranch, GitRepository
-from app.models.provider_account import ProviderAccount
+from app.models.provider_account import ProviderAccount, ProviderType
 from app.models.rows.event import EventRow
 from app.models.settings import Settings
 from app.services.auth.authenticator import Caller
 from app.services.conversation import ConversationService
+from app.services.download import DownloadService
 from app.services.event import EventPage, EventService
-from app.services.git.calls import CallBudget
+from app.services.git.call_budget import CallBudget
 from app.services.git.patch import Change
 from app.services.git.working_tree import ChangesSince, Diff
 from app.services.provider_account import ProviderAccountService
@@ -26,10 +28,14 @@ from app.services.push.progress import Progress
 from app.services.push.status_feed import StatusFeed
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
+from app.services.suggested_task import SuggestedTaskService
 from app.services.tool_call import ToolCallService
+from app.services.upload import UploadService
 from app.services.workspace_contents import ReadBudget, WorkspaceContents, WorkspaceSummary
+from app.services.workspace_feed import WorkspaceFeed
 
 MAX_BATCH = 200
+RepositoryName = tuple[ProviderType, str]
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,12 @@ class Services:
     settings: SettingsService
     provider_account: ProviderAccountService
     repository: RepositoryService
+    suggested_task: SuggestedTaskService
     tool_call: ToolCallService
     workspace: WorkspaceContents
+    workspace_feed: WorkspaceFeed
+    download: DownloadService
+    upload: UploadService
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,10 @@ class Context:
         return _loader(self._default_branches)
 
     @cached_property
+    def named_repositories(self) -> DataLoader[RepositoryName, GitRepository | None]:
+        return _loader(self._named_repositories)
+
+    @cached_property
     def git_calls(self) -> CallBudget:
         """The operation's budget of calls to git providers."""
         return self.services.repository.budget()
@@ -131,6 +145,19 @@ class Context:
     async def _owned_accounts(self, owner_ids: list[str]) -> list[list[ProviderAccount]]:
         accounts = await self.services.provider_account.search(self.owner_id)
         return [accounts if owner_id == self.owner_id else [] for owner_id in owner_ids]
+
+    async def _named_repositories(self, names: list[RepositoryName]) -> list[GitRepository | BaseException | None]:
+        """Ask for each repository once, however many fields want it; an error belongs to its own repository alone."""
+
+        async def get(name: RepositoryName) -> GitRepository | BaseException | None:
+            try:
+                return await self.services.repository.get(self.owner_id, *name, self.git_calls)
+            except AppError as error:
+                return error
+
+        distinct = list(dict.fromkeys(names))
+        found = dict(zip(distinct, await asyncio.gather(*map(get, distinct)), strict=True))
+        return [found[name] for name in names]
 
     async def _diffs(self, keys: list[DiffKey]) -> list[Diff | BaseException]:
         groups: dict[tuple[WorkspaceSummary, ChangesSince, int], dict[Change, None]] = {}

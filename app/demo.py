@@ -55,20 +55,20 @@ class Scene:
     waits_for_confirmation: bool = False
 
 
-async def seed(house: Parley) -> None:
+async def seed(parley: Parley) -> None:
     """Save settings with the demo model, and insert the conversations, the oldest first."""
-    await house.services.settings.update(
+    await parley.services.settings.update(
         LOCAL_CALLER_ID, UpdateSettings(llm_model=DEFAULT_LLM_MODEL, confirmation_mode=True)
     )
-    repository_id = await _add_repository(house)
+    repository_id = await _add_repository(parley)
     scenes = [*_others(), *_statuses()]
     for age, scene in zip(range(len(scenes), 0, -1), scenes, strict=True):
-        conversation_id = await _add(house, scene, timedelta(hours=age * age), repository_id)
+        conversation_id = await _add(parley, scene, timedelta(hours=age * age), repository_id)
         if scene.waits_for_confirmation:
-            await house.engine.submit(conversation_id, 1)
+            await parley.engine.submit(conversation_id, 1)
 
 
-async def _add_repository(house: Parley) -> UUID:
+async def _add_repository(parley: Parley) -> UUID:
     repository = GitRepository(
         owner_id=LOCAL_CALLER_ID,
         provider="GITHUB",
@@ -81,12 +81,12 @@ async def _add_repository(house: Parley) -> UUID:
         default_branch_name="main",
         seen_at=utc_now(),
     )
-    async with house.database.write() as session:
+    async with parley.database.write() as session:
         GitRepositoryRepository(session).add(repository)
     return repository.id
 
 
-async def _add(house: Parley, scene: Scene, age: timedelta, repository_id: UUID) -> UUID:
+async def _add(parley: Parley, scene: Scene, age: timedelta, repository_id: UUID) -> UUID:
     moment = utc_now() - age
     conversation = Conversation(
         owner_id=LOCAL_CALLER_ID,
@@ -99,7 +99,7 @@ async def _add(house: Parley, scene: Scene, age: timedelta, repository_id: UUID)
         created_at=moment,
         updated_at=moment,
     )
-    async with house.database.write() as session:
+    async with parley.database.write() as session:
         await OwnerRepository(session).lock(LOCAL_CALLER_ID)
         await moves.create(session, conversation, moment, message=None)
         for number, (source, body) in enumerate(scene.events, start=1):

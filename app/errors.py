@@ -15,6 +15,7 @@
     ├── Unauthenticated         no caller: missing, bad or expired token
     ├── StorageFull             the server's disk is full, or can't be written
     ├── SlowSubscriber          a subscriber did not take what waits for it
+    ├── TrajectoryTooLong       a log is too long to be one field of an answer
     └── LLMFailure              an LLM call failed; carries the code that becomes `statusReason`
 
 The codes and message ids are those of ``ErrorCode`` in the schema; the ids with ``$`` are OpenHands'.
@@ -172,6 +173,20 @@ class SlowSubscriber(AppError):
     def wire_code(self) -> str:
         """A code of its own, since clients may subscribe again."""
         return "SLOW_SUBSCRIBER"
+
+
+class TrajectoryTooLong(AppError):
+    """A log has more than ``max_bytes`` as JSON, so it can only be downloaded. It is never a user error."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(
+            f"The trajectory is larger than {max_bytes} bytes: download it with "
+            "`createDownload(input: {format: TRAJECTORY_JSON})`."
+        )
+
+    def wire_code(self) -> str:
+        """A code of its own, since clients may download it."""
+        return "TRAJECTORY_TOO_LONG"
 
 
 class LLMFailure(AppError):

@@ -25,7 +25,9 @@ from app.services.auth.authenticator import Authenticator, build_authenticator
 from app.services.background import BackgroundTasks
 from app.services.clock import Clock, utc_now
 from app.services.conversation import ConversationService
+from app.services.download import DownloadService
 from app.services.event import EventService
+from app.services.export import LogExport
 from app.services.git.base import GitProvider
 from app.services.git.clone import GitCloner
 from app.services.git.providers import providers
@@ -44,9 +46,13 @@ from app.services.repository import RepositoryService
 from app.services.sandbox.shell import Shell, build_sandbox, command_limits
 from app.services.secrets.box import open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
+from app.services.suggested_task import SuggestedTaskService
+from app.services.ticket import Tickets
 from app.services.tool_call import ToolCallService
+from app.services.upload import UploadService
 from app.services.workspace import WorkspaceService
 from app.services.workspace_contents import WorkspaceContents
+from app.services.workspace_feed import WorkspaceFeed
 
 log = structlog.get_logger(__name__)
 
@@ -122,15 +128,20 @@ class Parley:
             idle_close_seconds=config.idle_close_seconds,
             run_history_seconds=config.run_history_seconds,
         )
+        suggested_task = SuggestedTaskService(self.git_providers, account)
+        export = LogExport(self.database, settings, clock)
+        contents = WorkspaceContents(workspace, WorkingTreeReader(self.shell))
         conversation = ConversationService(
             self.database,
             self.wakeups,
             clock,
             self.engine,
             settings=settings,
+            export=export,
             title=title,
             workspace=workspace,
             repository=repository,
+            tasks=suggested_task,
             background=self.background,
             max_concurrent=config.max_concurrent_conversations,
             max_age_seconds=config.conversation_max_age_seconds,
@@ -142,8 +153,27 @@ class Parley:
             settings=settings,
             provider_account=account,
             repository=repository,
+            suggested_task=suggested_task,
             tool_call=ToolCallService(self.database, self.wakeups, clock),
-            workspace=WorkspaceContents(workspace, WorkingTreeReader(self.shell)),
+            workspace=contents,
+            workspace_feed=WorkspaceFeed(self.database, self.wakeups, contents),
+            download=DownloadService(
+                self.database,
+                Tickets(secret_box, "download", clock),
+                clock,
+                workspace=contents,
+                export=export,
+                max_bytes=config.max_download_bytes,
+            ),
+            upload=UploadService(
+                self.database,
+                Tickets(secret_box, "upload", clock),
+                clock,
+                self.wakeups,
+                workspace=workspace,
+                max_bytes=config.max_upload_bytes,
+                workspace_bytes=config.workspace_max_bytes,
+            ),
         )
 
     @asynccontextmanager
@@ -174,19 +204,19 @@ class Parley:
 
 def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:
     """Create the ASGI application. Tests pass a ``parley`` that was built with fakes."""
-    house = parley or Parley(config)
+    built = parley or Parley(config)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
-        async with house.running():
+        async with built.running():
             yield
 
     return endpoints.application(
         config,
         schema=build_schema(_limits(config), config.request_timeout_seconds, is_compiled=config.compiled_execution),
-        services=house.services,
-        authenticator=house.authenticator,
-        readiness={"database": house.database.ping, "engine": house.engine.ping},
+        services=built.services,
+        authenticator=built.authenticator,
+        readiness={"database": built.database.ping, "engine": built.engine.ping},
         lifespan=lifespan,
     )
 

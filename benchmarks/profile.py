@@ -65,22 +65,22 @@ async def main(file: Path) -> None:
         connection.close()
         settings = {**parley().environment, "PARLEY_DATA_DIR": directory, "PARLEY_DATABASE_URL": f"sqlite:///{copy}"}
         os.environ.update(settings)
-        house = Parley(load_config())
-        await _stages(house, create_app(house.config, parley=house), data.subjects(file, have_events=False))
-        await house.database.close()
+        built = Parley(load_config())
+        await _stages(built, create_app(built.config, parley=built), data.subjects(file, have_events=False))
+        await built.database.close()
 
 
 def _query(subject: Subject) -> ConversationQuery:
     return ConversationQuery(20, parse_conversation_cursor(subject.cursor, NEWEST_FIRST))
 
 
-async def _stages(house: Parley, app: Any, subjects: Sequence[Subject]) -> None:
+async def _stages(built: Parley, app: Any, subjects: Sequence[Subject]) -> None:
     claims = {"sub": data.OWNER, "exp": datetime.now(UTC) + timedelta(hours=1)}
     token = f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"
     caller = Caller(data.OWNER, None)
-    services = house.services
-    admission = Admission(house.config)
-    limits = BodyLimits(house.config.max_body_bytes, JSONTexts(house.config))
+    services = built.services
+    admission = Admission(built.config)
+    limits = BodyLimits(built.config.max_body_bytes, JSONTexts(built.config))
     spare_collector()
 
     def scope() -> dict[str, Any]:
@@ -123,7 +123,7 @@ async def _stages(house: Parley, app: Any, subjects: Sequence[Subject]) -> None:
         "nothing": _done,
         "one conversation": whole("q2"),
         "  reading the request": lambda: read_parameters(scope(), receive, limits, admission.body()),
-        "  the token": lambda: house.authenticator.authenticate(bearer_token(token)),
+        "  the token": lambda: built.authenticator.authenticate(bearer_token(token)),
         "  the rate limit": admit,
         "  execution": lambda: executed(one),
         "    its SQL": lambda: services.conversation.get_row(data.OWNER, UUID(next(turns).id)),

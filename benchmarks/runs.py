@@ -128,8 +128,8 @@ async def _served(watcher: Watcher, data_dir: Path, llm: str) -> AsyncGenerator[
     )
     # Otherwise log lines about each run would interrupt the table.
     configure_logging(config, stream=io.StringIO())
-    house = Parley(config)
-    application = create_app(config, parley=house)
+    parley = Parley(config)
+    application = create_app(config, parley=parley)
     claims = {"sub": "bench", "exp": datetime.now(UTC) + timedelta(hours=2)}
     async with (
         application.router.lifespan_context(application),
@@ -140,9 +140,9 @@ async def _served(watcher: Watcher, data_dir: Path, llm: str) -> AsyncGenerator[
             timeout=WAIT_SECONDS,
         ) as http,
     ):
-        await house.llm.ready(MODEL)
+        await parley.llm.ready(MODEL)
         await _ask(http, SETTINGS, url=llm)
-        with watcher.watching(house.database):
+        with watcher.watching(parley.database):
             yield http
 
 

@@ -101,6 +101,18 @@ class LimitSettings(BaseSettings):
     max_subscriptions_per_caller: int = Field(
         default=1000, ge=1, le=1_000_000, description="Subscriptions that a caller may have, over all its connections."
     )
+    max_transfers_per_caller: int = Field(
+        default=4, ge=1, le=32, description="Downloads and uploads that a caller may have at once."
+    )
+    max_upload_bytes: int = Field(
+        default=100 * 1024**2, ge=1024, le=1024**4, description="Largest file that may be uploaded to a workspace."
+    )
+    max_download_bytes: int = Field(
+        default=10 * 1024**3,
+        ge=1024**2,
+        le=1024**5,
+        description="Files of a workspace that one archive may hold together, before they are compressed.",
+    )
     max_document_length: int = Field(
         default=200_000, ge=1000, le=2_000_000, description="Characters that a GraphQL document may have."
     )

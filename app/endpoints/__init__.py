@@ -17,12 +17,14 @@ from app.config import Config
 from app.context import Services
 from app.endpoints import health, pages
 from app.endpoints.admission import Admission
+from app.endpoints.download import DownloadEndpoint
 from app.endpoints.graphql.documents import Documents
 from app.endpoints.graphql.http import GraphQLEndpoint
 from app.endpoints.graphql.json_text import JSONTexts
 from app.endpoints.graphql.websocket import GraphQLSocket
 from app.endpoints.guard import Guard
 from app.endpoints.page_rate import PageRate
+from app.endpoints.upload import UploadEndpoint
 from app.graphql.schema import Schema
 from app.services.auth.authenticator import Authenticator
 
@@ -56,6 +58,8 @@ def application(
             WebSocketRoute("/graphql", socket.__call__),
             Route("/health/live", health.live),
             Route("/health/ready", health.Ready(readiness).__call__),
+            Route("/downloads", DownloadEndpoint(config, services.download, admission), methods=["GET"]),
+            Route("/uploads", UploadEndpoint(services.upload, admission), methods=["PUT"]),
             *pages.routes(),
         ],
         exception_handlers={HTTPException: _refusal},
@@ -98,7 +102,7 @@ def _across_origins(app: ASGIApp, config: Config) -> ASGIApp:
     return CORSMiddleware(
         app,
         allow_origins=list(config.allowed_origins),
-        allow_methods=["GET", "POST"],
+        allow_methods=["GET", "POST", "PUT"],
         allow_headers=["Authorization", "Content-Type"],
         max_age=PREFLIGHT_SECONDS,
     )

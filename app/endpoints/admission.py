@@ -3,6 +3,8 @@
 import math
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -16,6 +18,8 @@ from app.services.auth.authenticator import Caller
 # Size of the LRU cache of buckets. A caller whose bucket was evicted starts with a full one.
 REMEMBERED_CALLERS = 10_000
 RETRY_SECONDS = 1
+# Downloads and uploads of all callers together: an archive may hold 80 open directories and 40 MB.
+MAX_TRANSFERS = 32
 # Share of a second's rate, or of a burst, that is taken from a bucket at once (a lease).
 TAKEN_SHARE = 100
 # Bytes of each body that do not count, so that small requests get through beside large ones.
@@ -109,6 +113,8 @@ class Admission:
         self._body_bytes_left = max(config.max_buffered_bytes, config.max_body_bytes)
         self._connections = Places("connections", config.max_connections_per_caller)
         self._subscriptions = Places("subscriptions", config.max_subscriptions_per_caller)
+        self._transfers = Places("transfers", config.max_transfers_per_caller)
+        self._transfers_left = MAX_TRANSFERS
 
     def request(self, caller: Caller) -> None:
         """Admit a request, or an operation over a WebSocket. Raises TooMany."""
@@ -147,6 +153,19 @@ class Admission:
     def subscription(self, caller: Caller) -> "Place":
         """Admit a subscription. Raises TooManyAtOnce."""
         return self._subscriptions.take(caller.id)
+
+    @contextmanager
+    def transfer(self, caller_id: str) -> Generator[None]:
+        """Admit a download or an upload until the block ends. Raises TooManyAtOnce, and TooMany for those of all."""
+        if not self._transfers_left:
+            raise TooMany("The server has too many transfers at once.", RETRY_SECONDS)
+        place = self._transfers.take(caller_id)
+        self._transfers_left -= 1
+        try:
+            yield
+        finally:
+            self._transfers_left += 1
+            place.leave()
 
 
 class HeldBody:

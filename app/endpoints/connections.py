@@ -13,6 +13,10 @@ from app.endpoints.headers import Headers
 
 # The extension of ASGI by which a request tells its connection that it has shown a good token.
 TRUST = "parley.trust"
+# The extension by which a request ends its connection at once: HTTP has no other sign that a body is not whole.
+ABORT = "parley.abort"
+# The extension by which a request says that its body may take as long as it comes fast enough.
+LONG_BODY = "parley.long_body"
 FORWARDED_FOR = b"x-forwarded-for"
 # Share of open files that stays for the database, workspaces and calls to models.
 _OTHER_FILES_SHARE = 2
@@ -69,6 +73,20 @@ def trust(scope: Scope) -> None:
     tell: Callable[[], None] | None = scope.get("extensions", {}).get(TRUST)
     if tell is not None:
         tell()
+
+
+def abort(scope: Scope) -> None:
+    """End the connection of a request, as ``trust``."""
+    end: Callable[[], None] | None = scope.get("extensions", {}).get(ABORT)
+    if end is not None:
+        end()
+
+
+def expect_long_body(scope: Scope) -> None:
+    """Lift the limit of time of a request's whole body, as ``trust``; that of its speed stays."""
+    lift: Callable[[], None] | None = scope.get("extensions", {}).get(LONG_BODY)
+    if lift is not None:
+        lift()
 
 
 class Seat:

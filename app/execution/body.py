@@ -25,7 +25,7 @@ from app.execution.leaf import leaf_expression
 from app.execution.resolving import Resolution
 from app.execution.run import CodeGenerator
 from app.execution.shape import Access, Shape, Variant, shaped_classes
-from app.execution.sources import Checked, object_definition, plain_attribute
+from app.execution.sources import KnownClasses, object_definition, plain_attribute
 
 INDENT = "    "
 
@@ -104,7 +104,7 @@ class Body:
 
     def _instance(self, graphql_type: GraphQLObjectType, variable: str, place: ValuePlace) -> str:
         """Complete an object through its attributes, after checking that its class belongs to the type."""
-        checked = Checked(graphql_type, self._generator.outdate)
+        checked = KnownClasses(graphql_type, self._generator.outdate)
         condition = checked.condition(variable, self._generator.constant(checked))
         check = f"{self._generator.constant(checked.check)}({variable})"
         start = len(self.lines)

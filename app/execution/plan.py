@@ -107,14 +107,14 @@ class Plans:
     """Cache of plans by the identity of the operation's AST node, bounded by bytes."""
 
     def __init__(self, max_bytes: int) -> None:
-        self.kept: ByteCache[int, _Operation] = ByteCache(max_bytes)
+        self.kept: ByteCache[int, _PlansOfOperation] = ByteCache(max_bytes)
 
     def find(self, executor: ExecutionRun) -> Plan | None:
         """Return the plan for the executor's operation and variables; ``None`` if graphql-core has to execute it."""
         node = executor.operation
         known = self.kept.get(id(node))
         if known is None:
-            known = _Operation(executor)
+            known = _PlansOfOperation(executor)
             self.kept.put(id(node), known, known.size_bytes)
         plan = known.find(executor)
         if known.has_grown:
@@ -122,7 +122,7 @@ class Plans:
         return plan
 
 
-class _Operation:
+class _PlansOfOperation:
     """An operation's plans. It holds a reference to the node, so that ``id(node)`` stays unique while it is cached."""
 
     OWN_BYTES = 1000

@@ -43,7 +43,7 @@ def plain_attribute(definition: GraphQLField) -> Access | None:
     return None
 
 
-class Checked(set[type]):
+class KnownClasses(set[type]):
     """Cache of the classes whose instances are known to belong to an object type.
 
     ``check`` decides about an instance of another class, and adds the class. ``on_stand_in`` is called for a stand-in

@@ -33,6 +33,7 @@ from app.schema.conversation import (
     StartConversationPayload,
     StopConversationPayload,
 )
+from app.schema.download import CreateDownloadPayload
 from app.schema.event import EVENT_TYPES
 from app.schema.node import Node
 from app.schema.repository import Repository, RepositoryConnection
@@ -44,7 +45,9 @@ from app.schema.settings import (
     Settings,
     UpdateSettingsPayload,
 )
+from app.schema.suggested_task import Viewer
 from app.schema.tool_call import RespondToToolCallPayload
+from app.schema.upload import CreateUploadPayload
 from app.schema.workspace import ENTRY_TYPES
 
 # Sizes of two LRU caches: prepared documents, and plans compiled for their operations.
@@ -81,6 +84,7 @@ class Query:
     settings: Settings | None = strawberry.field(
         resolver=resolvers.settings.get, description="Null until the caller saves settings."
     )
+    viewer: Viewer = strawberry.field(resolver=Viewer, description="What is the caller's at git providers.")
 
 
 @strawberry.type(description="What can be changed.")
@@ -108,6 +112,13 @@ class Mutation:
     )
     respond_to_tool_call: RespondToToolCallPayload = strawberry.field(
         resolver=resolvers.tool_call.respond, description="Allow or refuse a tool call that waits for confirmation."
+    )
+    create_download: CreateDownloadPayload = strawberry.field(
+        resolver=resolvers.download.create,
+        description="Make a URL from which a file, an archive, a patch or the log can be downloaded.",
+    )
+    create_upload: CreateUploadPayload = strawberry.field(
+        resolver=resolvers.upload.create, description="Make a URL to which one file of a workspace can be uploaded."
     )
     update_settings: UpdateSettingsPayload = strawberry.field(
         resolver=resolvers.settings.update, description="Save settings."
@@ -146,6 +157,11 @@ class Subscription:
         resolver=resolvers.event.tool_output_deltas,
         description="What the agent's tools write while they run; where it is much, not all of it. Nothing is kept: "
         "the finished output comes as a `ToolResultEvent`.",
+    )
+    workspace_changed = strawberry.subscription(
+        resolver=resolvers.workspace.changed,
+        description="The workspace as it is, then that it changed, at most twice a second: after tools, and while "
+        "commands write. The stream ends when the conversation is deleted.",
     )
 
 

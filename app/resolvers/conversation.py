@@ -7,6 +7,7 @@ from typing import Annotated
 import strawberry
 
 from app.context import Context
+from app.errors import NotFound
 from app.execution.selection import selected_names
 from app.models.search import query as conversation_search
 from app.schema import event
@@ -37,9 +38,11 @@ from app.schema.conversation_connection import RowConnection, RowConversation
 from app.schema.node import conversation_id, conversation_key, existing_conversation_key
 from app.schema.rows.conversation import columns_for
 from app.schema.scalar import invalid
+from app.schema.suggested_task import task_reference
 from app.schema.user_error import with_user_errors
 from app.services.conversation import SendMessage
 from app.services.lifecycle.creation import CreateConversation
+from app.services.suggested_task import TaskReference
 
 Info = strawberry.Info[Context, None]
 DEFAULT_FIRST = 20
@@ -90,6 +93,7 @@ async def create(
         message=input.initial_message.to_message() if input.initial_message is not None else None,
         repository=input.repository.to_choice() if input.repository is not None else None,
         branch_name=input.branch_name,
+        task=_task(input.suggested_task_id),
         trigger=input.trigger,
         attach_conversation_id=input.attach_conversation_id,
         replay=input.replay,
@@ -101,6 +105,13 @@ async def create(
     return CreateConversationPayload(
         conversation=conversation, conversation_edge=ConversationEdge(cursor=cursor, node=conversation)
     )
+
+
+def _task(text: str | None) -> TaskReference | None:
+    reference = task_reference(text) if text is not None else None
+    if text is not None and reference is None:
+        raise NotFound("The task does not exist.", path=("suggestedTaskId",))
+    return reference
 
 
 @with_user_errors

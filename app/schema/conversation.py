@@ -187,6 +187,11 @@ class CreateConversationInput:
     branch_name: str | None = strawberry.field(
         default=None, description="Null or omitted: the repository's default branch."
     )
+    suggested_task_id: strawberry.ID | None = strawberry.field(
+        default=None,
+        description="A task of `viewer.suggestedTasks`. It sets repository, branch and trigger, and a first message "
+        "unless there is one.",
+    )
     trigger: ConversationTrigger = strawberry.field(
         default=ConversationTrigger.GUI, description="What makes the conversation."
     )

@@ -66,13 +66,13 @@ def _classes(row_class: type[ConversationRow]) -> tuple[type[RowConversation], t
     """The classes for rows of one class, which know where each column is."""
     layout = layout_of(row_class)
 
-    class OfRowClass(RowConversation):
+    class ConversationOfRowClass(RowConversation):
         __graphql_shape__ = shape_of(
             {name: Field(Attribute("row", each.value), each.is_leaf) for name, each in FIELDS.items()}, layout
         )
 
     def conversation(row: Row) -> RowConversation:
-        return OfRowClass(row_class(row))
+        return ConversationOfRowClass(row_class(row))
 
     node = shape_of(FIELDS, layout, source=conversation)
     edges = Shape({"cursor": item(CURSOR), "node": item(ROW, node)})
@@ -86,4 +86,4 @@ def _classes(row_class: type[ConversationRow]) -> tuple[type[RowConversation], t
             }
         )
 
-    return OfRowClass, ConnectionOfRowClass
+    return ConversationOfRowClass, ConnectionOfRowClass

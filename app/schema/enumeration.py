@@ -11,7 +11,8 @@ from app.models.conversation import AgentState, ConversationStatus, Conversation
 from app.models.event import EventSource
 from app.models.provider_account import ProviderType
 from app.models.search.query import ConversationOrderField, OrderDirection
-from app.services.git.base import RepositorySort
+from app.services.download import DownloadFormat
+from app.services.git.base import RepositorySort, TaskKind
 from app.services.git.patch import ChangeStatus
 from app.services.git.working_tree import ChangesSince
 from app.services.workspace_contents import WorkspaceState
@@ -67,6 +68,16 @@ _describe(
         ConversationTrigger.API: "A program.",
         ConversationTrigger.SUGGESTED_TASK: "A task that was suggested to the user.",
         ConversationTrigger.RESOLVER: "An issue or a pull request to be resolved.",
+    },
+)
+_describe(
+    TaskKind,
+    "What a suggested task is about. A pull request has the first of the first three that applies.",
+    {
+        TaskKind.MERGE_CONFLICTS: "The pull request has conflicts with its base branch.",
+        TaskKind.FAILING_CHECKS: "Checks of the pull request's last commit fail.",
+        TaskKind.UNRESOLVED_COMMENTS: "The pull request has review comments that are not resolved.",
+        TaskKind.OPEN_ISSUE: "An open issue is assigned to the caller.",
     },
 )
 _describe(
@@ -163,5 +174,19 @@ _describe(
         ChangeStatus.RENAMED: "It was moved, and may be changed as well.",
         ChangeStatus.COPIED: "It is a copy of a file that was changed.",
         ChangeStatus.TYPE_CHANGED: "A file became a link, or the like.",
+    },
+)
+_describe(
+    DownloadFormat,
+    "What is downloaded, and how.",
+    {
+        DownloadFormat.FILE: "One file as it is, which takes `Range`.",
+        DownloadFormat.ZIP: "Files and directories as a ZIP, 50,000 at most. What is not named leaves out `.git`, "
+        "whose configuration and hooks an agent may have written for whoever unpacks it.",
+        DownloadFormat.TAR_GZ: "As `ZIP`, as a tar with gzip; 500,000 at most.",
+        DownloadFormat.PATCH: "What was changed since the clone, binary files included, as `git apply` takes it; "
+        "11 MiB at most.",
+        DownloadFormat.TRAJECTORY_JSON: "The log as `Conversation.trajectory` has it, however long it is.",
+        DownloadFormat.TRAJECTORY_MARKDOWN: "The log for people.",
     },
 )

@@ -81,7 +81,7 @@ def _class_for(row_class: type[EventRow]) -> type[RowEventConnection]:
         ]
     )
 
-    class OfRowClass(RowEventConnection):
+    class EventConnectionOfRowClass(RowEventConnection):
         __graphql_shape__ = Shape(
             {
                 "edges": attribute("subjects", Shape({"cursor": item(CURSOR), "node": itself(node)})),
@@ -90,4 +90,4 @@ def _class_for(row_class: type[EventRow]) -> type[RowEventConnection]:
             }
         )
 
-    return OfRowClass
+    return EventConnectionOfRowClass

@@ -8,7 +8,7 @@ of its conversation. They are opaque to clients. A malformed id is treated like 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import strawberry
 
@@ -107,6 +107,11 @@ def conversation_id(key: UUID) -> strawberry.ID:
 def event_id(conversation: UUID, sequence: int) -> strawberry.ID:
     """Encode as ``<conversation id>:<sequence>``."""
     return strawberry.ID(f"{conversation}:{sequence}")
+
+
+def viewer_id(owner_id: str) -> strawberry.ID:
+    """Encode a caller's own id as ``viewer:<uuid>``, from which the caller's name can't be read."""
+    return strawberry.ID(f"viewer:{uuid5(NAMESPACE_OID, owner_id)}")
 
 
 def settings_id(key: UUID) -> strawberry.ID:

@@ -99,6 +99,14 @@ SendMessageError = Annotated[
     | TooManyRunningError,
     strawberry.union("SendMessageError", description="Why a message was not sent."),
 ]
+CreateDownloadError = Annotated[
+    NotFoundError | InvalidInputError,
+    strawberry.union("CreateDownloadError", description="Why there is no download."),
+]
+CreateUploadError = Annotated[
+    NotFoundError | InvalidInputError,
+    strawberry.union("CreateUploadError", description="Why there is no upload."),
+]
 UpdateSettingsError = Annotated[
     InvalidInputError | LlmAuthenticationError,
     strawberry.union("UpdateSettingsError", description="Why settings were not saved."),
@@ -125,14 +133,14 @@ _PLAIN: dict[type[AppError], type[UserError]] = {
     errors.InvalidInput: InvalidInputError,
 }
 # These are not caused by the input, so they stay GraphQL errors, with a code but without a user error type.
-_NEVER_USER_ERRORS = (errors.StorageFull, errors.Unauthenticated, errors.SlowSubscriber)
+_NEVER_USER_ERRORS = (errors.StorageFull, errors.Unauthenticated, errors.SlowSubscriber, errors.TrajectoryTooLong)
 
 
 def of_error(error: AppError) -> Any:  # noqa: ANN401  Each payload takes a union of its own.
     """Convert an expected failure to its user error. An error without a user error type is raised again."""
     if isinstance(error, _NEVER_USER_ERRORS):
         raise error
-    if isinstance(error, errors.Unauthenticated | errors.SlowSubscriber):
+    if isinstance(error, errors.Unauthenticated | errors.SlowSubscriber | errors.TrajectoryTooLong):
         raise error
     head: dict[str, Any] = {
         "code": error.code,

@@ -11,9 +11,12 @@ import strawberry
 from strawberry import Private
 
 from app.context import Context, DiffKey
+from app.schema import commit
+from app.schema.commit import CommitConnection
 from app.schema.connection import PageInfo, check_count, name_cursor, parse_name_cursor
 from app.schema.node import Node, workspace_id
 from app.schema.scalar import Long, invalid
+from app.services.download import DownloadFormat, DownloadRequest
 from app.services.filesystem.files import Entry
 from app.services.filesystem.names import shown
 from app.services.git.patch import Change, ChangeStatus
@@ -79,6 +82,15 @@ class WorkspaceFile(WorkspaceEntry):
     async def is_truncated(self, info: Info, first_line: FirstLine = 1, last_line: LastLine = None) -> bool:
         found = await self._lines(info, first_line, last_line)
         return found is not None and found[1]
+
+    @strawberry.field(
+        description="Where it can be downloaded for five minutes by one GET that needs no header: keep it secret. "
+        "Relative to the address of `/graphql`. It takes `Range`."
+    )
+    async def download_url(self, info: Info) -> str:
+        context = info.context
+        wanted = DownloadRequest(context.owner_id, self.conversation_key, DownloadFormat.FILE, (self.real_path,))
+        return context.services.download.sign(wanted).url
 
     async def _is_binary(self, info: Info) -> bool:
         context = info.context
@@ -260,6 +272,17 @@ class Workspace(Node):
             page_info=_page_info([edge.cursor for edge in edges], has_next_page=len(page) > count, after=after),
             total_count=len(found),
         )
+
+    @strawberry.field(
+        description="The history of what is checked out, newest first: the commits since the clone, then those before, "
+        "as far as they were cloned; 10,000 at most. Null with an error where there is no sandbox."
+    )
+    async def commits(self, info: Info, first: First = DEFAULT_FIRST, after: After = None) -> CommitConnection | None:
+        count = check_count("first", first, DEFAULT_FIRST)
+        behind = parse_name_cursor(after) if after is not None else None
+        context = info.context
+        page = await context.services.workspace.commits(self.summary, behind, count, context.workspace_reads)
+        return commit.connection(page, after)
 
 
 ENTRY_TYPES = (WorkspaceFile, WorkspaceDirectory, WorkspaceLink)

@@ -34,10 +34,11 @@ from app.services import trajectory
 from app.services.agent.engine import RunEngine
 from app.services.background import BackgroundTasks
 from app.services.clock import Clock
+from app.services.export import LogExport
 from app.services.idempotency import Idempotency, Key
 from app.services.lifecycle import moves
 from app.services.lifecycle.capacity import make_room
-from app.services.lifecycle.creation import CreateConversation, check_creation
+from app.services.lifecycle.creation import CreateConversation, check_creation, check_task, with_task
 from app.services.lifecycle.title import TitleService, checked_title, default_title, truncated_title
 from app.services.message import Message
 from app.services.push.wakeups import (
@@ -45,16 +46,16 @@ from app.services.push.wakeups import (
     deltas_topic,
     removals_topic,
     tool_output_topic,
+    workspace_topic,
 )
 from app.services.repository import RepositoryService
-from app.services.secrets.redaction import Redactor
 from app.services.settings import SettingsService
+from app.services.suggested_task import SuggestedTaskService
 from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)
 
 REMOVAL_WAIT_SECONDS = 5.0
-TRAJECTORY_BATCH = 1000
 # What a row begins with, unless something is given.
 _NEW: dict[str, Any] = {
     name: field.default for name, field in Conversation.model_fields.items() if not field.is_required()
@@ -79,7 +80,7 @@ class ConversationPage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
+class _PlayableTrajectory:
     """A trajectory that may be played. ``text``: its events, as they are stored."""
 
     text: str
@@ -87,10 +88,10 @@ class _Checked:
     first_user_text: str | None
 
 
-def _checked(replay: object) -> _Checked:
+def _checked(replay: object) -> _PlayableTrajectory:
     """Raises InvalidInput."""
     events = trajectory.check(replay)
-    return _Checked(encode_events(events), trajectory.last_run(events), trajectory.first_user_text(events))
+    return _PlayableTrajectory(encode_events(events), trajectory.last_run(events), trajectory.first_user_text(events))
 
 
 class ConversationService:
@@ -104,9 +105,11 @@ class ConversationService:
         engine: RunEngine,
         *,
         settings: SettingsService,
+        export: LogExport,
         title: TitleService,
         workspace: WorkspaceService,
         repository: RepositoryService,
+        tasks: SuggestedTaskService,
         background: BackgroundTasks,
         max_concurrent: int,
         max_age_seconds: int | None,
@@ -117,9 +120,11 @@ class ConversationService:
         self._clock = clock
         self._engine = engine
         self._settings = settings
+        self._export = export
         self._title = title
         self._workspace = workspace
         self._repository = repository
+        self._tasks = tasks
         self._background = background
         self._idempotency = Idempotency(database, clock)
         self._max_concurrent = max_concurrent
@@ -155,22 +160,13 @@ class ConversationService:
             return await ConversationSearch(session).count(owner_id, self._visible(wanted))
 
     async def trajectory(self, owner_id: str, conversation_id: UUID) -> orjson.Fragment:
-        """The whole log as one document without secrets, as JSON. Raises NotFound."""
-        conversation = await self._must_get(owner_id, conversation_id)
-        events: list[Event] = []
-        async with self._database.read() as session:
-            while batch := await EventRepository(session).after(
-                conversation_id, events[-1].sequence if events else 0, TRAJECTORY_BATCH
-            ):
-                events += batch
-        redactor = Redactor(await self._settings.secrets(owner_id))
-        # A long log takes seconds, in which others are to be answered.
-        return await asyncio.to_thread(trajectory.export, conversation, events, self._clock(), redactor)
+        """The whole log as one document without secrets, as JSON. Raises NotFound and TrajectoryTooLong."""
+        return await self._export.field(await self._must_get(owner_id, conversation_id))
 
     async def create(self, owner_id: str, command: CreateConversation) -> Conversation:
         """Check, store with the first event, and start the agent.
 
-        Raises InvalidInput, SettingsNotFound, LLMAuthentication, TooManyRunning, and of the repository NotFound,
+        Raises InvalidInput, SettingsNotFound, LLMAuthentication, TooManyRunning, and of repository or task NotFound,
         GitProviderAuthentication and GitProviderUnavailable; then nothing was written. Raises NotFound where the
         idempotency key's first conversation was deleted.
         """
@@ -179,6 +175,10 @@ class ConversationService:
         if earlier is not None:
             async with self._database.read() as session:
                 return await _created(session, owner_id, earlier)
+        check_task(command)
+        if command.task is not None:
+            task = await self._tasks.get(owner_id, command.task, self._repository.budget())
+            command = with_task(command, command.task.provider, task)
         now, conversation_id = self._clock(), uuid4()
         title, message = check_creation(command, conversation_id)
         # As with an export.
@@ -320,6 +320,7 @@ class ConversationService:
         moves.announce(self._wakeups, conversation)
         self._wakeups.publish(deltas_topic(conversation_id))
         self._wakeups.publish(tool_output_topic(conversation_id))
+        self._wakeups.publish(workspace_topic(conversation_id))
         if removal := self._background.start("remove workspace", self._workspace.remove(conversation_id)):
             await asyncio.wait({removal}, timeout=REMOVAL_WAIT_SECONDS)
         # The files may be in another instance's data directory.
@@ -330,7 +331,7 @@ class ConversationService:
         session: Writes,
         conversation: Conversation,
         message: Message | None,
-        replay: _Checked | None,
+        replay: _PlayableTrajectory | None,
         now: datetime,
     ) -> None:
         body = MessageBody(message.text, message.image_urls) if message is not None else None

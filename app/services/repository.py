@@ -23,7 +23,7 @@ from app.services.git.base import (
     RemoteRepository,
     RepositorySort,
 )
-from app.services.git.calls import CallBudget
+from app.services.git.call_budget import CallBudget
 from app.services.git.clone import ABSENT, REDIRECTS, REFUSED, GitCloner
 from app.services.git.hosts import checked_branch
 from app.services.message import check_storable

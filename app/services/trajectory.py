@@ -1,4 +1,4 @@
-"""Trajectories: export of a conversation's log as one JSON document, and validation of such a document for replay.
+"""Trajectories: the events of a log as a JSON document has them, and validation of such a document for replay.
 
 The limits are higher than anything the server itself writes, even after redaction has made texts longer, so that every
 export is accepted again.
@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from app.errors import ErrorCode, InvalidInput
-from app.json_encoding import encode
 from app.models.conversation import MAX_TOKENS, AgentState, Conversation, Problem
 from app.models.event import (
     Event,
@@ -51,29 +49,29 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True)
 
 
-class _Usage(_Part):
+class _UsagePart(_Part):
     llm_model: Annotated[str, Field(max_length=MAX_MODEL_NAME)]
     prompt_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)]
     completion_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)]
     cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
-class _Event(_Part):
+class _EventPart(_Part):
     sequence: Annotated[int, Field(ge=1, le=MAX_INTEGER)]
     run: Annotated[int, Field(ge=1, le=MAX_INTEGER)]
     source: Annotated[EventSource, Field(strict=False)]
     created_at: Annotated[AwareDatetime, Field(strict=False)]
-    usage: _Usage | None = None
+    usage: _UsagePart | None = None
 
 
-class _Message(_Event):
+class _MessagePart(_EventPart):
     type: Literal["MessageEvent"] = "MessageEvent"
     text: Annotated[str, Field(max_length=MAX_TEXT)]
     image_urls: Annotated[list[str], Field(max_length=MAX_IMAGES)] = []
     is_partial: bool = False
 
 
-class _ToolCall(_Event):
+class _ToolCallPart(_EventPart):
     type: Literal["ToolCallEvent"] = "ToolCallEvent"
     call_id: Annotated[str, Field(max_length=MAX_CALL_ID)]
     tool_name: Annotated[str, Field(max_length=MAX_TOOL_NAME)]
@@ -84,7 +82,7 @@ class _ToolCall(_Event):
     answer_fields: dict[str, Any] | None = None
 
 
-class _ToolResult(_Event):
+class _ToolResultPart(_EventPart):
     type: Literal["ToolResultEvent"] = "ToolResultEvent"
     tool_call: Annotated[int, Field(ge=1, le=MAX_INTEGER)]
     output: Annotated[str, Field(max_length=MAX_TEXT)]
@@ -92,15 +90,15 @@ class _ToolResult(_Event):
     is_error: bool = False
 
 
-class _Problem(_Part):
+class _ProblemPart(_Part):
     code: str
     message: Annotated[str, Field(max_length=MAX_PROBLEM)]
 
 
-class _StateChange(_Event):
+class _StateChangePart(_EventPart):
     type: Literal["StateChangeEvent"] = "StateChangeEvent"
     agent_state: Annotated[AgentState, Field(strict=False)]
-    problem: _Problem | None = None
+    problem: _ProblemPart | None = None
 
 
 class _Document(_Part):
@@ -109,37 +107,50 @@ class _Document(_Part):
     title: str | None = None
     exported_at: str | None = None
     events: Annotated[
-        list[Annotated[_Message | _ToolCall | _ToolResult | _StateChange, Field(discriminator="type")]],
+        list[Annotated[_MessagePart | _ToolCallPart | _ToolResultPart | _StateChangePart, Field(discriminator="type")]],
         Field(max_length=MAX_EVENTS),
     ]
 
 
-AnyPart = _Message | _ToolCall | _ToolResult | _StateChange
+AnyPart = _MessagePart | _ToolCallPart | _ToolResultPart | _StateChangePart
 _PART: TypeAdapter[AnyPart] = TypeAdapter(Annotated[AnyPart, Field(discriminator="type")])
 _WORDS = {"text", "thought", "output", "callId", "toolName", "arguments", "callFields", "answerFields"}
 _TYPES = {"MessageEvent", "ToolCallEvent", "ToolResultEvent", "StateChangeEvent"}
 
 
-def export(conversation: Conversation, events: list[Event], now: datetime, redactor: Redactor) -> orjson.Fragment:
-    """Build the document of a conversation's whole log as JSON, with secrets redacted. Call it in a thread.
+class Exporter:
+    """Turns the events of one log, page after page, into what a trajectory has of them, with secrets redacted.
 
-    Events that this release can't decode are left out, and so are the results of such tool calls. Each event is
-    encoded by itself, since that is done under Python's lock.
+    Events that this release can't decode are left out, and so are the results of such tool calls. Call it in a thread,
+    since a long page takes seconds.
     """
-    parts = [part for event in events if (part := _part(event)) is not None]
-    calls = {part.sequence for part in parts if isinstance(part, _ToolCall)}
-    head = {
-        "version": VERSION,
-        "conversationId": str(conversation.id),
-        "title": redactor.text(conversation.title),
-        "exportedAt": now.isoformat(),
-    }
-    encoded = [
-        encode(_without_secrets(part.model_dump(mode="json", by_alias=True, exclude_none=True), redactor))
-        for part in parts
-        if not isinstance(part, _ToolResult) or part.tool_call in calls
-    ]
-    return orjson.Fragment(b'%b,"events":[%b]}' % (encode(head).removesuffix(b"}"), b",".join(encoded)))
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._calls: set[int] = set()
+
+    def head(self, conversation: Conversation, now: datetime) -> dict[str, Any]:
+        """The document's fields but the events."""
+        return {
+            "version": VERSION,
+            "conversationId": str(conversation.id),
+            "title": self._redactor.text(conversation.title),
+            "exportedAt": now.isoformat(),
+        }
+
+    def events(self, events: Sequence[Event]) -> list[dict[str, Any]]:
+        """The next events of the log."""
+        parts: list[AnyPart] = []
+        for event in events:
+            part = _part(event)
+            if isinstance(part, _ToolCallPart):
+                self._calls.add(part.sequence)
+            if part is not None and (not isinstance(part, _ToolResultPart) or part.tool_call in self._calls):
+                parts.append(part)
+        return [
+            _without_secrets(part.model_dump(mode="json", by_alias=True, exclude_none=True), self._redactor)
+            for part in parts
+        ]
 
 
 def check(document: object) -> list[dict[str, Any]]:
@@ -152,7 +163,7 @@ def check(document: object) -> list[dict[str, Any]]:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = ("replay", *(str(step) for step in fault["loc"] if step not in _TYPES))
-        # Pydantic says "… or instance of _Event". Clients should not see the names of internal classes.
+        # Pydantic says "… or instance of _EventPart". Clients should not see the names of internal classes.
         said = fault["msg"].partition(" or instance of ")[0]
         raise InvalidInput(f"The trajectory is not valid: {said}.", path=path) from None
     if not parsed.events and parsed.conversation_id is None:
@@ -220,16 +231,16 @@ def _check_part(part: AnyPart, calls: set[int], path: tuple[str, ...]) -> None:
     except OverflowError:
         raise InvalidInput("The date is out of range.", path=(*path, "createdAt")) from None
     match part:
-        case _Message():
+        case _MessagePart():
             if part.source is EventSource.USER:
                 Message(part.text, tuple(part.image_urls)).check(*path, max_length=MAX_TEXT)
-        case _ToolCall():
+        case _ToolCallPart():
             calls.add(part.sequence)
-        case _ToolResult():
+        case _ToolResultPart():
             if part.tool_call not in calls:
                 message = "A tool's result names the sequence of an earlier tool call."
                 raise InvalidInput(message, path=(*path, "toolCall"))
-        case _StateChange():
+        case _StateChangePart():
             if part.problem is not None and part.problem.code not in ErrorCode.__members__:
                 message = "The problem's code is not known."
                 raise InvalidInput(message, path=(*path, "problem", "code"))
@@ -252,9 +263,9 @@ def _check_values(value: JSONValue, path: tuple[str, ...], depth: int = 0) -> No
 
 def _body(part: AnyPart, sequences: Mapping[int, int]) -> EventBody:
     match part:
-        case _Message():
+        case _MessagePart():
             return MessageBody(part.text, tuple(part.image_urls), part.is_partial)
-        case _ToolCall():
+        case _ToolCallPart():
             return ToolCallBody(
                 part.call_id,
                 part.tool_name,
@@ -264,9 +275,9 @@ def _body(part: AnyPart, sequences: Mapping[int, int]) -> EventBody:
                 part.call_fields,
                 part.answer_fields,
             )
-        case _ToolResult():
+        case _ToolResultPart():
             return ToolResultBody(sequences[part.tool_call], part.output, part.truncated, part.is_error)
-        case _StateChange():
+        case _StateChangePart():
             problem = Problem(ErrorCode[part.problem.code], part.problem.message) if part.problem else None
             return StateChangeBody(part.agent_state, problem)
 
@@ -275,7 +286,7 @@ def _part(event: Event) -> AnyPart | None:
     usage = None
     if event.llm_model is not None:
         cost = event.cost_usd
-        usage = _Usage(
+        usage = _UsagePart(
             llm_model=event.llm_model[:MAX_MODEL_NAME],
             prompt_tokens=max(0, event.prompt_tokens or 0),
             completion_tokens=max(0, event.completion_tokens or 0),
@@ -290,10 +301,10 @@ def _part(event: Event) -> AnyPart | None:
     }
     match decode_body(event):
         case MessageBody() as body:
-            return _Message(**head, text=body.text, image_urls=list(body.image_urls), is_partial=body.is_partial)
+            return _MessagePart(**head, text=body.text, image_urls=list(body.image_urls), is_partial=body.is_partial)
         case ToolCallBody() as body:
             arguments = dict(body.arguments)
-            return _ToolCall(
+            return _ToolCallPart(
                 **head,
                 call_id=body.call_id,
                 tool_name=body.tool_name,
@@ -304,7 +315,7 @@ def _part(event: Event) -> AnyPart | None:
                 answer_fields=dict(body.answer_fields) if body.answer_fields else None,
             )
         case ToolResultBody() as body:
-            return _ToolResult(
+            return _ToolResultPart(
                 **head,
                 tool_call=body.tool_call_sequence,
                 output=body.output,
@@ -312,8 +323,8 @@ def _part(event: Event) -> AnyPart | None:
                 is_error=body.is_error,
             )
         case StateChangeBody() as body:
-            problem = _Problem(code=body.problem.code.name, message=body.problem.message) if body.problem else None
-            return _StateChange(**head, agent_state=body.agent_state, problem=problem)
+            problem = _ProblemPart(code=body.problem.code.name, message=body.problem.message) if body.problem else None
+            return _StateChangePart(**head, agent_state=body.agent_state, problem=problem)
         case None:
             return None
 

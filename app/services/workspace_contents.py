@@ -10,10 +10,12 @@ from typing import TypeVar
 from uuid import UUID
 
 from app.errors import InvalidInput, WorkspaceFailure
-from app.services.filesystem.files import AbsentPath, Entry, Excerpt, Listing, WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.excerpt import Excerpt
+from app.services.filesystem.files import AbsentPath, Entry, Listing, WorkspaceFiles, WorkspacePathError
 from app.services.filesystem.names import meant
 from app.services.filesystem.tree import measure
 from app.services.git.head import Head, read_head
+from app.services.git.history import HistoryPage, HistoryReader
 from app.services.git.patch import Change
 from app.services.git.working_tree import ChangesSince, Diff, Tree, WorkingTreeReader
 from app.services.workspace import WorkspaceService
@@ -84,12 +86,17 @@ class WorkspaceContents:
     def __init__(self, workspace: WorkspaceService, reader: WorkingTreeReader) -> None:
         self._workspace = workspace
         self._reader = reader
+        self._history = HistoryReader(reader)
         self._reading = asyncio.Semaphore(MAX_READING)
         self._comparing = asyncio.Semaphore(MAX_COMPARING)
 
     async def get(self, conversation_id: UUID, budget: ReadBudget) -> WorkspaceSummary | None:
         """The workspace, or None where there is none in this data directory."""
         budget.read()
+        return await self.summary(conversation_id)
+
+    async def summary(self, conversation_id: UUID) -> WorkspaceSummary | None:
+        """Like ``get``, without a budget, for the server's own use."""
         return await self._in_thread(lambda: self._summary(conversation_id))
 
     async def size(self, conversation_id: UUID, budget: ReadBudget) -> int:
@@ -143,9 +150,14 @@ class WorkspaceContents:
 
     async def changes(self, workspace: WorkspaceSummary, since: ChangesSince, budget: ReadBudget) -> list[Change]:
         """What is different. Raises WorkspaceFailure."""
+        if workspace.state is WorkspaceState.READY:
+            budget.compare()
+        return await self.compare(workspace, since)
+
+    async def compare(self, workspace: WorkspaceSummary, since: ChangesSince = ChangesSince.CLONED) -> list[Change]:
+        """Like ``changes``, without a budget, for the server's own use."""
         if workspace.state is not WorkspaceState.READY:
             return []
-        budget.compare()
         async with self._comparing:
             return await self._reader.changes(self._tree(workspace, since))
 
@@ -162,6 +174,33 @@ class WorkspaceContents:
         async with self._comparing:
             return await self._reader.diffs(self._tree(workspace, since), changes, context_lines)
 
+    async def commits(
+        self, workspace: WorkspaceSummary, after: str | None, count: int, budget: ReadBudget
+    ) -> HistoryPage:
+        """Read a page of commits, those since the clone first. Raises WorkspaceFailure and InvalidInput."""
+        if workspace.head.commit is None:
+            return HistoryPage([], has_more=False)
+        budget.compare()
+        async with self._comparing:
+            tree = self._tree(workspace, ChangesSince.COMMITTED)
+            return await self._history.page(tree, workspace.base_commit, after, count)
+
+    async def patch(self, conversation_id: UUID, paths: Sequence[bytes]) -> bytes:
+        """Build a patch of all changes since the clone, for ``git apply``. Raises WorkspaceFailure."""
+        workspace = await self.summary(conversation_id)
+        if workspace is None or workspace.state is not WorkspaceState.READY:
+            raise WorkspaceFailure("The workspace is not there, or not whole yet.")
+        async with self._comparing:
+            return await self._reader.patch(self._tree(workspace, ChangesSince.CLONED), paths)
+
+    def is_ready(self, conversation_id: UUID) -> bool:
+        """Tell whether this instance has the complete workspace. Blocking."""
+        return self._workspace.is_prepared(conversation_id) is True
+
+    def files(self, conversation_id: UUID) -> WorkspaceFiles:
+        """Return access to the workspace's files, for streaming."""
+        return WorkspaceFiles(self._workspace.path(conversation_id), None)
+
     def _tree(self, workspace: WorkspaceSummary, since: ChangesSince) -> Tree:
         commit = workspace.base_commit if since is ChangesSince.CLONED else workspace.head.commit
         return Tree(workspace.conversation_id, self._workspace.path(workspace.conversation_id), commit)
@@ -173,14 +212,11 @@ class WorkspaceContents:
         if not is_prepared:
             return WorkspaceSummary(conversation_id, WorkspaceState.PREPARING, None, Head())
         base = self._workspace.base_commit(conversation_id)
-        return WorkspaceSummary(conversation_id, WorkspaceState.READY, base, read_head(self._files(conversation_id)))
-
-    def _files(self, conversation_id: UUID) -> WorkspaceFiles:
-        return WorkspaceFiles(self._workspace.path(conversation_id), None)
+        return WorkspaceSummary(conversation_id, WorkspaceState.READY, base, read_head(self.files(conversation_id)))
 
     async def _in_files(self, conversation_id: UUID, work: Callable[[WorkspaceFiles], T]) -> T:
         try:
-            return await self._in_thread(lambda: work(self._files(conversation_id)))
+            return await self._in_thread(lambda: work(self.files(conversation_id)))
         except WorkspacePathError as error:
             raise InvalidInput(str(error)) from None
         except OSError as error:
@@ -209,6 +245,21 @@ def relative(path: str) -> str:
         raise InvalidInput(str(error)) from None
     parts = [part for part in inside.split("/") if part not in {"", "."}]
     return "/".join(parts[1:] if inside.startswith("/") else parts)
+
+
+def checked_path(path: str, *where: str) -> str:
+    """Normalize like ``relative``, and refuse a path outside. Raises InvalidInput with ``where`` as its path."""
+    try:
+        name = relative(path)
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidInput("The path is not valid Unicode.", path=where) from None
+    except InvalidInput as error:
+        raise InvalidInput(error.message, path=where) from None
+    is_elsewhere = path.startswith("/") and not f"{path}/".startswith("/workspace/")
+    if is_elsewhere or "\x00" in name or ".." in name.split("/"):
+        raise InvalidInput("A path leads into the workspace, and has no null character.", path=where)
+    return name
 
 
 def _inside(path: str) -> str:

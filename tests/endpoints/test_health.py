@@ -32,13 +32,13 @@ async def ready(server: RunningServer) -> tuple[int, object]:
 
 async def test_a_stopped_engine_is_not_ready(server: RunningServer) -> None:
     assert await ready(server) == OK
-    await asyncio.to_thread(server.call, server.house.engine.close())
+    await asyncio.to_thread(server.call, server.parley.engine.close())
     assert await ready(server) == (503, {"status": "failed", "checks": {"database": "ok", "engine": "failed"}})
 
 
 async def test_a_database_file_that_is_gone_is_not_ready(server: RunningServer, tmp_path: Path) -> None:
     assert await ready(server) == OK
-    await asyncio.to_thread(server.call, server.house.database.close())
+    await asyncio.to_thread(server.call, server.parley.database.close())
     file, kept = tmp_path / "parley.db", tmp_path / "kept"
     file.rename(kept)
     file.mkdir()

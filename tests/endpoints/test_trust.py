@@ -14,7 +14,7 @@ from graphql import build_schema as build_schema_of_sdl
 
 from app.graphql.schema import build_schema
 from app.models.provider_account import ProviderType
-from tests.support import documents, steps
+from tests.support import documents, steps, workspaces
 from tests.support.client import NO_TLS, Client, Subscription
 from tests.support.fake_git import TOKEN as GIT_TOKEN
 from tests.support.fake_git import FakeGitProvider, repository
@@ -192,6 +192,17 @@ async def mutation_respond_to_tool_call(intruder: Client, owned: Owned) -> None:
     await refused(intruder, documents.RESPOND, "respondToToolCall", given)
 
 
+async def mutation_create_download(intruder: Client, owned: Owned) -> None:
+    for wanted in ("ZIP", "TRAJECTORY_JSON"):
+        given = {"conversationId": owned.conversation_id, "format": wanted}
+        await refused(intruder, workspaces.CREATE_DOWNLOAD, "createDownload", given)
+
+
+async def mutation_create_upload(intruder: Client, owned: Owned) -> None:
+    given = {"conversationId": owned.conversation_id, "path": "a.txt", "sizeBytes": 1}
+    await refused(intruder, workspaces.CREATE_UPLOAD, "createUpload", given)
+
+
 async def mutation_update_settings(intruder: Client, owned: Owned) -> None:
     saved = await steps.save_settings(intruder, maxIterations=7)
     assert saved["id"] != owned.settings_id
@@ -219,6 +230,13 @@ async def query_repositories(intruder: Client, owned: Owned) -> None:
     assert answer.body["data"] == {"repositories": None}
     found = await intruder.execute('{ repositories(provider: GITHUB, query: "engine") { nodes { id } } }')
     assert [node["id"] == owned.repository_id for node in found["repositories"]["nodes"]] == [False]
+
+
+async def query_viewer(intruder: Client, owned: Owned) -> None:
+    own = (await owned.client.execute("{ viewer { id } }"))["viewer"]["id"]
+    answer = await intruder.post("{ viewer { id suggestedTasks(provider: GITHUB) { nodes { id } } } }")
+    assert answer.body["data"]["viewer"].pop("id") != own
+    assert answer.body["data"] == {"viewer": {"suggestedTasks": None}}
 
 
 async def mutation_set_provider_token(intruder: Client, owned: Owned) -> None:
@@ -276,6 +294,10 @@ async def subscription_tool_output(intruder: Client, owned: Owned) -> None:
     await hears_nothing(intruder, owned, documents.WATCH_TOOL_OUTPUT)
 
 
+async def subscription_workspace(intruder: Client, owned: Owned) -> None:
+    await hears_nothing(intruder, owned, documents.WATCH_WORKSPACE)
+
+
 WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Query.node": query_node,
     "Query.nodes": query_nodes,
@@ -284,6 +306,7 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Query.settings": query_settings,
     "Query.repository": query_repository,
     "Query.repositories": query_repositories,
+    "Query.viewer": query_viewer,
     "Mutation.createConversation": mutation_create_conversation,
     "Mutation.renameConversation": mutation_rename_conversation,
     "Mutation.deleteConversation": mutation_delete_conversation,
@@ -291,6 +314,8 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Mutation.stopConversation": mutation_stop_conversation,
     "Mutation.sendMessage": mutation_send_message,
     "Mutation.respondToToolCall": mutation_respond_to_tool_call,
+    "Mutation.createDownload": mutation_create_download,
+    "Mutation.createUpload": mutation_create_upload,
     "Mutation.updateSettings": mutation_update_settings,
     "Mutation.resetSettings": mutation_reset_settings,
     "Mutation.setProviderToken": mutation_set_provider_token,
@@ -299,6 +324,7 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Subscription.conversationEvents": subscription_events,
     "Subscription.messageDeltas": subscription_deltas,
     "Subscription.toolOutputDeltas": subscription_tool_output,
+    "Subscription.workspaceChanged": subscription_workspace,
 }
 
 

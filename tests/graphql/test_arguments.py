@@ -35,6 +35,7 @@ ROOTS = {
     "Subscription": "{}",
     "Conversation": 'conversation(id: "$ID") {{ {} }}',
     "Repository": 'repository(provider: GITHUB, nameWithOwner: "octo/first") {{ {} }}',
+    "Viewer": "viewer {{ {} }}",
     "Workspace": 'conversation(id: "$ID") {{ workspace {{ {} }} }}',
     "WorkspaceFile": 'conversation(id: "$ID") {{ workspace {{ file(path: "notes.txt") {{ {} }} }} }}',
     "FileChange": 'conversation(id: "$ID") {{ workspace {{ changes {{ nodes {{ {} }} }} }} }}',
@@ -44,6 +45,7 @@ SCALARS: dict[str, list[object]] = {
     "ID": ["$ID", "", "nonsense", "\x00", "é" * 1000],
     "String": ["", " ", "octo/first", "\x00", "\ud800", "x" * 5000],
     "Int": [0, -1, 1, 100, 2**31 - 1],
+    "Long": [0, -1, 1, 2**31, 2**63 - 1, -(2**63), 2**63, 1.5, "1"],
     "Float": [0, -1.5, 1e308],
     "Boolean": [True, False],
     "DateTime": ["2026-01-31T12:00:00Z", "0001-01-01T00:00:00+23:59", ""],
@@ -148,7 +150,9 @@ async def test_no_form_of_an_argument_is_an_internal_error(
     conversation = await steps.create(client)
     if root in {"Workspace", "WorkspaceFile", "FileChange"}:
         await steps.until_waiting(client, conversation["id"])
-        (client.server.house.config.data_dir / "workspaces" / conversation["id"] / "notes.txt").write_text("one\ntwo\n")
+        (client.server.parley.config.data_dir / "workspaces" / conversation["id"] / "notes.txt").write_text(
+            "one\ntwo\n"
+        )
     asked = document(root, name, wanted(root, name, argument), conversation["id"])
     for given in variables(root, name, argument, conversation["id"]):
         answer = await client.post(asked, given)

@@ -39,7 +39,7 @@ def without_table(server: RunningServer, table: str) -> Generator[None]:
     """A database that lacks a table inside the block."""
 
     async def rename(before: str, after: str) -> None:
-        async with server.house.database.write() as session:
+        async with server.parley.database.write() as session:
             connection = await session.connection()
             await connection.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
 

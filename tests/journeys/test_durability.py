@@ -30,7 +30,7 @@ def slow_llm() -> Iterator[ScriptedLLM]:
 
 
 @asynccontextmanager
-async def house(data_dir: Path, database_url: str | None, llm: ScriptedLLM) -> AsyncGenerator[ServerProcess]:
+async def server_process(data_dir: Path, database_url: str | None, llm: ScriptedLLM) -> AsyncGenerator[ServerProcess]:
     """A server with settings."""
     server = ServerProcess(data_dir, database_url)
     try:
@@ -126,7 +126,7 @@ async def survive_kills(server: ServerProcess, llm: ScriptedLLM, seed: int, kill
 async def test_five_kills_at_random_moments_lose_double_and_disorder_nothing(
     tmp_path: Path, slow_llm: ScriptedLLM, seed: int
 ) -> None:
-    async with house(tmp_path, None, slow_llm) as server:
+    async with server_process(tmp_path, None, slow_llm) as server:
         await survive_kills(server, slow_llm, seed, 5)
 
 
@@ -134,7 +134,7 @@ async def test_five_kills_at_random_moments_lose_double_and_disorder_nothing(
 async def test_on_postgresql_the_next_process_takes_over_the_runs_of_a_killed_one(
     tmp_path: Path, postgres_url: str, slow_llm: ScriptedLLM
 ) -> None:
-    async with house(tmp_path, postgres_url, slow_llm) as server:
+    async with server_process(tmp_path, postgres_url, slow_llm) as server:
         await survive_kills(server, slow_llm, 3, 3)
 
 
@@ -144,7 +144,7 @@ async def test_a_shutdown_in_the_middle_of_a_run_is_prompt_and_quiet_and_the_run
     tmp_path: Path, slow_llm: ScriptedLLM, database: str, request: pytest.FixtureRequest
 ) -> None:
     url = None if database == "sqlite" else str(request.getfixturevalue("postgres_url"))
-    async with house(tmp_path, url, slow_llm) as server:
+    async with server_process(tmp_path, url, slow_llm) as server:
         texts = await begin_work(server, "shutdown")
         async with asyncio.timeout(WAIT_SECONDS):
             while not slow_llm.requests:  # noqa: ASYNC110  Requests come in another thread.

@@ -15,6 +15,7 @@ from tests.support.processes import ServerProcess
 from tests.support.scripted_llm import Gate, ScriptedLLM, echo, hold, text
 from tests.support.server import RunningServer
 from tests.support.tokens import HS256_SECRET
+from tests.support.workspaces import absolute, browser, offered
 
 JSON = dict[str, Any]
 # A process needs seconds for its start, and again until its first call of the LLM.
@@ -86,6 +87,26 @@ async def test_what_one_writes_is_pushed_to_the_subscribers_of_the_other(
         assert [event["sequence"] for event in seen] == [2, 3, 4, 5]
         assert [event.get("text") for event in seen] == ["Hello", None, answer, None]
         assert [change["agentState"] for change in changes] == ["RUNNING", "AWAITING_USER_INPUT"]
+
+
+async def test_a_url_of_one_is_valid_at_the_other(
+    instances: tuple[ServerProcess, ServerProcess], tmp_path: Path
+) -> None:
+    async with caller(instances[0]) as here, browser() as http:
+        await steps.save_settings(here)
+        conversation_id = (await steps.create(here))["id"]
+        await steps.until_waiting(here, conversation_id)
+        (tmp_path / "one" / "workspaces" / conversation_id / "a.txt").write_text("a\n")
+        log, file = [
+            (await offered(here, conversation_id, *wanted))["download"]["url"]
+            for wanted in (["TRAJECTORY_JSON"], ["FILE", "a.txt"])
+        ]
+        for server in instances:
+            answer = await http.get(absolute(cast("RunningServer", server), log))
+            assert (answer.status_code, answer.json()["conversationId"]) == (200, conversation_id)
+        # A workspace is that of one instance.
+        found = [(await http.get(absolute(cast("RunningServer", server), file))).status_code for server in instances]
+        assert found == [200, 404]
 
 
 async def test_a_stop_at_one_cancels_the_run_at_the_other(

@@ -16,7 +16,7 @@ from app.logs import hide_secrets
 from app.services.agent.argument_text import parse_arguments
 from app.services.git.base import CloneSource
 from app.services.git.clone import reason_of
-from app.services.llm.arguments import ArgumentPieces
+from app.services.llm.argument_pieces import ArgumentPieces
 from app.services.llm.chunks import StreamRepair
 from app.services.llm.fault_words import sentence_of
 from app.services.llm.faults import fault_of

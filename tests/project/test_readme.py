@@ -9,6 +9,7 @@ import pytest
 from tests.support import steps
 from tests.support.client import Client
 from tests.support.git_server import TOKEN, GitServer, git_server
+from tests.support.hosted_tasks import HostedTask
 from tests.support.paths import ROOT
 from tests.support.server import RunningServer, running_server
 
@@ -91,10 +92,26 @@ async def test_the_tour_of_a_repository_works_as_it_is_written(client: Client, g
         await steps.until_waiting(client, conversation_id)
         assert await commands.is_silent()
     assert ("ENVIRONMENT", "The workspace is ready.") in await steps.said(client, conversation_id)
+    async with client.subscribe(step("WatchChanges"), id=conversation_id) as changes:
+        # Without a sandbox nothing can be compared.
+        assert (await changes.next())["workspaceChanged"]["changedFiles"] in {0, None}
+    offered = (await client.execute(step("Download"), id=conversation_id))["createDownload"]
+    assert (offered["userErrors"], offered["download"]["fileName"]) == ([], f"changes-{conversation_id[:8]}.patch")
+
+
+async def test_the_tour_of_a_task_works_as_it_is_written(client: Client, git_host: GitServer) -> None:
+    git_host.tasks = [HostedTask(3, title="Broken", is_issue=True)]
+    await client.execute(step("SaveSettings"))
+    await client.execute(step("StoreToken"), token=TOKEN, host=git_host.host)
+    [task] = (await client.execute(step("Tasks")))["viewer"]["suggestedTasks"]["nodes"]
+    assert (task["kind"], task["number"], task["title"]) == ("OPEN_ISSUE", 3, "Broken")
+    created = (await client.execute(step("WorkOnTask"), task=task["id"]))["createConversation"]
+    assert created["userErrors"] == []
+    assert (created["conversation"]["branchName"], created["conversation"]["trigger"]) == ("main", "SUGGESTED_TASK")
 
 
 def test_the_tour_has_a_step_for_every_operation() -> None:
-    assert len(TOUR) == 15
+    assert len(TOUR) == 19
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", README))

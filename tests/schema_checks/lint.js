@@ -27,13 +27,17 @@ const eslint = new ESLint({
           exceptions: {
             suffixes: ["Connection", "Edge", "Payload", "Error"],
             types: [
+              "Commit",
               "ConversationStatusChange",
+              "Download",
               "FileChange",
               "MessageDelta",
               "PageInfo",
               "Problem",
               "TokenUsage",
               "ToolOutputDelta",
+              "Upload",
+              "WorkspaceChange",
               "WorkspaceDirectory",
               "WorkspaceFile",
               "WorkspaceLink",

@@ -47,7 +47,7 @@ def run_sql(server: RunningServer, statement: str, **values: object) -> None:
     """Carry out a statement past all of the application."""
 
     async def run() -> None:
-        async with server.house.database.writer.begin() as connection:
+        async with server.parley.database.writer.begin() as connection:
             await connection.execute(sql(statement), values)
 
     server.call(run())
@@ -59,7 +59,7 @@ def written(client: Client, messages: int) -> str:
 
     async def write() -> None:
         now = utc_now()
-        async with client.server.house.database.write() as session:
+        async with client.server.parley.database.write() as session:
             await OwnerRepository(session).ensure(client.name, now)
             session.add(
                 Conversation(
@@ -165,7 +165,7 @@ async def test_a_dangling_link_in_place_of_a_workspace_is_not_forgotten(
     await mutate(client, documents.DELETE, id=created["id"])
     assert await steps.get(client, created["id"]) is None
     workspace.unlink()
-    assert client.server.call(client.server.house.workspace.remove(UUID(created["id"])))
+    assert client.server.call(client.server.parley.workspace.remove(UUID(created["id"])))
 
 
 async def test_a_document_shows_no_secret_in_its_title_either(client: Client, llm: ScriptedLLM) -> None:
@@ -195,11 +195,11 @@ async def test_a_log_of_several_batches_comes_back_whole(client: Client, llm: Sc
 @pytest.mark.parametrize("body", ["{", "null", "[]", '{"text": 5}', '"text"', '{"text": "x", "image_urls": 1}'])
 async def test_a_body_that_cannot_be_read_hides_no_other_event(client: Client, llm: ScriptedLLM, body: str) -> None:
     server = client.server
-    if body == "{" and not server.house.database.is_sqlite:
+    if body == "{" and not server.parley.database.is_sqlite:
         pytest.skip("PostgreSQL stores no malformed JSON")
     await steps.save_settings(client, llm)
     conversation = written(client, 3)
-    key = UUID(conversation).hex if server.house.database.is_sqlite else conversation
+    key = UUID(conversation).hex if server.parley.database.is_sqlite else conversation
     run_sql(server, "UPDATE event SET body = :body WHERE conversation_id = :key AND sequence = 2", body=body, key=key)
     found = await steps.events(client, conversation, first=3)
     assert [(event["sequence"], event["text"]) for event in found] == [
@@ -216,7 +216,7 @@ async def test_a_body_that_cannot_be_read_hides_no_other_event(client: Client, l
 async def test_names_of_a_newer_release_hide_no_other_row(client: Client) -> None:
     ids = [written(client, 2) for _ in range(5)]
     server = client.server
-    is_sqlite = server.house.database.is_sqlite
+    is_sqlite = server.parley.database.is_sqlite
     keys = [UUID(given).hex if is_sqlite else given for given in ids]
     run_sql(
         server,

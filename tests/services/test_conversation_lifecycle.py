@@ -159,7 +159,7 @@ async def test_a_workspace_that_cannot_be_removed_is_tried_again_later(
     assert elsewhere.is_dir()
     workspace.unlink()
     shutil.copytree(elsewhere, workspace)
-    server.call(server.house.workspace.retry_removals(at_once=True))
+    server.call(server.parley.workspace.retry_removals(at_once=True))
     assert not workspace.exists()
 
 

@@ -32,7 +32,7 @@ def reads(server: RunningServer) -> Generator[list[str]]:
         if "replay.events" in statement.partition("FROM")[0] or "FROM event" in statement:
             statements.append(statement)
 
-    engines = {server.house.database.reader.sync_engine, server.house.database.writer.sync_engine}
+    engines = {server.parley.database.reader.sync_engine, server.parley.database.writer.sync_engine}
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     try:

@@ -207,7 +207,7 @@ async def test_default_branches_cost_the_same_statements_for_any_number_and_a_ca
     seen = [node["id"] for node in (await search(ada))["nodes"]]
     query = "query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Repository { defaultBranch { commitSha } } } }"
     # On PostgreSQL the two statements that write are counted too.
-    wanted = 4 if server.house.database.is_sqlite else 6
+    wanted = 4 if server.parley.database.is_sqlite else 6
     costs: list[tuple[int, int]] = []
     for ids in (seen[:1] * 20, seen[1:]):
         provider.calls.clear()

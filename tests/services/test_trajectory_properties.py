@@ -25,7 +25,7 @@ from app.models.event import (
     ToolResultBody,
 )
 from app.services.agent.argument_text import parse_arguments
-from app.services.agent.loop import MAX_ID_CHARS, MAX_NAME_CHARS
+from app.services.agent.completion_events import MAX_ID_CHARS, MAX_NAME_CHARS
 from app.services.agent.run_log import append_with_usage
 from app.services.llm.assembly import MAX_ANSWER_CHARS
 from app.services.message import storable, storable_json
@@ -141,7 +141,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Itera
 
 async def write(server: RunningServer, conversation_id: str, written: Written) -> None:
     """Append to a log as a run does."""
-    async with server.house.database.write() as session:
+    async with server.parley.database.write() as session:
         conversation = await ConversationRepository(session).get_for_run(UUID(conversation_id))
         assert conversation is not None
         calls: list[int] = []

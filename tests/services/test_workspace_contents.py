@@ -16,6 +16,7 @@ from tests.support.git_server import GitServer, git, git_server
 from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.server import RunningServer, running_server
+from tests.support.workspaces import started
 
 JSON = dict[str, Any]
 NAME = {"byName": {"provider": "GITHUB", "nameWithOwner": "ada/engine"}}
@@ -52,6 +53,14 @@ query ($id: ID!, $first: Int, $after: String, $since: ChangesSince! = CLONED, $l
   } } }
 }
 """
+COMMITS = """
+query ($id: ID!, $first: Int, $after: String) {
+  conversation(id: $id) { workspace { commits(first: $first, after: $after) {
+    nodes { sha parentShas messageHeadline messageBody authorName authoredAt }
+    pageInfo { hasNextPage endCursor }
+  } } }
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -83,16 +92,6 @@ async def ada(client: Client, llm: ScriptedLLM) -> Client:
     return client
 
 
-async def started(client: Client, **fields: JSON) -> tuple[str, Path]:
-    """A conversation whose workspace is there, and where."""
-    conversation_id = cast("str", (await steps.create(client, None, **fields))["id"])
-    await steps.until_waiting(client, conversation_id)
-    path = client.server.config.data_dir / "workspaces" / conversation_id
-    if not fields:
-        await asyncio.to_thread(path.mkdir, mode=0o700, parents=True, exist_ok=True)
-    return conversation_id, path
-
-
 async def workspace_of(client: Client, conversation_id: str, selected: str) -> JSON | None:
     data = await client.execute(
         f"query ($id: ID!) {{ conversation(id: $id) {{ workspace {selected} }} }}", id=conversation_id
@@ -113,6 +112,11 @@ async def file(client: Client, conversation_id: str, path: str, **lines: object)
 async def changes(client: Client, conversation_id: str, **arguments: object) -> JSON:
     data = await client.execute(CHANGES, id=conversation_id, **arguments)
     return cast("JSON", data["conversation"]["workspace"]["changes"])
+
+
+async def commits(client: Client, conversation_id: str, **page: object) -> JSON:
+    data = await client.execute(COMMITS, id=conversation_id, **page)
+    return cast("JSON", data["conversation"]["workspace"]["commits"])
 
 
 async def test_a_clone_is_a_workspace_that_tells_what_was_cloned(
@@ -286,6 +290,33 @@ async def test_changes_are_those_since_the_clone_or_since_the_last_commit(ada: C
 
     await ada.execute(documents.STOP, input={"id": conversation_id})
     assert (await changes(ada, conversation_id))["totalCount"] == 3
+
+
+@needs_sandbox
+async def test_commits_are_those_since_the_clone_and_the_cloned_one(ada: Client) -> None:
+    conversation_id, path = await started(ada, repository=NAME)
+    identity = ("-c", "safe.directory=*", "-c", "user.name=Agent", "-c", "user.email=a@example.com")
+    base = git(path, "-c", "safe.directory=*", "rev-parse", "HEAD").strip()
+    git(path, *identity, "commit", "--quiet", "--allow-empty", "--message", "Improve\n\nMuch better.")
+
+    first = await commits(ada, conversation_id, first=1)
+    rest = await commits(ada, conversation_id, after=first["pageInfo"]["endCursor"])
+
+    [improved] = first["nodes"]
+    assert (improved["messageHeadline"], improved["messageBody"]) == ("Improve", "Much better.")
+    assert (improved["parentShas"], improved["authorName"]) == ([base], "Ada")
+    assert first["pageInfo"]["hasNextPage"] is True
+    assert [node["sha"] for node in rest["nodes"]] == [base]
+    assert rest["pageInfo"]["hasNextPage"] is False
+    for cursor in ("nonsense", rest["pageInfo"]["endCursor"][:-4]):
+        with pytest.raises(RequestFailed) as failure:
+            await commits(ada, conversation_id, after=cursor)
+        assert failure.value.errors[0]["extensions"]["code"] == "INVALID_INPUT"
+
+
+async def test_a_workspace_without_a_repository_has_no_commits(ada: Client) -> None:
+    conversation_id, _ = await started(ada)
+    assert (await commits(ada, conversation_id))["nodes"] == []
 
 
 @needs_sandbox

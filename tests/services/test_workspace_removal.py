@@ -45,7 +45,7 @@ async def test_a_removal_that_failed_is_done_at_the_next_start_and_then_forgotte
     (workspace / "file.txt").write_text("left")
     with running_server(tmp_path) as server:
         # The round at the start may have been first.
-        server.call(server.house.workspace.retry_removals(at_once=True))
+        server.call(server.parley.workspace.retry_removals(at_once=True))
         assert not workspace.exists()
         assert recorded(database) == 0
         database.close()
@@ -63,19 +63,19 @@ async def test_on_postgresql_a_removal_is_remembered_for_instances_that_are_away
         stuck = await delete_with_workspace(server, is_removable=False)
         assert (removed.exists(), stuck.is_symlink(), recorded(database)) == (False, True, 2)
         moment += timedelta(days=89)
-        server.call(server.house.workspace.retry_removals())
+        server.call(server.parley.workspace.retry_removals())
         assert recorded(database) == 2
         moment += timedelta(days=2)
-        server.call(server.house.workspace.retry_removals())
+        server.call(server.parley.workspace.retry_removals())
         # That of the one that still fails here stays, and counts its attempts.
         assert recorded(database) == 1
         stuck.unlink()
         stuck.mkdir()
-        server.call(server.house.workspace.retry_removals())
+        server.call(server.parley.workspace.retry_removals())
         assert stuck.exists(), "it was tried again before its time"
         moment += timedelta(hours=1)
-        server.call(server.house.workspace.retry_removals())
+        server.call(server.parley.workspace.retry_removals())
         assert not stuck.exists()
         moment += timedelta(days=91)
-        server.call(server.house.workspace.retry_removals())
+        server.call(server.parley.workspace.retry_removals())
         assert recorded(database) == 0

@@ -109,6 +109,12 @@ WATCH_TOOL_OUTPUT = """
 subscription ($id: ID!) { toolOutputDeltas(conversationId: $id) { toolCallId text } }
 """
 
+WATCH_WORKSPACE = """
+subscription ($id: ID!) { workspaceChanged(conversationId: $id) {
+  conversationId changedFiles additions deletions workspace { id state headCommitSha }
+} }
+"""
+
 TRAJECTORY = "query ($id: ID!) { conversation(id: $id) { trajectory } }"
 
 SET_TOKEN = f"""

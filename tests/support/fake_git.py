@@ -15,6 +15,7 @@ from app.services.git.base import (
     RemoteEdge,
     RemotePage,
     RemoteRepository,
+    RemoteTask,
     RepositorySort,
 )
 
@@ -41,6 +42,7 @@ class FakeGitProvider:
     type: ProviderType = ProviderType.GITHUB
     found: list[RemoteRepository] = field(default_factory=list[RemoteRepository])
     names: list[str] = field(default_factory=lambda: ["main", "next"])
+    tasks: list[RemoteTask] = field(default_factory=list[RemoteTask])
     clone_url: str | None = None
     owner: str = "ada"
     is_down: bool = False
@@ -86,6 +88,10 @@ class FakeGitProvider:
     async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
         self._call("branch", access)
         return self._branch(name) if name in self.names else None
+
+    async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
+        self._call("suggested_tasks", access)
+        return list(self.tasks)
 
     async def close(self) -> None:
         self.calls.append("close")

@@ -13,6 +13,8 @@ from typing import cast
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from app.models.provider_account import ProviderType
+from tests.support import hosted_tasks
+from tests.support.hosted_tasks import HostedTask
 
 API_PATHS = {ProviderType.GITHUB: "/api/v3", ProviderType.GITLAB: "/api/v4", ProviderType.BITBUCKET: "/2.0"}
 MAX_REQUESTS = 10_000
@@ -70,6 +72,7 @@ class GitHost:
         self.tokens: dict[str, str] = {}
         self.faults: list[Fault] = []
         self.moved: dict[str, str] = {}
+        self.tasks: list[HostedTask] = []
 
     @property
     def api(self) -> str:
@@ -111,6 +114,8 @@ class GitHost:
         login = self.tokens.get(token)
         if token and login is None:
             return Fault(401)
+        if path == "/api/graphql" and (asked := hosted_tasks.query_of(body)) is not None:
+            return _json(hosted_tasks.graphql(self.provider, login, self.tasks, asked))
         if path == "/api/graphql":
             return self._graphql(login, cast("dict[str, dict[str, str | None]]", json.loads(body))["variables"])
         base = API_PATHS[self.provider]
@@ -129,7 +134,10 @@ class GitHost:
     def _route(self, path: str, query: Mapping[str, str], login: str | None) -> Fault:
         if path == "/user":
             name = "login" if self.provider is ProviderType.GITHUB else "username"
-            return _json({name: login}) if login else Fault(401)
+            return _json({name: login, "uuid": f"{{{login}}}"}) if login else Fault(401)
+        told = hosted_tasks.rest(path, query, login, self.tasks) if login else None
+        if told is not None:
+            return _json(told)
         if path == "/user/workspaces":
             slugs = sorted({each.name.split("/")[0] for each in self.repositories if login in each.members})
             return _json({"values": [{"workspace": {"slug": slug}} for slug in slugs]}) if login else Fault(401)

@@ -20,6 +20,8 @@ from pydantic import SecretStr
 
 from app.models.provider_account import ProviderType
 from app.services.git.base import CloneSource
+from tests.support import hosted_tasks
+from tests.support.hosted_tasks import HostedTask
 
 USER = "x-access-token"
 TOKEN = "token-of-a-test-0123456789"
@@ -122,6 +124,7 @@ class GitServer:
     moved: dict[str, str] = field(default_factory=dict[str, str])
     faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     api_faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    tasks: list[HostedTask] = field(default_factory=list[HostedTask])
 
     @property
     def dialect(self) -> Dialect:
@@ -206,6 +209,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         server = self.git_server
+        if self.path == "/api/graphql":
+            query = str(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["query"])
+            told = hosted_tasks.graphql(server.provider, "ada", server.tasks, query)
+            self._say(200, json.dumps(told), "application/json")
+            return
         if self.path.startswith(server.dialect.api):
             self._answer_api(urlsplit(self.path).path.removeprefix(server.dialect.api))
             return

@@ -52,7 +52,7 @@ class RunningServer:
         self._requests = 0
         self._started: Future[int] = Future()
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
-        self.house: Parley
+        self.parley: Parley
         self.gate: Gate
         self._loop: asyncio.AbstractEventLoop
         self._server: uvicorn.Server
@@ -104,7 +104,7 @@ class RunningServer:
         self._started.result(START_SECONDS)
         if self._llm is None:
             # Otherwise the first conversation waits for the library, and its log has an event that says so.
-            self.call(self.house.llm.ready(ANY_MODEL))
+            self.call(self.parley.llm.ready(ANY_MODEL))
 
     def stop(self) -> None:
         """Shut down gracefully, as a signal would do."""
@@ -129,7 +129,7 @@ class RunningServer:
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.house = Parley(
+        self.parley = Parley(
             self.config, clock=self._clock, llm=self._llm, git_providers=self._git_providers, toolbox=self._toolbox
         )
         protocol = http_protocol(connection_limits(self.config))
@@ -137,7 +137,7 @@ class RunningServer:
         self.turns = protocol.turns
         self._server = uvicorn.Server(
             uvicorn.Config(
-                self._numbered(create_app(self.config, parley=self.house)),
+                self._numbered(create_app(self.config, parley=self.parley)),
                 host="127.0.0.1",
                 port=0,
                 log_config=None,

@@ -20,14 +20,14 @@ def counted(server: RunningServer) -> Generator[list[str]]:
         if not statement.startswith("BEGIN") and server.works_for_request_after(before):
             statements.append(statement)
 
-    direct = server.house.database.direct
+    direct = server.parley.database.direct
     read = direct.read
 
     async def noted(statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Any]:
         note(None, None, statement.sql)
         return await read(statement, parameters)
 
-    engine = server.house.database.reader.sync_engine
+    engine = server.parley.database.reader.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     direct.read = noted
     try:

@@ -12,7 +12,7 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.endpoints.connections import TRUST, ConnectionLimits, Gate, Seat
+from app.endpoints.connections import ABORT, LONG_BODY, TRUST, ConnectionLimits, Gate, Seat
 from app.endpoints.uvicorn.flow import TurnedFlow, take_apart
 from app.endpoints.uvicorn.head import HeadBounds
 from app.endpoints.uvicorn.refusal import FULL, MALFORMED, TOO_SLOW, Refusal, full
@@ -74,6 +74,8 @@ class HTTPProtocol(HttpToolsProtocol):
     # When a part of the time for a body began, and how much of the body there was.
     _window: tuple[float, int] = (0.0, 0)
     _discarded_bytes: int = 0
+    # Whether the body may take longer than others.
+    _has_long_body: bool = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -211,6 +213,7 @@ class HTTPProtocol(HttpToolsProtocol):
         self._framing_bytes = self._framing_at_once = self._body_bytes = self._discarded_bytes = 0
         self._since = self.loop.time()
         self._window = (self._since, 0)
+        self._has_long_body = False
         super().on_headers_complete()
         if len(self.pipeline) > _MAX_WAITING_REQUESTS:
             raise Refusal(429, "TOO_MANY_REQUESTS", "A connection has too many requests waiting.")
@@ -377,7 +380,11 @@ class HTTPProtocol(HttpToolsProtocol):
             if self._body_bytes - size < (now - began) * limits.body_least_bytes_per_second:
                 return 0.0
             self._window = (now, self._body_bytes)
-        return min(self._window[0] + _LOOK_SECONDS, self._since + limits.body_seconds) - now
+        next_look = self._window[0] + _LOOK_SECONDS
+        return (next_look if self._has_long_body else min(next_look, self._since + limits.body_seconds)) - now
+
+    def _expect_long_body(self) -> None:
+        self._has_long_body = True
 
     def _let_go(self) -> None:
         self._end_head()
@@ -398,7 +405,11 @@ class HTTPProtocol(HttpToolsProtocol):
                 if scope["path"] not in _HEALTH:
                     super()._start_asgi_task(cycle, full)
                     return
-            scope["extensions"] = {TRUST: self._seat.trust}
+            scope["extensions"] = {
+                TRUST: self._seat.trust,
+                ABORT: self.transport.abort,
+                LONG_BODY: self._expect_long_body,
+            }
         super()._start_asgi_task(cycle, app)
 
 

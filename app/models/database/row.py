@@ -100,10 +100,13 @@ def table_columns(row_class: type[TypedRow], table: Table, names: Sequence[str] 
 
 
 @cache
-def row_class_for(row_class: type[T], table: Table, dialect: Dialect, names: tuple[str, ...] | None = None) -> type[T]:
-    """The subclass for the rows that a database gives for ``table_columns``."""
+def row_class_for(row_class: type[T], table: Table, dialect_name: str, names: tuple[str, ...] | None = None) -> type[T]:
+    """Return the subclass for the rows that a database gives for ``table_columns``.
+
+    There is one for each dialect, however many databases a process opens: code is generated for each class.
+    """
     columns = {
-        column.name: StoredColumn(place, _stored(column, dialect.name), bool(column.nullable))
+        column.name: StoredColumn(place, _stored(column, dialect_name), bool(column.nullable))
         for place, column in enumerate(table_columns(row_class, table, names))
     }
     readers = {name: property(_reader(column)) for name, column in columns.items()}

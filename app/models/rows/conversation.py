@@ -60,7 +60,7 @@ class ConversationRows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        dialect = database.reader.dialect
+        dialect = database.reader.dialect.name
         self._row_class = row_class_for(ConversationRow, _TABLE, dialect)
         self._brief_row_class = row_class_for(ConversationRow, _TABLE, dialect, BRIEF_COLUMNS)
 

@@ -39,7 +39,7 @@ class EventRows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._row_class = row_class_for(EventRow, _TABLE, database.reader.dialect)
+        self._row_class = row_class_for(EventRow, _TABLE, database.reader.dialect.name)
 
     async def pages(self, owner_id: str, queries: Sequence[EventQuery]) -> list[Rows[EventRow]]:
         """A page for each query, oldest event first, of up to ``limit + 1`` events; in one statement.

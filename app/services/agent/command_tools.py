@@ -81,7 +81,7 @@ class CommandTools:
         )
         return [
             typed_tool("run_command", command, CommandArguments, self._run, needs_shell=True),
-            typed_tool("search_files", search, SearchArguments, self._search, needs_shell=True),
+            typed_tool("search_files", search, SearchArguments, self._search, needs_shell=True, changes_files=False),
         ]
 
     async def _run(self, context: ToolContext, given: CommandArguments) -> ToolOutput:

@@ -1,7 +1,7 @@
-"""Keeps what an agent is told within its model's context; the log itself is never changed.
+"""Condenses the history that an LLM is sent, so that it fits its context window. The log itself is not changed.
 
-Long outputs of older tools are shortened first. Where that is not enough, the events between the first user message and
-the last turns are replaced by a summary, which is kept, so that it is made once and not for every call.
+First, long outputs of older tool calls are truncated. If that is not enough, the events between the first user message
+and the last turns are replaced by a summary, which an LLM writes. It is stored, so that later calls reuse it.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from app.services.secrets.redaction import Redactor
 log = structlog.get_logger(__name__)
 
 CONTEXT_SHARE = 0.7
-"""How much of a model's context the history may take; the answer needs room too."""
+"""The largest part of a model's context window that the history may fill; the rest is for the answer."""
 SUMMARY_TOKENS = 1000
 SUMMARY_TIMEOUT_SECONDS = 60.0
 SUMMARY_MAX_CHARACTERS = 8000
@@ -41,7 +41,7 @@ LEAD = "What happened until here, in short:\n\n"
 
 
 class Condenser:
-    """Makes what a model is told. One instance serves all conversations."""
+    """Builds the messages of LLM calls. One instance serves all conversations."""
 
     def __init__(self, config: Config, database: Database, llm: LLM) -> None:
         self._max_tokens = config.history_max_tokens
@@ -58,9 +58,9 @@ class Condenser:
         *,
         is_too_long: bool = False,
     ) -> list[ChatMessage]:
-        """What the model is told now. ``is_too_long``: it refused more than that, so half of the usual has to do.
+        """Build the messages for the next call, condensed if they exceed the limit. Raises RunEnded.
 
-        Raises RunEnded.
+        ``is_too_long``: the model has refused the messages as too long, so half of the usual limit applies.
         """
         limit = await self._limit(model)
         if is_too_long:
@@ -87,14 +87,14 @@ class Condenser:
         return self._max_tokens if context is None else min(self._max_tokens, int(context * CONTEXT_SHARE))
 
     async def _kept(self, conversation_id: UUID) -> tuple[Event | None, Condensation | None]:
-        """The summary so far, and where there is one the first user message, which it may have swallowed."""
+        """Read the stored summary; if there is one, also the first user message, which stays in the history."""
         condensation = await RunReads(self._database).condensation(conversation_id)
         return (await self._first(conversation_id) if condensation is not None else None), condensation
 
     async def _first(self, conversation_id: UUID) -> Event | None:
         async with self._database.read() as session:
-            found = await EventRepository(session).user_messages(conversation_id, 1)
-        return found[0] if found else None
+            first_messages = await EventRepository(session).user_messages(conversation_id, 1)
+        return first_messages[0] if first_messages else None
 
     async def _condense(
         self, run_log: RunLog, model: Model, before: Condensation | None, events: Sequence[Event], redactor: Redactor
@@ -103,7 +103,7 @@ class Condenser:
         lines += [line for event in events if (line := _line(event)) is not None]
         summary, usage = None, None
         try:
-            # Of a history that is itself too long for one call, the later part counts.
+            # If the history is too long for one call, only its later part is summarised.
             asked = "\n".join(lines)[-(await self._limit(model)) * 2 :]
             completion = await self._llm.complete(
                 model,
@@ -133,23 +133,24 @@ class Condenser:
 def told_of(
     instructions: str, model_name: str, first: Event | None, condensation: Condensation | None, events: Sequence[Event]
 ) -> list[ChatMessage]:
+    """Build the messages from the first user message, the summary, and the events after it."""
     if condensation is None:
         return _asking(messages(events, instructions, model_name))
     rest = _behind(condensation, events)
     told = messages(rest, instructions, model_name)
     kept = messages([first], instructions)[1:] if first is not None and _key(first) <= _end(condensation) else []
-    # Behind the user's first message it is the assistant's turn.
+    # Roles have to alternate: after the first user message, the summary is the assistant's.
     summary = ChatMessage(Role.ASSISTANT if kept else Role.USER, LEAD + condensation.summary)
     return _asking(alternating([told[0], *kept, summary, *told[1:]]))
 
 
 def _asking(told: list[ChatMessage]) -> list[ChatMessage]:
-    """Without an answer at the end that broke off: some providers would go on with it, others refuse it."""
+    """Remove a partial answer from the end: some providers would continue it, others refuse it."""
     return told[:-1] if told[-1].role is Role.ASSISTANT and not told[-1].tool_calls else told
 
 
 def _behind(condensation: Condensation | None, events: Sequence[Event]) -> list[Event]:
-    """The events that no summary stands for."""
+    """Return the events after those that the summary replaces."""
     return [event for event in events if condensation is None or _key(event) > _end(condensation)]
 
 
@@ -162,9 +163,9 @@ def _end(condensation: Condensation) -> tuple[int, int]:
 
 
 def cut_of(events: Sequence[Event], budget: int) -> int:
-    """How many events to condense, so that the others take about ``budget`` tokens and no call loses its result.
+    """Return the number of events to condense, so that the rest has about ``budget`` tokens.
 
-    The last turn always stays.
+    No tool call is separated from its result, and the last turn is never condensed.
     """
     places: list[int] = []
     is_open: set[int] = set()
@@ -174,7 +175,7 @@ def cut_of(events: Sequence[Event], budget: int) -> int:
             is_open.discard(body.tool_call_sequence)
             continue
         if isinstance(body, MessageBody) and event.source != EventSource.ENVIRONMENT:
-            # A call that was interrupted gets no result any more.
+            # An interrupted call never gets a result.
             is_open.clear()
         if number and not is_open:
             places.append(number)
@@ -203,5 +204,5 @@ def _short(text: str) -> str:
 
 
 def _digest(lines: Sequence[str]) -> str:
-    """What happened without an LLM's help: the beginning of each line, the last ones where there are too many."""
+    """The fallback if no LLM summarises: the beginnings of all lines; the caller keeps the last ones that fit."""
     return "\n".join(line[:DIGEST_LINE_CHARACTERS] for line in lines)

@@ -1,4 +1,4 @@
-"""The engine that owns runs: each is a durable workflow, so a run outlives the process that began it."""
+"""The run engine: each run is a durable workflow of DBOS, which survives the process that started it."""
 
 import asyncio
 import contextlib
@@ -26,60 +26,60 @@ from app.services.push.wakeups import POLL_SECONDS, Wakeups, run_topic
 log = structlog.get_logger(__name__)
 
 WORKFLOW = "run"
-# Runs of an older release must be taken up by a newer one: the workflow's shape is what counts, not the code's hash.
+# By default DBOS uses a hash of the code, and a newer release would not resume the runs of an older one.
 APPLICATION_VERSION = "1"
 EXECUTOR_THREADS = 16
 PARK_SECONDS = 3.0
 MAX_LISTED = 1000
-# DBOS would try again by itself while its database is away, at intervals that come to a minute.
+# Time limit for DBOS: by itself it retries while its database is away, with pauses of up to a minute.
 ANSWER_SECONDS = 2.0
 FORGET_SECONDS = 10.0
-# A tool may take longer to end.
+# A run whose tool takes longer to end is not waited for.
 LET_GO_SECONDS = 0.5
-# No workflow has a schedule.
+# No workflow is scheduled, so DBOS need not look for due ones.
 UNUSED_POLL_SECONDS = 3600.0
 _OVER = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 
 
 class RunEngine(Protocol):
-    """Carries out runs, each exactly once at a time, until they are over; also after a crash."""
+    """Executes runs until they are over, also after a crash. No run is executed twice at the same time."""
 
     async def start(self) -> None:
-        """Begin to work; runs that a crash cut off go on."""
+        """Start the engine, and resume the runs that a crash interrupted."""
         ...
 
     async def submit(self, conversation_id: UUID, run: int, attempt: int = 0) -> None:
-        """Carry out a run. Submitting the same attempt again changes nothing."""
+        """Start executing a run. Idempotent for the same attempt."""
         ...
 
     async def let_go(self, conversation_id: UUID) -> None:
-        """Return once a conversation's run that was ended does nothing more here, or after a moment."""
+        """Wait, for half a second at most, until this process no longer executes a run that was ended."""
         ...
 
     async def is_alive(self, conversation_id: UUID, run: int) -> bool:
-        """Whether some attempt at the run will still be worked on."""
+        """Tell whether a workflow of the run exists that is not over."""
         ...
 
     async def forget(self, before: datetime, limit: int) -> int:
-        """Delete what is kept of up to ``limit`` runs that were over before then; tells how many."""
+        """Delete the engine's rows of up to ``limit`` runs that were over at that time, and return their number."""
         ...
 
     async def ping(self) -> None:
-        """Raise unless the engine works."""
+        """Raise an error if the engine's database does not answer."""
         ...
 
     async def close(self) -> None:
-        """Stop working; what is under way goes on after the next start."""
+        """Stop the engine. Unfinished runs are resumed by the next start."""
         ...
 
 
 class DurableRunEngine:
-    """DBOS Transact: a library whose workflows are rows, in SQLite or PostgreSQL.
+    """The engine on DBOS Transact, a library that stores workflows as rows in SQLite or PostgreSQL.
 
-    A workflow's id is ``conversation:run:attempt``. DBOS knows that it has begun and that it is over, and nothing in
-    between: an advance that was cut off is done again, which the loop bears, since it goes by the log. Between the two
-    an outage is waited for by the run alone, since DBOS may sleep for a minute more. It allows one instance in a
-    process.
+    A workflow's id is ``conversation:run:attempt``. Its steps are not stored: DBOS only knows that a workflow has begun
+    and that it is over. A step that was interrupted is repeated, which is safe, since ``AgentLoop`` decides by the log.
+    The workflow itself waits for a database that is away, since DBOS would pause for up to a minute more. There can be
+    one instance in a process.
     """
 
     def __init__(self, url: URL, loop: AgentLoop, wakeups: Wakeups) -> None:
@@ -119,9 +119,9 @@ class DurableRunEngine:
             run_migrations=True,
         )
         DBOS(config=config)
-        logging.getLogger("dbos").addFilter(_is_worth_telling)
+        logging.getLogger("dbos").addFilter(_is_unexpected)
 
-        # DBOS marks what it decorates, which a bound method can't bear.
+        # DBOS sets attributes on the function that it decorates, which a bound method does not allow.
         async def run(conversation: str, number: int) -> None:
             self._count(1)
             try:
@@ -134,14 +134,14 @@ class DurableRunEngine:
             finally:
                 self._count(-1)
 
-        # The loop counts attempts itself, since a takeover does not count as one for DBOS.
+        # ``AgentLoop`` counts attempts itself, since DBOS does not count a takeover as one.
         self._workflow = DBOS.workflow(name=WORKFLOW, max_recovery_attempts=1_000_000)(run)
         if self._takeover is not None:
             await self._takeover.start()
         try:
             DBOS.launch()
         except Exception as error:
-            # All that is asked of it by now are the engine's own tables.
+            # Only the engine's own tables have been used so far, so any database error concerns them.
             if not is_outage(error) and not isinstance(error, DBAPIError):
                 raise
             raise DatabaseTrouble(f"the engine's database can't be used: {reason(error)}") from error
@@ -149,7 +149,7 @@ class DurableRunEngine:
     async def submit(self, conversation_id: UUID, run: int, attempt: int = 0) -> None:
         """Start the workflow of a run, unless it was started before.
 
-        Where the database is away, that is done when it is back: what is to run stands in the conversation's row.
+        If the database is away, a background task does it later; the conversation's row says which run is active.
         """
         try:
             await self._start_workflow(_workflow_id(conversation_id, run, attempt), conversation_id, run)
@@ -167,84 +167,84 @@ class DurableRunEngine:
                 await DBOS.start_workflow_async(self._workflow, str(conversation_id), run)
 
     async def _submit_later(self, conversation_id: UUID, run: int, attempt: int) -> None:
-        # DBOS may have written down the one whose answer was lost, and would not begin it a second time. Should both
-        # begin after all, the later one alone writes.
+        # DBOS may have stored a workflow although its answer was lost, and would not start one of the same id again.
+        # If both start, only the later attempt can write.
         workflow_ids = (f"{_workflow_id(conversation_id, run, attempt)}:{number}" for number in itertools.count(1))
 
         async def submit() -> None:
-            # Asked first, so that DBOS is asked only where there is an answer.
+            # Fails at once if the database is still away, where DBOS would wait.
             if await self._loop.active_run(conversation_id) == run:
                 await self._start_workflow(next(workflow_ids), conversation_id, run)
 
         await until_answered(submit)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        # In a context of its own, or DBOS would take it for a child of the workflow that begins it. A crash before it
-        # is made up for at the next start, since the conversation's active run says what has to run.
+        # The empty context keeps DBOS from taking it for a child of the current workflow. If the process crashes first,
+        # the next start submits the run, since it is the conversation's active one.
         task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
         self._submissions.add(task)
         task.add_done_callback(self._submissions.discard)
 
     async def let_go(self, conversation_id: UUID) -> None:
-        """Wait for the run's task, which keeps what was read of an answer before it ends."""
+        """Wait for the task of the conversation's run, which stores a partial answer before it ends."""
         tasks = {task for task in self._advances if task.get_name().startswith(f"run {conversation_id}:")}
         if tasks:
             await asyncio.wait(tasks, timeout=LET_GO_SECONDS)
 
     async def is_alive(self, conversation_id: UUID, run: int) -> bool:
-        """Whether one of the run's workflows is there and not over."""
+        """Tell whether a workflow of the run exists that is not over."""
         async with asyncio.timeout(ANSWER_SECONDS):
-            found = await DBOS.list_workflows_async(
+            workflows = await DBOS.list_workflows_async(
                 workflow_id_prefix=f"{conversation_id}:{run}:",
                 status=["PENDING", "ENQUEUED", "DELAYED"],
                 limit=1,
                 load_input=False,
                 load_output=False,
             )
-        return bool(found)
+        return bool(workflows)
 
     async def executors(self) -> set[str]:
-        """The instances that own unfinished runs."""
+        """Return the ids of instances with unfinished runs."""
         async with asyncio.timeout(ANSWER_SECONDS):
-            found = await DBOS.list_workflows_async(
+            workflows = await DBOS.list_workflows_async(
                 status="PENDING", limit=MAX_LISTED, load_input=False, load_output=False
             )
-        return {workflow.executor_id for workflow in found if workflow.executor_id}
+        return {workflow.executor_id for workflow in workflows if workflow.executor_id}
 
     async def resume(self, executor_id: str) -> int:
-        """Take up an instance's unfinished runs; tells how many."""
-        found = await DBOS.list_workflows_async(
+        """Resume the unfinished runs of an instance, and return their number."""
+        workflows = await DBOS.list_workflows_async(
             status="PENDING", executor_id=executor_id, limit=MAX_LISTED, load_input=False, load_output=False
         )
-        for workflow in found:
+        for workflow in workflows:
             await DBOS.resume_workflow_async(workflow.workflow_id)
-        return len(found)
+        return len(workflows)
 
     async def forget(self, before: datetime, limit: int) -> int:
-        """Delete rows of workflows, the oldest first. Whatever is submitted again later finds its run over."""
+        """Delete workflows, the oldest first. A deleted run that is submitted again ends at once: it is not active."""
         async with asyncio.timeout(FORGET_SECONDS):
-            found = await DBOS.list_workflows_async(
+            workflows = await DBOS.list_workflows_async(
                 status=_OVER,
                 completed_before=before.astimezone(UTC).isoformat(),
                 limit=limit,
                 load_input=False,
                 load_output=False,
             )
-            if found:
-                await DBOS.delete_workflows_async([workflow.workflow_id for workflow in found])
-        return len(found)
+            if workflows:
+                await DBOS.delete_workflows_async([workflow.workflow_id for workflow in workflows])
+        return len(workflows)
 
     async def ping(self) -> None:
-        """Ask the engine's database."""
+        """Run a small query on the engine's database. Raises its errors."""
         async with asyncio.timeout(ANSWER_SECONDS):
             await DBOS.list_workflows_async(limit=1, load_input=False, load_output=False)
 
     async def close(self) -> None:
-        """Cancel what is under way without its workflow being told, so that the next start takes it up."""
+        """Cancel the runs, but leave their workflows unfinished, so that the next start resumes them."""
         self._is_closing = True
         for task in (*self._advances, *self._submissions):
             task.cancel()
-        # DBOS writes at a workflow's end: none should come to it when it goes.
+        # DBOS writes when a workflow ends, so all have to be parked before it is destroyed.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PARK_SECONDS):
                 await self._is_quiet.wait()
@@ -288,7 +288,7 @@ class DurableRunEngine:
             raise
 
     async def _park(self) -> None:
-        """Wait for the end of the engine, then end the workflow as a crash would: it stays pending."""
+        """Wait until the engine is closed, then end the workflow as a crash would: it stays pending."""
         self._count(-1)
         try:
             await self._is_closed.wait()
@@ -297,7 +297,7 @@ class DurableRunEngine:
         raise asyncio.CancelledError
 
     def _count(self, change: int) -> None:
-        """Keep the number of workflows that do something, and are not parked."""
+        """Count the workflows that are not parked, and set ``_is_quiet`` when there are none."""
         self._working += change
         if self._working:
             self._is_quiet.clear()
@@ -305,19 +305,19 @@ class DurableRunEngine:
             self._is_quiet.set()
 
     async def _submit_active(self, conversation_id: UUID, run: int) -> None:
-        """Submit the run that is the active one now that this one has ended."""
+        """After the end of a run, submit the one that has become active, if any."""
         active = await until_answered(lambda: self._loop.active_run(conversation_id))
         if active is None or active == run:
             return
         self._in_background(self.submit(conversation_id, active))
 
 
-# A workflow that ends with the process has no outcome, as is meant to happen; a failed launch is raised as well.
-_NOT_WORTH_TELLING = ("Asyncio task cancelled for workflow or step", "DBOS failed to launch")
+# Expected messages of DBOS: a workflow that is parked has no outcome, and a failed launch also raises an error.
+_EXPECTED_MESSAGES = ("Asyncio task cancelled for workflow or step", "DBOS failed to launch")
 
 
-def _is_worth_telling(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(_NOT_WORTH_TELLING)
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_EXPECTED_MESSAGES)
 
 
 def _workflow_id(conversation_id: UUID, run: int, attempt: int) -> str:

@@ -71,6 +71,7 @@ class FileTools:
                 f"Read a text file, with line numbers. At most {MAX_LINES} lines at once. {paths}",
                 ReadArguments,
                 self._read,
+                changes_files=False,
             ),
             typed_tool(
                 "write_file",
@@ -89,6 +90,7 @@ class FileTools:
                 f"List a directory, with the sizes of files in bytes. At most {MAX_ENTRIES} entries. {paths}",
                 ListArguments,
                 self._list,
+                changes_files=False,
             ),
         ]
 

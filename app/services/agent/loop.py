@@ -1,23 +1,20 @@
-"""The agent's loop: history to messages, LLM, tools, events; until the agent has answered.
+"""The agent's loop: sends the history to the LLM and runs the tools it calls, until the LLM has answered.
 
-The log is the loop's only state. ``advance`` reads it, does one thing and writes it down in one transaction, so a run
-that was cut off anywhere goes on where its log ends: nothing is lost, nothing comes twice.
+The log is the loop's only state. ``advance`` reads it, takes one step and appends the result in one transaction. After
+a crash, a run therefore continues where its log ends; no event is lost or duplicated.
 """
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any, cast
 from uuid import UUID
 
 import structlog
 
 from app.config import Config
-from app.errors import AppError, ErrorCode, LLMFailure, StorageFull
+from app.errors import AppError, ErrorCode, StorageFull
 from app.logs import new_reference_id
 from app.models.conversation import (
-    MAX_TOKENS,
     AgentState,
     Conversation,
     ConversationStatus,
@@ -25,48 +22,41 @@ from app.models.conversation import (
 )
 from app.models.database.database import Database, is_outage
 from app.models.event import (
-    Event,
     EventSource,
     EventUsage,
     MessageBody,
     NewEvent,
-    ToolCallBody,
     decode_body,
 )
 from app.models.rows.conversation_state import ConversationStates
-from app.models.settings import Settings
-from app.services.agent.answer_stream import AnswerStream
-from app.services.agent.argument_text import is_whole, parse_arguments
-from app.services.agent.calls import CallRunner
+from app.services.agent.call_runner import CallRunner
+from app.services.agent.completion_events import shortcoming, tool_call_events
 from app.services.agent.condensation import Condenser
-from app.services.agent.draft import AnswerDraft, recover
+from app.services.agent.draft import recover
 from app.services.agent.history import is_answered, unanswered_calls
 from app.services.agent.instructions import InstructionService
+from app.services.agent.model_call import ModelCaller, usage_of
 from app.services.agent.replay import ReplayPlayer
+from app.services.agent.run_limits import limit_reached, unpriced_model
 from app.services.agent.run_log import RunEnded, RunLog, RunState
 from app.services.agent.stuck import stuck
 from app.services.agent.tools import Toolbox
 from app.services.clock import Clock
 from app.services.lifecycle import moves
-from app.services.llm.base import LLM, ChatMessage, Completion, Ending, Model, Usage
-from app.services.message import storable, storable_json
+from app.services.llm.base import LLM, Completion, Ending, Model
+from app.services.message import storable
 from app.services.push.wakeups import Wakeups
-from app.services.secrets.redaction import JSONValue, Redactor
+from app.services.secrets.redaction import Redactor
 from app.services.settings import SettingsService
 from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 20
-MAX_TOOL_CALLS = 50
-MAX_NAME_CHARS = 200
-# litellm hides the signatures of thoughts in them.
-MAX_ID_CHARS = 20_000
-RATE_LIMIT_MAX_WAIT_SECONDS = 60.0
 
 
 class Outcome(StrEnum):
-    """What an advance left to do."""
+    """The result of ``advance``."""
 
     CONTINUE = "continue"
     """The run has more to do."""
@@ -75,7 +65,7 @@ class Outcome(StrEnum):
 
 
 class AgentLoop:
-    """Advances runs. One instance serves all conversations."""
+    """Executes runs step by step. One instance serves all conversations."""
 
     def __init__(
         self,
@@ -89,7 +79,6 @@ class AgentLoop:
         workspace: WorkspaceService,
         toolbox: Toolbox,
     ) -> None:
-        self._config = config
         self._database = database
         self._wakeups = wakeups
         self._clock = clock
@@ -99,22 +88,23 @@ class AgentLoop:
         self._toolbox = toolbox
         self._instructions = InstructionService(database, workspace, toolbox)
         self._condenser = Condenser(config, database, llm)
+        self._caller = ModelCaller(config, wakeups, llm, self._condenser, toolbox)
         self._calls = CallRunner(database, wakeups, settings, toolbox)
         self._replay = ReplayPlayer(database)
 
     def log_of(self, conversation_id: UUID, run: int, attempt: int | None = None) -> RunLog:
-        """An attempt's view of its conversation."""
+        """Create the log of an attempt; ``attempt`` is None for one that has not begun yet."""
         return RunLog(self._database, self._wakeups, self._clock, conversation_id, run, attempt)
 
     async def active_run(self, conversation_id: UUID) -> int | None:
-        """The conversation's active run."""
-        found = await ConversationStates(self._database).active_run(conversation_id)
-        return found[0] if found is not None else None
+        """Return the number of the conversation's active run; ``None`` if no run is active."""
+        run_and_attempts = await ConversationStates(self._database).active_run(conversation_id)
+        return run_and_attempts[0] if run_and_attempts is not None else None
 
     async def begin(self, conversation_id: UUID, run: int) -> RunLog | None:
-        """Begin an attempt at the run; its view of the conversation.
+        """Begin an attempt at the run, and return its log.
 
-        ``None`` when the run is over, or has ended the server too often.
+        Returns ``None`` if the run is over, or was attempted ``MAX_ATTEMPTS`` times: it may be what crashes the server.
         """
         first, is_ready = self.log_of(conversation_id, run), False
         try:
@@ -138,39 +128,39 @@ class AgentLoop:
             problem = Problem(_INTERNAL, f"The run was begun {attempt} times and never came to an end.")
             await run_log.fail(problem)
         except RunEnded:
-            # Its workspace was made here, perhaps behind the conversation's deletion.
+            # The conversation may have been deleted while its workspace was created here.
             if is_ready and not await first.exists():
                 await self._workspace.discard(conversation_id)
         return None
 
     async def _is_ready_at_once(self, state: RunState) -> bool:
-        """Whether a first attempt can begin with the agent at work: nothing is to be cloned or played.
+        """Create the workspace if that is quick, so that the first attempt can skip the status STARTING.
 
-        The workspace is there then.
+        Returns False if a repository has to be cloned, a trajectory replayed, or the workspace can't be created.
         """
         conversation = state.conversation
         is_new = conversation.status == ConversationStatus.STARTING and not conversation.run_attempts
         if not is_new or conversation.repository_id is not None or state.is_replay or is_answered(state.events):
             return False
         try:
-            await self._workspace.prepare(conversation, _tell_nobody)
+            await self._workspace.prepare(conversation, _report_nothing)
         except OSError:
-            # The run meets it again, and tells.
+            # ``_prepare`` tries again, and reports the error.
             return False
         return True
 
     def _first_state(self, conversation: Conversation) -> tuple[AgentState, Problem | None]:
-        """The agent's state when it begins to work on a user's message, and what is to be said about it."""
-        shortcoming = self._toolbox.shortcoming
+        """Return the agent's state at the beginning of a run, and a warning if some of its tools are missing."""
+        missing = self._toolbox.shortcoming
         is_ready = self._llm.is_ready(conversation.llm_model or "")
-        problem = Problem(ErrorCode.WORKSPACE_ERROR, shortcoming) if shortcoming else None
+        problem = Problem(ErrorCode.WORKSPACE_ERROR, missing) if missing else None
         return AgentState.RUNNING if is_ready else AgentState.LOADING, problem
 
     async def advance(self, run_log: RunLog) -> Outcome:
-        """Do the next thing of the run whose attempt ``begin`` has begun.
+        """Take the next step of an attempt: prepare the workspace, run one tool call, or call the LLM.
 
-        Expected failures become the conversation's status; unexpected ones as well, masked, with the reference of the
-        log entry that tells them. Raises what ``is_outage`` knows: then the same call may succeed later.
+        Failures end the run in the status ERROR; unexpected ones are masked, with the reference id of a log record.
+        Raises the errors that ``is_outage`` recognises: the caller may repeat the call when the database is back.
         """
         try:
             try:
@@ -211,30 +201,30 @@ class AgentLoop:
             return Outcome.CONTINUE
         saved, secrets = await self._settings.with_secrets(conversation.owner_id)
         settings, model = await self._settings.model_of(saved)
-        problem = _limit_reached(conversation, events, settings) or stuck(events)
+        problem = limit_reached(conversation, events, settings) or stuck(events)
         if problem is not None:
             return await self._finish(run_log, problem=problem)
         instructions = await self._instructions.get(conversation, settings.max_iterations)
         return await self._ask(run_log, conversation, model, instructions, settings.max_budget_usd, Redactor(secrets))
 
     async def _prepare(self, run_log: RunLog, state: RunState) -> Outcome | Conversation:
-        """Make the workspace; the conversation as it is then, where the run goes on with its events at once."""
+        """Create the workspace. Returns the updated conversation, or an outcome if this step ends here."""
         conversation, events = state.conversation, state.events
-        said = {body.text for event in events if isinstance(body := decode_body(event), MessageBody)}
+        reported = {body.text for event in events if isinstance(body := decode_body(event), MessageBody)}
 
-        async def tell(stage: str) -> None:
-            # A run that was cut off while it cloned has said how far it was.
-            if stage not in said:
+        async def report(stage: str) -> None:
+            # An earlier attempt that was interrupted while cloning has reported some stages already.
+            if stage not in reported:
                 await run_log.append([NewEvent(EventSource.ENVIRONMENT, MessageBody(stage))])
 
         try:
-            await self._workspace.prepare(conversation, tell)
+            await self._workspace.prepare(conversation, report)
         except OSError as error:
             log.warning("workspace.not_prepared", conversation_id=str(conversation.id), exc_info=error)
             await run_log.fail(Problem(ErrorCode.WORKSPACE_ERROR, f"The workspace can't be made: {error.strerror}."))
             return Outcome.ENDED
         try:
-            # None of the run's events has come since but those told above; whether it has ended is told by writing.
+            # ``events`` is still current but for the stages above. If the run has ended, writing raises RunEnded.
             if state.is_replay:
                 await run_log.set_state(AgentState.RUNNING, is_logged=False)
                 return Outcome.CONTINUE
@@ -265,113 +255,29 @@ class AgentLoop:
         if not is_ready or conversation.agent_state != AgentState.RUNNING:
             await run_log.set_state(AgentState.RUNNING)
         history = await self._condenser.history(run_log, model, instructions, self._toolbox.specs, redactor)
-        completion = await self._complete(run_log, model, instructions, history, redactor)
+        completion = await self._caller.complete(run_log, model, instructions, history, redactor)
         if completion.is_empty and completion.ending is Ending.WHOLE:
-            # Some models fall silent now and then, and speak when they are asked again.
+            # Some models sometimes give an empty answer, and a good one when they are called again.
             first = completion.usage
-            completion = await self._complete(run_log, model, instructions, history, redactor)
+            completion = await self._caller.complete(run_log, model, instructions, history, redactor)
             completion = replace(completion, usage=first + completion.usage)
         return await self._record(run_log, model, completion, redactor, budget_usd)
-
-    async def _complete(
-        self, run_log: RunLog, model: Model, instructions: str, history: Sequence[ChatMessage], redactor: Redactor
-    ) -> Completion:
-        """One answer. A rate limit is waited for, and a history that is too long is made shorter, once."""
-        tools = self._toolbox.specs
-        is_shorter, attempt = False, 0
-        while True:
-            stream, draft = self._stream(run_log, model, history, redactor)
-            try:
-                completion = await self._llm.complete(model, history, tools=tools, on_text=stream.write)
-                await draft.end()
-            except LLMFailure as failure:
-                if failure.too_long and not is_shorter and not stream.text:
-                    stream.abandon()
-                    is_shorter = True
-                    history = await self._condenser.history(
-                        run_log, model, instructions, tools, redactor, is_too_long=True
-                    )
-                    continue
-                if failure.rate_limited and attempt < self._config.llm_rate_limit_retries and not stream.text:
-                    stream.abandon()
-                    await self._wait_for_rate_limit(run_log, failure, attempt, redactor)
-                    attempt += 1
-                    continue
-                await self._keep(run_log, model, history, stream, draft, redactor)
-                raise LLMFailure(redactor.text(failure.message), code=failure.code) from None
-            except asyncio.CancelledError:
-                # What people have read must not vanish when they stop the agent.
-                await asyncio.shield(self._keep(run_log, model, history, stream, draft, redactor))
-                raise
-            except Exception:
-                await self._keep(run_log, model, history, stream, draft, redactor)
-                raise
-            stream.close()
-            return completion
-
-    def _stream(
-        self, run_log: RunLog, model: Model, history: Sequence[ChatMessage], redactor: Redactor
-    ) -> tuple[AnswerStream, AnswerDraft]:
-        draft = AnswerDraft(run_log, lambda text: _used(model, self._llm.estimate(model, history, text)))
-        return AnswerStream(self._wakeups, run_log.conversation_id, redactor, draft.add), draft
-
-    async def _keep(
-        self,
-        run_log: RunLog,
-        model: Model,
-        history: Sequence[ChatMessage],
-        stream: AnswerStream,
-        draft: AnswerDraft,
-        redactor: Redactor,
-    ) -> None:
-        """Keep what was streamed of an answer whose rest will never come."""
-        await draft.end()
-        if not stream.text.strip():
-            stream.abandon()
-            return
-        stream.close()
-        body = MessageBody(redactor.text(storable(stream.text)), is_partial=True)
-        used = _used(model, self._llm.estimate(model, history, stream.text))
-        await run_log.keep(NewEvent(EventSource.AGENT, body, used))
-
-    async def _wait_for_rate_limit(
-        self, run_log: RunLog, failure: LLMFailure, attempt: int, redactor: Redactor
-    ) -> None:
-        pause = self._config.llm_rate_limit_wait_seconds * 2**attempt
-        pause = min(max(pause, failure.retry_after_seconds or 0), RATE_LIMIT_MAX_WAIT_SECONDS)
-        message = f"{redactor.text(failure.message)} Trying again in {pause:.0f} s."
-        await run_log.set_state(AgentState.RATE_LIMITED, Problem(failure.code, message))
-        await asyncio.sleep(pause)
-        await run_log.set_state(AgentState.RUNNING)
 
     async def _record(
         self, run_log: RunLog, model: Model, completion: Completion, redactor: Redactor, budget_usd: float | None
     ) -> Outcome:
-        usage = _used(model, completion.usage)
+        usage = usage_of(model, completion.usage)
         text = redactor.text(storable(completion.text))
-        problem = _shortcoming(completion)
+        problem = shortcoming(completion)
         if problem is None and budget_usd is not None and usage.cost_usd is None:
-            problem = _unpriced(model.name, budget_usd)
+            problem = unpriced_model(model.name, budget_usd)
         if not completion.tool_calls:
             is_partial = completion.ending is not Ending.WHOLE
             answer = (
                 [NewEvent(EventSource.AGENT, MessageBody(text, is_partial=is_partial), usage)] if text.strip() else []
             )
             return await self._finish(run_log, answer, problem, None if answer else usage)
-        calls: list[NewEvent] = []
-        asked = completion.tool_calls[:MAX_TOOL_CALLS]
-        for number, call in enumerate(asked):
-            is_last = number == len(completion.tool_calls) - 1
-            body = ToolCallBody(
-                redactor.text(storable(call.id))[:MAX_ID_CHARS],
-                redactor.text(storable(call.name))[:MAX_NAME_CHARS],
-                cast("dict[str, Any]", redactor.json(parse_arguments(call.arguments))),
-                text if number == 0 and text else None,
-                is_cut=is_last and completion.ending is not Ending.WHOLE and not is_whole(call.arguments),
-                call_fields=_kept_fields(call.provider_fields, redactor),
-                answer_fields=_kept_fields(completion.provider_fields, redactor) if number == 0 else None,
-            )
-            calls.append(NewEvent(EventSource.AGENT, body, usage if number == 0 else None))
+        calls = tool_call_events(completion, text, usage, redactor)
         await run_log.append(calls)
         return Outcome.CONTINUE
 
@@ -383,60 +289,9 @@ class AgentLoop:
         return Outcome.ENDED
 
 
-async def _tell_nobody(stage: str) -> None:
-    """Of a workspace that is made of nothing."""
+async def _report_nothing(stage: str) -> None:
+    """Ignore the stage: creating an empty workspace has none worth an event."""
     del stage
 
 
 _INTERNAL = ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR
-
-
-def _used(model: Model, used: Usage) -> EventUsage:
-    prompt, answered = (min(max(count, 0), MAX_TOKENS) for count in (used.prompt_tokens, used.completion_tokens))
-    return EventUsage(model.name, prompt, answered, used.cost_usd)
-
-
-def _kept_fields(fields: Mapping[str, object], redactor: Redactor) -> Mapping[str, Any] | None:
-    """What a provider wants back, as it can be stored; ``None`` where that is nothing."""
-    try:
-        kept = redactor.json(storable_json(cast("JSONValue", fields)))
-    except RecursionError:
-        return None
-    return cast("Mapping[str, Any]", kept) or None
-
-
-def _shortcoming(completion: Completion) -> Problem | None:
-    """Why the agent pauses behind an answer."""
-    if completion.ending is Ending.CUT:
-        message = "The model's answer was cut off at the limit on its length. A message such as “Go on” continues it."
-        return Problem(ErrorCode.LIMIT_REACHED, message)
-    if completion.ending is Ending.FILTERED:
-        message = "The model's provider ended the answer with its content filter."
-        return Problem(ErrorCode.STATUS_ERROR_LLM_CONTENT_POLICY_VIOLATION, message)
-    if completion.is_empty:
-        return Problem(_INTERNAL, "The model gave an empty answer, twice. Send a message to ask it again.")
-    return None
-
-
-def _limit_reached(conversation: Conversation, events: Sequence[Event], settings: Settings) -> Problem | None:
-    calls = sum(event.llm_model is not None for event in events)
-    if calls >= settings.max_iterations:
-        message = f"The agent called the LLM {calls} times for one message, which is the limit (maxIterations)."
-        return Problem(ErrorCode.LIMIT_REACHED, message)
-    budget, spent = settings.max_budget_usd, conversation.cost_usd - conversation.budget_from_usd
-    if budget is not None and spent >= budget:
-        message = f"The conversation has cost {spent:.4f} USD, and the limit is {budget:.4f} USD (maxBudgetUsd)."
-        return Problem(ErrorCode.LIMIT_REACHED, message)
-    unpriced = [event.llm_model for event in events if event.llm_model is not None and event.cost_usd is None]
-    if budget is not None and unpriced:
-        return _unpriced(unpriced[-1], budget)
-    return None
-
-
-def _unpriced(llm_model: str, budget_usd: float) -> Problem:
-    """The answer is kept, but nobody knows what the next one would add to the costs."""
-    message = (
-        f"The price of {llm_model} is not known, so the limit of {budget_usd:.4f} USD can't hold (maxBudgetUsd). "
-        "The agent pauses behind each call of the LLM. Without the limit, or with a model of known price, it goes on."
-    )
-    return Problem(ErrorCode.LIMIT_REACHED, message)

@@ -1,4 +1,4 @@
-"""Plays a trajectory: its events in order, without asking the LLM. A stop or a failure ends it for good."""
+"""Replays a trajectory: appends its events to the log in order, without an LLM. A stop or failure ends it for good."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,21 +23,21 @@ class ReplayPlayer:
         self._database = database
 
     async def play(self, run_log: RunLog) -> None:
-        """Play what is left, 100 events in each transaction; then the run is over.
+        """Append the remaining events, 100 in each transaction, and end the run. Raises RunEnded.
 
-        The log gets no states of this run's own, so that a trajectory that is played and exported again is the same;
-        only one that did not end waiting for input gets that state. Raises RunEnded.
+        The run appends no state changes of its own, so that exporting the conversation gives the same trajectory. There
+        is one exception: if the trajectory does not end with AWAITING_USER_INPUT, that state is appended.
         """
         async with self._database.read() as session:
             events = await ReplayRepository(session).events(run_log.conversation_id)
-        # Read once: a batch that read all of it, and all that was played, made the work grow with its square.
+        # Read once for all batches: reading it again for each would take quadratic time.
         playing = _Playing(run_log, events)
         while await playing.batch():
             pass
 
 
 class _Playing:
-    """One way through the events, which begins where the one before it was cut off."""
+    """One attempt at the replay, which continues where an earlier attempt was interrupted."""
 
     def __init__(self, run_log: RunLog, events: Sequence[dict[str, Any]]) -> None:
         self._run_log = run_log
@@ -46,7 +46,7 @@ class _Playing:
         self._tool_calls: dict[int, int] = {}
 
     async def batch(self) -> bool:
-        """Play up to 100 events; tells whether there are more."""
+        """Append up to 100 events in one transaction. Returns whether there are more."""
         async with self._run_log.writing() as (session, conversation):
             repository = ReplayRepository(session)
             position = await repository.position(conversation.id)
@@ -67,14 +67,14 @@ class _Playing:
             return False
 
     async def _find_tool_calls(self, session: AsyncSession, conversation: Conversation) -> None:
-        """See in the log under which sequences the calls were played: it has no others, in the trajectory's order."""
+        """Read the sequences of the calls appended so far: they are all calls of the log, in the same order."""
         played = await EventRepository(session).tool_calls(conversation.id)
         self._tool_calls = dict(zip(trajectory.tool_calls(self._events), played, strict=False))
 
     def _append(
         self, session: AsyncSession, conversation: Conversation, batch: Sequence[dict[str, Any]], now: datetime
     ) -> AgentState | None:
-        """Append the batch, and note the new sequences of its tool calls; tells the state that its last event is."""
+        """Append the batch, record the new sequences of its tool calls, and return the last agent state in it."""
         last_state = None
         for stored in batch:
             old_sequence, run, event = trajectory.play(stored, self._tool_calls)

@@ -1,4 +1,4 @@
-"""What a run writes: events and states, refused as soon as the run is no longer the active one."""
+"""Reads and writes a conversation's log for a run, fenced: only the latest attempt at the active run may write."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -26,12 +26,12 @@ from app.services.push.wakeups import Wakeups, events_topic, status_topic
 
 
 class RunEnded(Exception):
-    """The run is not the conversation's active one, or has been begun anew elsewhere: it may write nothing more."""
+    """The run is no longer active, or a later attempt at it has begun; this attempt must not write any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """Where a run stands. ``is_replay``: it has a trajectory left to play."""
+    """The conversation and the run's events. ``is_replay``: part of a trajectory is still to be played."""
 
     conversation: Conversation
     events: list[Event]
@@ -39,10 +39,12 @@ class RunState:
 
 
 class RunLog:
-    """One attempt's view of its run and conversation.
+    """The log of one attempt at a run.
 
-    A later attempt at the same run, begun where this one was taken for dead, ends this one: only one of them writes.
-    ``attempt`` is null for one that is about to begin, whichever it will be.
+    If another instance takes this attempt for dead and begins a later one, writes of this one raise RunEnded: the
+    attempt's number is the fencing token. ``attempt`` is None before the attempt has begun.
+
+    What this attempt has read and written is cached, and read again only if somebody else has appended an event.
     """
 
     def __init__(
@@ -55,11 +57,11 @@ class RunLog:
         self.run = run
         self.attempt = attempt
         self.is_last = False
-        """True if the run has ended in this transaction and no other run follows."""
+        """True once this attempt has ended its run and no queued run has become active."""
         self.condensation: tuple[Event | None, Condensation | None] | None = None
-        """What stands for the beginning of the history, once it was read: nobody else changes it meanwhile."""
+        """The first user message and the summary of the oldest events, cached; only the run itself changes them."""
         self._has_draft = False
-        # What was read and written of the log, as long as that ends where it did then.
+        # The cache, which is valid as long as the log ends at this sequence.
         self._seen_sequence = 0
         self._events: list[Event] | None = None
         self._dialogue: list[Event] | None = None
@@ -67,26 +69,26 @@ class RunLog:
         self._fresh: RunState | None = None
 
     def now(self) -> datetime:
-        """The time."""
+        """Return the current time from the clock."""
         return self._clock()
 
     async def is_active(self) -> bool:
-        """Whether the run may still write."""
-        found = await ConversationStates(self._database).active_run(self.conversation_id)
-        return found is not None and self._is_mine(*found)
+        """Tell whether this attempt may still write."""
+        run_and_attempts = await ConversationStates(self._database).active_run(self.conversation_id)
+        return run_and_attempts is not None and self._is_mine(*run_and_attempts)
 
     async def exists(self) -> bool:
-        """Whether the conversation is still there."""
+        """Tell whether the conversation has not been deleted."""
         return await RunReads(self._database).conversation(self.conversation_id) is not None
 
     async def read(self) -> RunState:
-        """The conversation, and the run's own events without state changes. Raises RunEnded."""
+        """Read the conversation and the run's own events, without state changes. Raises RunEnded."""
         fresh, self._fresh = self._fresh, None
         if fresh is not None:
             return fresh
         reads = RunReads(self._database)
-        found, is_replay = await reads.conversation_and_replay(self.conversation_id)
-        conversation = self._must_be_active(found)
+        row, is_replay = await reads.conversation_and_replay(self.conversation_id)
+        conversation = self._must_be_active(row)
         if self._events is None or conversation.last_sequence != self._seen_sequence:
             self._forget()
             self._seen_sequence = conversation.last_sequence
@@ -94,13 +96,13 @@ class RunLog:
         return RunState(conversation, list(self._events), is_replay)
 
     def go_on_from(self, state: RunState) -> None:
-        """Take for read what was read and written at the beginning of the attempt."""
+        """Have the next ``read`` return this state, which the beginning of the attempt has read and written."""
         self._fresh = state
         self._seen_sequence = state.conversation.last_sequence
         self._events = list(state.events)
 
     async def dialogue(self) -> list[Event]:
-        """What was said and done up to this run, as far as the agent is told."""
+        """Read the last events of this run and of earlier ones, whose messages and calls the LLM is sent."""
         if self._dialogue is None and self.run == 1 and self._events is not None:
             self._dialogue = self._events[-MAX_EVENTS:]
         if self._dialogue is None:
@@ -108,48 +110,48 @@ class RunLog:
         return list(self._dialogue)
 
     def take_new_call(self, sequence: int) -> bool:
-        """Whether a tool call was appended here and not taken before, so that nothing is known of it elsewhere."""
+        """Tell, the first time only, whether this attempt appended the call: then it has no ``ToolCall`` row yet."""
         is_new = sequence in self._new_calls
         self._new_calls.discard(sequence)
         return is_new
 
     @asynccontextmanager
     async def writing(self, *, keeps_status: bool = False) -> AsyncGenerator[tuple[AsyncSession, Conversation]]:
-        """A transaction with the conversation locked; its readers are told after the commit. Raises RunEnded.
+        """Open a transaction with the conversation locked, and wake subscribers after the commit. Raises RunEnded.
 
-        ``keeps_status``: no status changes in it, so that it need not wait for the owner's other conversations.
+        ``keeps_status``: the status does not change, so the lock on the owner's row is not needed.
         """
         async with self._database.write() as session:
             if keeps_status:
                 conversation = await ConversationRepository(session).lock_for_run(self.conversation_id)
             else:
                 conversation = await moves.lock_for_run(session, self.conversation_id)
-            active, before = self._must_be_active(conversation), _Mark(conversation)
+            active, before = self._must_be_active(conversation), _Sequences(conversation)
             yield session, active
         self._tell(before, active)
 
     @asynccontextmanager
     async def stepping(self, *, keeps_status: bool = False) -> AsyncGenerator[tuple[UnitOfWork, Conversation]]:
-        """As ``writing``, by statements that are compiled once: for what each run does."""
+        """Open a transaction like ``writing``, but with compiled statements, which are cheaper. Most steps use it."""
         async with self._database.unit_of_work() as unit:
             conversation = await RunWrites(unit).lock(self.conversation_id, with_owner=not keeps_status)
-            active, before = self._must_be_active(conversation), _Mark(conversation)
+            active, before = self._must_be_active(conversation), _Sequences(conversation)
             yield unit, active
         if before.last_sequence == self._seen_sequence:
             self._seen_sequence = active.last_sequence
         self._tell(before, active)
 
     async def append(self, events: Sequence[NewEvent]) -> None:
-        """Append events, and add their usage to the conversation's: once, however often the database goes away.
+        """Append events, and add their usage to the conversation's. Raises RunEnded.
 
-        Raises RunEnded.
+        Retried until the database answers; an attempt whose commit succeeded unnoticed is recognised by its events.
         """
         now, sequences = self.now(), list[int]()
 
         async def write() -> None:
             async with self._answering(keeps_status=True) as (session, conversation):
                 for sequence in sequences:
-                    # The answer to an earlier commit may have been lost, rather than the commit.
+                    # An earlier commit may have succeeded although its answer was lost.
                     writes = RunWrites(session) if isinstance(session, UnitOfWork) else EventRepository(session)
                     if await writes.is_of(conversation.id, sequence, self.run, events[0], now):
                         return
@@ -163,12 +165,12 @@ class RunLog:
             await until_answered(write)
 
     async def keep(self, event: NewEvent) -> None:
-        """Append what was under way when the run was stopped, unless another attempt has answered it or will."""
+        """Append the partial answer of a stopped run, unless a later attempt has answered or is still working."""
         async with self._database.unit_of_work() as unit:
             conversation = await RunWrites(unit).lock(self.conversation_id, with_owner=True)
             if conversation is None or (conversation.active_run == self.run and not self._is_active(conversation)):
                 return
-            # The one answer that another attempt can have written is there before the lock is given.
+            # This transaction has the lock, so an answer of another attempt would already be committed.
             if is_answered(await RunReads(self._database).of_run(self.conversation_id, self.run)):
                 return
             append_with_usage(unit, conversation, self.run, [event], self.now())
@@ -176,7 +178,7 @@ class RunLog:
         self._wakeups.publish(events_topic(self.conversation_id))
 
     async def keep_draft(self, number: int, text: str, used: EventUsage) -> None:
-        """Keep a piece of an answer that is being written, until the answer or what came of it is appended."""
+        """Store a piece of a streaming answer; it is deleted when the complete or partial answer is appended."""
         if self.attempt is not None:
             self._has_draft = True
             await Drafts(self._database).add(self.conversation_id, self.run, self.attempt, number, text, used)
@@ -184,7 +186,7 @@ class RunLog:
     def _answering(
         self, *, keeps_status: bool = False
     ) -> AbstractAsyncContextManager[tuple[AsyncSession | UnitOfWork, Conversation]]:
-        """An answer that took long enough for a draft is none of the many."""
+        """Use compiled statements for short answers; the rare ones with a draft to delete use the ORM."""
         return self.writing(keeps_status=keeps_status) if self._has_draft else self.stepping(keeps_status=keeps_status)
 
     async def _discard_draft(self, session: Writes) -> None:
@@ -197,7 +199,7 @@ class RunLog:
     async def set_state(
         self, agent_state: AgentState, problem: Problem | None = None, *, is_logged: bool = True
     ) -> Conversation:
-        """Write the agent's state; the conversation as it is then. Raises RunEnded."""
+        """Write the agent's state, and return the updated conversation. Raises RunEnded."""
         async with self.stepping() as (unit, conversation):
             await moves.work(unit, conversation, self.now(), agent_state, problem, is_logged=is_logged)
         return conversation
@@ -205,10 +207,11 @@ class RunLog:
     async def finish(
         self, events: Sequence[NewEvent] = (), problem: Problem | None = None, used: EventUsage | None = None
     ) -> None:
-        """End the run with its last events. One that was queued becomes the active one.
+        """End the run with its last events; the next queued run, if any, becomes active. Raises RunEnded.
 
-        With a problem the agent pauses, unless another user message is queued already. ``used`` is what was spent on no
-        event. Is done again after an outage, which it bears: a run that has ended writes nothing more. Raises RunEnded.
+        With a problem the agent pauses, unless another user message is queued. ``used`` is usage that belongs to no
+        event. Retried until the database answers, which is safe: if an unnoticed commit has ended the run, the retry
+        raises RunEnded.
         """
 
         async def write() -> None:
@@ -231,11 +234,11 @@ class RunLog:
         *,
         is_logged: bool = True,
     ) -> None:
-        """``finish`` inside a transaction that is open already. ``is_logged``: whether the state becomes an event."""
+        """End the run in an open transaction. ``is_logged``: the new state of the agent is appended as an event."""
         await moves.end_run(session, conversation, self.now(), self.run, problem, is_logged=is_logged)
 
     async def fail(self, problem: Problem) -> None:
-        """End the run in ERROR; again after an outage, as ``finish`` does. Raises RunEnded."""
+        """End the run with the status ERROR, retried like ``finish``. Raises RunEnded."""
 
         async def write() -> None:
             async with self.stepping() as (unit, conversation):
@@ -244,7 +247,7 @@ class RunLog:
         await until_answered(write)
 
     def _remember(self, rows: Sequence[Event]) -> None:
-        """Note what was appended. Where somebody else has appended too, ``read`` sees that."""
+        """Add appended rows to the cache. ``read`` notices if somebody else has appended as well."""
         self._new_calls.update(row.sequence for row in rows if row.kind == EventKind.TOOL_CALL)
         if self._events is not None:
             self._events += rows
@@ -259,7 +262,7 @@ class RunLog:
             raise RunEnded
         return conversation
 
-    def _tell(self, before: "_Mark", conversation: Conversation) -> None:
+    def _tell(self, before: "_Sequences", conversation: Conversation) -> None:
         if conversation.status_sequence != before.status_sequence:
             self._wakeups.publish(status_topic(conversation.owner_id))
         if conversation.last_sequence != before.last_sequence:
@@ -272,8 +275,8 @@ class RunLog:
         return active_run == self.run and (self.attempt is None or attempts == self.attempt)
 
 
-class _Mark:
-    """Where a conversation's logs ended before something was written."""
+class _Sequences:
+    """A conversation's last sequences before a transaction, which tell afterwards which topics to publish."""
 
     def __init__(self, conversation: Conversation | None) -> None:
         self.status_sequence = conversation.status_sequence if conversation is not None else 0

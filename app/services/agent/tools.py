@@ -51,11 +51,15 @@ class Arguments(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool: its specification for the LLM, and its implementation. If it needs a shell, it needs a sandbox too."""
+    """A tool: its specification for the LLM, and its implementation. If it needs a shell, it needs a sandbox too.
+
+    ``changes_files``: whoever watches the workspace is told after a call.
+    """
 
     spec: ToolSpec
     run: Callable[[ToolContext, Mapping[str, Any]], Awaitable[ToolOutput]]
     needs_shell: bool = False
+    changes_files: bool = True
 
 
 A = TypeVar("A", bound=Arguments)
@@ -68,6 +72,7 @@ def typed_tool(
     work: Callable[[ToolContext, A], Awaitable[ToolOutput]],
     *,
     needs_shell: bool = False,
+    changes_files: bool = True,
 ) -> Tool:
     """Build a tool whose arguments are validated by a pydantic model, of which the LLM gets the JSON Schema."""
 
@@ -78,7 +83,7 @@ def typed_tool(
             raise ToolFault(f"The call does not fit {name}: {_faults(error, given)}.") from None
         return await work(context, checked)
 
-    return Tool(ToolSpec(name, description, _schema(arguments)), run, needs_shell)
+    return Tool(ToolSpec(name, description, _schema(arguments)), run, needs_shell, changes_files)
 
 
 class Toolbox:
@@ -99,6 +104,12 @@ class Toolbox:
         if self._shell is None or self._shell.absence is None:
             return None
         return f"The agent has no shell: {self._shell.absence}"
+
+    def changes_files(self, name: str) -> bool:
+        """Tell whether a call may change the workspace's files; False for an unknown tool."""
+        tools = self._tools()
+        tool = tools.get(resolved_name(name, tools.keys()))
+        return tool is not None and tool.changes_files
 
     async def run(self, context: ToolContext, name: str, arguments: Mapping[str, Any]) -> ToolOutput:
         """Run a tool; errors of any type become an error output."""

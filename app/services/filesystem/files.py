@@ -14,6 +14,7 @@ from heapq import nsmallest
 from pathlib import Path
 from uuid import uuid4
 
+from app.services.filesystem.excerpt import Excerpt, read_lines
 from app.services.filesystem.tree import open_up
 
 ROOT = "/workspace"
@@ -22,7 +23,6 @@ MAX_LINKS = 20
 MAX_DEPTH = 100
 # Of one directory; a whole workspace may have 500,000 before its commands are ended.
 MAX_NAMES = 1_000_000
-_PIECE_BYTES = 64 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe would wait for its other end.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -58,14 +58,6 @@ class Listing:
     """Sorted entries of a directory; ``is_cut`` if the limit left some out."""
 
     entries: list[Entry]
-    is_cut: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Excerpt:
-    """Lines of a file. ``is_cut``: there are more bytes in them than were wanted, or looked through."""
-
-    content: bytes
     is_cut: bool
 
 
@@ -106,7 +98,7 @@ class WorkspaceFiles:
             opened = os.open(temporary, _CREATE, 0o644 if mode is None else mode, dir_fd=directory)
             try:
                 with open(opened, "wb") as file:  # noqa: PTH123  It is a descriptor.
-                    self._give(opened)
+                    self.give(opened)
                     if mode is not None:
                         os.fchmod(opened, mode)
                     file.write(content)
@@ -148,7 +140,7 @@ class WorkspaceFiles:
 
     def look(self, path: str) -> Entry:
         """The entry at the path, with links resolved and the name of their target."""
-        walk = _Walk(self._root, path, _names(path))
+        walk = _PathWalk(self._root, path, _names(path))
         try:
             name = walk.to_last()
             if name is None:
@@ -168,7 +160,27 @@ class WorkspaceFiles:
     def lines(self, path: str, first: int, last: int | None, *, max_bytes: int, max_scanned: int) -> Excerpt:
         """Lines of a regular file, counted from 1 (``last``: None for all that follow), in constant memory."""
         with self._file(path) as opened:
-            return _lines(opened, first, last, max_bytes, max_scanned)
+            return read_lines(opened, first, last, max_bytes, max_scanned)
+
+    def open(self, path: str) -> int:
+        """Open a regular file, and return its descriptor, which the caller closes."""
+        with self._file(path) as opened:
+            return os.dup(opened)
+
+    def open_directory(self, path: str) -> int:
+        """Open a directory, and return its descriptor, which the caller closes."""
+        with self._directory(path) as opened:
+            return os.dup(opened)
+
+    def open_parent(self, path: str) -> tuple[int, str]:
+        """Open a file's directory, creating it if needed; return its descriptor, which the caller closes, and the name.
+
+        The name is that of a regular file or does not exist. Raises WorkspacePathError for other file types.
+        """
+        with self._parent(path, is_made=True) as (directory, name):
+            with suppress(FileNotFoundError):
+                _check_regular(os.stat(name, dir_fd=directory, follow_symlinks=False), path)
+            return os.dup(directory), name
 
     @contextmanager
     def _file(self, path: str) -> Generator[int]:
@@ -184,7 +196,7 @@ class WorkspaceFiles:
     @contextmanager
     def _directory(self, path: str) -> Generator[int]:
         """Open the directory at the path, with links resolved, and yield its descriptor."""
-        walk = _Walk(self._root, path, _names(path))
+        walk = _PathWalk(self._root, path, _names(path))
         try:
             name = walk.to_last()
             if name is not None:
@@ -196,7 +208,7 @@ class WorkspaceFiles:
     @contextmanager
     def _parent(self, path: str, *, is_made: bool = False) -> Generator[tuple[int, str]]:
         """Resolve links, and yield the final directory's descriptor and the last component, which is not a link."""
-        walk = _Walk(self._root, path, _names(path), self._make if is_made else None)
+        walk = _PathWalk(self._root, path, _names(path), self._make if is_made else None)
         try:
             name = walk.to_last()
             if name is None:
@@ -208,15 +220,16 @@ class WorkspaceFiles:
     def _make(self, name: str, directory: int) -> int:
         os.mkdir(name, 0o755, dir_fd=directory)
         opened = os.open(name, _DIRECTORY, dir_fd=directory)
-        self._give(opened)
+        self.give(opened)
         return opened
 
-    def _give(self, opened: int) -> None:
+    def give(self, opened: int) -> None:
+        """Change the owner of an open file to ``owner``."""
         if self._owner is not None:
             os.fchown(opened, self._owner, self._owner)
 
 
-class _Walk:
+class _PathWalk:
     """The resolution of one path: a stack of open directories, from the workspace down to the current one."""
 
     def __init__(self, root: Path, path: str, names: list[str], make: Make | None = None) -> None:
@@ -359,39 +372,6 @@ def _read_all(opened: int, limit: int) -> bytes:
     while len(pieces) < limit and (piece := os.read(opened, min(limit - len(pieces), 1 << 20))):
         pieces += piece
     return bytes(pieces)
-
-
-def _lines(opened: int, first: int, last: int | None, max_bytes: int, max_scanned: int) -> Excerpt:
-    kept = bytearray()
-    line, scanned = 1, 0
-    while piece := os.read(opened, _PIECE_BYTES):
-        scanned += len(piece)
-        start, end = 0, len(piece)
-        if line < first:
-            start, line = _skip(piece, 0, line, first)
-        if line >= first and last is not None:
-            end, line = _skip(piece, start, line, last + 1)
-        elif line >= first:
-            line += piece.count(b"\n", start)
-        kept += piece[start:end]
-        if len(kept) > max_bytes:
-            return Excerpt(bytes(kept[:max_bytes]), is_cut=True)
-        if last is not None and line > last:
-            return Excerpt(bytes(kept), is_cut=False)
-        if scanned >= max_scanned:
-            return Excerpt(bytes(kept), is_cut=bool(os.read(opened, 1)))
-    return Excerpt(bytes(kept), is_cut=False)
-
-
-def _skip(piece: bytes, start: int, line: int, wanted: int) -> tuple[int, int]:
-    """Where the wanted line begins in a piece that is in ``line`` at ``start``, or its end; and the line there."""
-    breaks = piece.count(b"\n", start)
-    if line + breaks < wanted:
-        return len(piece), line + breaks
-    while line < wanted:
-        start = piece.index(b"\n", start) + 1
-        line += 1
-    return start, line
 
 
 def _bounded(entries: Iterable["os.DirEntry[str]"], path: str, most: int) -> Iterator["os.DirEntry[str]"]:

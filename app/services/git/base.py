@@ -48,6 +48,33 @@ class RemoteBranch:
     is_protected: bool
 
 
+class TaskKind(StrEnum):
+    """Kinds of suggested tasks. A pull request has the first of the first three that applies."""
+
+    MERGE_CONFLICTS = "MERGE_CONFLICTS"
+    FAILING_CHECKS = "FAILING_CHECKS"
+    UNRESOLVED_COMMENTS = "UNRESOLVED_COMMENTS"
+    OPEN_ISSUE = "OPEN_ISSUE"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteTask:
+    """A suggested task in a provider's answer: an open pull request of the token's owner, or an issue assigned to them.
+
+    ``clone_name`` and ``branch_name`` are the head of a pull request, which may be in a fork. For an issue the clone is
+    of the repository itself, and both branches are ``None``.
+    """
+
+    kind: TaskKind
+    repository_name: str
+    number: int
+    title: str
+    url: str
+    clone_name: str
+    branch_name: str | None = None
+    base_branch_name: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteEdge(Generic[T]):
     """An entry of a page, with the cursor of the entries after it."""
@@ -126,6 +153,13 @@ class GitProvider(Protocol):
 
     async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
         """Return one branch; ``None`` if it is absent."""
+        ...
+
+    async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
+        """Return up to 100 tasks of the token's owner, pull requests first, the last changed first.
+
+        Entries that are malformed, or whose head repository was deleted, are left out.
+        """
         ...
 
     async def close(self) -> None:

@@ -6,10 +6,11 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
+from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RemoteTask, RepositorySort
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch, page_of
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
+from app.services.git.tasks import bitbucket as tasks
 
 _ORDER = {
     # Bitbucket has no time of the last push. A push updates the repository, so the time of the last change is used.
@@ -21,18 +22,18 @@ _ORDER = {
 _MAX_WORKSPACE_CALLS = 9
 
 
-class _User(BaseModel):
+class _UserJSON(BaseModel):
     username: str | None = Field(default=None, max_length=200)
     nickname: str | None = Field(default=None, max_length=200)
     display_name: str | None = Field(default=None, max_length=200)
 
 
-class _Workspace(BaseModel):
+class _WorkspaceJSON(BaseModel):
     slug: str = Field(max_length=200)
 
 
 class _Membership(BaseModel):
-    workspace: _Workspace
+    workspace: _WorkspaceJSON
 
 
 class _Workspaces(BaseModel):
@@ -43,7 +44,7 @@ class _MainBranch(BaseModel):
     name: str | None = None
 
 
-class _Repository(BaseModel):
+class _RepositoryJSON(BaseModel):
     uuid: str = Field(max_length=100)
     full_name: str = Field(max_length=400)
     is_private: bool
@@ -51,29 +52,29 @@ class _Repository(BaseModel):
 
 
 class _Repositories(BaseModel):
-    values: list[_Repository]
+    values: list[_RepositoryJSON]
     next: str | None = Field(default=None, max_length=4000)
 
 
-class _Target(BaseModel):
+class _TargetJSON(BaseModel):
     hash: str = Field(max_length=64)
 
 
-class _Branch(BaseModel):
+class _BranchJSON(BaseModel):
     name: str = Field(max_length=255)
-    target: _Target
+    target: _TargetJSON
 
 
 class _Branches(BaseModel):
-    values: list[_Branch]
+    values: list[_BranchJSON]
     next: str | None = Field(default=None, max_length=4000)
 
 
-_USER = TypeAdapter(_User)
+_USER = TypeAdapter(_UserJSON)
 _WORKSPACES = TypeAdapter(_Workspaces)
-_REPOSITORY = TypeAdapter(_Repository)
+_REPOSITORY = TypeAdapter(_RepositoryJSON)
 _REPOSITORIES = TypeAdapter(_Repositories)
-_BRANCH = TypeAdapter(_Branch)
+_BRANCH = TypeAdapter(_BranchJSON)
 _BRANCHES = TypeAdapter(_Branches)
 
 
@@ -169,12 +170,16 @@ class Bitbucket(RESTProvider):
         branch = await self.one(access, self.api(access, path), _BRANCH)
         return None if branch is None else _branch(branch)
 
+    async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
+        """Return pull requests with failing builds or open tasks, by at most 17 requests."""
+        return await tasks.suggested_tasks(self, access, await self._workspaces(access))
+
     async def _workspaces(self, access: GitAccess) -> list[str]:
         """Return the slugs of the owner's first hundred workspaces, sorted."""
         page = await self.one(access, self.api(access, "/user/workspaces", pagelen=PAGE_SIZE), _WORKSPACES)
         return sorted({each.workspace.slug for each in page.values}) if page is not None else []
 
-    def _repository(self, access: GitAccess, row: _Repository) -> RemoteRepository:
+    def _repository(self, access: GitAccess, row: _RepositoryJSON) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(row.full_name)}"
         branch = None if row.mainbranch is None else default_branch(row.mainbranch.name)
         return RemoteRepository(row.uuid, row.full_name, url, f"{url}.git", row.is_private, branch)
@@ -188,6 +193,6 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _branch(branch: _Branch) -> RemoteBranch:
+def _branch(branch: _BranchJSON) -> RemoteBranch:
     # Only administrators can read branch restrictions, from another endpoint.
     return RemoteBranch(branch.name, branch.target.hash, is_protected=False)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.errors import GitProviderAuthentication, GitProviderUnavailable, InvalidInput
 from app.models.provider_account import ProviderType
 from app.services.clock import Clock, utc_now
-from app.services.git.connection import CheckedBackend, Resolve
+from app.services.git.checked_backend import CheckedBackend, Resolve
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]

@@ -6,10 +6,11 @@ from urllib.parse import quote
 import orjson
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
+from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RemoteTask, RepositorySort
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
+from app.services.git.tasks import github as tasks
 
 _REFS = """query ($owner: String!, $name: String!, $query: String!, $after: String) {
   repository(owner: $owner, name: $name) {
@@ -23,11 +24,11 @@ _REFS = """query ($owner: String!, $name: String!, $query: String!, $after: Stri
 _SCANNED_PAGES = 3
 
 
-class _User(BaseModel):
+class _UserJSON(BaseModel):
     login: str = Field(min_length=1, max_length=200)
 
 
-class _Repository(BaseModel):
+class _RepositoryJSON(BaseModel):
     id: int
     full_name: str = Field(max_length=400)
     private: bool
@@ -35,37 +36,37 @@ class _Repository(BaseModel):
 
 
 class _SearchResults(BaseModel):
-    items: list[_Repository]
+    items: list[_RepositoryJSON]
 
 
-class _Commit(BaseModel):
+class _CommitJSON(BaseModel):
     sha: str = Field(max_length=64)
 
 
-class _Branch(BaseModel):
+class _BranchJSON(BaseModel):
     name: str = Field(max_length=255)
-    commit: _Commit
+    commit: _CommitJSON
     protected: bool = False
 
 
-class _Target(BaseModel):
+class _TargetJSON(BaseModel):
     oid: str = Field(max_length=64)
 
 
 class _Ref(BaseModel):
     name: str = Field(max_length=255)
-    target: _Target
+    target: _TargetJSON
     branchProtectionRule: object | None = None  # noqa: N815  # The API's own name.
 
 
-class _PageInfo(BaseModel):
+class _PageInfoJSON(BaseModel):
     hasNextPage: bool  # noqa: N815  # The API's own name.
     endCursor: str | None = Field(default=None, max_length=500)  # noqa: N815  # The API's own name.
 
 
 class _Refs(BaseModel):
     nodes: list[_Ref]
-    pageInfo: _PageInfo  # noqa: N815  # The API's own name.
+    pageInfo: _PageInfoJSON  # noqa: N815  # The API's own name.
 
 
 class _RefsOwner(BaseModel):
@@ -80,12 +81,12 @@ class _RefsAnswer(BaseModel):
     data: _RefsData | None = None
 
 
-_USER = TypeAdapter(_User)
-_REPOSITORY = TypeAdapter(_Repository)
-_REPOSITORIES = TypeAdapter(list[_Repository])
+_USER = TypeAdapter(_UserJSON)
+_REPOSITORY = TypeAdapter(_RepositoryJSON)
+_REPOSITORIES = TypeAdapter(list[_RepositoryJSON])
 _SEARCH_RESULTS = TypeAdapter(_SearchResults)
-_BRANCH = TypeAdapter(_Branch)
-_BRANCHES = TypeAdapter(list[_Branch])
+_BRANCH = TypeAdapter(_BranchJSON)
+_BRANCHES = TypeAdapter(list[_BranchJSON])
 _REFS_ANSWER = TypeAdapter(_RefsAnswer)
 
 
@@ -181,13 +182,11 @@ class GitHub(RESTProvider):
         return None if row is None or row.name != name else _branch(row)
 
     async def _search(self, access: GitAccess, name: str, text: str, after: str) -> ProviderPage[RemoteBranch]:
-        url = self.api(access, "/graphql")
-        if url.endswith("/api/v3/graphql"):
-            url = f"{self.origin(access)}/api/graphql"
         owner, _, repository = name.partition("/")
         variables = {"owner": owner, "name": repository, "query": text, "after": after or None}
         body = orjson.dumps({"query": _REFS, "variables": variables})
-        answer = self.client.read(_REFS_ANSWER, await self.client.post(url, self.headers(access), body))
+        response = await self.client.post(self._graphql_url(access), self.headers(access), body)
+        answer = self.client.read(_REFS_ANSWER, response)
         if answer.data is None:
             raise self.client.unavailable("It refused the search.")
         if answer.data.repository is None or answer.data.repository.refs is None:
@@ -196,7 +195,15 @@ class GitHub(RESTProvider):
         items = [RemoteBranch(ref.name, ref.target.oid, ref.branchProtectionRule is not None) for ref in refs.nodes]
         return ProviderPage(items, refs.pageInfo.endCursor if refs.pageInfo.hasNextPage else None)
 
-    def _repository(self, access: GitAccess, row: _Repository) -> RemoteRepository:
+    async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
+        """Return conflicting, failing and commented pull requests, and assigned issues, by one GraphQL request."""
+        return await tasks.suggested_tasks(self, access, self._graphql_url(access))
+
+    def _graphql_url(self, access: GitAccess) -> str:
+        url = self.api(access, "/graphql")
+        return f"{self.origin(access)}/api/graphql" if url.endswith("/api/v3/graphql") else url
+
+    def _repository(self, access: GitAccess, row: _RepositoryJSON) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(row.full_name)}"
         branch = default_branch(row.default_branch)
         return RemoteRepository(str(row.id), row.full_name, url, f"{url}.git", row.private, branch)
@@ -206,5 +213,5 @@ def _path(name: str) -> str:
     return f"/repos/{checked_name(name)}"
 
 
-def _branch(branch: _Branch) -> RemoteBranch:
+def _branch(branch: _BranchJSON) -> RemoteBranch:
     return RemoteBranch(branch.name, branch.commit.sha, branch.protected)

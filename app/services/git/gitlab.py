@@ -4,10 +4,11 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RepositorySort
+from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RemoteTask, RepositorySort
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
 from app.services.git.rest import RESTProvider
+from app.services.git.tasks import gitlab as tasks
 
 _ORDER = {
     RepositorySort.PUSHED: ("last_activity_at", "desc"),
@@ -16,7 +17,7 @@ _ORDER = {
 }
 
 
-class _User(BaseModel):
+class _UserJSON(BaseModel):
     username: str = Field(min_length=1, max_length=200)
 
 
@@ -27,21 +28,21 @@ class _Project(BaseModel):
     default_branch: str | None = None
 
 
-class _Commit(BaseModel):
+class _CommitJSON(BaseModel):
     id: str = Field(max_length=64)
 
 
-class _Branch(BaseModel):
+class _BranchJSON(BaseModel):
     name: str = Field(max_length=255)
-    commit: _Commit
+    commit: _CommitJSON
     protected: bool = False
 
 
-_USER = TypeAdapter(_User)
+_USER = TypeAdapter(_UserJSON)
 _PROJECT = TypeAdapter(_Project)
 _PROJECTS = TypeAdapter(list[_Project])
-_BRANCH = TypeAdapter(_Branch)
-_BRANCHES = TypeAdapter(list[_Branch])
+_BRANCH = TypeAdapter(_BranchJSON)
+_BRANCHES = TypeAdapter(list[_BranchJSON])
 
 
 class GitLab(RESTProvider):
@@ -99,6 +100,10 @@ class GitLab(RESTProvider):
         row = await self.one(access, self.api(access, path), _BRANCH)
         return None if row is None else _branch(row)
 
+    async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
+        """Return conflicting, failing and discussed merge requests, and assigned issues, by two requests at once."""
+        return await tasks.suggested_tasks(self, access)
+
     def _repository(self, access: GitAccess, project: _Project) -> RemoteRepository:
         url = f"{self.origin(access)}/{quote(project.path_with_namespace)}"
         return RemoteRepository(
@@ -116,5 +121,5 @@ def _path(name: str) -> str:
     return f"/projects/{quote(checked_name(name, nested=True), safe='')}"
 
 
-def _branch(branch: _Branch) -> RemoteBranch:
+def _branch(branch: _BranchJSON) -> RemoteBranch:
     return RemoteBranch(branch.name, branch.commit.id, branch.protected)

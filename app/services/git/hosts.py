@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 from app.errors import InvalidInput
-from app.services.git.connection import Resolve
+from app.services.git.checked_backend import Resolve
 
 MAX_NAME_CHARS = 400
 MAX_BRANCH_CHARS = 255

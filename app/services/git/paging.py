@@ -29,7 +29,7 @@ Fetch = Callable[[str], Awaitable[ProviderPage[T]]]
 """Requests the page with a token; the first page's token is ""."""
 
 
-class _Position(BaseModel):
+class _PagePosition(BaseModel):
     """A decoded cursor: a hash of the list's name (to refuse another list's cursor), the page's token, the entry."""
 
     model_config = ConfigDict(extra="forbid")
@@ -69,7 +69,7 @@ async def take(
 
 
 def _encode(list_hash: str, token: str, index: int) -> str:
-    position = _Position(list_hash=list_hash, token=token, index=index)
+    position = _PagePosition(list_hash=list_hash, token=token, index=index)
     return base64.urlsafe_b64encode(position.model_dump_json().encode()).decode()
 
 
@@ -79,7 +79,7 @@ def _decode(cursor: str | None, list_hash: str) -> tuple[str, int]:
     try:
         # A cursor that is cut at the limit fails to decode, or is invalid JSON.
         raw = base64.b64decode(cursor[:MAX_CURSOR_CHARS], altchars=b"-_", validate=True)
-        position = _Position.model_validate_json(raw)
+        position = _PagePosition.model_validate_json(raw)
     except (ValueError, ValidationError):
         position = None
     if position is None or position.list_hash != list_hash:

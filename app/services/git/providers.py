@@ -8,8 +8,8 @@ from app.models.provider_account import ProviderType
 from app.services.clock import Clock, utc_now
 from app.services.git.base import GitProvider
 from app.services.git.bitbucket import Bitbucket
+from app.services.git.checked_backend import Resolve
 from app.services.git.client import GitHTTPClient, Sleep
-from app.services.git.connection import Resolve
 from app.services.git.github import GitHub
 from app.services.git.gitlab import GitLab
 from app.services.git.hosts import Hosts, private_ports

@@ -23,6 +23,8 @@ from app.services.sandbox.shell import Shell
 WALL_SECONDS = 20.0
 MAX_DIFF_BYTES = 100_000
 MAX_LISTING_BYTES = 11 * 1024 * 1024
+# As base64 it is what a command may print.
+MAX_PATCH_BYTES = 11 * 1024 * 1024
 # Larger files are compared, but their lines are not.
 MAX_COMPARED_BYTES = 16 * 1024 * 1024
 # Of one command; the system takes 128 KiB.
@@ -44,17 +46,23 @@ GIT_ATTR_NOSYSTEM=1 GIT_NO_REPLACE_OBJECTS=1 GIT_TERMINAL_PROMPT=0 GIT_LITERAL_P
 GIT_DIR=/tmp/parley.git GIT_WORK_TREE=/workspace
 g() {{ git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false \
 -c core.attributesFile=/dev/null -c core.excludesFile=/dev/null -c core.bigFileThreshold={MAX_COMPARED_BYTES} \
--c protocol.allow=never -c gc.auto=0 -c safe.directory='*' "$@"; }}
+-c core.commitGraph=false -c core.multiPackIndex=false -c protocol.allow=never -c gc.auto=0 -c safe.directory='*' \
+"$@"; }}
 d() {{ g diff --no-ext-diff --no-textconv --no-color --ignore-submodules=dirty --find-renames --find-copies -l1000 \
 --raw -z "$@"; }}
+p() {{ g diff --no-ext-diff --no-textconv --no-color --ignore-submodules=dirty --find-renames -l1000 --binary \
+--full-index "$@"; }}
 cd /workspace || fail 'there is no workspace'
 """
-# Takes $format and $tree, which is empty for the tree without files. A pipe or a closed file would hold git up.
-INDEX = """\
+# Takes $format.
+OBJECTS = """\
 g init -q --template= --object-format="$format" || fail 'git could not be set up'
 mkdir -p "$GIT_DIR/info" "$GIT_DIR/objects/info"
-echo /.parley/ > "$GIT_DIR/info/exclude"
 [ -d .git/objects ] && echo /workspace/.git/objects > "$GIT_DIR/objects/info/alternates"
+"""
+# Takes $tree, which is empty for the tree without files. A pipe or a closed file would hold git up.
+INDEX = """\
+echo /.parley/ > "$GIT_DIR/info/exclude"
 [ -n "$tree" ] || tree=$(g hash-object -t tree --stdin </dev/null)
 g read-tree "$tree" || fail 'the workspace'"'"'s repository does not hold the commit any more'
 closed() {
@@ -117,17 +125,30 @@ class WorkingTreeReader:
             batch.append(command)
         return found + await self._diffs(tree, changes[len(found) :], batch)
 
+    async def patch(self, tree: Tree, paths: Sequence[bytes]) -> bytes:
+        """Build a patch of all changes, or of those at ``paths``, for ``git apply``; binary files are included."""
+        named = " ".join(map(quoted, paths))
+        command = f"""{{ p "$tree" -- {named}; echo $? >/tmp/parley.status; }} | head -c {MAX_PATCH_BYTES + 1} |
+base64 -w0; echo; base64 -w0 </tmp/parley.status; echo
+"""
+        patch, status = await self._run(tree, command, 2)
+        if len(patch) > MAX_PATCH_BYTES:
+            raise WorkspaceFailure(f"The patch is larger than {MAX_PATCH_BYTES} bytes: name some paths, or take a ZIP.")
+        if status.strip() != b"0":
+            raise WorkspaceFailure("Git could not compare the workspace.")
+        return patch
+
     async def _diffs(self, tree: Tree, changes: Sequence[Change], commands: list[str]) -> list[Diff]:
         if not commands:
             return []
         outputs = await self._run(tree, "".join(commands), len(commands))
         return [_diff(raw, change) for raw, change in zip(outputs, changes, strict=True)]
 
-    async def _run(self, tree: Tree, command: str, lines: int) -> list[bytes]:
-        """What each line that the command prints stands for."""
+    async def objects(self, tree: Tree, command: str, lines: int) -> list[bytes]:
+        """Run a command that only needs the workspace's objects, and decode its output of ``lines`` lines in base64."""
         sha = tree.commit or ""
         variables = f"format={'sha256' if len(sha) == 64 else 'sha1'} tree={sha}\n"  # noqa: PLR2004  SHA-256 in hex.
-        result = await self._sandboxed(tree, f"{SETUP}{variables}{INDEX}{command}")
+        result = await self._sandboxed(tree, f"{SETUP}{variables}{OBJECTS}{command}")
         if result.limit is not None:
             raise WorkspaceFailure(f"Git could not look at the workspace: {result.limit}.")
         if result.output.startswith(FAILED):
@@ -140,6 +161,10 @@ class WorkingTreeReader:
             return [base64.b64decode(line, validate=True) for line in printed]
         except binascii.Error:
             raise WorkspaceFailure("Git could not look at the workspace.") from None
+
+    async def _run(self, tree: Tree, command: str, lines: int) -> list[bytes]:
+        """Run like ``objects``, with an index of the tree and the untracked files."""
+        return await self.objects(tree, INDEX + command, lines)
 
     async def _sandboxed(self, tree: Tree, command: str) -> CommandResult:
         sandbox = self._shell.sandbox

@@ -5,10 +5,13 @@ from uuid import UUID
 
 from app.errors import InvalidInput
 from app.models.conversation import ConversationTrigger
+from app.models.provider_account import ProviderType
+from app.services.git.base import RemoteTask
 from app.services.git.hosts import checked_branch
 from app.services.lifecycle.title import checked_title
 from app.services.message import Message
 from app.services.repository import RepositoryChoice
+from app.services.suggested_task import TaskReference, first_message
 
 PLACEHOLDER = "{conversation_id}"
 
@@ -18,17 +21,40 @@ class CreateConversation:
     """Arguments of a new conversation, not validated yet.
 
     ``replay`` is a trajectory as the client sent it; it excludes ``message`` and ``repository``. Without
-    ``branch_name`` the repository's default branch is used.
+    ``branch_name`` the repository's default branch is used. ``task`` gives repository, branch and trigger, and the
+    message unless there is one.
     """
 
     title: str | None = None
     message: Message | None = None
     repository: RepositoryChoice | None = None
     branch_name: str | None = None
+    task: TaskReference | None = None
     trigger: ConversationTrigger = ConversationTrigger.GUI
     attach_conversation_id: bool = False
     replay: object | None = None
     idempotency_key: str | None = None
+
+
+def check_task(command: CreateConversation) -> None:
+    """Raise InvalidInput if a task comes with what it decides itself."""
+    if command.task is None:
+        return
+    others = (("repository", command.repository), ("branchName", command.branch_name), ("replay", command.replay))
+    for name, value in others:
+        if value is not None:
+            raise InvalidInput(f"A suggested task decides this: leave {name} out.", path=(name,))
+
+
+def with_task(command: CreateConversation, provider: ProviderType, task: RemoteTask) -> CreateConversation:
+    """Return the command with the task's repository, branch and trigger, and its first message unless there is one."""
+    return replace(
+        command,
+        message=command.message or Message(first_message(provider, task)),
+        repository=RepositoryChoice(provider=provider, name_with_owner=task.clone_name),
+        branch_name=task.branch_name,
+        trigger=ConversationTrigger.SUGGESTED_TASK,
+    )
 
 
 def check_creation(command: CreateConversation, conversation_id: UUID) -> tuple[str | None, Message | None]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from app.errors import ErrorCode
-from app.services.llm.arguments import ArgumentPieces
+from app.services.llm.argument_pieces import ArgumentPieces
 from app.services.llm.base import Ending, RequestedCall
 from app.services.llm.faults import CallFailed, fault
 
@@ -29,7 +29,7 @@ class FunctionDelta(Protocol):
     arguments: str | None
 
 
-class ToolDelta(Protocol):
+class CallFragment(Protocol):
     """A fragment of a tool call."""
 
     index: int | None
@@ -41,7 +41,7 @@ class Delta(Protocol):
     """The content of a chunk, added to the answer."""
 
     content: str | None
-    tool_calls: Sequence[ToolDelta] | None
+    tool_calls: Sequence[CallFragment] | None
 
 
 class Choice(Protocol):
@@ -125,7 +125,7 @@ class Answer:
         self.text.append(piece)
         self._count(len(piece))
 
-    def add_call(self, delta: ToolDelta) -> None:
+    def add_call(self, delta: CallFragment) -> None:
         """Add a fragment to its call, or to a new one."""
         call_id = (delta.id or "").strip()[:MAX_ID_CHARS] or None
         name = (delta.function.name if delta.function else None) or ""

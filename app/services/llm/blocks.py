@@ -8,7 +8,7 @@ call is open, other blocks wait for its end.
 from dataclasses import dataclass, field
 from typing import cast
 
-from app.services.llm.arguments import Structure
+from app.services.llm.argument_pieces import Structure
 from app.services.llm.lenient_json import JSON
 from app.services.llm.transport import refused
 

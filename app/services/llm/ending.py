@@ -1,8 +1,8 @@
-"""The end of an answer, without what litellm does then for logs, caches and callbacks that nobody has here.
+"""Shortens litellm's work at the end of a stream, which it does for logs, caches and callbacks that Parley has not.
 
-It builds the whole answer once more, in a thread, copies it deeply for a cache, and counts what it cost twice more for
-its log. That took as long as all the rest of a short answer. What is needed of it is the provider's count of tokens,
-which is taken from the chunks. Where a provider gave no whole count, or the model thought, litellm does it all.
+litellm builds the whole answer once more, in a thread, makes a deep copy for a cache, and computes the costs twice for
+its log. This takes as long as the rest of a short answer. Only the provider's token counts are needed, which the chunks
+have. If a count is missing, or the answer has reasoning, litellm's own final step runs.
 """
 
 import importlib
@@ -15,14 +15,14 @@ Finish = Callable[..., Awaitable[object]]
 
 
 class _Log(Protocol):
-    """litellm's log of one call."""
+    """The attributes of litellm's logging object that are used here."""
 
     response_cost_calculator: Callable[..., float | None]
     _on_deferred_stream_complete: object
 
 
-class _Stream(Protocol):
-    """The parts of litellm's stream that are used here."""
+class _LibraryStream(Protocol):
+    """The attributes of litellm's stream that are used here."""
 
     chunks: Sequence[object]
     model: str
@@ -32,20 +32,20 @@ class _Stream(Protocol):
 
 
 def leave_out_metadata() -> None:
-    """Have no answer priced before any of it has come, which litellm does for its gateway's headers."""
+    """Replace a function with which litellm computes a price before the answer, for headers of its gateway."""
     setattr(importlib.import_module("litellm.utils"), "update_response_metadata", _no_metadata)  # noqa: B010  a module has no such name to a type checker
 
 
 def shorten_ending(stream: object, answer: Answer) -> None:
-    """Have a stream end without its logging."""
-    # Some providers' streams are other objects.
+    """Replace the stream's final step by one without logging, if the token counts are known."""
+    # Some providers' streams are of other types.
     if not hasattr(stream, "_finalize_completed_stream") or not hasattr(stream, "logging_obj"):
         return
-    known = cast("_Stream", stream)
+    known = cast("_LibraryStream", stream)
     finish = known._finalize_completed_stream  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     log = known.logging_obj
     log.response_cost_calculator = _no_cost
-    # Its gateway's guards take the answer from there instead of the log; here nobody does.
+    # With this, litellm leaves the logging to its gateway, which Parley does not use.
     log._on_deferred_stream_complete = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     async def ended(**options: Any) -> object:  # noqa: ANN401  litellm's own.
@@ -60,15 +60,15 @@ def shorten_ending(stream: object, answer: Answer) -> None:
 
 
 def _no_metadata(*_: object, **__: object) -> None:
-    """Nobody reads what it would be."""
+    """Stand in for litellm's function; nothing uses the metadata."""
 
 
 def _no_cost(*_: object, **__: object) -> None:
-    """Costs are counted once the answer is there, by ``usage``."""
+    """Stand in for litellm's function; the module ``usage`` computes the costs."""
 
 
-def _told(stream: _Stream) -> Tokens | None:
-    """The provider's own count; ``None`` where it did not give all of it."""
+def _told(stream: _LibraryStream) -> Tokens | None:
+    """Return the provider's token counts; ``None`` if any is missing."""
     if not any(getattr(chunk, "usage", None) is not None for chunk in stream.chunks):
         return None
     builder = importlib.import_module("litellm.litellm_core_utils.streaming_chunk_builder_utils")

@@ -1,9 +1,9 @@
-"""The HTTP client beneath litellm, which gathers what a server streams before litellm has to read it.
+"""The HTTP client beneath litellm, which batches the events of streamed answers before litellm reads them.
 
-litellm takes 300 µs of the processor for each event of a stream, however little text is in it, and 100 answers of 30
-events a second leave no time for anything else. So the text that came since the last look at a stream is joined into
-one event, and all streams together are looked at only so often. The first text of an answer goes through at once, as
-does its end. The arguments of calls are joined likewise. What is neither, in OpenAI's format, goes through as it came.
+litellm takes 300 µs of processor time for each event, however short its text. A hundred answers at 30 events a second
+would leave no time for anything else. So the text that has arrived since a stream's last batch is joined into one
+event, and all streams together have a limited number of batches a second. The first text of an answer and its end are
+passed on at once. The arguments of tool calls are joined like text. All other events pass unchanged.
 """
 
 import asyncio
@@ -22,36 +22,36 @@ from app.services.llm.lines import Lines, repair_of
 from app.services.llm.native import is_streamed
 from app.services.llm.transport import MAX_LINE_BYTES, CheckedTransport, refused
 
-# Between two looks at one stream.
-LEAST_SECONDS = 0.03
-# At all streams together: 100 are looked at every 0.4 s each, which takes 15 % of a processor. With 500 looks a second
-# the 99th percentile of other requests was twice as high, most of it the collection of litellm's objects.
-LOOKS_PER_SECOND = 250
+# Interval between two batches of one stream.
+INTERVAL_SECONDS = 0.03
+# Batches of all streams together: with 100 streams, each has one every 0.4 s, which takes 15 % of a processor. With 500
+# a second, the 99th percentile of other requests was twice as high, mostly because of garbage collections.
+BATCHES_PER_SECOND = 250
 MAX_BUFFERED_BYTES = 1024 * 1024
-# How much litellm gets before others have their turn: it takes 300 µs for an event, however little is in it.
+# Largest part of a batch that litellm gets without a pause for other tasks: it takes 300 µs for each event.
 _PORTION_EVENTS = 25
 _PORTION_BYTES = 64 * 1024
-# How much is joined at once, at some 15 µs for an event.
+# Largest part of a batch that is joined without a pause for other tasks, at some 15 µs for each event.
 _GROUP_EVENTS = 1000
 _GROUP_BYTES = 512 * 1024
-# Of a whole answer in JSON, whose text has 2,000,000 characters at most.
+# Limit on an answer that is a single JSON document. Its text has 2,000,000 characters at most.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-# Between the end of an answer and that of what its server sends.
+# Longest wait for the end of the response once the answer in it is complete.
 _LAST_SECONDS = 0.05
 
 _CALL_FIELDS = frozenset({"index", "id", "type", "function"})
 _TEXTS = ("content", "reasoning_content", "reasoning")
-# What differs from one chunk to the next and says nothing: the time, and padding against eavesdroppers.
+# Fields that differ from chunk to chunk without a meaning: the time, and padding against eavesdroppers.
 _VOLATILE = {"created", "obfuscation", "choices"}
-# How far a byte order mark and white space are looked past.
+# A byte order mark and white space are skipped within this many bytes.
 _BEGINNING = 64
 _SPOKEN = re.compile(rb'"content"\s*:\s*"[^"]')
 
 
 class GatheringClient(httpx.AsyncClient):
-    """Streams of events are gathered; everything else is httpx's. It serves all callers, so it keeps no cookies.
+    """An httpx client that batches event streams. It serves all callers, so it keeps no cookies.
 
-    ``is_openai``: the server's answers are in OpenAI's format, whatever their headers say.
+    ``is_openai``: responses are taken to be in OpenAI's format, whatever their headers say.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class GatheringClient(httpx.AsyncClient):
         super().__init__(
             verify=verify,
             follow_redirects=False,
-            # A proxy of the environment would resolve the name again.
+            # A proxy from the environment would resolve the host again, past the check of its address.
             trust_env=False,
             timeout=timeout if timeout is not None else httpx.Timeout(5.0),
             headers=headers,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
-        self._pace = Pace()
+        self._schedule = BatchSchedule()
         self._is_openai = is_openai
 
     def _init_transport(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -82,11 +82,11 @@ class GatheringClient(httpx.AsyncClient):
         return CheckedTransport(verify)
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:  # noqa: ANN401  httpx's own.
-        """As httpx sends, and no redirect whatever a caller asks."""
+        """Send a request, never following redirects, and wrap the response's stream according to its format."""
         options["follow_redirects"] = False
         response = await super().send(request, stream=stream, **options)
         is_openai = self._is_openai or request.url.path.endswith("/chat/completions")
-        # Some servers say JSON and stream, others say that they stream and answer in one JSON.
+        # The Content-Type is unreliable: some servers stream as JSON, others send one document as a stream.
         line_repair = repair_of(request)
         body = cast("httpx.AsyncByteStream", response.stream)
         if stream and response.is_success and line_repair is not None:
@@ -96,8 +96,8 @@ class GatheringClient(httpx.AsyncClient):
             path = request.url.path
             is_text = path.endswith("/completions") and not path.endswith("/chat/completions")
             repair = StreamRepair(is_openai, is_json=is_openai or is_streamed(path), is_text=is_text)
-            response.stream = Gathered(body, self._pace, repair)
-            # Events are, whatever the headers say.
+            response.stream = Gathered(body, self._schedule, repair)
+            # Event streams are always UTF-8, whatever the headers say.
             response.encoding = "utf-8"
         return response
 
@@ -108,20 +108,20 @@ def _is_events(response: httpx.Response) -> bool:
     return response.headers.get("content-type", "").lower().startswith("text/event-stream")
 
 
-class Pace:
-    """When streams are looked at again: one after the other, so that other work comes between them."""
+class BatchSchedule:
+    """Schedules the batches of all streams one after the other, so that other tasks run between them."""
 
     def __init__(self) -> None:
         self._free_from = 0.0
 
     def reserve(self, now: float) -> float:
-        """The next moment, on the loop's clock, at which a stream may be looked at."""
-        moment = max(now + LEAST_SECONDS, self._free_from)
-        self._free_from = moment + 1 / LOOKS_PER_SECOND
+        """Reserve the next free time, on the loop's clock, for a batch of one stream."""
+        moment = max(now + INTERVAL_SECONDS, self._free_from)
+        self._free_from = moment + 1 / BATCHES_PER_SECOND
         return moment
 
     async def pause(self, urgent: asyncio.Event) -> None:
-        """Wait for the next moment, or for something urgent."""
+        """Wait for the stream's next batch, but not longer than until ``urgent`` is set."""
         try:
             async with asyncio.timeout_at(self.reserve(asyncio.get_running_loop().time())):
                 await urgent.wait()
@@ -130,24 +130,26 @@ class Pace:
 
 
 class Gathered(httpx.AsyncByteStream):
-    """A stream whose events are joined as far as they are text."""
+    """A response's stream in which consecutive events of text, or of a call's arguments, are joined to one."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, pace: Pace, repair: StreamRepair | None = None) -> None:
+    def __init__(
+        self, stream: httpx.AsyncByteStream, schedule: BatchSchedule, repair: StreamRepair | None = None
+    ) -> None:
         self._stream = stream
-        self._pace = pace
+        self._schedule = schedule
         self._repair = repair or StreamRepair()
         self._received = bytearray()
-        # Where the last event ends whose end has come.
+        # Position in ``_received`` after the last complete event.
         self._end = 0
-        # A carriage return ends what was received, and a line feed may follow that belongs to it.
+        # True after a carriage return at the end: a line feed that follows belongs to it.
         self._is_returned = False
-        # Whether events end with one line feed, where the format asks for two; None before one has ended.
+        # True if events end with one line feed instead of two; None before the first has ended.
         self._is_terse: bool | None = None
-        # Whether it is one JSON document instead of events; None before anything has come.
+        # True if the response is one JSON document instead of events; None before its first bytes.
         self._is_document: bool | None = None
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
-        # The first text for the user, which may come behind the model's reasoning; and the end.
+        # Set by the first text for the user, which may come after reasoning, and by the end of the stream.
         self._urgent = asyncio.Event()
         self._is_spoken = False
         self._reading: asyncio.Task[None] | None = None
@@ -169,7 +171,7 @@ class Gathered(httpx.AsyncByteStream):
                     await asyncio.sleep(0)
                 self._check()
             if is_spoken and not self._repair.is_over:
-                await self._pace.pause(self._urgent)
+                await self._schedule.pause(self._urgent)
         if not self._repair.is_over:
             has_failed = reading.cancelled() or reading.exception() is not None
             for portion in portions(self._rest(has_failed=has_failed)):
@@ -177,34 +179,34 @@ class Gathered(httpx.AsyncByteStream):
                 await asyncio.sleep(0)
             self._check()
         if self._repair.is_over:
-            # With the end of what the server sends the connection can serve the next call.
+            # If the whole response is read, the connection can be reused.
             await asyncio.wait({reading}, timeout=_LAST_SECONDS)
         else:
-            # Raises what it ended with.
+            # Raises the error with which reading ended, if any.
             await reading
         if self._repair.is_broken_off:
             raise refused(BROKE_OFF)
 
     def _check(self) -> None:
-        """Raise where an event can't be read, once what came before it is passed on."""
+        """Raise the error of an unreadable event, after the events before it were passed on."""
         if self._repair.failure is not None:
             raise self._repair.failure
 
     def _rest(self, *, has_failed: bool) -> bytes:
-        """What is left at the end. Of a document or an event whose end did not come nothing can be read."""
+        """Return the rest of the response. An incomplete document or event is dropped after a failure."""
         if not self._is_document:
             events, _ = joined(self._take(), self._repair)
             if has_failed or self._repair.is_over or self._repair.failure is not None:
                 return events
-            # The last event may lack the blank line behind it.
+            # The last event may lack the blank line after it.
             rest, _ = self._repair.repaired(bytes(self._received), is_last=True)
             return events + rest + (END if rest else b"")
         received = bytes(self._received)
-        # Of what is no answer the beginning is enough to say so.
+        # If it is no answer, its beginning is enough for the error message.
         return b"" if has_failed else whole_answer(received, self._repair) or received[:_PORTION_BYTES]
 
     async def aclose(self) -> None:
-        """Close the connection, whatever is still to come; keep it open where that is nothing."""
+        """Close the stream without reading the rest. After a complete answer, the connection can be reused."""
         if self._reading is not None:
             if self._repair.is_over:
                 await asyncio.wait({self._reading}, timeout=_LAST_SECONDS)
@@ -230,12 +232,12 @@ class Gathered(httpx.AsyncByteStream):
                     self._taken.clear()
                     await self._taken.wait()
         finally:
-            # Whoever waits goes on in the next turn of the loop, when this task is done.
+            # Wake the reader, which then sees that this task is done.
             self._arrived.set()
             self._urgent.set()
 
     def _receive(self, data: bytes) -> None:
-        """Keep what came, all line ends as line feeds."""
+        """Append received bytes, with all line ends converted to line feeds."""
         if self._is_returned and data.startswith(b"\n"):
             data = data[1:]
             self._is_returned = False
@@ -243,7 +245,7 @@ class Gathered(httpx.AsyncByteStream):
             self._is_returned = data.endswith(b"\r")
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        # The end of an event can lie across what came before.
+        # The end of an event may be split between two reads.
         looked_at = max(0, len(self._received) - 1)
         self._received += data.replace(b"\n", END) if self._is_terse else data
         if self._is_document is None:
@@ -263,7 +265,7 @@ class Gathered(httpx.AsyncByteStream):
             self._end = end + len(END)
 
     def _take(self) -> bytes:
-        """The bytes received up to the end of an event."""
+        """Remove and return the bytes of all complete events."""
         taken = bytes(self._received[: self._end])
         del self._received[: self._end]
         self._end = 0
@@ -272,7 +274,7 @@ class Gathered(httpx.AsyncByteStream):
 
 
 def portions(data: bytes, most_events: int = _PORTION_EVENTS, most_bytes: int = _PORTION_BYTES) -> Iterator[bytes]:
-    """The same, a few whole events at a time."""
+    """Split ``data`` into portions of a few complete events; what follows the last complete event is a portion too."""
     start = position = events = 0
     while (end := data.find(END, position)) >= 0:
         position = end + len(END)
@@ -285,9 +287,9 @@ def portions(data: bytes, most_events: int = _PORTION_EVENTS, most_bytes: int = 
 
 
 def joined(data: bytes, repair: StreamRepair) -> tuple[bytes, bool]:
-    """The same events, repaired, the text of neighbours in one; and whether there is text that may go on.
+    """Repair the events, and join consecutive ones of the same type. Returns them, and whether any of them is text.
 
-    ``data`` may end within an event. It ends before one that can't be read.
+    ``data`` may end within an event. The result ends before an unreadable event.
     """
     *blocks, rest = data.split(END)
     output: list[bytes] = []
@@ -317,16 +319,16 @@ def joined(data: bytes, repair: StreamRepair) -> tuple[bytes, bool]:
 
 
 def _is_text(chunk: JSON) -> bool:
-    """Whether a chunk brings nothing but text."""
-    said = _said(chunk)
-    return bool(said) and all(name in _TEXTS and isinstance(value, str) for name, value in said.items())
+    """Tell whether a chunk has text or reasoning only."""
+    fields = _delta_fields(chunk)
+    return bool(fields) and all(name in _TEXTS and isinstance(value, str) for name, value in fields.items())
 
 
 def _arguments_of(chunk: JSON) -> JSON | None:
-    """The call of a chunk that brings nothing but more of a call's arguments, as models write files with them."""
-    said = _said(chunk)
-    calls = said.get("tool_calls")
-    if len(said) != 1 or not isinstance(calls, list) or len(cast("list[object]", calls)) != 1:
+    """Return the call of a chunk that only continues a call's arguments; else ``None``."""
+    fields = _delta_fields(chunk)
+    calls = fields.get("tool_calls")
+    if len(fields) != 1 or not isinstance(calls, list) or len(cast("list[object]", calls)) != 1:
         return None
     call = cast("JSON", calls[0])
     function = call.get("function")
@@ -336,8 +338,8 @@ def _arguments_of(chunk: JSON) -> JSON | None:
     return call if isinstance(cast("JSON", function).get("arguments"), str) else None
 
 
-def _said(chunk: JSON) -> JSON:
-    """What a chunk's delta brings; nothing where the chunk brings more than a delta."""
+def _delta_fields(chunk: JSON) -> JSON:
+    """Return the non-empty fields of a chunk's delta; none if the chunk has more than a delta."""
     if len(chunk["choices"]) != 1 or chunk.get("usage"):
         return {}
     choice = chunk["choices"][0]
@@ -347,14 +349,14 @@ def _said(chunk: JSON) -> JSON:
 
 
 def _is_alike(chunk: JSON, following: JSON) -> bool:
-    """Whether they differ in nothing but their text, or their part of one call's arguments."""
+    """Tell whether two chunks differ only in their text, or in a part of the same call's arguments."""
     choice, other = chunk["choices"][0], following["choices"][0]
     if [name for name in _TEXTS if choice["delta"].get(name)] != [name for name in _TEXTS if other["delta"].get(name)]:
         return False
     call, more = _arguments_of(chunk), _arguments_of(following)
     if (call or {}).get("index") != (more or {}).get("index"):
         return False
-    # It may be all arguments so far once more, as some gateways send them.
+    # It may be a snapshot: some gateways repeat all arguments so far in each event.
     if more is not None and more["function"]["arguments"].lstrip().startswith("{"):
         return False
     return _without(chunk, _VOLATILE) == _without(following, _VOLATILE) and _without(choice, {"delta"}) == _without(

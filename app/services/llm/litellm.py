@@ -1,4 +1,4 @@
-"""The only importer of litellm: every model is called through here."""
+"""Calls every model but the demonstration's through litellm, which no other module imports."""
 
 import asyncio
 import gc
@@ -39,9 +39,9 @@ log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3
 RETRY_PAUSE_SECONDS = 0.5
-# For estimates alone.
+# For estimates only.
 CHARS_PER_TOKEN = 4
-# The client that litellm takes for servers of OpenAI's format, where there is one.
+# The attribute of litellm with the HTTP client for servers in OpenAI's format.
 _SESSION = "aclient_session"
 _LOOKED_UP = ("os.environ/", "oidc/")
 _CONNECT_SECONDS = 5.0
@@ -50,9 +50,9 @@ _REHEARSAL = "http://rehearsal.invalid/v1"
 
 
 class LiteLLM(LLM):
-    """Calls models through litellm, which takes 3.5 to 10 s and 180 MB to import: in a thread, once, when it is needed.
+    """Calls models through litellm. The first use imports it in a thread, which takes 3.5 to 10 s and 180 MB.
 
-    ``warm_up`` begins it. The demonstration model never needs it, and settings are mostly checked without it.
+    The demonstration model does not need it, and most settings are checked without it.
     """
 
     def __init__(self, config: Config, *, retry_pause_seconds: float = RETRY_PAUSE_SECONDS) -> None:
@@ -63,21 +63,21 @@ class LiteLLM(LLM):
         self._loading: Future[ModuleType] | None = None
 
     def warm_up(self, model_name: str) -> None:
-        """Start the import in the background, unless the model does without; calls that come early wait for it."""
+        """Start the import in the background, unless the model does not need it. Calls wait until it is done."""
         if not is_demo(model_name):
             self._begin()
 
     def is_ready(self, model_name: str) -> bool:
-        """Whether the import is over, or not needed."""
+        """Tell whether litellm is imported, or the model does not need it."""
         return is_demo(model_name) or (self._loading is not None and self._loading.done())
 
     async def ready(self, model_name: str) -> None:
-        """Return once the model can be called."""
+        """Wait until the model can be called. Raises LLMFailure if the import fails."""
         if not is_demo(model_name):
             await self._library()
 
     async def close(self) -> None:
-        """Close the connections that are kept for later calls. The next call opens new ones."""
+        """Close idle connections. Later calls open new ones."""
         if self._loading is None or not self._loading.done():
             return
         litellm = await self._library()
@@ -88,7 +88,7 @@ class LiteLLM(LLM):
         setattr(litellm, _SESSION, _session())
         _forget_clients(litellm)
         await worker.GLOBAL_LOGGING_WORKER.stop()
-        # The dropped cache left a last task for each client.
+        # Dropping the cache has scheduled a task for each client.
         await asyncio.sleep(0)
 
     async def validate(self, model_name: str, base_url: str | None) -> None:
@@ -100,16 +100,16 @@ class LiteLLM(LLM):
             return None
         litellm = await self._library()
         name = _route(litellm, model_name, base_url).name
-        # The table itself: the library's own lookup asks some providers over the network.
+        # The table is read directly, since litellm's own function asks some providers over the network.
         table = cast("Mapping[str, Mapping[str, object]]", litellm.model_cost)
         known = table.get(name) or table.get(name.partition("/")[2]) or {}
         tokens = known.get("max_input_tokens")
         return tokens if isinstance(tokens, int) else None
 
     async def requires_api_key(self, model_name: str, base_url: str | None) -> bool:
-        found = route_at_once(model_name, base_url)
-        if found is not None and not (base_url and found.provider in OPENAI_COMPATIBLE):
-            return requires_api_key(found.provider, base_url)
+        route = route_at_once(model_name, base_url)
+        if route is not None and not (base_url and route.provider in OPENAI_COMPATIBLE):
+            return requires_api_key(route.provider, base_url)
         litellm = await self._library()
         return _requires_api_key(litellm, _route(litellm, model_name, base_url), base_url)
 
@@ -129,7 +129,7 @@ class LiteLLM(LLM):
         litellm = await self._library()
         target, key = _authorize(litellm, model)
         request = request_of(target, key, model.base_url, messages, tools=tools, max_tokens=max_tokens)
-        # The library's own limit is a net behind the ones kept here, which also hold between two pieces.
+        # A fallback: the timeouts in ``_pieces`` are shorter, and also apply between two events.
         request["timeout"] = self._idle_seconds + 30.0
         loop = asyncio.get_running_loop()
         deadline = loop.time() + min(self._total_seconds, timeout_seconds or self._total_seconds)
@@ -146,7 +146,7 @@ class LiteLLM(LLM):
                 break
             except CallFailed as failed:
                 pause = self._retry_pause_seconds * 2 ** (attempt - 1)
-                # Text that was passed on can't be taken back, so such an answer is not begun again.
+                # No retry after text was passed on, since it can't be taken back.
                 is_last = attempt == MAX_ATTEMPTS or bool(answer.text) or loop.time() + pause >= deadline
                 if is_last or not failed.fault.is_transient:
                     raise failed.fault.failure from None
@@ -172,9 +172,9 @@ class LiteLLM(LLM):
 
     async def _library(self) -> ModuleType:
         try:
-            # Shielded: a caller who gives up must not cancel the import for the others.
+            # Shielded: a call that is cancelled must not cancel the import for the others.
             return await asyncio.shield(asyncio.wrap_future(self._begin()))
-        except Exception as error:  # Whatever it is, no OSError of it may pass for an outage of the database.
+        except Exception as error:  # Of any type: an OSError here must not be mistaken for an outage of the database.
             raise LLMFailure(_NOT_LOADED, code=ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR) from error
 
     async def _pieces(
@@ -223,23 +223,23 @@ class LiteLLM(LLM):
 def _load_into(loading: Future[ModuleType]) -> None:
     try:
         loading.set_result(_load())
-        # Another 200 MB that no collection needs to walk through.
+        # Garbage collections need not traverse litellm's 200 MB.
         gc.freeze()
-    except BaseException as error:  # Whoever waits for the import gets what it failed with.
+    except BaseException as error:  # Every waiting call raises this error.
         log.exception("llm.not_loaded")
         loading.set_exception(error)
 
 
 def _load() -> ModuleType:
-    # Read at import: without these litellm fetches a price list from the internet and loads the .env of the directory.
+    # Read at import. Otherwise litellm would fetch a price list from the internet, and load the directory's .env.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
     os.environ["LITELLM_MODE"] = "PRODUCTION"
-    # The one key that litellm reads past its own lookup, which is cut off below.
+    # The only key that litellm reads directly, instead of by its lookup, which is replaced below.
     os.environ.pop("OLLAMA_API_KEY", None)
     litellm = importlib.import_module("litellm")
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
-        # Its lines hold prompts and answers, and its handlers write to stderr beside our log.
+        # litellm's log records contain prompts and answers, and its handlers write to stderr.
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.setLevel(logging.CRITICAL)
@@ -249,9 +249,9 @@ def _load() -> ModuleType:
         "turn_off_message_logging": True,
         "disable_streaming_logging": True,
         "disable_hf_tokenizer_download": True,
-        # Where a provider wants an image's bytes litellm fetches its URL: from public addresses only.
+        # If a provider needs an image's bytes, litellm fetches the URL; this restricts it to public addresses.
         "user_url_validation": True,
-        # httpx closes a connection at once when a call is cancelled, and all of them in close().
+        # With httpx, cancelling a call closes its connection at once, and close() closes all of them.
         "disable_aiohttp_transport": True,
         "drop_params": True,
         "num_retries": 0,
@@ -259,15 +259,15 @@ def _load() -> ModuleType:
     }
     for name, value in settings.items():
         setattr(litellm, name, value)
-    # The first call imports and builds for another second and a half, which would hold up the first answer, and all
-    # requests with it.
+    # A first call imports more modules, which takes 1.5 s and would block the event loop; so it is made here, in the
+    # thread.
     asyncio.run(_rehearse(litellm))
     _confine(litellm)
     return litellm
 
 
 def _confine(litellm: ModuleType) -> None:
-    """Give all its clients the checked transport; a guard refuses what reaches a socket in another way."""
+    """Give all of litellm's HTTP clients the checked transport. A guard refuses connections that bypass it."""
     handlers = importlib.import_module("litellm.llms.custom_httpx.http_handler")
     handlers.AsyncHTTPHandler.create_client = _client
     handlers.HTTPHandler.create_client = _sync_client
@@ -280,7 +280,7 @@ def _confine(litellm: ModuleType) -> None:
 
 
 def _client(_handler: object, timeout: httpx.Timeout | float | None = None, **_: object) -> GatheringClient:
-    # Time without progress is bounded for each call, as the operator says.
+    # No read timeout: each call has its own limit on time without progress, which the operator sets.
     wait = timeout if timeout is not None else httpx.Timeout(None, connect=_CONNECT_SECONDS)
     return GatheringClient(_certificates(), timeout=wait, is_openai=False)
 
@@ -291,7 +291,7 @@ def _sync_client(handler: object) -> httpx.Client:
 
 
 def _session() -> GatheringClient:
-    """Goes by the certificates that litellm would go by."""
+    """Create the client for servers in OpenAI's format, with the certificates that litellm would use."""
     return GatheringClient(_certificates())
 
 
@@ -308,7 +308,7 @@ def _refusal(scope: Scope, key: str | None) -> Fault | None:
         ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR,
     )
     code = unavailable if scope.refusal in (LATE, BROKE_OFF) else failed
-    # Such as a page of a proxy between the events, which may be gone in a moment.
+    # For example, a proxy's error page among the events, which a retry may not get.
     message = message_of("", scope.refusal, secret=key)
     return fault(message, code, is_transient=scope.refusal in (UNREAD, BROKE_OFF))
 
@@ -316,14 +316,14 @@ def _refusal(scope: Scope, key: str | None) -> Fault | None:
 def _told(error: Exception, scope: Scope, key: str | None) -> Fault:
     found = fault_of(error, secret=key, answered=scope.status)
     if found.own is not None:
-        # Without the piece of an answer that some errors repeat.
+        # Some errors repeat a part of the answer, which must not be logged.
         text = message_of("", sentence_of(str(found.own)), secret=key)
         log.error("llm.library_failed", kind=type(found.own).__name__, place=place_of(found.own), detail=text)
     return found
 
 
 async def _rehearse(litellm: ModuleType) -> None:
-    """Call a model whose server is a function in here, so that all is imported that a call takes."""
+    """Make a call that a mock transport answers, so that litellm imports all modules that a call needs."""
     greeting = (ChatMessage(Role.USER, "Hello"),)
     target = Route("openai", "openai/gpt-4o")
     request = request_of(target, None, _REHEARSAL, greeting, tools=(), max_tokens=1)
@@ -344,7 +344,7 @@ def _rehearsed(_request: httpx.Request) -> httpx.Response:
 
 
 def _forget_clients(litellm: ModuleType) -> None:
-    """A new cache, since emptying the old one would close everything again in tasks of its own."""
+    """Replace litellm's cache of clients. Emptying the old one would close them again, in background tasks."""
     cache = cast("object", litellm.in_memory_llm_clients_cache)
     setattr(litellm, "in_memory_llm_clients_cache", type(cache)())  # noqa: B010  a module has no such name to a type checker
 
@@ -354,14 +354,14 @@ class _NoSecret:
 
 
 class _NoSecrets:
-    """Stands for a vault that is always empty."""
+    """A secret vault without secrets."""
 
     def get_secret(self, name: str) -> _NoSecret:  # noqa: ARG002  the signature is litellm's
         return _NoSecret()
 
 
 def _empty_vault() -> dict[str, object]:
-    """Settings by which litellm looks up keys and addresses in an empty vault instead of the server's environment."""
+    """Return settings with which litellm looks up keys in an empty vault instead of the server's environment."""
     kinds = importlib.import_module("litellm.types.secret_managers.main")
     return {
         "secret_manager_client": _NoSecrets(),
@@ -407,7 +407,7 @@ def _authorize(litellm: ModuleType, model: Model) -> tuple[Route, str | None]:
     except InvalidInput as error:
         raise LLMFailure(error.message, code=ErrorCode.STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR) from error
     key = (model.api_key.get_secret_value().strip() if model.api_key else "") or None
-    # litellm reads these as references into the server's environment, files and identity.
+    # litellm resolves these prefixes from the server's environment, files and identity.
     if (key is None and _requires_api_key(litellm, target, model.base_url)) or (key and key.startswith(_LOOKED_UP)):
         message = f"The provider {target.provider} needs an API key."
         raise LLMFailure(message, code=ErrorCode.STATUS_ERROR_LLM_AUTHENTICATION)

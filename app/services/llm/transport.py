@@ -1,6 +1,6 @@
-"""How every client of the LLM library reaches a model's server: to a checked address, never redirected, within bounds.
+"""The HTTP transport of all calls to models: addresses are checked, redirects refused, and responses bounded.
 
-Whatever a library builds for itself, past this transport, is refused at the socket while a call runs.
+While a call runs, an audit hook refuses connections that the LLM library opens without this transport.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ import httpcore
 import httpx
 
 from app.errors import InvalidInput
-from app.services.git.connection import CheckedBackend
+from app.services.git.checked_backend import CheckedBackend
 from app.services.outbound import check_public, public_addresses
 
-# One answer on the wire; events take some 250 bytes for each token, and models write some 100,000 tokens at most.
+# Limit on a response. An event has some 250 bytes for each token, and models write 100,000 tokens at most.
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 MAX_ANSWER_LINES = 500_000
-# One event: a whole file may be the argument of a call, which models write in 128,000 tokens at most. Reading 4 MiB at
-# once held the loop for 0.1 to 0.4 s.
+# Limit on an event. A call's argument may be a whole file, of 128,000 tokens at most. Parsing 4 MiB at once would block
+# the event loop for 0.1 to 0.4 s.
 MAX_LINE_BYTES = 1024 * 1024
 # Of an error's body the beginning is enough to say what is wrong, and some patterns that the library looks for in it
 # take a time that grows with its square.
@@ -49,10 +49,10 @@ VerifyTypes = ssl.SSLContext | str | bool
 
 @dataclass(slots=True)
 class Scope:
-    """One call: what it may reach, until when on the monotonic clock, and why it was refused, if it was.
+    """The limits of one call: addresses that it may reach, a deadline on the monotonic clock, and its refusal, if any.
 
-    ``target`` is the host and port that may be private where that is allowed: what the caller named, else what the
-    library calls first. ``status`` is what the server last answered with, itself.
+    ``target`` is the only host and port that may be private, if private ones are allowed: those of the caller's URL,
+    else of the library's first request. ``status`` is the HTTP status of the last response.
     """
 
     private_allowed: bool
@@ -63,27 +63,27 @@ class Scope:
     responses: list[httpx.Response] = field(default_factory=list[httpx.Response])
 
     async def close(self) -> None:
-        """Close what the library left open of an answer that was given up, so that its server can stop."""
+        """Close responses that the library left open when the call was cancelled, so that the server can stop."""
         for response in self.responses:
             await response.aclose()
 
 
 class CallRefused(httpx.TransportError):
-    """Ends the call, whatever the library makes of it: the scope keeps the reason."""
+    """A refused request or response. The library may hide this error, so the scope keeps the reason as well."""
 
 
 class _ConnectionRefused(CallRefused, OSError):
-    """What clients expect of a socket, so that they close it."""
+    """A refused connection, as an OSError, which HTTP clients handle by closing the socket."""
 
 
 _scope: ContextVar[Scope | None] = ContextVar("llm_scope", default=None)
-# Whether the connection being made is one that this transport has checked.
+# True while this transport opens a connection to an address that it has checked.
 _is_checked: ContextVar[bool] = ContextVar("llm_is_checked", default=False)
 
 
 @contextmanager
 def within(scope: Scope) -> Generator[None]:
-    """Let what runs here, its tasks and its threads call models by this scope."""
+    """Apply the scope to calls made in the block, and in the tasks and threads that it starts."""
     token = _scope.set(scope)
     try:
         yield
@@ -93,18 +93,18 @@ def within(scope: Scope) -> Generator[None]:
 
 @cache
 def guard_sockets() -> None:
-    """From now on refuse connections that are made within a scope past the transport."""
+    """Install the audit hook that refuses connections made within a scope without the transport."""
     sys.addaudithook(_guard)
 
 
 def target_of(url: str | httpx.URL) -> tuple[str, int]:
-    """The host and the port that a request for that URL is sent to."""
+    """Return the host and port of a URL."""
     parsed = httpx.URL(url)
     return parsed.raw_host.decode("ascii"), parsed.port or (443 if parsed.scheme == "https" else 80)
 
 
 def refused(reason: str, kind: type[CallRefused] = CallRefused) -> CallRefused:
-    """The error to raise; the first reason of a call stays."""
+    """Create the error, and set the scope's reason unless it has one already."""
     scope = _scope.get()
     if scope is not None and scope.refusal is None:
         scope.refusal = reason
@@ -112,7 +112,7 @@ def refused(reason: str, kind: type[CallRefused] = CallRefused) -> CallRefused:
 
 
 class CheckedTransport(httpx.AsyncHTTPTransport):
-    """Resolves the host, connects to the very addresses that were checked, and follows no redirect."""
+    """A transport that resolves the host once, connects to the checked addresses only, and refuses redirects."""
 
     def __init__(self, verify: VerifyTypes = True) -> None:  # noqa: FBT002  As httpx has it.
         super().__init__(verify=verify)
@@ -125,10 +125,10 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """As httpx has it."""
+        """Send a request within the current scope. Raises ``CallRefused``."""
         _prepare(request)
         if _leads_elsewhere(request.url):
-            # A connection that is kept may lead to where another call was allowed to go.
+            # An idle connection may lead to an address that only another call was allowed to reach.
             try:
                 await _addresses(*target_of(request.url))
             except InvalidInput as error:
@@ -151,7 +151,7 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
 
 
 class CheckedSyncTransport(httpx.HTTPTransport):
-    """The same for the library's calls in threads."""
+    """``CheckedTransport`` for the calls that the library makes in threads."""
 
     def __init__(self, verify: VerifyTypes = True) -> None:  # noqa: FBT002  As httpx has it.
         super().__init__(verify=verify)
@@ -164,7 +164,7 @@ class CheckedSyncTransport(httpx.HTTPTransport):
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """As httpx has it."""
+        """Send a request within the current scope. Raises ``CallRefused``."""
         _prepare(request)
         if _leads_elsewhere(request.url):
             try:
@@ -186,7 +186,7 @@ class CheckedSyncTransport(httpx.HTTPTransport):
 
 
 class _Backend(CheckedBackend):
-    """Asks the scope of the call at each connection, since one pool serves all."""
+    """Opens connections by the rules of the current call's scope, since one pool serves all calls."""
 
     def __init__(self) -> None:
         super().__init__(frozenset(), _addresses)
@@ -218,7 +218,7 @@ class _SyncBackend(httpcore.SyncBackend):
 
 
 class _Bound:
-    """Counts what comes of one answer."""
+    """Enforces the limits on one response: bytes, lines, lengths of lines, and time."""
 
     def __init__(self, *, is_error: bool, has_lines: bool) -> None:
         self._is_error = is_error
@@ -228,7 +228,7 @@ class _Bound:
         self._line_bytes = 0
 
     def taken(self, data: bytes) -> bytes:
-        """What of ``data`` is passed on; less than all of it ends an error's body. Raises ``CallRefused``."""
+        """Return the part of ``data`` to pass on; a shorter part ends an error's body. Raises ``CallRefused``."""
         scope = _scope.get()
         if scope is not None and time.monotonic() > scope.deadline:
             raise refused(LATE)
@@ -260,7 +260,7 @@ class _BoundedStream(httpx.AsyncByteStream):
                 yield taken
             if len(taken) < len(data):
                 return
-            # A server that is faster than this loop must not keep the others from it.
+            # Let other tasks run, even if the server sends faster than this loop reads.
             await asyncio.sleep(0)
 
     async def aclose(self) -> None:
@@ -285,18 +285,18 @@ class _BoundedSyncStream(httpx.SyncByteStream):
 
 
 def _prepare(request: httpx.Request) -> None:
-    # A compressed answer may be a thousand times as large as what came, before anything can look at it.
+    # Decompression could multiply the size by a thousand before any limit applies.
     request.headers["accept-encoding"] = "identity"
 
 
 def _bound_of(response: httpx.Response) -> _Bound:
     scope = _scope.get()
     if scope is not None:
-        # What was refused before was a question of the library's own, such as for a model's size: it went on without.
+        # An earlier refusal concerned a request of the library's own, such as for a model's size. It can do without.
         scope.refusal = None
         scope.status = response.status_code
     if response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
-        # The library would call again without an argument, and answer None where that doesn't help either.
+        # The library would retry without an argument, and finally return None.
         response.status_code = HTTPStatus.BAD_REQUEST
     if response.status_code in _REDIRECTS:
         raise refused(_REDIRECTED)
@@ -312,7 +312,7 @@ def _may_be_private(host: str, port: int) -> bool:
 
 
 def _leads_elsewhere(url: httpx.URL) -> bool:
-    """Whether a request of a call that may reach one private place is for another one."""
+    """Tell whether a request goes to another address than the private one that the call may reach."""
     scope = _scope.get()
     if scope is None or not scope.private_allowed:
         return False
@@ -344,8 +344,8 @@ def _private(error: InvalidInput, target: tuple[str, int]) -> CallRefused:
     scope = _scope.get()
     if scope is None or scope.target in (None, target):
         return refused(error.message)
-    # The library asks some questions on its own, such as for a model's size where a provider's server is by default. It
-    # goes on without an answer, so they are no reason for the call to fail.
+    # The library makes requests of its own, such as for a model's size at the provider's default address. It works
+    # without the answer, so refusing them does not fail the call.
     return CallRefused(_ELSEWHERE if scope.private_allowed else error.message)
 
 
@@ -353,7 +353,6 @@ def _guard(event: str, arguments: tuple[object, ...]) -> None:
     if event != "socket.connect":
         return
     connecting = cast("socket.socket", arguments[0])
-    # Of a client of the library's own nothing is seen but the address: neither the name that it means nor whether it
-    # was sent there.
+    # The event has the address only: neither the host's name, nor whether the caller asked for it.
     if _scope.get() is not None and not _is_checked.get() and connecting.family in (socket.AF_INET, socket.AF_INET6):
         raise refused(_PAST_THE_TRANSPORT, _ConnectionRefused)

@@ -1,4 +1,4 @@
-"""What an answer used: the provider's counts, else the library's, and what they cost by its prices."""
+"""The tokens and costs of an answer: the provider's counts, or the library's, at the library's prices."""
 
 import asyncio
 import math
@@ -13,9 +13,9 @@ from app.services.llm.providers import Route
 
 
 async def usage_of(litellm: ModuleType, target: Route, request: Mapping[str, object], answer: Answer) -> Usage:
-    """Counted here, in a thread, where the provider tells no counts."""
+    """Return tokens and costs. If the provider sends no counts, the library counts in a thread."""
     tokens = answer.tokens
-    # Each was checked; litellm adds some of them up.
+    # Each count was checked, but litellm may have added several.
     prompt = min((tokens.prompt_tokens if tokens else None) or 0, MAX_COUNT)
     answered = min((tokens.completion_tokens if tokens else None) or 0, MAX_COUNT)
     if not prompt and not answered:
@@ -24,7 +24,7 @@ async def usage_of(litellm: ModuleType, target: Route, request: Mapping[str, obj
 
 
 def cost_usd(litellm: ModuleType, target: Route, prompt: int, answered: int, tokens: Tokens | None) -> float | None:
-    """What a call cost by litellm's list of prices; ``None`` where that has no price of the model."""
+    """Return the costs by litellm's price list; ``None`` if the model is not in it."""
     # What a provider tells of cached tokens and the like may not fit the rest: then the totals alone are priced.
     for usage in (tokens, None) if tokens is not None else (None,):
         try:
@@ -40,7 +40,7 @@ def cost_usd(litellm: ModuleType, target: Route, prompt: int, answered: int, tok
 
 
 def _is_free(litellm: ModuleType, target: Route, tokens: int) -> bool:
-    """Whether a cost of nothing is a price; litellm also takes the models for free that it has no price of."""
+    """Tell whether costs of 0 are the real price: litellm also returns 0 for models that it has no price of."""
     listed = cast("Mapping[str, Mapping[str, object]]", litellm.model_cost)
     entry = listed.get(target.name) or listed.get(target.name.partition("/")[2]) or {}
     return not tokens or any("cost" in name or "pricing" in name for name in entry)

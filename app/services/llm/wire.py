@@ -1,4 +1,4 @@
-"""OpenAI's chat format, which litellm speaks for every provider: what is sent, and what a stream brings back."""
+"""OpenAI's chat format, which litellm uses for all providers: builds requests, and reads the ends of streams."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from inspect import isasyncgen
@@ -10,7 +10,7 @@ from app.services.llm.base import ChatMessage, Ending, RequestedCall, ToolSpec
 from app.services.llm.faults import BROKE_OFF, CallFailed, fault
 from app.services.llm.providers import Route
 
-# Sent where no key is set: given nothing, litellm looks for a key in the server's environment.
+# Sent if the caller has no key: without any, litellm would look for one in the server's environment.
 NO_KEY = "none"
 MAX_JOINED_CHARS = 4_000
 _COMPARED = 2
@@ -21,14 +21,14 @@ _BESIDE_TEXT = (
 
 
 class JoinedChunks(list[Chunk]):
-    """The chunks of a stream, the text of neighbours in one, but for the last two, which litellm compares.
+    """A stream's chunks, in which consecutive texts are joined, except the last two chunks, which litellm compares.
 
-    Each chunk is some twenty objects. A hundred streams at once left thousands a second to the garbage collector, which
-    found nothing to collect among them and held up all requests for 5 to 12 ms each time.
+    A chunk consists of some twenty objects. With a hundred streams, the garbage collector traversed thousands more each
+    second, without any to collect, and blocked all requests for 5 to 12 ms each time.
     """
 
     def append(self, chunk: Chunk) -> None:
-        """Add the newest one, and join those that became old."""
+        """Append a chunk, and join the one that is now third from the end to the text before it."""
         super().append(chunk)
         if len(self) > _COMPARED + 1:
             text, following = _text_of(self[-_COMPARED - 2]), _text_of(self[-_COMPARED - 1])
@@ -38,7 +38,7 @@ class JoinedChunks(list[Chunk]):
 
 
 def _text_of(chunk: Chunk) -> str | None:
-    """Its text; ``None`` where it brings anything else."""
+    """Return a chunk's text; ``None`` if it has anything else."""
     if len(chunk.choices) != 1 or getattr(chunk, "usage", None) is not None:
         return None
     choice = chunk.choices[0]
@@ -47,7 +47,7 @@ def _text_of(chunk: Chunk) -> str | None:
 
 
 class Stream(Protocol):
-    """What litellm answers with. Its last chunk always has a finish reason; the attributes tell the provider's own."""
+    """litellm's stream. Its last chunk always has a finish reason; the attributes have the provider's own."""
 
     received_finish_reason: str | None
     intermittent_finish_reason: str | None
@@ -57,12 +57,12 @@ class Stream(Protocol):
     def __aiter__(self) -> AsyncIterator[Chunk]: ...
 
     async def aclose(self) -> None:
-        """Close the connection, whatever is still to come."""
+        """Close the connection without reading the rest."""
         ...
 
 
 def stream_of(answering: object) -> Stream:
-    """What litellm answered with, its chunks joined from now on."""
+    """Return litellm's stream, with ``JoinedChunks`` as its list of chunks."""
     is_bare = isasyncgen(answering)
     stream = _Followed(cast("AsyncGenerator[Chunk, Any]", answering)) if is_bare else cast("Stream", answering)
     stream.chunks = JoinedChunks(stream.chunks)
@@ -70,7 +70,7 @@ def stream_of(answering: object) -> Stream:
 
 
 class _Followed:
-    """For the providers of text completions, where litellm answers with a generator: notes what it says of its end."""
+    """Wraps the generator that litellm returns for text completions, and records the finish reason."""
 
     def __init__(self, pieces: AsyncGenerator[Chunk, Any]) -> None:
         self.received_finish_reason: str | None = None
@@ -85,7 +85,7 @@ class _Followed:
             yield chunk
 
     async def aclose(self) -> None:
-        """Close the connection, whatever is still to come."""
+        """Close the connection without reading the rest."""
         await self._pieces.aclose()
 
 
@@ -145,7 +145,7 @@ def _call(call: RequestedCall) -> dict[str, object]:
 
 
 def ending_of(stream: Stream, answer: Answer) -> Ending:
-    """How the provider itself said that the answer ends. Raises ``CallFailed`` where it did not, or declined all."""
+    """Convert the provider's own finish reason. Raises ``CallFailed`` if there is none, or the provider refused."""
     reason = stream.received_finish_reason or stream.intermittent_finish_reason
     if reason is None:
         raise CallFailed(fault(BROKE_OFF, ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE, is_transient=True))

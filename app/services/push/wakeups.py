@@ -35,6 +35,11 @@ def tool_output_topic(conversation_id: UUID) -> str:
     return f"tool_output:{conversation_id}"
 
 
+def workspace_topic(conversation_id: UUID) -> str:
+    """Name the topic of a conversation's workspace, which is woken when its files may have changed."""
+    return f"workspace:{conversation_id}"
+
+
 def run_topic(conversation_id: UUID) -> str:
     """Name the topic that tells a run that it may no longer be the conversation's active one."""
     return f"run:{conversation_id}"

@@ -1,4 +1,4 @@
-"""Encrypts API keys and tokens before they are stored in the database.
+"""Encrypts API keys and tokens before they are stored in the database, and signs what clients carry for the server.
 
 AES-256-GCM rather than Fernet, since it binds a ciphertext to its context: copied to another caller's row or column, it
 can't be decrypted there. Each configured key goes through HKDF, so any text of enough entropy will do as a key.
@@ -9,6 +9,7 @@ key by HKDF, reveals nothing about it, and tells which of several keys to use.
 
 import base64
 import binascii
+import hmac
 import os
 import secrets
 import tempfile
@@ -28,6 +29,7 @@ KEY_FILE_NAME = "secret.key"
 _VERSION = "v1"
 _NONCE_BYTES = 12
 _KEY_ID_BYTES = 8
+SIGNATURE_BYTES = 32
 _MAX_KEY_FILE_BYTES = 64 * 1024
 
 
@@ -46,6 +48,7 @@ class SecretBox:
             raise ValueError(msg)
         self._ciphers = {_derive(value, b"key id", _KEY_ID_BYTES).hex(): _cipher(value) for value in values}
         self._first = next(iter(self._ciphers))
+        self._signing_keys = [_derive(value, b"signature", SIGNATURE_BYTES) for value in values]
 
     def encrypt(self, secret: SecretStr, *, context: str) -> str:
         """Encrypt for a context, such as ``settings:<owner>:llm_api_key``. The result is ASCII, 4/3 as long plus 58."""
@@ -78,6 +81,14 @@ class SecretBox:
         if not self.needs_rotation(token):
             return token
         return self.encrypt(self.decrypt(token, context=context), context=context)
+
+    def sign(self, message: bytes, *, purpose: str) -> bytes:
+        """Return an HMAC-SHA256 by the first key, which ``is_signed`` accepts for the same purpose only."""
+        return _signature(self._signing_keys[0], message, purpose)
+
+    def is_signed(self, message: bytes, signature: bytes, *, purpose: str) -> bool:
+        """Tell whether one of the keys made the signature."""
+        return any(hmac.compare_digest(_signature(key, message, purpose), signature) for key in self._signing_keys)
 
 
 def open_secret_box(config: Config) -> SecretBox:
@@ -120,6 +131,10 @@ def _cipher(key: str) -> AESGCM:
 
 def _associated_data(key_id: str, context: str) -> bytes:
     return f"{_VERSION}.{key_id}.{context}".encode()
+
+
+def _signature(key: bytes, message: bytes, purpose: str) -> bytes:
+    return hmac.digest(key, purpose.encode() + b"\x00" + message, "sha256")
 
 
 def _split(token: str) -> tuple[str, bytes]:

@@ -96,7 +96,7 @@ async def until_watched(server: RunningServer, conversation_id: str, *, is_watch
     """Return once something in the server waits for the conversation's events, or nothing does."""
     async with asyncio.timeout(WAIT_SECONDS):
         topic = events_topic(UUID(conversation_id))
-        while server.house.wakeups.has_listener(topic) != is_watched:  # noqa: ASYNC110  It is another thread's.
+        while server.parley.wakeups.has_listener(topic) != is_watched:  # noqa: ASYNC110  It is another thread's.
             await asyncio.sleep(0.02)
 
 

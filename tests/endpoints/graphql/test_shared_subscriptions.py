@@ -48,7 +48,7 @@ async def until_followed_by(server: RunningServer, count: int) -> None:
     """Return once that many executions follow statuses, whoever they are for."""
 
     async def followers() -> int:
-        tails = getattr(server.house.services.status, "_tails").values()  # noqa: B009  A look inside.
+        tails = getattr(server.parley.services.status, "_tails").values()  # noqa: B009  A look inside.
         return sum(getattr(tail, "_followers") for tail in tails)  # noqa: B009  As above.
 
     async with asyncio.timeout(WAIT_SECONDS):
@@ -60,7 +60,7 @@ async def until_listeners(server: RunningServer, topic: str, count: int) -> None
     """Return once that many executions listen."""
 
     async def listeners() -> int:
-        local = getattr(server.house.wakeups, "_local", server.house.wakeups)
+        local = getattr(server.parley.wakeups, "_local", server.parley.wakeups)
         return len(getattr(local, "_listeners").get(topic, ()))  # noqa: B009  A look inside.
 
     async with asyncio.timeout(WAIT_SECONDS):

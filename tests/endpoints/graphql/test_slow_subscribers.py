@@ -52,7 +52,7 @@ async def until_nobody_listens(server: RunningServer, conversation_id: str) -> N
     """Return once the server follows the conversation for nobody."""
     topic = events_topic(UUID(conversation_id))
     async with asyncio.timeout(WAIT_SECONDS):
-        while server.house.wakeups.has_listener(topic):  # noqa: ASYNC110  It is another thread's.
+        while server.parley.wakeups.has_listener(topic):  # noqa: ASYNC110  It is another thread's.
             await asyncio.sleep(0.02)
 
 

@@ -135,7 +135,7 @@ async def test_an_answer_is_written_down_once_however_many_pieces_it_has(
     llm.script(hold(gate, "0", after=[f" {number}" for number in range(1, 200)]))
     await steps.send(client, conversation["id"], "Count")
     await gate.reached()
-    direct, commits = server.house.database.direct, 0
+    direct, commits = server.parley.database.direct, 0
     transaction = direct.transaction
 
     @asynccontextmanager
@@ -190,7 +190,7 @@ async def test_who_comes_in_the_middle_of_an_answer_hears_the_rest_of_it(
     await gate.reached()
     async with client.subscribe(documents.WATCH_DELTAS, id=conversation["id"]) as watching:
         async with asyncio.timeout(20):
-            while not server.house.wakeups.has_listener(deltas_topic(UUID(conversation["id"]))):  # noqa: ASYNC110
+            while not server.parley.wakeups.has_listener(deltas_topic(UUID(conversation["id"]))):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         gate.release()
         rest = ""

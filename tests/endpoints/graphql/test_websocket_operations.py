@@ -135,7 +135,7 @@ def listeners(wakeups: object) -> int:
 async def test_complete_and_the_end_of_a_socket_stop_the_servers_work(client: Client) -> None:
     await steps.save_settings(client)
     conversation = await steps.create(client)
-    before = listeners(client.server.house.wakeups)
+    before = listeners(client.server.parley.wakeups)
     async with ready(client) as wire:
         for number, query in enumerate((documents.WATCH_EVENTS, documents.WATCH_DELTAS, documents.WATCH_STATUS)):
             variables = {"ids": None} if query is documents.WATCH_STATUS else {"id": conversation["id"]}
@@ -144,7 +144,7 @@ async def test_complete_and_the_end_of_a_socket_stop_the_servers_work(client: Cl
         await wire.send({"id": "0", "type": "complete"}, {"id": "2", "type": "complete"})
         await until_operations(client.server, 1)
     await until_operations(client.server, 0)
-    assert listeners(client.server.house.wakeups) == before
+    assert listeners(client.server.parley.wakeups) == before
 
 
 async def test_a_client_that_takes_nothing_is_given_up_with_all_its_operations(client: Client) -> None:

@@ -87,7 +87,7 @@ async def open_connections(access: PostgresAccess, number: int) -> None:
 
 async def assert_whole(access: PostgresAccess, url: str) -> None:
     """As many statements run at once as before anything happened."""
-    await until(lambda: not access._links._mending)
+    await until(lambda: not access._pool._repairs)
     tasks = await sleepers(access, url, CONNECTIONS)
     for task in tasks:
         task.cancel()
@@ -175,7 +175,7 @@ async def test_what_is_cancelled_ends_at_the_server_and_its_connection_is_used_a
     assert all(task.cancelled() for task in tasks)
     assert len({await backend(access) for _ in range(5)}) == 1
     await until(lambda: count(postgres_url, "wait_event = 'PgSleep'") == 0)
-    await until(lambda: not access._links._mending)
+    await until(lambda: not access._pool._repairs)
     assert count(postgres_url) == CONNECTIONS
     await assert_whole(access, postgres_url)
 
@@ -195,9 +195,9 @@ async def test_who_waits_for_a_connection_can_be_cancelled_at_any_time(
     patience = [0.0, *(dice.random() * 0.2 for _ in range(400)), 60.0]
     done = await asyncio.gather(*map(impatient, patience))
     assert (done[0], done[-1]) == (False, True)
-    await until(lambda: not access._links._mending)
-    assert access._links._places + len(access._links._all) == CONNECTIONS
-    assert not access._links._waiting
+    await until(lambda: not access._pool._repairs)
+    assert access._pool._places + len(access._pool._all) == CONNECTIONS
+    assert not access._pool._waiting
     await assert_whole(access, postgres_url)
 
 
@@ -205,21 +205,21 @@ async def test_who_waits_for_a_connection_can_be_cancelled_at_any_time(
 async def test_a_connection_that_is_given_to_somebody_who_is_cancelled_is_given_on(
     access: PostgresAccess, postgres_url: str
 ) -> None:
-    links = access._links
-    link = links.take() or await links.wait()
+    pool = access._pool
+    connection = pool.take() or await pool.wait()
     waiting = [asyncio.create_task(backend(access)) for _ in range(2)]
     await asyncio.sleep(0)
-    links.give(link)
+    pool.give(connection)
     waiting[0].cancel()
     assert await waiting[1] > 0
     assert waiting[0].cancelled()
     # And so is the place of one.
-    link = links.take()
-    assert link
+    connection = pool.take()
+    assert connection
     waiting = [asyncio.create_task(backend(access)) for _ in range(2)]
     await asyncio.sleep(0)
-    link.close()
-    links.take_back(link, is_sound=False)
+    connection.close()
+    pool.take_back(connection, is_sound=False)
     waiting[0].cancel()
     assert await waiting[1] > 0
     assert count(postgres_url) == 1
@@ -233,7 +233,7 @@ async def test_a_statement_that_takes_too_long_ends_and_is_not_tried_again(
     with pytest.raises(TimeoutError) as caught:
         await sleep(access, 30)
     assert is_outage(caught.value)
-    await until(lambda: not access._links._mending)
+    await until(lambda: not access._pool._repairs)
     assert count(postgres_url, "wait_event = 'PgSleep'") == 0
     assert await backend(access) == process
     assert count(postgres_url) == 1
@@ -300,7 +300,7 @@ async def test_connections_that_nobody_needed_for_long_are_closed(access: Postgr
     await open_connections(access, 3)
     assert count(postgres_url) == 3
     await until(lambda: count(postgres_url) == 0)
-    assert access._links._looking is None
+    assert access._pool._idle_timer is None
     assert await backend(access) > 0
     await assert_whole(access, postgres_url)
 
@@ -328,4 +328,4 @@ async def test_closing_ends_what_is_under_way_and_what_waits(access: PostgresAcc
         await backend(access)
     # What was under way the server ends when it has something to say.
     await until(lambda: count(postgres_url, "wait_event <> 'PgSleep'") == 0)
-    assert not access._links._mending
+    assert not access._pool._repairs

@@ -123,7 +123,7 @@ async def test_a_row_that_a_newer_release_wrote_hides_nothing(client: Client, se
     made = await fill(client)
 
     async def spoil() -> None:
-        async with server.house.database.write() as session:
+        async with server.parley.database.write() as session:
             values = {"status": "FUTURE", "trigger": "FUTURE", "reason_code": "FUTURE", "agent_state": "FUTURE"}
             await session.exec(update(Conversation).where(col(Conversation.id) == UUID(made[3])).values(values))
 

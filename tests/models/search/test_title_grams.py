@@ -276,11 +276,11 @@ async def test_the_server_brings_the_index_up_to_date(client: Client, server: Ru
     await steps.until_waiting(client, made["id"])
 
     async def changed() -> list[object]:
-        async with server.house.database.reader.connect() as connection:
+        async with server.parley.database.reader.connect() as connection:
             return list(await connection.execute(text("SELECT 1 FROM titlegram_stale")))
 
     assert len(server.call(changed())) == 1
-    server.call(server.house.housekeeping.index_titles())
+    server.call(server.parley.housekeeping.index_titles())
     assert server.call(changed()) == []
     found = await client.execute('{ conversations(filter: { titleContains: "ZEBRA" }) { totalCount nodes { id } } }')
     assert found["conversations"] == {"totalCount": 1, "nodes": [{"id": made["id"]}]}

@@ -28,7 +28,7 @@ from app.services.agent.history import messages
 from app.services.llm.base import ChatMessage
 from app.services.llm.providers import Route
 from app.services.llm.wire import request_of
-from tests.support.scripted_llm import Body, fault_of
+from tests.support.message_rules import Body, fault_of
 
 NOW = datetime(2026, 11, 29, 6, 0, tzinfo=UTC)
 CONVERSATION = UUID(int=1)

@@ -232,6 +232,6 @@ async def test_it_makes_no_room_but_does_not_wait_for_ever(
         await steps.until_waiting(client, (await steps.create(client))["id"])
     assert (await steps.get(client, conversation_id))["status"] == "RUNNING"
     time.offset = timedelta(seconds=IDLE_SECONDS + 1)
-    await asyncio.to_thread(server.call, server.house.housekeeping.close_idle())
+    await asyncio.to_thread(server.call, server.parley.housekeeping.close_idle())
     closed = await steps.until(client, conversation_id, status="STOPPED")
     assert closed["statusReason"]["code"] == "IDLE_TIMEOUT"

@@ -162,7 +162,7 @@ async def test_however_an_answer_ends_its_draft_goes_with_it(
     gate = Gate()
     llm.script(Reply(("This is ", "half", " of it."), gate=gate, gate_after=2, is_cut=end == "cut"))
     conversation = await steps.create(client, "Hello")
-    database, conversation_id = server.house.database, conversation["id"]
+    database, conversation_id = server.parley.database, conversation["id"]
     await asyncio.to_thread(server.call, until_drafted(database, conversation_id, "This is half"))
     if end == "stop":
         await client.execute(documents.STOP, input={"id": conversation_id})
@@ -189,14 +189,14 @@ def statements_about_drafts(server: RunningServer) -> Generator[list[str]]:
         if "draft" in statement:
             found.append(statement.split(maxsplit=1)[0])
 
-    direct = server.house.database.direct
+    direct = server.parley.database.direct
     write = direct.write
 
     async def noted(statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Any]:
         note(None, None, statement.sql)
         return await write(statement, parameters)
 
-    both = (server.house.database.writer.sync_engine, server.house.database.reader.sync_engine)
+    both = (server.parley.database.writer.sync_engine, server.parley.database.reader.sync_engine)
     # On PostgreSQL they are one, which tells each statement once for each of its names.
     engines = list({id(engine.pool): engine for engine in both}.values())
     for engine in engines:
@@ -240,15 +240,15 @@ async def test_an_attempt_that_was_taken_over_keeps_no_draft(
     assert key is not None
     # The run has been begun once.
     late, current = (
-        RunLog(server.house.database, server.house.wakeups, utc_now, key, 1, attempt) for attempt in (2, 1)
+        RunLog(server.parley.database, server.parley.wakeups, utc_now, key, 1, attempt) for attempt in (2, 1)
     )
     used = EventUsage("openai/scripted", 1, 1, None)
     server.call(late.keep_draft(0, "late", used))
-    assert server.call(drafted(server.house.database, conversation["id"])) == ""
+    assert server.call(drafted(server.parley.database, conversation["id"])) == ""
     server.call(current.keep_draft(0, "current", used))
-    assert server.call(drafted(server.house.database, conversation["id"])) == "current"
+    assert server.call(drafted(server.parley.database, conversation["id"])) == "current"
     await client.execute(documents.DELETE, input={"id": conversation["id"]})
-    assert server.call(drafted(server.house.database, conversation["id"])) == ""
+    assert server.call(drafted(server.parley.database, conversation["id"])) == ""
 
 
 async def left_behind(url: str, conversation_id: str, run: int, attempt: int, *pieces: str) -> None:
@@ -324,7 +324,7 @@ async def test_only_a_draft_that_nobody_writes_is_shown_and_where_others_may_be_
     gate = Gate()
     llm.script(Reply(("Under way", " and done"), gate=gate, gate_after=1))
     busy = (await steps.create(client, "Write"))["id"]
-    database, housekeeping = server.house.database, server.house.housekeeping
+    database, housekeeping = server.parley.database, server.parley.housekeeping
     await asyncio.to_thread(server.call, until_drafted(database, busy, "Under way"))
     for conversation_id in (stopped, busy):
         await left_behind(database_url, conversation_id, 1, 7, f"Left of {conversation_id}")

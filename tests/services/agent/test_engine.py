@@ -27,7 +27,7 @@ def row(server: RunningServer, conversation_id: str) -> Conversation:
     """The conversation's row."""
 
     async def read() -> Conversation:
-        async with server.house.database.read() as session:
+        async with server.parley.database.read() as session:
             found = await ConversationRepository(session).get_for_run(UUID(conversation_id))
         assert found is not None
         return found
@@ -39,12 +39,12 @@ def leave_unsubmitted(server: RunningServer, conversation_id: str, said: str, at
     """Write what sending a message writes, as a process does that dies before it tells the engine."""
 
     async def write() -> None:
-        house = server.house
+        parley = server.parley
         # A workflow that is still to end would submit the run itself.
         async with asyncio.timeout(WAIT_SECONDS):
-            while await house.engine.is_alive(UUID(conversation_id), 1):  # noqa: ASYNC110  DBOS tells nobody.
+            while await parley.engine.is_alive(UUID(conversation_id), 1):  # noqa: ASYNC110  DBOS tells nobody.
                 await asyncio.sleep(0.02)
-        async with house.database.write() as session:
+        async with parley.database.write() as session:
             found = await ConversationRepository(session).get_for_run(UUID(conversation_id))
             assert found is not None
             found.last_run += 1
@@ -65,8 +65,8 @@ async def test_a_run_that_is_submitted_again_is_carried_out_once(
     conversation = await steps.create(client, "Hello")
     await gate.reached()
     for _ in range(3):
-        server.call(server.house.engine.submit(UUID(conversation["id"]), 1))
-        server.call(server.house.housekeeping.reconcile(at_start=True))
+        server.call(server.parley.engine.submit(UUID(conversation["id"]), 1))
+        server.call(server.parley.housekeeping.reconcile(at_start=True))
     gate.release()
     await steps.until_waiting(client, conversation["id"])
     assert await steps.said(client, conversation["id"]) == [("USER", "Hello"), ("AGENT", "Once")]
@@ -79,7 +79,7 @@ async def test_only_the_latest_attempt_at_a_run_writes(server: RunningServer, cl
     llm.script(hold(gate, after=["Of the first attempt"]), text("Of the second"))
     conversation = await steps.create(client, "Hello")
     await gate.reached()
-    server.call(server.house.engine.submit(UUID(conversation["id"]), 1, 1))
+    server.call(server.parley.engine.submit(UUID(conversation["id"]), 1, 1))
     await steps.until_waiting(client, conversation["id"])
     gate.release()
     # Time for the first answer to arrive, were it still waited for.
@@ -96,7 +96,7 @@ async def test_tool_calls_of_an_earlier_attempt_are_not_doubled(
     llm.script(tools(Call("first", "{}")), hold(gate, after=["Never"]), text("Done"))
     conversation = await steps.create(client, "Hello")
     await gate.reached()
-    server.call(server.house.engine.submit(UUID(conversation["id"]), 1, 1))
+    server.call(server.parley.engine.submit(UUID(conversation["id"]), 1, 1))
     await steps.until_waiting(client, conversation["id"])
     await llm.requests[1].client_left()
     log = await steps.events(client, conversation["id"])
@@ -110,10 +110,10 @@ async def test_a_run_that_was_never_submitted_is_found(server: RunningServer, cl
     conversation = await steps.create(client, "Hello")
     await steps.until_waiting(client, conversation["id"])
     leave_unsubmitted(server, conversation["id"], "Are you there?")
-    server.call(server.house.housekeeping.reconcile())
+    server.call(server.parley.housekeeping.reconcile())
     await asyncio.sleep(0.2)
     assert len(llm.requests) == 1
-    server.call(server.house.housekeeping.reconcile(at_start=True))
+    server.call(server.parley.housekeeping.reconcile(at_start=True))
     async with asyncio.timeout(WAIT_SECONDS):
         while row(server, conversation["id"]).active_run is not None:  # noqa: ASYNC110  It is another thread's.
             await asyncio.sleep(0.02)
@@ -130,7 +130,7 @@ async def test_a_run_that_never_comes_to_an_end_is_given_up(
     conversation = await steps.create(client, "Hello")
     await steps.until_waiting(client, conversation["id"])
     leave_unsubmitted(server, conversation["id"], "Again", attempts=MAX_ATTEMPTS)
-    server.call(server.house.housekeeping.reconcile(at_start=True))
+    server.call(server.parley.housekeeping.reconcile(at_start=True))
     failed = await steps.until(client, conversation["id"], status="ERROR")
     assert failed["statusReason"] == {
         "code": "STATUS_ERROR_LLM_INTERNAL_SERVER_ERROR",
@@ -147,7 +147,7 @@ async def test_runs_that_are_over_are_forgotten_some_at_a_time_and_others_go_on(
     server: RunningServer, client: Client, llm: ScriptedLLM
 ) -> None:
     await steps.save_settings(client, llm)
-    engine, gate = server.house.engine, Gate()
+    engine, gate = server.parley.engine, Gate()
     # What other tests have left.
     while server.call(engine.forget(datetime.now(UTC) + timedelta(hours=1), 100)):
         pass

@@ -39,7 +39,7 @@ async def test_housekeeping_forgets_them_after_a_day_unless_it_is_told_otherwise
         with running_server(tmp_path / str(left), run_history_seconds=seconds) as server:
             async with Client(server) as client:
                 await steps.save_settings(client, llm)
-                await finished(client, server.house.engine, server, "Hello")
+                await finished(client, server.parley.engine, server, "Hello")
                 assert server.config.run_history_seconds == (86_400.0 if seconds is None else seconds)
-                server.call(server.house.housekeeping.forget_runs())
-                assert server.call(server.house.engine.forget(soon(), 10)) == left
+                server.call(server.parley.housekeeping.forget_runs())
+                assert server.call(server.parley.engine.forget(soon(), 10)) == left

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.services.filesystem.files import AbsentPath, Entry, Excerpt, WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.excerpt import Excerpt
+from app.services.filesystem.files import AbsentPath, Entry, WorkspaceFiles, WorkspacePathError
 
 
 @given(

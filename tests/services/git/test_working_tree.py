@@ -1,6 +1,7 @@
 """What git tells of a workspace from inside the sandbox: the same as a trusted git, whatever an agent left there."""
 
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable
@@ -167,6 +168,41 @@ async def test_changes_and_diffs_are_those_of_a_trusted_git(
     assert all(diff.text in whole and not diff.is_cut for diff in diffs)
 
 
+def contents(path: Path) -> dict[str, tuple[bytes, int]]:
+    """All files and links but the repository's own, with what is in them and whether they can be run."""
+    found: dict[str, tuple[bytes, int]] = {}
+    for each in path.rglob("*"):
+        name = str(each.relative_to(path))
+        if name.split("/", maxsplit=1)[0] in {".git", ".parley"} or (each.is_dir() and not each.is_symlink()):
+            continue
+        is_link = each.is_symlink()
+        content = os.fsencode(each.readlink()) if is_link else each.read_bytes()
+        found[name] = (content, -1 if is_link else each.stat().st_mode & 0o100)
+    return found
+
+
+@needs_sandbox
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(edits=st.lists(st.tuples(st.sampled_from(EDITS), st.sampled_from(FILES), TEXTS), min_size=1, max_size=6))
+async def test_a_patch_makes_of_the_commit_what_the_workspace_is(
+    tmp_path: Path, reader: WorkingTreeReader, edits: list[tuple[Callable[[Path, str, str], None], str, str]]
+) -> None:
+    path = tmp_path / uuid4().hex / "workspace"
+    path.parent.mkdir()
+    commit = repository(path)
+    origin = path.with_name("origin")
+    shutil.copytree(path, origin)
+    for edit, name, text in edits:
+        edit(path, name, text)
+
+    patch = await reader.patch(Tree(uuid4(), path, commit), [])
+
+    if patch:
+        (path.parent / "patch").write_bytes(patch)
+        git(origin, "apply", "--whitespace=nowarn", "../patch")
+    assert contents(origin) == contents(path)
+
+
 @needs_sandbox
 async def test_nothing_of_a_hostile_repository_runs_or_hides_a_change(
     tmp_path: Path, reader: WorkingTreeReader
@@ -205,6 +241,7 @@ async def test_nothing_of_a_hostile_repository_runs_or_hides_a_change(
 
     changes = await reader.changes(tree)
     [diff] = await reader.diffs(tree, [change for change in changes if change.path == b"a.txt"], 0)
+    patch = await reader.patch(tree, [b"a.txt", b"new.txt"])
 
     assert {(change.status, change.path) for change in changes} == {
         (ChangeStatus.ADDED, b".gitattributes"),
@@ -217,6 +254,15 @@ async def test_nothing_of_a_hostile_repository_runs_or_hides_a_change(
     }
     assert diff.text.startswith("diff --git a/a.txt b/a.txt\n")
     assert diff.text.endswith("-0 line 11\n+changed\n")
+    # As a whole, with both names of the files before and behind.
+    assert [line for line in patch.decode().splitlines() if line.startswith(("diff", "+"))] == [
+        "diff --git a/a.txt b/a.txt",
+        "+++ b/a.txt",
+        "+changed",
+        "diff --git a/new.txt b/new.txt",
+        "+++ b/new.txt",
+        "+new",
+    ]
     assert list(path.glob("ran*")) == []
 
 

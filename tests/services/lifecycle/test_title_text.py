@@ -1,7 +1,6 @@
 """What is left of a model's answer as a title, whatever it wrote around it."""
 
 import json
-import sys
 import time
 import unicodedata
 from itertools import product
@@ -11,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from app.errors import InvalidInput
 from app.services.lifecycle import title_text
-from app.services.lifecycle.title import checked_title, truncated_title
+from app.services.lifecycle.title import truncated_title
 from app.services.secrets.redaction import Redactor
 from app.services.visible_text import visible
 
@@ -279,53 +277,6 @@ def test_what_belongs_to_a_title_stays(title: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "title"),
-    [
-        ("\u202eHello\u200b  \n world", "Hello world"),
-        ("\u200b\u2060", ""),
-        ("x" * 31, "x" * 30 + "..."),
-        ("x" * 29 + "👩\u200d👧", "x" * 29 + "👩..."),
-        ("\u200b" * 100 + "Hello", "Hello"),
-    ],
-)
-def test_a_messages_beginning_has_nothing_that_is_not_seen(text: str, title: str) -> None:
-    assert truncated_title(text) == title
-
-
-@pytest.mark.parametrize(
-    "given", [None, "", "  ", "\u200b", "\u202e\u2066 ", "\u3164", "\u2800\u200d", "\ufe0f", "\u00ad"]
-)
-def test_a_given_title_that_shows_nothing_is_blank(given: str | None) -> None:
-    assert checked_title(given) is None
-
-
-@pytest.mark.parametrize(
-    ("given", "title"),
-    [
-        (" **Mine** <b>\u200d ", "**Mine** <b>"),
-        ("A\u202eB\u2066C", "ABC"),
-        ("One\r\ntwo\tthree", "One two three"),
-        ("\x1b[31mRed\x07", "[31mRed"),
-        ("In\u200bvis\u00adible", "Invisible"),
-        ("Two  spaces", "Two  spaces"),
-        ("...", "..."),
-        ("👩\u200d👧 ❤\ufe0f", "👩\u200d👧 ❤\ufe0f"),
-        ("می\u200cخواهم", "می\u200cخواهم"),
-        ("\u200b" * 300 + "x" * 200, "x" * 200),
-        ("e\u0301", "e\u0301"),
-    ],
-)
-def test_a_given_title_is_one_line_of_what_is_seen(given: str, title: str) -> None:
-    assert checked_title(given) == title
-
-
-@pytest.mark.parametrize("given", ["a\x00", "a\ud800", "x" * 201])
-def test_a_given_title_that_can_not_be_kept_is_refused(given: str) -> None:
-    with pytest.raises(InvalidInput):
-        checked_title(given)
-
-
-@pytest.mark.parametrize(
     "answer",
     [
         SECRET,
@@ -355,20 +306,6 @@ def test_a_title_behind_long_reasoning_is_found() -> None:
     assert of_answer("<think>" + "I think. " * 100_000 + f"</think>\n{PLAIN}") == PLAIN
     assert of_answer(f"{PLAIN}\n" + "And more. " * 100_000) == PLAIN
     assert of_answer("Cats " * 100_000) == ("Cats " * 100)[:47].strip() + "..."
-
-
-def test_a_message_is_read_as_far_as_its_beginning_goes() -> None:
-    assert truncated_title("\u200b" * 99_990 + "Hello") == "Hello"
-    assert truncated_title(" \u2800\n" * 30_000 + "One\n" * 100) == "One One One One One One One On..."
-    assert truncated_title("x" * 999 + "\u200b" + "y" * 10) == "x" * 30 + "..."
-
-
-def test_a_given_title_that_is_far_too_long_is_refused_before_it_is_read() -> None:
-    started = time.process_time()
-    with pytest.raises(InvalidInput):
-        checked_title("\u200d👩" * 1_000_000)
-    assert time.process_time() - started < 1.0
-    assert checked_title("\u200b" * 2000) is None
 
 
 def test_a_secret_is_not_shown_in_part_where_a_title_is_cut() -> None:
@@ -412,18 +349,3 @@ def test_a_title_is_seen_has_no_controls_and_gives_itself(answer: str) -> None:
 @given(HOSTILE)
 def test_what_is_visible_stays_visible(text: str) -> None:
     assert visible(visible(text)) == visible(text)
-
-
-def test_no_character_that_is_never_seen_is_missed() -> None:
-    # Signs of Arabic, Syriac, Kaithi and Egyptian that Unicode files under formats, but that are drawn.
-    drawn = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}
-    missed = [
-        code
-        for code in range(sys.maxunicode + 1)
-        if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs") and code not in drawn and visible(chr(code))
-    ]
-    assert missed == []
-
-
-def test_what_is_visible_is_one_line() -> None:
-    assert visible("a\u2028b\x85c\u3000d\te\x00f") == "a b c\u3000d ef"

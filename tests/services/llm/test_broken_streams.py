@@ -3,13 +3,12 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 from pydantic import SecretStr
 
-from app.config import Config
 from app.errors import LLMFailure
 from app.services.llm.base import ChatMessage, Ending, Model, Role
 from app.services.llm.litellm import MAX_ATTEMPTS, LiteLLM
@@ -21,20 +20,6 @@ UNREAD = "The model's server answered in a way that can't be read."
 BROKE_OFF = "The model's answer broke off."
 # What httpx takes for the end of a line, litellm for that of a stream, and JSON for text.
 MISREAD = "a [DONE] \u2028b\u2029 \x85c data: [DONE]\n\nd"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ScriptedLLM]:
-    with ScriptedLLM() as running:
-        yield running
-
-
-@pytest.fixture
-async def llm(server: ScriptedLLM) -> AsyncIterator[LiteLLM]:
-    server.reset()
-    service = LiteLLM(Config(_env_file=None, llm_private_base_urls=True), retry_pause_seconds=0.0)  # pyright: ignore[reportCallIssue]
-    yield service
-    await service.close()
 
 
 @dataclass(frozen=True, slots=True)

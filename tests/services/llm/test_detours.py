@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from urllib.request import urlopen
 
 import httpx
@@ -21,12 +21,6 @@ from app.services.llm.transport import (
 from tests.support.scripted_llm import ScriptedLLM
 
 ELSEWHERE = "The model's server leads to another private address, where this server does not follow."
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedLLM]:
-    with ScriptedLLM() as scripted:
-        yield scripted
 
 
 async def get_by_aiohttp(url: str) -> None:

@@ -2,34 +2,19 @@
 
 import importlib
 import json
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from app.config import Config
 from app.services.llm.base import ChatMessage, Ending, Model, Role
 from app.services.llm.litellm import LiteLLM
 from tests.support.scripted_llm import Reply, ScriptedLLM, raw
 
 HELLO = (ChatMessage(Role.USER, "Hello"),)
 WHOLE: dict[str, Any] = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedLLM]:
-    with ScriptedLLM() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[LiteLLM]:
-    service = LiteLLM(Config(_env_file=None))  # pyright: ignore[reportCallIssue]
-    await service.ready("openai/gpt-4o")
-    yield service
-    await service.close()
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """How a failure reads for people, whatever the server sent: a sentence, never what a library shows of its insides."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import SecretStr
@@ -68,12 +68,6 @@ BROKEN = [
     b'data: {"choices": [{"delta": {"tool_calls": [{"function": 5}]}}]}\n\n',
     b'data: {"type": "content-delta", "delta": 5}\n\n',
 ]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ScriptedLLM]:
-    with ScriptedLLM() as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -23,18 +23,6 @@ FAILED_HERE = "This server failed at calling the model. Its log tells the reason
 UNREAD = "The model's server answered in a way that can't be read."
 SLEEPING = "The model is sleeping."
 EVENTS, DOCUMENT, PAGE, TEXT = "text/event-stream", "application/json", "text/html", "text/plain"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ScriptedLLM]:
-    with ScriptedLLM() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-def server(running: ScriptedLLM) -> ScriptedLLM:
-    running.reset()
-    return running
 
 
 @pytest.fixture

@@ -11,7 +11,14 @@ import httpx
 import pytest
 
 from app.services.llm.chunks import StreamRepair
-from app.services.llm.gathering import LEAST_SECONDS, LOOKS_PER_SECOND, Gathered, GatheringClient, Pace, joined
+from app.services.llm.gathering import (
+    BATCHES_PER_SECOND,
+    INTERVAL_SECONDS,
+    BatchSchedule,
+    Gathered,
+    GatheringClient,
+    joined,
+)
 from app.services.llm.transport import Scope, within
 from tests.support.scripted_llm import ScriptedLLM, text
 
@@ -50,7 +57,7 @@ class Script(httpx.AsyncByteStream):
         self.is_closed = True
 
 
-class HeldPace(Pace):
+class HeldSchedule(BatchSchedule):
     """Time passes when the test says so."""
 
     def __init__(self) -> None:
@@ -134,7 +141,7 @@ async def test_others_have_their_turn_between_a_few_events_however_many_come_at_
     script = Script()
     script.queue.put_nowait(b"event: ping\ndata: {}\n\n" * 10_000)
     script.queue.put_nowait(None)
-    async for piece in Gathered(script, Pace()):
+    async for piece in Gathered(script, BatchSchedule()):
         assert turns > last
         last = turns
         sizes.append(piece.count(b"\n\n"))
@@ -181,37 +188,37 @@ def test_an_event_that_is_not_whole_is_left_as_it_is() -> None:
 
 
 async def test_the_first_text_goes_through_at_once_and_what_comes_meanwhile_is_gathered() -> None:
-    script, pace = Script(), HeldPace()
-    stream = aiter(Gathered(script, pace))
+    script, schedule = Script(), HeldSchedule()
+    stream = aiter(Gathered(script, schedule))
     script.queue.put_nowait(chunk(role="assistant", content=""))
     assert deltas(await anext(stream)) == [{"role": "assistant", "content": ""}]
     script.queue.put_nowait(chunk(content="Good "))
     assert deltas(await anext(stream)) == [{"content": "Good "}]
 
     following = asyncio.ensure_future(anext(stream))
-    await pace.paused.wait()
+    await schedule.paused.wait()
     for piece in ("mor", "ning", ", all"):
         script.queue.put_nowait(chunk(content=piece))
     await script.queue.join()
     assert not following.done()
-    pace.go_on()
+    schedule.go_on()
     assert deltas(await following) == [{"content": "morning, all"}]
 
 
 async def test_the_first_words_after_the_reasoning_go_through_at_once() -> None:
-    script, pace = Script(), HeldPace()
-    stream = aiter(Gathered(script, pace))
+    script, schedule = Script(), HeldSchedule()
+    stream = aiter(Gathered(script, schedule))
     script.queue.put_nowait(chunk(reasoning_content="Hm"))
     assert deltas(await anext(stream)) == [{"reasoning_content": "Hm"}]
     following = asyncio.ensure_future(anext(stream))
-    await pace.paused.wait()
+    await schedule.paused.wait()
     script.queue.put_nowait(chunk(reasoning_content=", well") + chunk(content="Yes"))
     assert deltas(await following) == [{"reasoning_content": ", well"}, {"content": "Yes"}]
 
 
 async def test_the_end_is_not_waited_for() -> None:
     script = Script()
-    stream = aiter(Gathered(script, HeldPace()))
+    stream = aiter(Gathered(script, HeldSchedule()))
     for item in (chunk(content="a"), chunk(content="b"), chunk("stop"), DONE, None):
         script.queue.put_nowait(item)
     found = b"".join([data async for data in stream])
@@ -226,7 +233,7 @@ async def test_no_text_is_lost_wherever_the_connection_cuts_it(ending: bytes) ->
         script = Script()
         for item in (whole[:cut], whole[cut:], None):
             script.queue.put_nowait(item)
-        found = b"".join([data async for data in Gathered(script, Pace())])
+        found = b"".join([data async for data in Gathered(script, BatchSchedule())])
         said = [delta.get("content", "") for delta in deltas(found.replace(b"\r", b""))]
         assert "".join(map(str, said)) == "naïve ☃"
 
@@ -238,19 +245,19 @@ async def test_an_event_without_an_end_goes_through_where_it_is_whole(last: byte
     script = Script()
     script.queue.put_nowait(last)
     script.queue.put_nowait(None)
-    assert b"".join([data async for data in Gathered(script, Pace())]) == found
+    assert b"".join([data async for data in Gathered(script, BatchSchedule())]) == found
 
 
 async def test_the_end_that_a_server_tells_ends_the_reading_although_its_connection_stays_open() -> None:
     script = Script()
     script.queue.put_nowait(chunk(content="a") + chunk("stop") + DONE + chunk(content="b"))
     async with asyncio.timeout(5):
-        assert deltas(b"".join([data async for data in Gathered(script, Pace())])) == [{"content": "a"}, {}]
+        assert deltas(b"".join([data async for data in Gathered(script, BatchSchedule())])) == [{"content": "a"}, {}]
 
 
 async def test_events_that_end_with_one_line_feed_go_through_at_once() -> None:
     script = Script()
-    stream = aiter(Gathered(script, HeldPace()))
+    stream = aiter(Gathered(script, HeldSchedule()))
     first, second = (chunk(content=text).removesuffix(b"\n") for text in "ab")
     script.queue.put_nowait(first + second[:3])
     script.queue.put_nowait(second[3:])
@@ -260,7 +267,7 @@ async def test_events_that_end_with_one_line_feed_go_through_at_once() -> None:
 
 async def test_what_came_before_a_fault_goes_through_first() -> None:
     script = Script()
-    stream = aiter(Gathered(script, Pace()))
+    stream = aiter(Gathered(script, BatchSchedule()))
     script.queue.put_nowait(chunk(content="a"))
     script.queue.put_nowait(httpx.ReadError("The connection broke."))
     assert deltas(await anext(stream)) == [{"content": "a"}]
@@ -270,7 +277,7 @@ async def test_what_came_before_a_fault_goes_through_first() -> None:
 
 async def test_closing_ends_the_reading_and_closes_the_connection() -> None:
     script = Script()
-    gathered = Gathered(script, Pace())
+    gathered = Gathered(script, BatchSchedule())
     stream = aiter(gathered)
     script.queue.put_nowait(chunk(content="a"))
     await anext(stream)
@@ -280,13 +287,13 @@ async def test_closing_ends_the_reading_and_closes_the_connection() -> None:
 
 
 def test_streams_are_looked_at_one_after_the_other() -> None:
-    pace = Pace()
-    apart = 1 / LOOKS_PER_SECOND
-    assert [pace.reserve(100.0) for _ in range(3)] == pytest.approx(
-        [100 + LEAST_SECONDS, 100 + LEAST_SECONDS + apart, 100 + LEAST_SECONDS + 2 * apart]
+    schedule = BatchSchedule()
+    apart = 1 / BATCHES_PER_SECOND
+    assert [schedule.reserve(100.0) for _ in range(3)] == pytest.approx(
+        [100 + INTERVAL_SECONDS, 100 + INTERVAL_SECONDS + apart, 100 + INTERVAL_SECONDS + 2 * apart]
     )
     # A stream that is alone waits no longer than the least.
-    assert pace.reserve(200.0) == 200 + LEAST_SECONDS
+    assert schedule.reserve(200.0) == 200 + INTERVAL_SECONDS
 
 
 async def test_a_cookie_of_one_caller_is_not_sent_for_the_next() -> None:

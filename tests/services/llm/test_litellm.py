@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import cast
 
 import pytest
@@ -13,27 +13,13 @@ from app.config import Config
 from app.errors import ErrorCode, LLMFailure
 from app.services.llm.base import ChatMessage, Completion, Model, RequestedCall, Role, ToolSpec, Usage
 from app.services.llm.faults import MAX_MESSAGE_CHARS
-from app.services.llm.gathering import LEAST_SECONDS
+from app.services.llm.gathering import INTERVAL_SECONDS
 from app.services.llm.litellm import LiteLLM
 from tests.support.scripted_llm import Call, Gate, Reply, ScriptedLLM, cut, error, hold, never, text, tools, unfinished
 
 KEY = "sk-the-callers-own-key"
 HELLO = (ChatMessage(Role.USER, "Hello"),)
 RUN = ToolSpec("run", "Run a command.", {"type": "object", "properties": {"command": {"type": "string"}}})
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedLLM]:
-    with ScriptedLLM() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[LiteLLM]:
-    service = LiteLLM(Config(_env_file=None), retry_pause_seconds=0.001)  # pyright: ignore[reportCallIssue]
-    await service.ready("openai/gpt-4o")
-    yield service
-    await service.close()
 
 
 @pytest.fixture
@@ -156,7 +142,7 @@ async def test_tokens_are_counted_here_when_the_provider_sends_no_usage(llm: Lit
 
 async def test_tokens_of_an_answer_in_many_pieces_are_all_counted(llm: LiteLLM, server: ScriptedLLM) -> None:
     words = ("one", " two", " three", " four", " five", " six", " seven", " eight")
-    server.script(text(*words, usage=None, pause_seconds=1.5 * LEAST_SECONDS))
+    server.script(text(*words, usage=None, pause_seconds=1.5 * INTERVAL_SECONDS))
 
     answer = await llm.complete(model(server), HELLO)
 

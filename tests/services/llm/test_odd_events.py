@@ -2,73 +2,31 @@
 
 import json
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from pydantic import SecretStr
 
-from app.config import Config
 from app.errors import LLMFailure
-from app.services.agent.argument_text import parse_arguments
-from app.services.llm.base import ChatMessage, Completion, Ending, Model, Role
+from app.services.llm.base import Ending
 from app.services.llm.litellm import LiteLLM
+from tests.support.model_calls import answer
+from tests.support.provider_replies import (
+    ANTHROPIC,
+    DONE,
+    GEMINI,
+    OLLAMA,
+    STOP,
+    A,
+    block,
+    chunk,
+    document,
+    lines,
+    message,
+    sse,
+    stream,
+)
 from tests.support.scripted_llm import Body, Reply, ScriptedLLM, raw
-
-HELLO = (ChatMessage(Role.USER, "Hello"),)
-CONFIG = Config()
-DONE = "data: [DONE]\n\n"
-ANTHROPIC = "anthropic/claude-3-5-sonnet-20241022"
-GEMINI = "gemini/gemini-2.0-flash"
-OLLAMA = "ollama_chat/llama3.1"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ScriptedLLM]:
-    with ScriptedLLM() as running:
-        yield running
-
-
-@pytest.fixture
-async def llm(server: ScriptedLLM) -> AsyncIterator[LiteLLM]:
-    server.reset()
-    service = LiteLLM(CONFIG, retry_pause_seconds=0.0)
-    yield service
-    await service.close()
-
-
-async def answer(llm: LiteLLM, server: ScriptedLLM, reply: Reply, model: str = "openai/scripted") -> Completion:
-    # Some clients ask for the model's size first.
-    server.default = lambda _body: reply
-    return await llm.complete(Model(model, SecretStr("sk-odd-events-0123456789"), server.url), HELLO)
-
-
-def sse(*events: object) -> str:
-    """Events of a stream; a text goes as it is."""
-    return "".join(event if isinstance(event, str) else f"data: {json.dumps(event)}\n\n" for event in events)
-
-
-def stream(*events: object) -> Reply:
-    return raw(sse(*events).encode())
-
-
-def lines(*events: Body) -> Reply:
-    """JSON lines, as Ollama streams."""
-    return raw("".join(json.dumps(event) + "\n" for event in events).encode(), "application/x-ndjson")
-
-
-def document(body: object) -> Reply:
-    return raw(json.dumps(body).encode(), "application/json")
-
-
-def chunk(delta: object = None, finish: str | None = None, index: int = 0, **more: object) -> Body:
-    choice: Body = {"index": index, "delta": delta or {}, "finish_reason": finish}
-    return {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice], **more}
-
-
-A = chunk({"content": "A"})
-STOP = chunk({}, "stop")
-
 
 # Fields in forms that say nothing.
 HEADS: list[tuple[str, object]] = [
@@ -207,52 +165,6 @@ async def test_the_reasons_of_all_providers_are_told_apart(llm: LiteLLM, server:
     assert found == REASONS
 
 
-async def test_an_anthropic_answer_at_the_end_of_its_context_is_cut(llm: LiteLLM, server: ScriptedLLM) -> None:
-    said = block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": "A"})
-    found = await answer(llm, server, message(*said, reason="model_context_window_exceeded"), ANTHROPIC)
-    assert (found.text, found.ending) == ("A", Ending.CUT)
-
-
-def candidate(*parts: object, **more: object) -> Body:
-    return {"candidates": [{"index": 0, "content": {"role": "model", "parts": parts}, **more}]}
-
-
-GOOGLES: list[Reply] = [
-    stream(candidate({"text": None}, {"text": 5}, None, "x", {"text": "A"}, finishReason="STOP")),
-    stream(candidate({"functionCall": {"args": {"a": 1}}}, {"text": "A"}, finishReason="STOP")),
-    stream(candidate({"functionCall": "x"}, {"inlineData": {"data": "QUJD"}}, {"text": "A"}, finishReason="STOP")),
-    stream(candidate({"text": "A"}, finishReason="STOP"), {"usageMetadata": {"promptTokenCount": 5}}),
-    stream({"usageMetadata": {}}, candidate({"text": "A"}), candidate(finishReason="STOP"), {"modelVersion": "x"}),
-    stream({"candidates": []}, candidate({"text": "A"}), {"candidates": [{"finishReason": "STOP"}]}),
-    stream("data: ping\n\n", candidate({"text": "A"}, finishReason="SOMETHING_NEW")),
-]
-
-
-async def test_an_odd_event_of_googles_costs_no_answer(llm: LiteLLM, server: ScriptedLLM) -> None:
-    found = [(reply, await answer(llm, server, reply, GEMINI)) for reply in GOOGLES]
-
-    assert [reply for reply, each in found if (each.text, each.ending) != ("A", Ending.WHOLE)] == []
-
-
-async def test_the_arguments_of_a_call_of_googles_may_be_a_text(llm: LiteLLM, server: ScriptedLLM) -> None:
-    part = {"functionCall": {"name": "list_files", "args": '{"path": "a"}'}}
-    [found] = (await answer(llm, server, stream(candidate(part, finishReason="STOP")), GEMINI)).tool_calls
-    assert (found.name, parse_arguments(found.arguments)) == ("list_files", {"path": "a"})
-
-
-@pytest.mark.parametrize("indent", [None, 1])
-async def test_a_whole_answer_of_ollamas_is_read(llm: LiteLLM, server: ScriptedLLM, indent: int | None) -> None:
-    body = {"model": "m", "message": {"role": "assistant", "content": "A"}, "done": True, "done_reason": "stop"}
-    found = await answer(llm, server, raw(json.dumps(body, indent=indent).encode(), "application/json"), OLLAMA)
-    assert (found.text, found.ending) == ("A", Ending.WHOLE)
-
-
-async def test_an_error_of_ollamas_is_told_in_its_words(llm: LiteLLM, server: ScriptedLLM) -> None:
-    said: Body = {"model": "m", "message": {"role": "assistant", "content": "A"}, "done": False}
-    with pytest.raises(LLMFailure, match=r"^The model's server failed\. The runner has stopped\.$"):
-        await answer(llm, server, lines(said, {"error": "The runner has stopped."}), OLLAMA)
-
-
 LARGEST = 2**53 - 1
 COUNTS: list[tuple[object, int]] = [
     *((-5, 0), (7, 7), (7.9, 7), ("7", 7), ("7.5", 7), ("many", 0), ("", 0), (None, 0), ([7], 0), ({"count": 7}, 0)),
@@ -376,102 +288,3 @@ async def test_each_provider_with_the_format_is_read_alike(llm: LiteLLM, server:
         stream(chunk({"content": "A", "provider_specific_fields": "x"}, "stop"), DONE),
     ]
     assert [(await answer(llm, server, reply, f"{model}/some/model")).text for reply in replies] == ["A"] * 3
-
-
-def message(*blocks: Body, reason: str = "end_turn", usage: object = None) -> Reply:
-    """A stream of Anthropic's with these blocks, each as its beginning, the deltas and its end."""
-    start: Body = {"id": "m", "type": "message", "role": "assistant", "content": [], "usage": {"input_tokens": 5}}
-    end = {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": usage}
-    return stream({"type": "message_start", "message": start}, *blocks, end, {"type": "message_stop"})
-
-
-def block(index: int, content: Body, *deltas: Body) -> list[Body]:
-    said = [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
-    begin: Body = {"type": "content_block_start", "index": index, "content_block": content}
-    return [begin, *said, {"type": "content_block_stop", "index": index}]
-
-
-def call(arguments: object, *pieces: str) -> list[Body]:
-    content = {"type": "tool_use", "id": "tu1", "name": "write_file", "input": arguments}
-    return block(0, content, *({"type": "input_json_delta", "partial_json": piece} for piece in pieces))
-
-
-@pytest.mark.parametrize("usage", [None, {}, {"output_tokens": 7}, "x", 5])
-async def test_text_of_anthropics_format_is_read_whatever_its_counts_are(
-    llm: LiteLLM, server: ScriptedLLM, usage: object
-) -> None:
-    said = block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": "A"})
-    found = await answer(llm, server, message({"type": "ping"}, {"type": "new"}, *said, usage=usage), ANTHROPIC)
-    assert (found.text, found.ending) == ("A", Ending.WHOLE)
-
-
-@pytest.mark.parametrize(
-    "blocks",
-    [
-        call({"path": "a"}),
-        call({}, "", '{"path":', '"a"}'),
-        call(None, '{"path":"a"}'),
-        call({"path": "a"}, '{"path":"a"}'),
-    ],
-)
-async def test_the_arguments_of_a_call_in_anthropics_format_are_read_wherever_they_stand(
-    llm: LiteLLM, server: ScriptedLLM, blocks: list[Body]
-) -> None:
-    [found] = (await answer(llm, server, message(*blocks, reason="tool_use"), ANTHROPIC)).tool_calls
-    assert (found.id, found.name, parse_arguments(found.arguments)) == ("tu1", "write_file", {"path": "a"})
-
-
-async def test_odd_events_of_anthropics_format_cost_no_answer(llm: LiteLLM, server: ScriptedLLM) -> None:
-    said = block(0, {"type": "text", "text": None}, {"type": "text_delta", "text": None})
-    begin: Body = {"type": "content_block_delta", "index": 0, "delta": None}
-    more: Body = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "A"}}
-    unnamed = {"type": "tool_use", "name": "write_file", "input": {"path": "a"}}
-    nameless = {"type": "tool_use", "id": "tu2", "input": {"path": "b"}}
-    end: Body = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}}
-    events = [*said[:-1], begin, more, said[-1], *block(1, unnamed), *block(2, nameless), end, {"type": "message_stop"}]
-
-    found = await answer(llm, server, stream({"type": "message_start"}, *events), ANTHROPIC)
-
-    assert (found.text, found.ending) == ("A", Ending.WHOLE)
-    assert [(call.id, parse_arguments(call.arguments)) for call in found.tool_calls] == [("call_1", {"path": "a"})]
-
-
-async def test_odd_lines_of_ollamas_cost_no_answer(llm: LiteLLM, server: ScriptedLLM) -> None:
-    parts: Body = {"message": {"content": [{"type": "text", "text": "A"}], "tool_calls": [{"function": None}, 5]}}
-    found = await answer(llm, server, lines({"model": 5, "message": None}, parts, {"done": "true"}), OLLAMA)
-    assert (found.text, found.tool_calls, found.ending) == ("A", (), Ending.WHOLE)
-
-
-async def test_a_whole_message_of_anthropics_is_an_answer(llm: LiteLLM, server: ScriptedLLM) -> None:
-    blocks = [
-        {"type": "thinking", "thinking": "Hm.", "signature": "signed"},
-        {"type": "text", "text": "A"},
-        {"type": "tool_use", "id": "tu1", "name": "write_file", "input": {"path": "a"}},
-        {"type": "unheard_of"},
-    ]
-    body = {"id": "m", "type": "message", "role": "assistant", "content": blocks, "stop_reason": "tool_use"}
-    found = await answer(llm, server, document({**body, "usage": {"input_tokens": 5, "output_tokens": 7}}), ANTHROPIC)
-    assert (found.text, found.usage.prompt_tokens, found.usage.completion_tokens) == ("A", 5, 7)
-    assert [(each.id, parse_arguments(each.arguments)) for each in found.tool_calls] == [("tu1", {"path": "a"})]
-    assert found.provider_fields["thinking_blocks"] == [{"type": "thinking", "thinking": "Hm.", "signature": "signed"}]
-
-
-@pytest.mark.parametrize("arguments", [{}, {"args": None}, {"args": {}}, {"args": []}])
-async def test_a_call_of_googles_without_arguments_is_a_call(
-    llm: LiteLLM, server: ScriptedLLM, arguments: Body
-) -> None:
-    parts = [{"functionCall": {"name": "list_files", **arguments}}]
-    event = {"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]}
-    for reply in (stream(event), document([event])):
-        [found] = (await answer(llm, server, reply, GEMINI)).tool_calls
-        assert (found.name, parse_arguments(found.arguments)) == ("list_files", {})
-
-
-async def test_what_ollama_streams_in_lines_is_read(llm: LiteLLM, server: ScriptedLLM) -> None:
-    said = [None, "A", ""]
-    events = [
-        {"model": "m", "message": {"role": "assistant", "content": each}, "done": each == "", "done_reason": "stop"}
-        for each in said
-    ]
-    found = await answer(llm, server, lines(*events), OLLAMA)
-    assert (found.text, found.ending) == ("A", Ending.WHOLE)

@@ -1,7 +1,6 @@
 """Which models are served here, and which of them need an API key."""
 
 import importlib
-from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import SecretStr
@@ -14,14 +13,6 @@ from app.services.llm.providers import KNOWN_AT_ONCE, requires_api_key
 
 KEY = "sk-the-callers-own-key"
 HELLO = (ChatMessage(Role.USER, "Hello"),)
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[LiteLLM]:
-    service = LiteLLM(Config(_env_file=None))  # pyright: ignore[reportCallIssue]
-    await service.ready("openai/gpt-4o")
-    yield service
-    await service.close()
 
 
 @pytest.mark.parametrize(

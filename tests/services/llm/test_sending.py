@@ -2,16 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import openai.types.chat
 import openai.types.shared_params
-import pytest
 from pydantic import SecretStr
 
-from app.config import Config
 from app.services.llm.base import ChatMessage, Model, Role, ToolSpec
 from app.services.llm.litellm import LiteLLM
 from tests.support.scripted_llm import ScriptedLLM, text
@@ -23,14 +20,6 @@ CHUNKS = [
     {"role": "assistant", "content": ""},
     {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": FUNCTION}]},
 ]
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[LiteLLM]:
-    service = LiteLLM(Config(_env_file=None, llm_private_base_urls=True))  # pyright: ignore[reportCallIssue]
-    await service.ready("openai/gpt-4o")
-    yield service
-    await service.close()
 
 
 def test_no_field_of_a_request_has_another_name_in_json() -> None:

@@ -31,7 +31,7 @@ async def until_somebody_waits(url: str) -> None:
 
 def rotate(server: RunningServer) -> tuple[int, int]:
     """What ``database rotate-secrets`` does."""
-    return server.call(server.house.services.settings.rotate_secrets())
+    return server.call(server.parley.services.settings.rotate_secrets())
 
 
 @pytest.mark.parametrize(

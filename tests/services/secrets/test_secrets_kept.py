@@ -163,11 +163,11 @@ async def test_a_key_is_used_and_nowhere_kept(
     shown.append(
         (await client.post(documents.UPDATE_SETTINGS, {"input": {"llmApiKey": KEY, "maxIterations": KEY}})).body
     )
-    row = await asyncio.to_thread(server.call, server.house.services.settings.get(client.name))
-    secrets = await asyncio.to_thread(server.call, server.house.services.settings.secrets(client.name))
+    row = await asyncio.to_thread(server.call, server.parley.services.settings.get(client.name))
+    secrets = await asyncio.to_thread(server.call, server.parley.services.settings.secrets(client.name))
     assert row is not None
     assert [secret.get_secret_value() for secret in secrets] == [KEY]
-    shown += [repr(row), str(row), repr(secrets), repr(server.house.config), repr(server.house), row.model_dump()]
+    shown += [repr(row), str(row), repr(secrets), repr(server.parley.config), repr(server.parley), row.model_dump()]
     assert llm.requests[0].headers["authorization"] == f"Bearer {KEY}"
     assert ("AGENT", "Your key is <secret hidden>, I think.") in await steps.said(client, conversation["id"])
     directories = [data_dir]
@@ -199,11 +199,11 @@ async def test_a_token_is_used_and_nowhere_kept(
     shown.append(await client.execute(documents.TRAJECTORY, id=conversation["id"]))
     shown.append(await steps.events(client, conversation["id"]))
     assert ("AGENT", "Your token is <secret hidden>, I think.") in await steps.said(client, conversation["id"])
-    accounts = server.house.services.provider_account
+    accounts = server.parley.services.provider_account
     [row] = await asyncio.to_thread(server.call, accounts.search(client.name))
-    secrets = await asyncio.to_thread(server.call, server.house.services.settings.secrets(client.name))
+    secrets = await asyncio.to_thread(server.call, server.parley.services.settings.secrets(client.name))
     assert TOKEN in [secret.get_secret_value() for secret in secrets]
-    shown += [repr(row), str(row), repr(secrets), repr(server.house), row.model_dump()]
+    shown += [repr(row), str(row), repr(secrets), repr(server.parley), row.model_dump()]
     directories = [data_dir]
     if database_url.startswith("sqlite"):
         directories.append(Path(database_url.removeprefix("sqlite:///")).parent)

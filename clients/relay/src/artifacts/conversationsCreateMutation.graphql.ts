@@ -1,5 +1,5 @@
 /**
- * @generated SignedSource<<16095fb6f11889d0f6042a8bcf6182c2>>
+ * @generated SignedSource<<178411286104e57427cf50691c8c4365>>
  * @lightSyntaxTransform
  */
 
@@ -19,6 +19,7 @@ export type CreateConversationInput = {
   initialMessage?: MessageInput | null | undefined;
   replay?: unknown | null | undefined;
   repository?: RepositoryRef | null | undefined;
+  suggestedTaskId?: string | null | undefined;
   title?: string | null | undefined;
   trigger?: ConversationTrigger;
 };

@@ -83,6 +83,8 @@ export type CreateConversationInput = {
   replay?: unknown;
   /** The repository that the agent works on, in a clone of its own. */
   repository?: RepositoryRef | null | undefined;
+  /** A task of `viewer.suggestedTasks`. It sets repository, branch and trigger, and a first message unless there is one. */
+  suggestedTaskId?: string | number | null | undefined;
   /** Null or omitted: the server generates one from the first message. */
   title?: string | null | undefined;
   /** What makes the conversation. */

@@ -1,4 +1,4 @@
-"""Carries out tool calls: asked for, begun, and answered, each at most once."""
+"""Runs tool calls, each at most once: asks the user for confirmation if needed, runs the tool, appends the result."""
 
 from app.models.conversation import AgentState, Conversation
 from app.models.database.database import Database
@@ -12,7 +12,7 @@ from app.services.agent.tools import Toolbox, ToolContext, ToolOutput
 from app.services.lifecycle import moves
 from app.services.message import storable
 from app.services.outage import until_answered
-from app.services.push.wakeups import POLL_SECONDS, Wakeups, run_topic
+from app.services.push.wakeups import POLL_SECONDS, Wakeups, run_topic, workspace_topic
 from app.services.secrets.redaction import Redactor
 from app.services.settings import SettingsService
 
@@ -28,10 +28,10 @@ REFUSED = "The user refused this call."
 
 
 class CallRunner:
-    """Carries out one call after the other. One instance serves all conversations.
+    """Runs one call at a time for each run. One instance serves all conversations.
 
-    What is known of a call is a row, so a call goes on where it was when its server died: one that waits for the user
-    waits again, and one that was begun is not repeated.
+    A call's progress is stored in a ``ToolCall`` row. After a crash, a call that awaited confirmation waits again, and
+    one that had begun is not repeated.
     """
 
     def __init__(self, database: Database, wakeups: Wakeups, settings: SettingsService, toolbox: Toolbox) -> None:
@@ -41,9 +41,9 @@ class CallRunner:
         self._toolbox = toolbox
 
     async def run(self, run_log: RunLog, conversation: Conversation, sequence: int, body: ToolCallBody) -> None:
-        """Carry a call out, once the user has allowed it where that is asked for; append its result. Raises RunEnded.
+        """Run a call, after the user's confirmation if that is needed, and append its result. Raises RunEnded.
 
-        The mode is the one that holds when the call comes up: a call that waits goes on waiting when it is turned off.
+        ``confirmation_mode`` is read once: a call that is waiting goes on waiting if the mode is turned off.
         """
         if body.is_cut:
             await run_log.append(
@@ -62,7 +62,7 @@ class CallRunner:
         elif call is not None and not call.approved:
             result = ToolOutput(f"{REFUSED} {call.reason}" if call.reason else REFUSED, is_error=True)
         else:
-            # Twice is no harm here, and what has not begun must not be told as cut off.
+            # Can be repeated safely. Without it, an outage here would be reported as an interrupted call.
             await until_answered(lambda: self._begin(run_log, sequence))
             result = await self._execute(conversation, sequence, body, redactor)
         answer = ToolResultBody(sequence, redactor.text(storable(result.output)), result.truncated, result.is_error)
@@ -72,7 +72,7 @@ class CallRunner:
         return await self._reads.tool_call(run_log.conversation_id, sequence)
 
     async def _ask(self, run_log: RunLog, sequence: int) -> ToolCall:
-        """Have the call wait for the user."""
+        """Insert a row for the call, and set the agent's state to AWAITING_USER_CONFIRMATION."""
         async with run_log.writing() as (session, conversation):
             call = ToolCall(conversation_id=conversation.id, sequence=sequence)
             ToolCallRepository(session).add(call)
@@ -80,6 +80,7 @@ class CallRunner:
         return call
 
     async def _decision(self, run_log: RunLog, sequence: int) -> ToolCall:
+        """Wait until the user has confirmed or refused the call. Raises RunEnded."""
         with self._wakeups.listen(run_topic(run_log.conversation_id)) as listener:
             while True:
                 call = await self._read(run_log, sequence)
@@ -90,7 +91,7 @@ class CallRunner:
                 await listener.wait(POLL_SECONDS)
 
     async def _begin(self, run_log: RunLog, sequence: int) -> None:
-        """Note that the call begins, before anything of it happens."""
+        """Record that the call has begun, before its tool runs."""
         async with run_log.stepping(keeps_status=True) as (unit, conversation):
             RunWrites(unit).begin_call(conversation.id, sequence, run_log.now())
 
@@ -104,5 +105,8 @@ class CallRunner:
         except BaseException:
             stream.abandon()
             raise
+        finally:
+            if self._toolbox.changes_files(body.tool_name):
+                self._wakeups.publish(workspace_topic(conversation.id))
         stream.close()
         return result

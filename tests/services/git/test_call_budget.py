@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.errors import InvalidInput
-from app.services.git.calls import MAX_CONCURRENT, CallBudget
+from app.services.git.call_budget import MAX_CONCURRENT, CallBudget
 
 WAIT_SECONDS = 10.0
 

@@ -1,0 +1,50 @@
+"""Input and payload of `createUpload`, and the upload to a URL that needs no header."""
+
+from datetime import datetime
+
+import strawberry
+
+from app.schema.scalar import Long
+from app.schema.user_error import CreateUploadError
+from app.schema.workspace import PATH
+from app.services import upload
+from app.services.filesystem.names import shown
+
+
+@strawberry.input(description="A request for an upload.")
+class CreateUploadInput:
+    conversation_id: strawberry.ID = strawberry.field(description="The conversation, whose workspace is there.")
+    path: str = strawberry.field(
+        description="Where it goes in the workspace, in the place of a file that is there. A name alone, such as "
+        "`data.csv`, goes to `uploads`; `./data.csv` goes beside that."
+    )
+    size_bytes: Long = strawberry.field(description="How long the file is; by default at most 100 MiB.")
+
+
+@strawberry.type(description="A URL that one file can be uploaded to for a while.")
+class Upload:
+    url: str = strawberry.field(
+        description="Where the file goes by one PUT, with the file as its body, that needs no header: keep it secret. "
+        "Relative to the address of `/graphql`, as in `new URL(url, endpoint)`. The answer is 201."
+    )
+    expires_at: datetime = strawberry.field(description="Until when the PUT may begin: five minutes.")
+    path: str = strawberry.field(description=PATH)
+    size_bytes: Long = strawberry.field(description="How long the body is.")
+
+
+@strawberry.type(description="What came of it.")
+class CreateUploadPayload:
+    upload: Upload | None = strawberry.field(default=None, description="Where it goes; null where it may not.")
+    user_errors: list[CreateUploadError] = strawberry.field(
+        default_factory=list, description="Why there is no upload; empty when there is one."
+    )
+
+
+def convert(made: upload.Upload) -> Upload:
+    """Build the GraphQL object of an upload."""
+    return Upload(
+        url=made.url,
+        expires_at=made.expires_at,
+        path=shown(made.request.path),
+        size_bytes=Long(made.request.size),
+    )

@@ -1,0 +1,1 @@
+"""Finds suggested tasks with the API of each git provider."""
