@@ -12,7 +12,7 @@ from app.config import Config
 from app.context import Services
 from app.graphql.limits import Limits
 from app.graphql.schema import build_schema
-from app.memory import spare_collector
+from app.memory import keep_giving_back, map_large_blocks, spare_collector
 from app.models import migration
 from app.models.database.database import Database, database_url
 from app.models.provider_account import ProviderType
@@ -20,18 +20,25 @@ from app.services.agent.command_tools import CommandTools
 from app.services.agent.engine import DurableRunEngine, RunEngine
 from app.services.agent.file_tools import FileTools
 from app.services.agent.loop import AgentLoop
+from app.services.agent.publish_tools import PublishTools
 from app.services.agent.tools import Toolbox
 from app.services.attachment import AttachmentStore
 from app.services.auth.authenticator import Authenticator, build_authenticator
 from app.services.background import BackgroundTasks
+from app.services.change_text import ChangeTextService
 from app.services.clock import Clock, utc_now
+from app.services.commit import CommitService
 from app.services.conversation import ConversationService
 from app.services.download import DownloadService
 from app.services.event import EventService
 from app.services.export import LogExport
 from app.services.git.base import GitProvider
 from app.services.git.clone import GitCloner
+from app.services.git.commit import Committer
+from app.services.git.export import CommitExport
 from app.services.git.providers import providers
+from app.services.git.push import GitPusher
+from app.services.git.sandboxed import SandboxGit
 from app.services.git.working_tree import WorkingTreeReader
 from app.services.housekeeping import Housekeeping
 from app.services.lifecycle.title import TitleService
@@ -41,9 +48,11 @@ from app.services.llm.litellm import LiteLLM
 from app.services.lock_file import LockFile
 from app.services.outbound import private_allowed
 from app.services.provider_account import ProviderAccountService
+from app.services.pull_request import PullRequestService
 from app.services.push.postgres import PostgresWakeups
 from app.services.push.status_feed import StatusFeed
 from app.services.push.wakeups import LocalWakeups, Wakeups
+from app.services.pushed_branch import PushService
 from app.services.repository import RepositoryService
 from app.services.sandbox.shell import Shell, build_sandbox, command_limits
 from app.services.secrets.box import open_secret_box, prepare_data_dir
@@ -106,10 +115,37 @@ class Parley:
             sources=repository,
             shell=self.shell,
         )
+        contents = WorkspaceContents(workspace, WorkingTreeReader(self.shell))
+        texts = ChangeTextService(contents, self.llm, settings, config.title_timeout_seconds)
+        sandbox_git = SandboxGit(self.shell)
+        commit = CommitService(
+            self.database,
+            clock,
+            workspace=workspace,
+            contents=contents,
+            committer=Committer(sandbox_git),
+            texts=texts,
+            coauthor=config.commit_coauthor,
+        )
+        self.pusher = GitPusher(config, config.data_dir / "pushes")
+        push = PushService(
+            self.database,
+            clock,
+            workspace=workspace,
+            contents=contents,
+            repositories=repository,
+            export=CommitExport(sandbox_git, config.push_max_bytes),
+            pusher=self.pusher,
+            background=self.background,
+        )
+        pull_request = PullRequestService(
+            self.database, clock, workspace=workspace, contents=contents, repositories=repository, texts=texts
+        )
         title = TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds)
         tools = [
             *CommandTools(self.shell, workspace.path).tools(),
             *FileTools(workspace.path, self.shell.limits).tools(),
+            *PublishTools(commit, push, pull_request, repository.budget).tools(),
         ]
         self.loop = AgentLoop(
             config,
@@ -179,6 +215,9 @@ class Parley:
                 max_bytes=config.max_upload_bytes,
                 workspace_bytes=config.workspace_max_bytes,
             ),
+            commit=commit,
+            push=push,
+            pull_request=pull_request,
         )
 
     @asynccontextmanager
@@ -197,11 +236,14 @@ class Parley:
             stack.push_async_callback(self.background.close)
             # The shell must be ready before the engine, which at once resumes runs that a crash interrupted.
             await self.shell.start()
+            await self.pusher.sweep()
             stack.push_async_callback(self.engine.close)
             await self.engine.start()
             stack.push_async_callback(self.housekeeping.close)
             await self.housekeeping.start()
             spare_collector()
+            map_large_blocks()
+            self.background.start("memory", keep_giving_back())
             yield
 
 
@@ -226,6 +268,7 @@ def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:
 
 def _limits(config: Config) -> Limits:
     return Limits(
+        length=config.max_document_length,
         tokens=config.max_document_tokens,
         depth=config.max_document_depth,
         aliases=config.max_document_aliases,

@@ -35,6 +35,7 @@ const eslint = new ESLint({
               "MessageDelta",
               "PageInfo",
               "Problem",
+              "PushedBranch",
               "TokenUsage",
               "ToolOutputDelta",
               "Upload",
