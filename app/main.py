@@ -117,6 +117,7 @@ class Parley:
         sandbox_git = SandboxGit(self.shell)
         commit = CommitService(
             self.database,
+            self.wakeups,
             clock,
             workspace=workspace,
             contents=contents,

@@ -20,6 +20,7 @@ from app.services.clock import Clock
 from app.services.git.commit import REFUSALS, CommitTarget, Committer, NewCommit, Signature
 from app.services.git.hosts import checked_branch
 from app.services.message import check_storable
+from app.services.push.wakeups import Wakeups, workspace_topic
 from app.services.workspace import WorkspaceService
 from app.services.workspace_contents import (
     ReadBudget,
@@ -70,6 +71,7 @@ class CommitService:
     def __init__(
         self,
         database: Database,
+        wakeups: Wakeups,
         clock: Clock,
         *,
         workspace: WorkspaceService,
@@ -79,6 +81,7 @@ class CommitService:
         coauthor: str,
     ) -> None:
         self._database = database
+        self._wakeups = wakeups
         self._clock = clock
         self._workspace = workspace
         self._contents = contents
@@ -105,6 +108,7 @@ class CommitService:
             message = _with_trailer(message, self._coauthor)
             now = self._clock()
             sha = await self._committer.commit(target, NewCommit(message, author, now, paths))
+        self._wakeups.publish(workspace_topic(command.conversation_id))
         log.info("workspace.committed", conversation_id=str(command.conversation_id), commit=sha)
         return Commit(sha, target.head, target.branch, message, author, now)
 
