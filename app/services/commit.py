@@ -96,10 +96,10 @@ class CommitService:
         """
         message = _checked_message(command.message)
         paths = _checked_paths(command.paths)
-        conversation, repository = await self._read(owner_id, command.conversation_id)
-        if not command.is_agent:
-            check_idle(conversation)
         async with self._workspace.lock(command.conversation_id):
+            conversation, repository = await self._read(owner_id, command.conversation_id)
+            if not command.is_agent:
+                check_idle(conversation)
             summary = await ready_workspace(self._contents, command.conversation_id)
             target = self._target(summary)
             author = await self._author(owner_id, repository)
