@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CommitWorkspace:
-    """What is to be committed. A blank ``message`` is generated; ``paths``: ``None`` for all changes.
+    """Arguments of a commit. A blank ``message`` is generated; ``paths``: ``None`` for all changes.
 
     ``is_agent``: the agent asks for it by a tool, so that its own run is no hindrance.
     """

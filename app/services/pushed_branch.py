@@ -54,10 +54,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PushBranch:
-    """What is to be pushed where.
+    """Arguments of a push.
 
     ``expected_head`` is the commit that the workspace has to be at; without it, the agent must not be at work.
-    ``replaced`` is the commit of the branch that may be lost (a forced push); without it the branch only moves forwards.
+    ``replaced`` is the commit of the branch that may be lost (a forced push); ``None``: none may.
     """
 
     conversation_id: UUID

@@ -1,4 +1,4 @@
-"""What a provider answers instead of a new pull request."""
+"""Errors for answers by which a provider refuses a new pull request."""
 
 from typing import TypeVar
 
