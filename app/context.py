@@ -65,7 +65,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class DiffKey:
-    """A diff that is wanted. Those of one workspace are made together."""
+    """The key of a diff for the batch loader, which computes all diffs of one workspace together."""
 
     workspace: WorkspaceSummary
     since: ChangesSince
@@ -178,16 +178,18 @@ class Context:
         groups: dict[tuple[WorkspaceSummary, ChangesSince, int], dict[Change, None]] = {}
         for key in keys:
             groups.setdefault((key.workspace, key.since, key.context_lines), {})[key.change] = None
-        found: dict[DiffKey, Diff | BaseException] = {}
+        results: dict[DiffKey, Diff | BaseException] = {}
         for (workspace, since, lines), changes in groups.items():
-            wanted = [DiffKey(workspace, since, change, lines) for change in changes]
+            group_keys = [DiffKey(workspace, since, change, lines) for change in changes]
             try:
-                made = await self.services.workspace.diffs(workspace, since, list(changes), lines, self.workspace_reads)
+                diffs = await self.services.workspace.diffs(
+                    workspace, since, list(changes), lines, self.workspace_reads
+                )
             except AppError as error:
-                found.update(dict.fromkeys(wanted, error))
+                results.update(dict.fromkeys(group_keys, error))
             else:
-                found.update(zip(wanted, made, strict=True))
-        return [found[key] for key in keys]
+                results.update(zip(group_keys, diffs, strict=True))
+        return [results[key] for key in keys]
 
     async def _conversations_pull_requests(self, ids: list[UUID]) -> list[list[PullRequest]]:
         # The same conversation may be asked for twice.

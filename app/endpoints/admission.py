@@ -125,7 +125,7 @@ class Admission:
         self._strangers.take(self._address(peer, headers))
 
     def page(self, peer: tuple[str, int] | None, headers: Headers) -> None:
-        """Count a request that needs no token. Raises TooMany where its address has sent too many of them."""
+        """Count a request that needs no token. Raises TooMany if its address has sent too many of them."""
         self._pages.take(self._address(peer, headers))
 
     def _address(self, peer: tuple[str, int] | None, headers: Headers) -> str:
@@ -184,6 +184,15 @@ class HeldBody:
             return False
         self._held += wanted
         return True
+
+    def resize(self, size: int) -> bool:
+        """Count as many bytes from now on; False if the common buffer has no space for more."""
+        if size <= self._size:
+            least = max(0, size - UNCOUNTED_BODY_BYTES)
+            self._admission.release(self._held - least)
+            self._held, self._size = least, size
+            return True
+        return self.grow(size - self._size)
 
     def release(self) -> None:
         """Give back all bytes, since the body is no longer buffered."""

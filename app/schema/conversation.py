@@ -21,7 +21,7 @@ from app.schema.problem import Problem
 from app.schema.pull_request import PullRequestConnection
 from app.schema.repository import Repository, RepositoryRef
 from app.schema.rows.conversation import AGENT_STATE, STATUS, TRIGGER
-from app.schema.scalar import JSON, URI, invalid, is_storable
+from app.schema.scalar import JSON, URI, invalid
 from app.schema.usage import TokenUsage
 from app.schema.user_error import (
     CreateConversationError,
@@ -32,7 +32,7 @@ from app.schema.user_error import (
     StopConversationError,
 )
 from app.schema.workspace import Workspace
-from app.services.message import Message
+from app.services.message import Message, is_storable
 from app.services.push.status_feed import StatusUpdate
 
 Info = strawberry.Info[Context, None]
@@ -95,7 +95,7 @@ class Conversation(Node):
         before: event.Before = None,
         filter: event.Filter = None,  # noqa: A002  The contract's name.
     ) -> EventConnection:
-        query = event_query(self.row.id, first=first, after=after, last=last, before=before, wanted=filter)
+        query = event_query(self.row.id, first=first, after=after, last=last, before=before, event_filter=filter)
         return RowEventConnection.of(await info.context.event_pages.load(query), query)
 
     @strawberry.field(

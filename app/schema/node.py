@@ -59,7 +59,7 @@ class ProviderAccountKey:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceKey:
-    """Names the workspace of a conversation, by the conversation's id."""
+    """The key of a workspace: its conversation's id."""
 
     id: UUID
 
@@ -149,7 +149,7 @@ def provider_account_id(key: UUID) -> strawberry.ID:
 
 
 def workspace_id(key: UUID) -> strawberry.ID:
-    """The id of a conversation's workspace."""
+    """Encode as ``workspace:<uuid>``, with the conversation's id."""
     return strawberry.ID(f"workspace:{key}")
 
 

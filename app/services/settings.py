@@ -133,7 +133,7 @@ class SettingsService:
         return await self.model_of(await self.get(owner_id))
 
     async def model_of(self, settings: Settings | None) -> tuple[Settings, Model]:
-        """As ``model``, of settings that were read already."""
+        """Return what ``model`` returns, for settings that were read already."""
         if settings is None:
             message = "No settings are saved yet: save an LLM model first."
             raise SettingsNotFound(message)
@@ -145,11 +145,11 @@ class SettingsService:
         return settings, model
 
     async def secrets(self, owner_id: str) -> list[SecretStr]:
-        """The owner's API key and tokens, for hiding them; those that can't be decrypted are left out."""
+        """Decrypt the owner's API key and tokens, for redaction. Those that no key decrypts are left out."""
         return (await self.with_secrets(owner_id))[1]
 
     async def with_secrets(self, owner_id: str) -> tuple[Settings | None, list[SecretStr]]:
-        """The owner's settings, and what ``secrets`` tells."""
+        """Return the owner's settings and secrets, as ``get`` and ``secrets`` do."""
         settings, accounts = await RunReads(self._database).settings_and_accounts(owner_id)
         tokens = self._accounts.tokens_of(accounts)
         if settings is None:

@@ -57,7 +57,7 @@ def git(directory: Path, *arguments: str) -> str:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a provider speaks. ``user`` is git's; ``path`` leads to a repository, and ``branches`` on from there."""
+    """A provider's API in a test. ``user`` is that of git; ``path`` leads to a repository, ``branches`` on from it."""
 
     api: str
     user: str
@@ -132,7 +132,7 @@ class GitServer:
 
     @property
     def dialect(self) -> Dialect:
-        """What its API speaks."""
+        """The form of the answers of its API."""
         return DIALECTS[self.provider]
 
     @property

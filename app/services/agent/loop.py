@@ -102,7 +102,7 @@ class AgentLoop:
         return run_and_attempts[0] if run_and_attempts is not None else None
 
     async def begin(self, conversation_id: UUID, run: int) -> RunLog | None:
-        """Begin an attempt at the run, and return its log.
+        """Start an attempt at the run, and return its log.
 
         Returns ``None`` if the run is over, or was attempted ``MAX_ATTEMPTS`` times: it may be what crashes the server.
         """

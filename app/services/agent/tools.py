@@ -139,7 +139,7 @@ class Toolbox:
             return ToolOutput(str(fault), is_error=True)
         except SandboxUnavailable as error:
             return ToolOutput(f"The command could not be run: {error}", is_error=True)
-        except Exception:  # Whatever is wrong in a tool, the agent can be told and go on without it.
+        except Exception:  # Any bug in a tool is reported to the agent, which can go on without the tool.
             reference = new_reference_id()
             log.exception("tool.failed", tool=name, conversation_id=str(context.conversation_id), reference=reference)
             return ToolOutput(f"The tool failed unexpectedly; reference {reference}.", is_error=True)
@@ -149,11 +149,11 @@ class Toolbox:
         return {tool.spec.name: tool for tool in self._all if has_shell or not tool.needs_shell}
 
 
-def resolved_name(said: str, names: Collection[str]) -> str:
+def resolved_name(requested: str, names: Collection[str]) -> str:
     """Resolve the tool's name: some models write ``functions.NAME``, or channel markers after the name."""
-    name = _MARKER.split(said, maxsplit=1)[0].strip()
+    name = _MARKER.split(requested, maxsplit=1)[0].strip()
     last = re.split(r"[.:/]", name)[-1]
-    return next((known for known in (said, name, last) if known in names), said)
+    return next((known for known in (requested, name, last) if known in names), requested)
 
 
 _MARKER = re.compile(r"<\|")

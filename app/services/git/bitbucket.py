@@ -124,14 +124,14 @@ class Bitbucket(RESTProvider):
         A query ``workspace/name`` searches that workspace, also without a token.
         """
         text = checked_query(query)
-        workspace, slash, wanted = text.rpartition("/")
+        workspace, slash, name_part = text.rpartition("/")
         if slash:
             # The workspace becomes part of a URL's path, so it must be a valid owner's name.
             checked_name(f"{workspace}/x")
         elif access.token is None:
             raise self.client.refused("Without a token, a query names a workspace: workspace/name.")
         workspaces = [workspace] if slash else await self._workspaces(access)
-        name_filter = f'name ~ "{_quoted(wanted)}"' if wanted else ""
+        name_filter = f'name ~ "{_quoted(name_part)}"' if name_part else ""
 
         async def fetch(token: str) -> ProviderPage[RemoteRepository]:
             slug, _, page = token.partition(" ")

@@ -177,5 +177,5 @@ def reason_of(errors: str, source: CloneSource, branch: str | None) -> str:
             return reason.format(branch=branch)
     redactor = Redactor([source.password] if source.password else [])
     fatal = [line for line in errors.splitlines() if line.startswith(("fatal:", "error:"))] or errors.splitlines()[-1:]
-    said = redactor.text(" ".join(fatal))[:MAX_REASON_CHARACTERS]
-    return f"The repository can't be cloned: {said or 'git ended without a reason'}."
+    detail = redactor.text(" ".join(fatal))[:MAX_REASON_CHARACTERS]
+    return f"The repository can't be cloned: {detail or 'git ended without a reason'}."

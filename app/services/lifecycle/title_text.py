@@ -124,23 +124,23 @@ def without_reasoning(text: str) -> str:
         text = text.rpartition(_FINAL)[2]
     if not _REASONING.search(text):
         return text
-    said: list[str] = []
+    spoken: list[str] = []
     position, is_inside = 0, False
     for mark in _REASONING.finditer(text):
         if not is_inside:
-            said.append(text[position : mark.start()])
+            spoken.append(text[position : mark.start()])
         position = mark.end()
         if mark["close"] is not None:
-            if not is_inside and said:
-                said[-1] = ""
+            if not is_inside and spoken:
+                spoken[-1] = ""
             is_inside = False
         elif mark["open"] is not None:
             is_inside = True
         elif mark["channel"] is not None:
             is_inside = mark["channel"].strip().casefold() not in ("final", "response", "answer")
     if not is_inside:
-        said.append(text[position:])
-    return "".join(said)
+        spoken.append(text[position:])
+    return "".join(spoken)
 
 
 _FINAL = "assistantfinal"
