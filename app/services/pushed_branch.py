@@ -54,7 +54,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PushBranch:
-    """What is to be pushed where.
+    """Arguments of a push.
 
     ``expected_head`` is the commit that the workspace has to be at. ``replaced`` is the commit of the branch that may
     be lost (a forced push); without it the branch only moves forwards.
@@ -78,7 +78,7 @@ class Pushed:
 
 
 class PushService:
-    """Pushes what is in workspaces, for their owners, with the token that is saved now."""
+    """Pushes commits of workspaces with their owners' current tokens."""
 
     def __init__(
         self,

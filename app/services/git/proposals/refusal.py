@@ -1,4 +1,4 @@
-"""What a provider answers instead of a new pull request."""
+"""Classifies a provider's refusal to create a pull request."""
 
 from typing import TypeVar
 
