@@ -12,7 +12,7 @@ from app.config import Config
 from app.context import Services
 from app.graphql.limits import Limits
 from app.graphql.schema import build_schema
-from app.memory import spare_collector
+from app.memory import keep_giving_back, map_large_blocks, spare_collector
 from app.models import migration
 from app.models.database.database import Database, database_url
 from app.models.provider_account import ProviderType
@@ -237,6 +237,8 @@ class Parley:
             stack.push_async_callback(self.housekeeping.close)
             await self.housekeeping.start()
             spare_collector()
+            map_large_blocks()
+            self.background.start("memory", keep_giving_back())
             yield
 
 
@@ -261,6 +263,7 @@ def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:
 
 def _limits(config: Config) -> Limits:
     return Limits(
+        length=config.max_document_length,
         tokens=config.max_document_tokens,
         depth=config.max_document_depth,
         aliases=config.max_document_aliases,

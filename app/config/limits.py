@@ -113,6 +113,9 @@ class LimitSettings(BaseSettings):
         le=1024**5,
         description="Files of a workspace that one archive may hold together, before they are compressed.",
     )
+    max_document_length: int = Field(
+        default=200_000, ge=1000, le=2_000_000, description="Characters that a GraphQL document may have."
+    )
     max_document_tokens: int = Field(
         default=2000, ge=100, le=20_000, description="Lexical tokens that a GraphQL document may have."
     )

@@ -185,6 +185,15 @@ class HeldBody:
         self._held += wanted
         return True
 
+    def resize(self, size: int) -> bool:
+        """Count as many bytes from now on; False if the common buffer has no space for more."""
+        if size <= self._size:
+            least = max(0, size - UNCOUNTED_BODY_BYTES)
+            self._admission.release(self._held - least)
+            self._held, self._size = least, size
+            return True
+        return self.grow(size - self._size)
+
     def release(self) -> None:
         """Give back all bytes, since the body is no longer buffered."""
         self._admission.release(self._held)

@@ -108,6 +108,10 @@ class Seat:
             self.is_trusted = True
             self._gate.forget_stranger(self)
 
+    def hold(self, size: int) -> bool:
+        """Count bytes that a stranger has sent, or give them back; False if all have sent too many."""
+        return self._gate is None or self._gate.hold(size)
+
     def leave(self) -> None:
         """Give the place back, since the connection ends."""
         gate, self._gate = self._gate, None

@@ -43,6 +43,7 @@ _NUMBERS = frozenset({int})
 class Limits:
     """The largest values for one operation. ``docs/limits.md`` tells how each is counted."""
 
+    length: int = 200_000
     tokens: int = 2000
     depth: int = 20
     aliases: int = 50
@@ -135,9 +136,14 @@ class Measure:
         cost = self.cost(variables) if fixed_cost is None else fixed_cost
         return [exceeded("cost", cost, limits.cost)] if cost > limits.cost else []
 
+    @property
+    def is_introspection(self) -> bool:
+        """Tell whether an operation asks for the schema."""
+        return any(weight.is_introspection for weight in self._operations)
+
     def _fixed_errors(self, limits: Limits) -> list[GraphQLError]:
         """Return the errors that do not depend on variables."""
-        if any(weight.is_introspection for weight in self._operations) and not limits.introspection:
+        if self.is_introspection and not limits.introspection:
             return [GraphQLError("Introspection is turned off.", extensions={"code": "INTROSPECTION_DISABLED"})]
         nesting = max((weight.nesting for weight in self._operations), default=0)
         counts = {
@@ -232,7 +238,7 @@ def exceeded(what: str, seen: int, limit: int) -> GraphQLError:
     code = f"{what.upper().replace(' ', '_')}_LIMIT_EXCEEDED"
     return GraphQLError(
         f"The document has a {what} of {seen}; the limit is {limit}."
-        if what in {"depth", "nesting", "cost"}
+        if what in {"length", "depth", "nesting", "cost"}
         else f"The document has {seen} {what}; the limit is {limit}.",
         extensions={"code": code, "seen": seen, "limit": limit},
     )

@@ -1,7 +1,7 @@
 """The root types, and the schema class that executes operations with limits, masking and compiled plans."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 import orjson
@@ -10,6 +10,7 @@ from graphql import ExecutionResult as OriginalResult
 from graphql import GraphQLError, is_abstract_type
 from strawberry.extensions import MaxTokensLimiter
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
@@ -18,7 +19,7 @@ from app import resolvers
 from app.execution.cache import ByteCache
 from app.execution.executor import CompiledExecutor, compiled_executor
 from app.graphql.deadline import Deadlines
-from app.graphql.limits import DEFAULT_LIMITS, Limits
+from app.graphql.limits import DEFAULT_LIMITS, Limits, exceeded
 from app.graphql.masking import RequestTimedOut, mask
 from app.graphql.pace import Pace
 from app.graphql.preparation import Measuring, Parsing, Preparation, TimeLimit, Validation
@@ -222,6 +223,8 @@ class Schema(strawberry.Schema):
         operation_extensions: dict[str, Any] | None = None,
     ) -> ExecutionResult:
         """Execute a query or a mutation. A document that was validated before skips Strawberry's own pipeline."""
+        if (refusal := self._refusal(query)) is not None:
+            return refusal
         prepared = self._preparation.find(query) if query else None
         operation = self._preparation.operation(prepared, operation_name) if prepared is not None else None
         if (
@@ -246,6 +249,32 @@ class Schema(strawberry.Schema):
             operation_extensions,
         )
 
+    async def stream(  # noqa: PLR0917  Strawberry's signature.
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,  # noqa: ANN401
+        root_value: Any | None = None,  # noqa: ANN401
+        operation_name: str | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+    ) -> StreamResult:
+        """Execute an operation whose results are streamed. The caller asks for the first one at once."""
+        if (refusal := self._refusal(query)) is not None:
+            return _only(refusal)
+        prepared = self._preparation.find(query) if query else None
+        if prepared is None or prepared.errors is None or prepared.measure.is_introspection:
+            await self._pace.wait()
+        return await super().stream(
+            query,
+            variable_values,
+            context_value,
+            root_value,
+            operation_name,
+            operation_extensions,
+            allowed_operation_types,
+        )
+
     async def _introspect(self, executor: CompiledExecutor, key: tuple[str, str | None]) -> ExecutionResult:
         """Execute pure introspection, once for each text of a document, with a cache of the results."""
         data = self._introspections.get(key)
@@ -260,6 +289,12 @@ class Schema(strawberry.Schema):
             size_bytes = (len(key[0]) + len(orjson.dumps(result.data))) * BYTES_PER_JSON_BYTE
             self._introspections.put(key, result.data, size_bytes)
         return result
+
+    def _refusal(self, query: str | None) -> PreExecutionError | None:
+        """Return the error of a document that is too long, since the parser counts tokens, but one may be megabytes."""
+        if query is None or len(query) <= self._limits.length:
+            return None
+        return PreExecutionError(None, [exceeded("length", len(query), self._limits.length)])
 
     async def _run(self, executor: CompiledExecutor) -> ExecutionResult:
         deadline = self._deadlines.start()
@@ -294,6 +329,10 @@ class Schema(strawberry.Schema):
     ) -> None:
         """Mask errors in place. Strawberry calls this for every result."""
         errors[:] = [mask(error, self._limits) for error in errors]
+
+
+async def _only(result: ExecutionResult) -> AsyncGenerator[ExecutionResult]:
+    yield result
 
 
 def build_schema(limits: Limits = DEFAULT_LIMITS, timeout_seconds: float = 30.0, *, is_compiled: bool = True) -> Schema:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from functools import wraps
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
 
 import strawberry
 
@@ -216,15 +216,21 @@ def of_error(error: AppError) -> Any:  # noqa: ANN401  Each payload takes a unio
 def with_user_errors(mutation: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Decorate a mutation so that an expected failure becomes a payload with ``userErrors`` instead of an exception.
 
-    The payload's class is taken from the mutation's return annotation, and needs no argument but ``user_errors``.
+    The payload's class is taken from the mutation's return annotation, and needs no argument but ``user_errors``. A
+    failure whose user error the payload does not list stays an exception.
     """
     payload: Callable[..., T] = mutation.__annotations__["return"]
+    [listed] = get_args(get_type_hints(payload)["user_errors"])
+    accepted = get_args(listed) or (listed,)
 
     @wraps(mutation)
     async def resolver(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await mutation(*args, **kwargs)
         except AppError as error:
-            return payload(user_errors=[of_error(error)])
+            user_error = of_error(error)
+            if not isinstance(user_error, accepted):
+                raise
+            return payload(user_errors=[user_error])
 
     return resolver

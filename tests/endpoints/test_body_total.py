@@ -1,4 +1,4 @@
-"""Bodies that are not complete have room in all, whoever sends them; what does not fit is refused."""
+"""Bodies and messages that are not complete have room in all, whoever sends them; what does not fit is refused."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from tests.support.client import Client
-from tests.support.raw import JSON, START, Raw, assert_nothing_stays, code, connected, is_live
+from tests.support.raw import JSON, START, UPGRADE, WAIT_SECONDS, Raw, assert_nothing_stays, code, connected, is_live
 from tests.support.server import RunningServer, running_server
 
 TOTAL = 1024 * 1024
@@ -118,3 +118,87 @@ async def test_small_requests_get_through_beside_bodies_that_fill_the_room(serve
         answers = [await other.post("{ __typename }", {"padding": padding}) for _ in range(10)]
         assert [answer.body for answer in answers] == [{"data": {"__typename": "Query"}}] * 10
     await assert_whole_room_is_free(server)
+
+
+def frame(opcode: int, size: int, payload: bytes) -> bytes:
+    """The beginning of a masked frame of that size; the mask changes nothing."""
+    return bytes([opcode, 0xFF]) + size.to_bytes(8, "big") + bytes(4) + payload
+
+
+def one_frame(start: bytes) -> list[bytes]:
+    return [frame(0x81, TOTAL, start)]
+
+
+def fragments(start: bytes) -> list[bytes]:
+    size = len(start) // 16
+    pieces = [start[at : at + size] for at in range(0, len(start), size)]
+    return [frame(0x00 if number else 0x01, len(piece), piece) for number, piece in enumerate(pieces)]
+
+
+async def said_hello(raw: Raw, token: str | None) -> None:
+    """Upgrade to a WebSocket; with a token it is acknowledged."""
+    await raw.send(UPGRADE)
+    assert b" 101 " in await raw.reader.readuntil(b"\r\n\r\n")
+    if token is not None:
+        init = json.dumps({"type": "connection_init", "payload": {"token": token}}).encode()
+        await raw.send(frame(0x81, len(init), init))
+        assert b"connection_ack" in await asyncio.wait_for(raw.reader.read(1000), WAIT_SECONDS)
+
+
+async def closing_code(raw: Raw) -> int:
+    head = await raw.reader.readexactly(4)
+    assert head[:1] == b"\x88"
+    return int.from_bytes(head[2:], "big")
+
+
+@pytest.mark.parametrize("way", [one_frame, fragments])
+async def test_messages_of_many_have_room_in_all_and_nothing_of_them_stays(
+    server: RunningServer, way: Callable[[bytes], list[bytes]]
+) -> None:
+    async with Client(server) as client, AsyncExitStack() as stack:
+        many = [await stack.enter_async_context(connected(server)) for _ in range(MANY)]
+        for raw in many:
+            await said_hello(raw, client.token)
+        for piece in way(body()[:HALF]):
+            for raw in many:
+                await raw.send(piece)
+        codes = {asyncio.create_task(closing_code(raw)): raw for raw in many}
+        ended: set[asyncio.Task[int]] = set()
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(ended) < MANY - 2:
+                done, _ = await asyncio.wait(codes.keys() - ended, return_when=asyncio.FIRST_COMPLETED)
+                ended |= done
+        # Who was cut off in the middle of what it sent may not get to know why.
+        assert {await task for task in ended if task.exception() is None} <= {1013}
+        assert await is_live(server)
+        assert (await client.post("{ __typename }")).status == 200
+        for task in codes.keys() - ended:
+            task.cancel()
+        await asyncio.gather(*codes, return_exceptions=True)
+    await assert_whole_room_is_free(server)
+
+
+async def test_a_message_that_is_complete_is_counted_until_it_is_read_and_no_longer(server: RunningServer) -> None:
+    text = json.dumps({"type": "ping", "payload": {}}).encode()
+    text += b" " * (HALF - len(text))
+    async with Client(server) as client, connected(server) as raw:
+        await said_hello(raw, client.token)
+        # One after the other there is room for any number of them.
+        for _ in range(8):
+            await raw.send(frame(0x81, len(text), text))
+            assert b"pong" in await asyncio.wait_for(raw.reader.read(1000), WAIT_SECONDS)
+    await assert_whole_room_is_free(server)
+
+
+async def test_what_strangers_begin_to_say_is_counted_among_the_heads(server: RunningServer) -> None:
+    async with connected(server) as raw:
+        await said_hello(raw, None)
+        await raw.send(frame(0x81, 60_000, b"{" * 50_000))
+
+        async def held() -> int:
+            return server.gate.held_bytes
+
+        async with asyncio.timeout(WAIT_SECONDS):
+            while await asyncio.to_thread(server.call, held()) < 50_000:  # noqa: ASYNC110  Nothing tells of it.
+                await asyncio.sleep(0.05)
+    await assert_nothing_stays(server)

@@ -12,6 +12,7 @@ from tests.support import documents
 from tests.support.client import Client
 from tests.support.paths import ROOT
 from tests.support.server import RunningServer, running_server
+from tests.support.wire import ready, subscribe
 
 JSON = dict[str, Any]
 PAGES = {"conversations": 20, "events": 50}
@@ -50,6 +51,16 @@ HOSTILE = {
         20,
     ),
     "tokens": (fields(1, "settings { " + "id " * 2000 + "}"), "TOKENS", 2001, 2000),
+    **{
+        f"length of {name}": (text, "LENGTH", len(text), 200_000)
+        for name, text in {
+            "a name": "{ " + "a" * 200_000 + " }",
+            "a text": '{ a(b: "' + "\\n" * 100_000 + '") }',
+            "a comment": "#" + "a" * 200_000 + "\n{ a }",
+            "nothing": "{ a }" + " " * 200_000,
+            "what is no document": "\n" * 200_000 + "!",
+        }.items()
+    },
     "cost": (
         "{ conversations(first: 100) { nodes { events(first: 100) { nodes { id sequence } } } } }",
         "COST",
@@ -79,6 +90,19 @@ async def test_a_document_with_too_much_is_refused(
     found = {error["extensions"]["code"]: error for error in answer.body["errors"]}
     assert found[code]["extensions"] == {"code": code, "seen": seen, "limit": limit}
     assert str(seen) in found[code]["message"]
+
+
+async def test_a_document_may_be_long_and_longer_ones_are_refused_over_a_websocket_too(client: Client) -> None:
+    document = "{ __typename }#"
+    document += "a" * (200_000 - len(document))
+    assert await client.execute(document) == {"__typename": "Query"}
+    async with ready(client) as wire:
+        await wire.send(subscribe("1", document + "a"))
+        answer = await wire.receive()
+        assert (answer["type"], answer["payload"][0]["extensions"]) == (
+            "error",
+            {"code": "LENGTH_LIMIT_EXCEEDED", "seen": 200_001, "limit": 200_000},
+        )
 
 
 async def test_the_cost_goes_by_the_variables(client: Client) -> None:

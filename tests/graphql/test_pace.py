@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 from graphql import get_introspection_query
+from strawberry.types import ExecutionResult
 
 from app.graphql.pace import Pace
 from app.graphql.schema import build_schema
@@ -94,3 +96,32 @@ async def test_operations_of_one_document_have_answers_of_their_own() -> None:
         for operation, name in (("A", "Query"), ("B", "Mutation")):
             result = await schema.execute(document, operation_name=operation)
             assert result.data == {"__type": {"name": name}}
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_documents_that_are_streamed_leave_room_for_others_too(is_new: bool) -> None:
+    schema = build_schema()
+
+    async def introspect(number: int) -> None:
+        async for result in await schema.stream(f"{QUERY}#{number if is_new else ''}"):
+            assert isinstance(result, ExecutionResult)
+            assert result.errors is None
+
+    await introspect(0)
+    assert await most_between_iterations(20, introspect) == 1
+
+
+async def test_a_subscription_that_is_known_waits_for_nothing() -> None:
+    schema = build_schema()
+    document = "subscription { conversationStatusChanged { occurredAt } }"
+    with suppress(AttributeError):
+        # Without a caller it is validated, and fails then.
+        async for _ in await schema.stream(document):
+            pass
+    await schema.execute(QUERY)
+    waiting = asyncio.create_task(schema.execute(f"{QUERY}#"))
+    await asyncio.sleep(0)
+    stream = asyncio.create_task(schema.stream(document))
+    done, _ = await asyncio.wait({stream, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    assert done == {stream}
+    await waiting

@@ -68,7 +68,8 @@ async def committed(client: Client, conversation_id: str, **fields: object) -> J
     """A commit that must succeed."""
     payload = await commit(client, conversation_id, **fields)
     assert payload["userErrors"] == []
-    return {**cast("JSON", payload["commit"]), "branchName": payload["branchName"]}
+    assert payload["branchName"] == "main"
+    return cast("JSON", payload["commit"])
 
 
 async def refused(client: Client, conversation_id: str, **fields: object) -> tuple[str, str, list[str]]:
@@ -90,7 +91,8 @@ async def test_a_commit_is_the_caller_s_with_the_agent_as_co_author(ada: Client)
     found = await committed(ada, conversation_id, message="  Say bye\r\n\r\nIt is late.  \n")
     message = f"Say bye\n\nIt is late.\n\n{COAUTHOR}"
     assert found["message"] == message
-    assert (found["parentShas"], found["branchName"]) == ([base], "main")
+    assert (found["parentShas"], found["messageHeadline"]) == ([base], "Say bye")
+    assert found["messageBody"] == f"It is late.\n\n{COAUTHOR}"
     assert (found["authorName"], found["authorEmail"]) == ("ada", "ada@users.noreply.git.example.com")
     assert told(path, "log", "-1", "--format=%H %an %ae") == f"{found['sha']} ada ada@users.noreply.git.example.com"
     assert told(path, "log", "-1", "--format=%B") == message

@@ -10,9 +10,12 @@ from uuid import UUID
 import psutil
 import pytest
 
+from app.config import load_config
 from app.errors import WorkspaceFailure
 from app.services.git.export import CommitExport
+from app.services.git.push import GitPusher
 from app.services.git.sandboxed import SandboxGit
+from app.services.pushed_branch import PushBranch
 from tests.support import documents, steps
 from tests.support.client import Client
 from tests.support.git_server import TOKEN, GitServer, git, git_server
@@ -171,6 +174,39 @@ async def test_the_same_push_again_succeeds_and_changes_nothing(ada: Client, ori
     before = origin.refs()
     assert await pushed(ada, origin) == answers[0] == answers[1] == answers[2]
     assert origin.refs() == before
+
+
+async def test_a_push_goes_on_when_its_request_is_given_up(ada: Client, origin: Origin) -> None:
+    sha = await commit(ada, origin)
+    command = PushBranch(UUID(origin.conversation_id), "fix/typo")
+
+    async def give_up() -> None:
+        asked = len(origin.git_host.requests)
+        pushing = asyncio.create_task(ada.server.parley.services.push.push(ada.name, command))
+        async with asyncio.timeout(20):
+            while len(origin.git_host.requests) == asked:  # noqa: ASYNC110  The host is in another thread.
+                await asyncio.sleep(0.01)
+        pushing.cancel()
+        await asyncio.wait([pushing])
+        assert pushing.cancelled()
+
+    origin.git_host.gate.clear()
+    try:
+        ada.server.call(give_up())
+    finally:
+        origin.git_host.gate.set()
+    async with asyncio.timeout(20):
+        while not any(line.endswith(f"fix/typo {sha}") for line in origin.refs()):  # noqa: ASYNC110  As above.
+            await asyncio.sleep(0.05)
+    assert (await pushed(ada, origin))["commitSha"] == sha
+
+
+async def test_what_a_killed_server_left_of_a_push_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    left = tmp_path / "pushes" / "tmpabc" / "bare.git"
+    left.mkdir(parents=True)
+    (left / "objects.pack").write_bytes(b"PACK")
+    await GitPusher(load_config(env_file=None, data_dir=tmp_path), tmp_path / "pushes").sweep()
+    assert not (tmp_path / "pushes").exists()
 
 
 async def test_the_default_branch_is_pushed_only_where_the_input_says_so(ada: Client, origin: Origin) -> None:

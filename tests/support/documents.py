@@ -138,7 +138,7 @@ mutation ($input: RespondToToolCallInput!) {{ respondToToolCall(input: $input) {
 
 COMMIT = f"""
 mutation ($input: CommitWorkspaceInput!) {{ commitWorkspace(input: $input) {{
-  commit {{ sha parentShas message authorName authorEmail authoredAt }} branchName {ERRORS}
+  branchName commit {{ sha parentShas message messageHeadline messageBody authorName authorEmail authoredAt }} {ERRORS}
 }} }}
 """
 

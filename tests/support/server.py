@@ -77,6 +77,14 @@ class RunningServer:
 
         return self.call(count())
 
+    def connections(self) -> list[object]:
+        """Return the protocol of each open connection."""
+
+        async def copy() -> list[object]:
+            return list[object](self._server.server_state.connections)
+
+        return self.call(copy())
+
     def works_for_request_after(self, number: int) -> bool:
         """Tell whether the current task works for a request after the given number, rather than in the background."""
         return _request_number.get() > number

@@ -7,7 +7,6 @@ trajectories for replay may be that large: executing any other input of that siz
 
 import asyncio
 import json
-import re
 from collections.abc import Iterable, Mapping
 from json.decoder import JSONArray, JSONObject  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
 from json.scanner import py_make_scanner  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
@@ -16,11 +15,12 @@ from typing import Any, cast
 import orjson
 
 from app.config import Config
-from app.json_bounds import JSONBounds, TooMuchJSON
+from app.json_bounds import JSONBounds, TooMuchJSON, has_digits
 
 # Parsing this many bytes takes 2 ms at most.
 SMALL_BYTES = 128 * 1024
-_LARGE_INTEGER = re.compile(rb"[0-9]{19}")
+# Digits of the least integer that orjson may make a float of.
+_LARGE_DIGITS = 19
 _SIMPLE = frozenset({str, int, bool, type(None)})
 
 
@@ -71,7 +71,7 @@ def _parse(text: bytes) -> object:
         body = cast("object", orjson.loads(text))
     except orjson.JSONDecodeError:
         return parse_text(text.decode())
-    return parse_text(text.decode()) if _may_have_floats(body) and _LARGE_INTEGER.search(text) else body
+    return parse_text(text.decode()) if _may_have_floats(body) and has_digits(text, _LARGE_DIGITS) else body
 
 
 def _may_have_floats(body: object) -> bool:

@@ -25,13 +25,13 @@ from strawberry.types.unset import UNSET, UnsetType
 
 from app.config import Config
 from app.context import Context, Services
-from app.endpoints.admission import Admission, Place, TooMany
+from app.endpoints.admission import Admission, HeldBody, Place, TooMany
 from app.endpoints.connections import trust
 from app.endpoints.graphql.broadcast import Broadcasts, Subscriber
 from app.endpoints.graphql.documents import DocumentRefused, Documents
 from app.endpoints.graphql.json_text import JSONTexts
 from app.endpoints.headers import headers_of
-from app.endpoints.uvicorn.websocket import WRITE
+from app.endpoints.uvicorn.websocket import HELD, WRITE
 from app.errors import Unauthenticated
 from app.graphql.schema import Schema
 from app.json_bounds import JSONBounds, TooMuchJSON
@@ -81,7 +81,7 @@ class GraphQLSocket:
             await socket.close(4406, "Subprotocol not acceptable")
             return
         await socket.accept(GRAPHQL_TRANSPORT_WS_PROTOCOL)
-        adapter = _Adapter(socket, self._config, self.texts)
+        adapter = _Adapter(socket, self._config, self.texts, self.admission.body())
         operations = _Operations(self._broadcasts, adapter)
         handler = _Handler(self, adapter, operations, Context(self._services), self._config)
         handler.scope = socket.scope
@@ -96,11 +96,16 @@ class GraphQLSocket:
             handler.release()
 
 
+class _NoRoom(Exception):
+    """All bodies together are as large as they may be."""
+
+
 class _Adapter(AsyncWebSocketAdapter):
     """Strawberry's socket adapter, with a send timeout, after which the connection is closed."""
 
-    def __init__(self, socket: WebSocket, config: Config, texts: JSONTexts) -> None:
+    def __init__(self, socket: WebSocket, config: Config, texts: JSONTexts, held: HeldBody) -> None:
         self._socket = socket
+        self._held = held
         self._send_timeout_seconds = config.send_timeout_seconds
         self._texts = texts
         self.is_trusted = False
@@ -122,6 +127,9 @@ class _Adapter(AsyncWebSocketAdapter):
                 raise NonTextMessageReceived from error
             try:
                 message = await self._parse(text.encode())
+            except _NoRoom:
+                await self.close(TRY_AGAIN_LATER, "The server holds as many bodies as it can; try again.")
+                return
             except TooMuchJSON as error:
                 await self.close(BAD_REQUEST, error.message)
                 return
@@ -134,7 +142,12 @@ class _Adapter(AsyncWebSocketAdapter):
     async def _parse(self, text: bytes) -> object:
         if not self.is_trusted:
             EARLY_JSON.check(text)
-        return await self._texts.parse(text)
+        if not self._held.grow(len(text)):
+            raise _NoRoom
+        try:
+            return await self._texts.parse(text)
+        finally:
+            self._held.release()
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send JSON. Raises WebSocketDisconnected, also if the client is too slow."""
@@ -227,6 +240,9 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             self._place.leave()
         if self._expiry is not None:
             self._expiry.cancel()
+        # These refer to the handler, which would wait for the garbage collector with all that it has.
+        self.view = cast("Any", None)
+        self.connection_init_timeout_task = self._expiry = None
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Authenticate after ``connection_init``. Closes with 4403, or with 1013 for too many connections."""
@@ -246,6 +262,9 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
         context.caller = caller
         self._adapter.is_trusted = True
         trust(self.scope)
+        hold: Callable[[HeldBody], None] | None = self.scope.get("extensions", {}).get(HELD)
+        if hold is not None:
+            hold(self._endpoint.admission.body())
         return UNSET
 
     async def handle_message(self, message: Message) -> None:

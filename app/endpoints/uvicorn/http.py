@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.endpoints.connections import ABORT, LONG_BODY, TRUST, ConnectionLimits, Gate, Seat
 from app.endpoints.uvicorn.body import LOOK_SECONDS, BodyBounds
-from app.endpoints.uvicorn.flow import TurnedFlow
+from app.endpoints.uvicorn.flow import TurnedFlow, take_apart
 from app.endpoints.uvicorn.head import HeadBounds
 from app.endpoints.uvicorn.refusal import FULL, MALFORMED, TOO_SLOW, Refusal, full
 from app.endpoints.uvicorn.turns import SMALL_BYTES, Priority, Turns
@@ -78,6 +78,11 @@ class HTTPProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._let_go()
+        # These refer to each other, and would wait for the garbage collector with all that is in them.
+        self.pipeline.clear()
+        self.parser = self._answered = None
+        take_apart(self.transport)
+        self.cycle = None  # pyright: ignore[reportAttributeAccessIssue]  As it is before the first request.
         if self._seat is not None:
             self._seat.leave()
 

@@ -1,26 +1,54 @@
 """uvicorn's WebSocket protocol with limits on frames and a close timeout."""
 
 import asyncio
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
+from uvicorn._types import ASGIReceiveEvent
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import Frame
 
 from app.endpoints.connections import TRUST, Seat
+from app.endpoints.uvicorn.flow import take_apart
 
 LINGER_SECONDS = 3.0
 # The key of an ASGI extension, by which the application calls ``WebSocketProtocol.write``.
 WRITE = "parley.websocket.write"
+# The key of an ASGI extension, by which the application gives the account of what has come and is not read.
+HELD = "parley.websocket.held"
 # Message limit before authentication; ``connection_init`` has little more than the token.
 EARLY_MESSAGE_BYTES = 64 * 1024
 # Limits on frames of all types, also empty fragments and pings: (rate per second, burst).
 EARLY_FRAMES = (10, 40)
 FRAMES = (500, 2000)
 TOO_MANY_FRAMES = 1008
-# Bytes that are parsed at once; at most 340 frames fit in.
+TRY_AGAIN_LATER = 1013
+# Bytes that are parsed at once; at most 340 frames fit in, which take 2 ms. Before authentication 42 do, as many as are
+# allowed, since a thousand sockets can send theirs at the same moment.
 _PIECE_BYTES = 2048
+_EARLY_PIECE_BYTES = 256
+
+
+class Account(Protocol):
+    """Counts bytes that the server holds of one message."""
+
+    def resize(self, size: int) -> bool:
+        """Count as many bytes from now on; False if there is no room for them."""
+        ...
+
+
+class EarlyAccount:
+    """Counts what a stranger has sent among the heads that are not complete."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+        self._size = 0
+
+    def resize(self, size: int) -> bool:
+        """Count as many bytes from now on; False if there is no room for them."""
+        grown, self._size = size - self._size, size
+        return self._seat.hold(grown)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -31,6 +59,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """
 
     seat: Seat | None = None
+    _account: Account | None = None
+    # Bytes of fragments whose message is not complete, and of messages that the application has not read.
+    _fragment_bytes: int = 0
+    _unread_bytes: int = 0
     _linger: asyncio.TimerHandle | None = None
     _is_trusted = False
     # The token bucket of frames, and when it was last refilled.
@@ -51,10 +83,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse frames piece by piece, until there are too many."""
-        for start in range(0, len(data), _PIECE_BYTES):
+        start = 0
+        while start < len(data):
             if self.transport.is_closing():
                 return
-            super().data_received(data[start : start + _PIECE_BYTES])
+            end = start + (_PIECE_BYTES if self._is_trusted else _EARLY_PIECE_BYTES)
+            super().data_received(data[start:end])
+            start = end
+        self._count()
         if not self.handshake_initiated and self.conn.handshake_exc is not None:
             # A head that is valid in HTTP but not for a WebSocket, such as a long line: uvicorn would not respond.
             self.transport.write(b"".join(self.conn.data_to_send()))
@@ -71,14 +107,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_text(self, event: Frame) -> None:
         if self._takes_frame():
+            self._add(event)
             super().handle_text(event)
 
     def handle_bytes(self, event: Frame) -> None:
         if self._takes_frame():
+            self._add(event)
             super().handle_bytes(event)
 
     def handle_cont(self, event: Frame) -> None:
         if self._takes_frame():
+            self._add(event)
             super().handle_cont(event)
 
     def handle_pong(self, event: Frame) -> None:
@@ -104,14 +143,44 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._counted_at = now
         if self._frames_left >= 0:
             return True
+        self._fail(TOO_MANY_FRAMES, "Too many frames")
+        return False
+
+    def _fail(self, code: int, reason: str) -> None:
         if not self.close_sent:
-            self.conn.fail(TOO_MANY_FRAMES, "Too many frames")
+            self.conn.fail(code, reason)
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.close_sent = True
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": TOO_MANY_FRAMES})
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": code})
         self._end_soon()
         self.transport.close()
-        return False
+
+    def hold(self, account: Account) -> None:
+        """Count what comes on another account from now on."""
+        if self._account is not None:
+            self._account.resize(0)
+        self._account = account
+        self._count()
+
+    def _add(self, event: Frame) -> None:
+        size = self._fragment_bytes + len(event.data)
+        self._fragment_bytes = 0 if event.fin else size
+        self._unread_bytes += size if event.fin else 0
+
+    def _count(self) -> None:
+        """Count what the server holds of this connection's messages; end it if all hold too much."""
+        if self._account is None and self.seat is not None:
+            self._account = EarlyAccount(self.seat)
+        size = len(self.conn.reader.buffer) + self._fragment_bytes + self._unread_bytes
+        if self._account is not None and not self._account.resize(size) and not self.transport.is_closing():
+            self._fail(TRY_AGAIN_LATER, "The server holds as many bodies as it can; try again.")
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await super().receive()
+        if self.queue.empty():
+            self._unread_bytes = 0
+            self._count()
+        return message
 
     def _end_soon(self) -> None:
         if self._linger is None:
@@ -121,7 +190,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         extensions = cast("dict[str, object]", self.scope.get("extensions"))
         extensions[WRITE] = self.write
         extensions[TRUST] = self.trust
+        extensions[HELD] = self.hold
         await super().run_asgi()
+        # They refer to the connection, which refers to them.
+        extensions.clear()
         if not self.disconnected:
             self._end_soon()
 
@@ -140,5 +212,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self._linger is not None:
             self._linger.cancel()
         super().connection_lost(exc)
+        # It would wait for the next frame, and refers to the connection, until the garbage collector finds it.
+        self.conn.parser.close()
+        take_apart(self.transport)
+        if self._account is not None:
+            self._account.resize(0)
+            self._account = None
         if self.seat is not None:
             self.seat.leave()

@@ -2,19 +2,23 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from app.errors import ErrorCode, GitRefusal, InvalidInput, WorkspaceFailure
 from app.services.git.commit import LOCK_MARK, CommitTarget, Committer, NewCommit, Signature
 from app.services.git.sandboxed import SandboxGit
 from app.services.sandbox.bubblewrap import BubblewrapSandbox
 from app.services.sandbox.shell import Shell
-from tests.support.git_server import git
+from tests.services.git.test_working_tree import EDITS, FILES, TEXTS, repository
+from tests.support.git_server import ENVIRONMENT, git
 from tests.support.sandboxes import LIMITS, needs_sandbox
 
 ADA = Signature("Ada Löve", "ada@example.com")
@@ -47,6 +51,16 @@ def path(tmp_path: Path) -> Path:
 def told(path: Path, *arguments: str) -> str:
     """Ask a git that trusts the repository, whoever owns it."""
     return git(path, "-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null", *arguments).strip()
+
+
+def trusted_tree(path: Path) -> str:
+    """The tree of all that a git finds that trusts the workspace, with an index of its own."""
+    environment = {**ENVIRONMENT, "GIT_INDEX_FILE": str(path.parent / f"index-{uuid4().hex}")}
+    for command in (["read-tree", "HEAD"], ["add", "--all"], ["write-tree"]):
+        done = subprocess.run(
+            ["git", *command], cwd=path, env=environment, capture_output=True, text=True, timeout=30, check=True
+        )
+    return done.stdout.strip()
 
 
 def target(path: Path, branch: str = "main") -> CommitTarget:
@@ -97,6 +111,34 @@ async def test_a_commit_holds_all_changes_and_leaves_nothing_uncommitted(committ
         "run.sh": "100755",
     }
     assert told(path, "reflog", "-1", "--format=%gs") == "commit: Say more"
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(edits=st.lists(st.tuples(st.sampled_from(EDITS), st.sampled_from(FILES), TEXTS), min_size=1, max_size=6))
+async def test_a_commit_has_the_tree_of_a_trusted_git(
+    tmp_path: Path, committer: Committer, edits: list[tuple[Callable[[Path, str, str], None], str, str]]
+) -> None:
+    path = tmp_path / uuid4().hex / "workspace"
+    path.parent.mkdir()
+    repository(path)
+    for edit, name, text in edits:
+        edit(path, name, text)
+    expected = trusted_tree(path)
+    if expected == told(path, "rev-parse", "HEAD^{tree}"):
+        assert await refused(committer, target(path), new()) is ErrorCode.NOTHING_TO_COMMIT
+        return
+    sha = await committer.commit(target(path), new())
+    assert told(path, "rev-parse", f"{sha}^{{tree}}") == expected
+    assert told(path, "status", "--porcelain") == ""
+
+
+async def test_submodules_that_are_not_cloned_stay(committer: Committer, path: Path) -> None:
+    git(path, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub")
+    git(path, "commit", "--quiet", "--message", "Add a submodule")
+    (path / "sub").mkdir()
+    (path / "a.txt").write_text("changed\n")
+    await committer.commit(target(path), new())
+    assert told(path, "diff", "--name-only", "main^", "main") == "a.txt"
 
 
 async def test_a_commit_of_paths_leaves_the_others(committer: Committer, path: Path) -> None:
