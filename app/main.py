@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -55,7 +56,7 @@ from app.services.push.wakeups import LocalWakeups, Wakeups
 from app.services.pushed_branch import PushService
 from app.services.repository import RepositoryService
 from app.services.sandbox.shell import Shell, build_sandbox, command_limits
-from app.services.secrets.box import open_secret_box, prepare_data_dir
+from app.services.secrets.box import SecretBox, open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
 from app.services.suggested_task import SuggestedTaskService
 from app.services.ticket import Tickets
@@ -116,48 +117,10 @@ class Parley:
             shell=self.shell,
         )
         contents = WorkspaceContents(workspace, WorkingTreeReader(self.shell))
-        texts = ChangeTextService(contents, self.llm, settings, config.title_timeout_seconds)
-        sandbox_git = SandboxGit(self.shell)
-        commit = CommitService(
-            self.database,
-            self.wakeups,
-            clock,
-            workspace=workspace,
-            contents=contents,
-            committer=Committer(sandbox_git),
-            texts=texts,
-            coauthor=config.commit_coauthor,
-        )
-        self.pusher = GitPusher(config, config.data_dir / "pushes")
-        push = PushService(
-            self.database,
-            clock,
-            workspace=workspace,
-            contents=contents,
-            repositories=repository,
-            export=CommitExport(sandbox_git, config.push_max_bytes),
-            pusher=self.pusher,
-            background=self.background,
-        )
-        pull_request = PullRequestService(
-            self.database, clock, workspace=workspace, contents=contents, repositories=repository, texts=texts
-        )
-        title = TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds)
-        tools = [
-            *CommandTools(self.shell, workspace.path).tools(),
-            *FileTools(workspace.path, self.shell.limits).tools(),
-            *PublishTools(commit, push, pull_request, repository.budget).tools(),
-        ]
-        self.loop = AgentLoop(
-            config,
-            self.database,
-            self.wakeups,
-            clock,
-            llm=self.llm,
-            settings=settings,
-            workspace=workspace,
-            toolbox=toolbox or Toolbox(tools, self.shell),
-        )
+        parts = _Parts(clock, secret_box, account, repository, settings, contents, attachments)
+        publishing = _Publishing(self, parts)
+        self.pusher = publishing.pusher
+        self.loop = self._build_loop(parts, publishing, toolbox)
         self.engine: RunEngine = DurableRunEngine(url, self.loop, self.wakeups)
         self.housekeeping = Housekeeping(
             self.database,
@@ -168,9 +131,29 @@ class Parley:
             idle_close_seconds=config.idle_close_seconds,
             run_history_seconds=config.run_history_seconds,
         )
-        suggested_task = SuggestedTaskService(self.git_providers, account)
+        self.services = self._build_services(parts, publishing)
+
+    def _build_loop(self, parts: "_Parts", publishing: "_Publishing", toolbox: Toolbox | None) -> AgentLoop:
+        tools = [
+            *CommandTools(self.shell, self.workspace.path).tools(),
+            *FileTools(self.workspace.path, self.shell.limits).tools(),
+            *PublishTools(publishing.commit, publishing.push, publishing.pull_request, parts.repository.budget).tools(),
+        ]
+        return AgentLoop(
+            self.config,
+            self.database,
+            self.wakeups,
+            parts.clock,
+            llm=self.llm,
+            settings=parts.settings,
+            workspace=self.workspace,
+            toolbox=toolbox or Toolbox(tools, self.shell),
+        )
+
+    def _build_services(self, parts: "_Parts", publishing: "_Publishing") -> Services:
+        config, clock, settings, contents = self.config, parts.clock, parts.settings, parts.contents
+        suggested_task = SuggestedTaskService(self.git_providers, parts.account)
         export = LogExport(self.database, settings, clock)
-        contents = WorkspaceContents(workspace, WorkingTreeReader(self.shell))
         conversation = ConversationService(
             self.database,
             self.wakeups,
@@ -178,47 +161,53 @@ class Parley:
             self.engine,
             settings=settings,
             export=export,
-            attachments=attachments,
-            title=title,
-            workspace=workspace,
-            repository=repository,
+            attachments=parts.attachments,
+            title=TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds),
+            workspace=self.workspace,
+            repository=parts.repository,
             tasks=suggested_task,
             background=self.background,
             max_concurrent=config.max_concurrent_conversations,
             max_age_seconds=config.conversation_max_age_seconds,
         )
-        self.services = Services(
+        return Services(
             conversation=conversation,
             event=EventService(self.database, self.wakeups),
             status=StatusFeed(self.database, self.wakeups, clock, config.conversation_max_age_seconds),
             settings=settings,
-            provider_account=account,
-            repository=repository,
+            provider_account=parts.account,
+            repository=parts.repository,
             suggested_task=suggested_task,
             tool_call=ToolCallService(self.database, self.wakeups, clock),
             workspace=contents,
             workspace_feed=WorkspaceFeed(self.database, self.wakeups, contents),
-            download=DownloadService(
-                self.database,
-                Tickets(secret_box, "download", clock),
-                clock,
-                workspace=contents,
-                export=export,
-                attachments=attachments,
-                max_bytes=config.max_download_bytes,
-            ),
-            upload=UploadService(
-                self.database,
-                Tickets(secret_box, "upload", clock),
-                clock,
-                self.wakeups,
-                workspace=workspace,
-                max_bytes=config.max_upload_bytes,
-                workspace_bytes=config.workspace_max_bytes,
-            ),
-            commit=commit,
-            push=push,
-            pull_request=pull_request,
+            download=self._build_download(parts, export),
+            upload=self._build_upload(parts),
+            commit=publishing.commit,
+            push=publishing.push,
+            pull_request=publishing.pull_request,
+        )
+
+    def _build_download(self, parts: "_Parts", export: LogExport) -> DownloadService:
+        return DownloadService(
+            self.database,
+            Tickets(parts.secret_box, "download", parts.clock),
+            parts.clock,
+            workspace=parts.contents,
+            export=export,
+            attachments=parts.attachments,
+            max_bytes=self.config.max_download_bytes,
+        )
+
+    def _build_upload(self, parts: "_Parts") -> UploadService:
+        return UploadService(
+            self.database,
+            Tickets(parts.secret_box, "upload", parts.clock),
+            parts.clock,
+            self.wakeups,
+            workspace=self.workspace,
+            max_bytes=self.config.max_upload_bytes,
+            workspace_bytes=self.config.workspace_max_bytes,
         )
 
     @asynccontextmanager
@@ -246,6 +235,57 @@ class Parley:
             map_large_blocks()
             self.background.start("memory", keep_giving_back())
             yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The parts of a ``Parley`` of which others are built, besides its own attributes."""
+
+    clock: Clock
+    secret_box: SecretBox
+    account: ProviderAccountService
+    repository: RepositoryService
+    settings: SettingsService
+    contents: WorkspaceContents
+    attachments: AttachmentStore
+
+
+class _Publishing:
+    """The services that commit, push and propose the changes in workspaces."""
+
+    def __init__(self, parley: Parley, parts: _Parts) -> None:
+        config = parley.config
+        texts = ChangeTextService(parts.contents, parley.llm, parts.settings, config.title_timeout_seconds)
+        sandbox_git = SandboxGit(parley.shell)
+        self.commit = CommitService(
+            parley.database,
+            parley.wakeups,
+            parts.clock,
+            workspace=parley.workspace,
+            contents=parts.contents,
+            committer=Committer(sandbox_git),
+            texts=texts,
+            coauthor=config.commit_coauthor,
+        )
+        self.pusher = GitPusher(config, config.data_dir / "pushes")
+        self.push = PushService(
+            parley.database,
+            parts.clock,
+            workspace=parley.workspace,
+            contents=parts.contents,
+            repositories=parts.repository,
+            export=CommitExport(sandbox_git, config.push_max_bytes),
+            pusher=self.pusher,
+            background=parley.background,
+        )
+        self.pull_request = PullRequestService(
+            parley.database,
+            parts.clock,
+            workspace=parley.workspace,
+            contents=parts.contents,
+            repositories=parts.repository,
+            texts=texts,
+        )
 
 
 def create_app(config: Config, *, parley: Parley | None = None) -> Starlette:

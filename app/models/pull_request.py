@@ -1,4 +1,4 @@
-"""The table of pull requests that were created for conversations, as their provider last told of them."""
+"""The table of pull requests of conversations, in the state that the provider last returned."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ class PullRequestState(StrEnum):
 
 
 class PullRequest(SQLModel, table=True):
-    """A pull request. ``number`` is the provider's; ``seen_at`` is when the provider last told of it."""
+    """A pull request. ``number`` is the provider's; ``seen_at`` is the time of the provider's last answer about it."""
 
     __table_args__ = (UniqueConstraint("conversation_id", "repository_id", "number"),)
 

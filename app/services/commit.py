@@ -1,4 +1,4 @@
-"""The use case by which a user commits what is in a conversation's workspace."""
+"""The use case by which a user commits the changes in a conversation's workspace."""
 
 import os
 import re
@@ -42,9 +42,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CommitWorkspace:
-    """Arguments of a commit. A blank ``message`` is generated; ``paths``: ``None`` for all changes.
+    """Arguments of a commit. A blank ``message`` is generated; ``paths`` are ``None`` for all changes.
 
-    ``is_agent``: the agent asks for it by a tool, so that its own run is no hindrance.
+    ``is_agent``: the agent requests it by a tool, so its own active run does not prevent it.
     """
 
     conversation_id: UUID

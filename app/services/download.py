@@ -24,9 +24,10 @@ from app.services.blocking import finish_in_thread
 from app.services.clock import Clock
 from app.services.export import LogExport
 from app.services.filesystem.archive import tar_pieces, zip_pieces
-from app.services.filesystem.files import AbsentPath, WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import WorkspaceFiles
 from app.services.filesystem.members import PIECE_BYTES, MemberBounds, TooLarge, count, members, outermost
 from app.services.filesystem.names import shown
+from app.services.filesystem.path_walk import AbsentPath, WorkspacePathError
 from app.services.push.wakeups import POLL_SECONDS
 from app.services.ticket import Tickets
 from app.services.workspace_contents import ReadBudget, WorkspaceContents, checked_path

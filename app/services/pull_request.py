@@ -1,4 +1,4 @@
-"""Use cases of pull requests: created from a branch that was pushed, shown as their provider last told of them."""
+"""Use cases of pull requests: create one from a pushed branch, and read them, with a cache of providers' answers."""
 
 import asyncio
 from collections.abc import Sequence

@@ -78,7 +78,7 @@ class Pushed:
 
 
 class PushService:
-    """Pushes what is in workspaces, for their owners, with the token that is saved now."""
+    """Pushes commits of workspaces with their owners' current tokens."""
 
     def __init__(
         self,

@@ -18,8 +18,9 @@ from app.models.database.database import Database
 from app.models.rows.conversation_state import ConversationStates
 from app.services.blocking import finish_in_thread
 from app.services.clock import Clock
-from app.services.filesystem.files import WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import WorkspaceFiles
 from app.services.filesystem.incoming import IncomingFile
+from app.services.filesystem.path_walk import WorkspacePathError
 from app.services.filesystem.tree import measure
 from app.services.push.wakeups import Wakeups, workspace_topic
 from app.services.sandbox.identity import sandbox_uid

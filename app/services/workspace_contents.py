@@ -11,8 +11,9 @@ from uuid import UUID
 
 from app.errors import InvalidInput, WorkspaceFailure
 from app.services.filesystem.excerpt import Excerpt
-from app.services.filesystem.files import ROOT, AbsentPath, Entry, Listing, WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import Entry, Listing, WorkspaceFiles
 from app.services.filesystem.names import meant
+from app.services.filesystem.path_walk import ROOT, AbsentPath, WorkspacePathError
 from app.services.filesystem.tree import measure
 from app.services.git.head import Head, read_head
 from app.services.git.history import HistoryPage, HistoryReader

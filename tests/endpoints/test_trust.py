@@ -2,11 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -15,16 +13,15 @@ from graphql import build_schema as build_schema_of_sdl
 
 from app.graphql.schema import build_schema
 from app.models.provider_account import ProviderType
-from app.models.pull_request import PullRequest
 from tests.support import documents, steps, workspaces
 from tests.support.client import NO_TLS, Client, Subscription
 from tests.support.fake_git import TOKEN as GIT_TOKEN
 from tests.support.fake_git import FakeGitProvider, repository
+from tests.support.owned import SECRETIVE, Owned, propose
 from tests.support.scripted_llm import Gate, ScriptedLLM, hold
 from tests.support.server import RunningServer, running_server
 
 JSON = dict[str, Any]
-SECRETIVE = "the-first-callers-own-words"
 SCHEMA = build_schema_of_sdl(build_schema().as_str())
 NOT_FOUND = ("NotFoundError", "NOT_FOUND")
 WORKSPACE = "query ($id: ID!) { conversation(id: $id) { workspace { id } } }"
@@ -36,72 +33,6 @@ def server(data_dir: Path, database_url: str) -> Iterator[RunningServer]:
     providers = {ProviderType.GITHUB: FakeGitProvider(found=[repository(1)])}
     with running_server(data_dir, database_url=database_url, git_providers=providers) as started:
         yield started
-
-
-@dataclass
-class Owned:
-    """What the first caller has."""
-
-    client: Client
-    conversation_id: str
-    event_id: str
-    settings_id: str
-    provider_account_id: str
-    repository_id: str
-    branch_id: str
-    workspace_id: str
-    pull_request_id: str
-    cursor: str
-    event_cursor: str
-    idempotency_key: str
-
-    @property
-    def ids(self) -> list[str]:
-        """One of every kind."""
-        return [
-            self.conversation_id,
-            self.event_id,
-            self.settings_id,
-            self.provider_account_id,
-            self.repository_id,
-            self.branch_id,
-            self.workspace_id,
-            self.pull_request_id,
-        ]
-
-    async def everything(self) -> JSON:
-        """All that its owner can read of it."""
-        exported = await self.client.execute(documents.TRAJECTORY, id=self.conversation_id)
-        exported["conversation"]["trajectory"].pop("exportedAt")
-        return {
-            "settings": await self.client.execute(
-                "{ settings { id llmModel llmBaseUrl llmApiKeySet maxIterations providerAccounts { id login } } }"
-            ),
-            "list": await self.client.execute(documents.SEARCH),
-            "events": await steps.events(self.client, self.conversation_id),
-            "trajectory": exported,
-        }
-
-
-async def propose(server: RunningServer, conversation_id: str, repository_id: str) -> str:
-    """Store a pull request, as if it had been created for the conversation; its id."""
-    now = datetime.now(UTC)
-    row = PullRequest(
-        conversation_id=UUID(conversation_id),
-        repository_id=UUID(repository_id.removeprefix("repository:")),
-        number=1,
-        url="https://git.example.com/pull/1",
-        state="OPEN",
-        title=SECRETIVE,
-        head_branch_name="fix",
-        base_branch_name="main",
-        is_draft=False,
-        created_at=now,
-        seen_at=now,
-    )
-    async with server.parley.database.write() as session:
-        session.add(row)
-    return f"pull_request:{row.id}"
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from app.services.pushed_branch import PushBranch
 from tests.support import documents, steps
 from tests.support.client import Client
 from tests.support.git_server import TOKEN, GitServer, git, git_server
+from tests.support.pushes import Origin, commit, push, pushed, refused, store_token
 from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import ScriptedLLM, never
 from tests.support.server import RunningServer, running_server
@@ -50,35 +51,6 @@ async def ada(client: Client, llm: ScriptedLLM, git_host: GitServer) -> Client:
     return client
 
 
-async def store_token(client: Client, token: str) -> None:
-    host = client.server.config.git_private_hosts[0].removeprefix("http://")
-    data = await client.execute(documents.SET_TOKEN, input={"provider": "GITHUB", "token": token, "host": host})
-    assert data["setProviderToken"]["userErrors"] == []
-
-
-class Origin:
-    """A repository at the git host with three commits, and a conversation that cloned it."""
-
-    def __init__(self, git_host: GitServer, bare: Path, name: str, conversation_id: str, path: Path) -> None:
-        self.git_host = git_host
-        self.bare = bare
-        self.name = name
-        self.conversation_id = conversation_id
-        self.path = path
-
-    def told(self, *arguments: str) -> str:
-        """What git says at the host."""
-        return git(self.bare, *arguments).strip()
-
-    def inside(self, *arguments: str) -> str:
-        """What git says in the workspace."""
-        return git(self.path, "-c", "safe.directory=*", *arguments).strip()
-
-    def refs(self) -> list[str]:
-        """All references at the host."""
-        return self.told("for-each-ref", "--format=%(refname) %(objectname)").splitlines()
-
-
 @pytest.fixture
 async def origin(ada: Client, git_host: GitServer, request: pytest.FixtureRequest) -> Origin:
     name = f"ada/r{abs(hash(request.node.nodeid))}"
@@ -93,38 +65,6 @@ async def origin(ada: Client, git_host: GitServer, request: pytest.FixtureReques
     await steps.until_waiting(ada, conversation_id)
     path = ada.server.config.data_dir / "workspaces" / conversation_id
     return Origin(git_host, bare, name, conversation_id, path)
-
-
-async def commit(client: Client, origin: Origin, text: str = "changed\n", name: str = "README.md") -> str:
-    """Change a file and commit; the commit."""
-    (origin.path / name).parent.mkdir(parents=True, exist_ok=True)
-    (origin.path / name).write_text(text)
-    given = {"conversationId": origin.conversation_id, "message": f"Change {name}"}
-    data = await client.execute(documents.COMMIT, input=given)
-    assert data["commitWorkspace"]["userErrors"] == []
-    return cast("str", data["commitWorkspace"]["commit"]["sha"])
-
-
-async def push(client: Client, origin: Origin, branch: str = "fix/typo", **fields: object) -> JSON:
-    given = {"conversationId": origin.conversation_id, "branchName": branch, **fields}
-    return cast("JSON", (await client.execute(documents.PUSH, input=given))["pushBranch"])
-
-
-async def pushed(client: Client, origin: Origin, branch: str = "fix/typo", **fields: object) -> JSON:
-    """A push that must succeed."""
-    payload = await push(client, origin, branch, **fields)
-    assert payload["userErrors"] == []
-    return cast("JSON", payload["pushedBranch"])
-
-
-async def refused(client: Client, origin: Origin, branch: str = "fix/typo", **fields: object) -> JSON:
-    """The error of a push that must fail, and that changes nothing at the host."""
-    before = origin.refs()
-    payload = await push(client, origin, branch, **fields)
-    assert payload["pushedBranch"] is None
-    assert origin.refs() == before
-    [fault] = payload["userErrors"]
-    return cast("JSON", fault)
 
 
 async def test_a_shallow_clone_is_pushed_with_its_history(ada: Client, origin: Origin) -> None:

@@ -10,7 +10,8 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from app.services.agent.tools import Arguments, Tool, ToolContext, ToolFault, ToolOutput, typed_tool
-from app.services.filesystem.files import MAX_PATH_CHARACTERS, WorkspaceFiles
+from app.services.filesystem.files import WorkspaceFiles
+from app.services.filesystem.path_walk import MAX_PATH_CHARACTERS
 from app.services.sandbox.base import CommandResult, OnOutput, Sandbox
 from app.services.sandbox.identity import sandbox_uid
 from app.services.sandbox.script import MAX_COMMAND_BYTES, WORKSPACE, last_directory

@@ -9,7 +9,8 @@ from uuid import UUID
 from pydantic import Field
 
 from app.services.agent.tools import Arguments, Tool, ToolContext, ToolFault, ToolOutput, typed_tool
-from app.services.filesystem.files import MAX_PATH_CHARACTERS, ROOT, Entry, WorkspaceFiles
+from app.services.filesystem.files import Entry, WorkspaceFiles
+from app.services.filesystem.path_walk import MAX_PATH_CHARACTERS, ROOT
 from app.services.filesystem.tree import measure
 from app.services.sandbox.base import CommandLimits
 from app.services.sandbox.identity import sandbox_uid

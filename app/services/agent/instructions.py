@@ -8,7 +8,8 @@ from app.models.database.database import Database
 from app.models.git_repository import GitRepository, GitRepositoryRepository
 from app.services.agent.history import INSTRUCTIONS
 from app.services.agent.tools import Toolbox
-from app.services.filesystem.files import WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import WorkspaceFiles
+from app.services.filesystem.path_walk import WorkspacePathError
 from app.services.sandbox.script import WORKSPACE
 from app.services.workspace import WorkspaceService
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from app.errors import AppError, ErrorCode
 from app.services.agent.tools import Arguments, Tool, ToolContext, ToolFault, ToolOutput, typed_tool
 from app.services.commit import MAX_PATHS, MESSAGE_MAX_LENGTH, CommitService, CommitWorkspace
-from app.services.filesystem.files import MAX_PATH_CHARACTERS
+from app.services.filesystem.path_walk import MAX_PATH_CHARACTERS
 from app.services.git.call_budget import CallBudget
 from app.services.git.hosts import MAX_BRANCH_CHARS
 from app.services.pull_request import BODY_MAX_LENGTH, TITLE_MAX_LENGTH, CreatePullRequest, PullRequestService

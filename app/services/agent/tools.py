@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.logs import new_reference_id
 from app.services.agent.argument_text import UNPARSED, fault_in
-from app.services.filesystem.files import WorkspacePathError
+from app.services.filesystem.path_walk import WorkspacePathError
 from app.services.llm.base import ToolSpec
 from app.services.sandbox.base import OnOutput, SandboxUnavailable
 from app.services.sandbox.shell import Shell

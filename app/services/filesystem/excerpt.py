@@ -8,7 +8,7 @@ _PIECE_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """Lines of a file. ``is_cut``: there are more bytes in them than were wanted, or looked through."""
+    """Lines of a file. ``is_cut``: they exceed the limit on bytes to return, or to scan."""
 
     content: bytes
     is_cut: bool

@@ -12,7 +12,8 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from app.services.filesystem.files import WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import WorkspaceFiles
+from app.services.filesystem.path_walk import WorkspacePathError
 
 PIECE_BYTES = 64 * 1024
 # Each level takes two descriptors while it is read.

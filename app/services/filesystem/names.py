@@ -7,7 +7,7 @@ marks, with C's escapes for its bytes, so that what is shown always names the sa
 import os
 import re
 
-from app.services.filesystem.files import WorkspacePathError
+from app.services.filesystem.path_walk import WorkspacePathError
 
 _ESCAPES = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 34: '"', 92: "\\"}
 _LETTERS = {letter: code for code, letter in _ESCAPES.items()}

@@ -19,7 +19,8 @@ from pathlib import Path
 from uuid import UUID
 
 from app.errors import ErrorCode, GitRefusal, InvalidInput, WorkspaceFailure
-from app.services.filesystem.files import WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import WorkspaceFiles
+from app.services.filesystem.path_walk import WorkspacePathError
 from app.services.git.sandboxed import SandboxGit, SandboxScript
 from app.services.git.working_tree import MAX_COMMAND_BYTES, quoted
 
@@ -132,7 +133,7 @@ class CommitTarget:
 
 @dataclass(frozen=True, slots=True)
 class NewCommit:
-    """Arguments of a commit. ``paths`` are relative to the workspace, in bytes; None for all changes."""
+    """The arguments of a commit. ``paths`` are relative to the workspace, in bytes; ``None`` for all changes."""
 
     message: str
     author: Signature
@@ -141,7 +142,7 @@ class NewCommit:
 
 
 class Committer:
-    """Makes commits."""
+    """Creates commits by git in the sandbox."""
 
     def __init__(self, git: SandboxGit) -> None:
         self._git = git

@@ -12,7 +12,8 @@ from typing import BinaryIO
 from uuid import UUID, uuid4
 
 from app.errors import ErrorCode, WorkspaceFailure
-from app.services.filesystem.files import WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import WorkspaceFiles
+from app.services.filesystem.path_walk import WorkspacePathError
 from app.services.git.head import SHA
 from app.services.git.sandboxed import SandboxGit, SandboxScript
 

@@ -7,7 +7,8 @@ malformed content is ignored.
 import re
 from dataclasses import dataclass
 
-from app.services.filesystem.files import WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import WorkspaceFiles
+from app.services.filesystem.path_walk import WorkspacePathError
 
 MAX_BRANCH_CHARACTERS = 255
 MAX_REFERENCE_BYTES = 4096

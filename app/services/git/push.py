@@ -106,7 +106,7 @@ class BareRepository:
 
     @property
     def pack(self) -> Path:
-        """Where a pack is put that ``take_in`` reads."""
+        """The path of the pack that ``take_in`` reads."""
         return self._path.with_name("objects.pack")
 
     async def make(self, head: str, shallow: list[str]) -> None:

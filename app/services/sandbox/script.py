@@ -3,7 +3,8 @@
 import contextlib
 from pathlib import Path
 
-from app.services.filesystem.files import WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import WorkspaceFiles
+from app.services.filesystem.path_walk import WorkspacePathError
 from app.services.sandbox.base import CommandLimits, CommandResult
 from app.services.sandbox.output import Output, shorten
 from app.services.sandbox.process import Ended

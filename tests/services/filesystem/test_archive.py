@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.services.filesystem.archive import tar_pieces, zip_name, zip_pieces
-from app.services.filesystem.files import WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import WorkspaceFiles
 from app.services.filesystem.members import MAX_DEPTH, Member, MemberBounds, TooLarge, count, members, outermost
+from app.services.filesystem.path_walk import WorkspacePathError
 
 MEBIBYTE = 1024 * 1024
 Write = Callable[[Generator[Member]], Generator[bytes]]

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.services.filesystem.excerpt import Excerpt
-from app.services.filesystem.files import AbsentPath, Entry, WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import Entry, WorkspaceFiles
+from app.services.filesystem.path_walk import AbsentPath, WorkspacePathError
 
 
 @given(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.services.filesystem.files import WorkspacePathError
 from app.services.filesystem.names import meant, shown
+from app.services.filesystem.path_walk import WorkspacePathError
 
 
 @given(st.binary(min_size=1).filter(lambda name: b"\x00" not in name))

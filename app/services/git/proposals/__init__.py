@@ -1,1 +1,1 @@
-"""Pull requests at the three providers: found, created and read, with what each of them answers to refuse one."""
+"""Creates, finds and reads pull requests at each git provider, and classifies refusals."""

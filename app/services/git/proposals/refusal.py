@@ -1,4 +1,4 @@
-"""Errors for answers by which a provider refuses a new pull request."""
+"""Classifies a provider's refusal to create a pull request."""
 
 from typing import TypeVar
 
