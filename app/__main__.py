@@ -99,8 +99,8 @@ def _serve(options: argparse.Namespace) -> int:
     # Until uvicorn handles signals, SIGTERM's default would end the process without removing the directory.
     signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory(prefix="parley-demo-") as directory:
-        given = {"host": options.host, "port": options.port, "data_dir": Path(directory), **demo.SETTINGS}
-        return _run_server(_config(given), demo.seed)
+        overrides = {"host": options.host, "port": options.port, "data_dir": Path(directory), **demo.SETTINGS}
+        return _run_server(_config(overrides), demo.seed)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
@@ -110,11 +110,11 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 def _allow_open_files() -> None:
     """Raise the limit on open files as far as the system allows, up to ``MAX_OPEN_FILES``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    target = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < target:
         # On macOS the real limit is lower than the reported hard limit.
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
 
 
 def _run_server(config: Config, prepare: Callable[["Parley"], Awaitable[None]] | None = None) -> int:
@@ -217,8 +217,8 @@ def _rotate_secrets(_options: argparse.Namespace) -> int:
 
 def _config(overrides: Mapping[str, object] | None = None) -> Config:
     """Load the configuration and set up logging; ``overrides`` (by field name, ``None`` is ignored) take precedence."""
-    given = dict(overrides or {})
-    config = load_config(env_file=Path(".env"), **given)
+    settings = dict(overrides or {})
+    config = load_config(env_file=Path(".env"), **settings)
     configure_logging(config)
     structlog.get_logger(__name__).debug("configuration.loaded")
     return config

@@ -14,9 +14,11 @@ from app.models.conversation import Conversation
 from app.models.event import EventQuery
 from app.models.git_repository import GitBranch, GitRepository
 from app.models.provider_account import ProviderAccount, ProviderType
+from app.models.pull_request import PullRequest
 from app.models.rows.event import EventRow
 from app.models.settings import Settings
 from app.services.auth.authenticator import Caller
+from app.services.commit import CommitService
 from app.services.conversation import ConversationService
 from app.services.download import DownloadService
 from app.services.event import EventPage, EventService
@@ -24,8 +26,10 @@ from app.services.git.call_budget import CallBudget
 from app.services.git.patch import Change
 from app.services.git.working_tree import ChangesSince, Diff
 from app.services.provider_account import ProviderAccountService
+from app.services.pull_request import PullRequestService
 from app.services.push.progress import Progress
 from app.services.push.status_feed import StatusFeed
+from app.services.pushed_branch import PushService
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.suggested_task import SuggestedTaskService
@@ -54,11 +58,14 @@ class Services:
     workspace_feed: WorkspaceFeed
     download: DownloadService
     upload: UploadService
+    commit: CommitService
+    push: PushService
+    pull_request: PullRequestService
 
 
 @dataclass(frozen=True, slots=True)
 class DiffKey:
-    """A diff that is wanted. Those of one workspace are made together."""
+    """The key of a diff for the batch loader, which computes all diffs of one workspace together."""
 
     workspace: WorkspaceSummary
     since: ChangesSince
@@ -113,6 +120,14 @@ class Context:
         return _loader(partial(self.services.repository.get_many_branches, self.owner_id))
 
     @cached_property
+    def pull_requests(self) -> DataLoader[UUID, PullRequest | None]:
+        return _loader(partial(self.services.pull_request.get_many, self.owner_id))
+
+    @cached_property
+    def conversations_pull_requests(self) -> DataLoader[UUID, list[PullRequest]]:
+        return _loader(self._conversations_pull_requests)
+
+    @cached_property
     def default_branches(self) -> DataLoader[UUID, GitBranch | None]:
         return _loader(self._default_branches)
 
@@ -163,16 +178,25 @@ class Context:
         groups: dict[tuple[WorkspaceSummary, ChangesSince, int], dict[Change, None]] = {}
         for key in keys:
             groups.setdefault((key.workspace, key.since, key.context_lines), {})[key.change] = None
-        found: dict[DiffKey, Diff | BaseException] = {}
+        results: dict[DiffKey, Diff | BaseException] = {}
         for (workspace, since, lines), changes in groups.items():
-            wanted = [DiffKey(workspace, since, change, lines) for change in changes]
+            group_keys = [DiffKey(workspace, since, change, lines) for change in changes]
             try:
-                made = await self.services.workspace.diffs(workspace, since, list(changes), lines, self.workspace_reads)
+                diffs = await self.services.workspace.diffs(
+                    workspace, since, list(changes), lines, self.workspace_reads
+                )
             except AppError as error:
-                found.update(dict.fromkeys(wanted, error))
+                results.update(dict.fromkeys(group_keys, error))
             else:
-                found.update(zip(wanted, made, strict=True))
-        return [found[key] for key in keys]
+                results.update(zip(group_keys, diffs, strict=True))
+        return [results[key] for key in keys]
+
+    async def _conversations_pull_requests(self, ids: list[UUID]) -> list[list[PullRequest]]:
+        # The same conversation may be asked for twice.
+        unique = list(dict.fromkeys(ids))
+        found = await self.services.pull_request.of_conversations(self.owner_id, unique, self.git_calls)
+        by_id = dict(zip(unique, found, strict=True))
+        return [by_id[conversation_id] for conversation_id in ids]
 
     async def _default_branches(self, ids: list[UUID]) -> list[GitBranch | BaseException | None]:
         branches = await self.services.repository.default_branches(self.owner_id, ids, self.git_calls)

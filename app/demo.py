@@ -127,8 +127,11 @@ def _worked(question: str, command: str, output: str, *, is_error: bool = False)
 
 def _statuses() -> Iterator[Scene]:
     """Yield a scene for each status, and for RUNNING one for each agent state."""
-    running = ConversationStatus.RUNNING
-    tests = "2 passed, 1 failed: test_division_by_zero"
+    yield from _ended()
+    yield from _running()
+
+
+def _ended() -> Iterator[Scene]:
     yield Scene(
         "Tidy up the release notes", ConversationStatus.ARCHIVED, None, _said("Tidy them up.", "They are tidy.")
     )
@@ -149,6 +152,11 @@ def _statuses() -> Iterator[Scene]:
         ConversationTrigger.RESOLVER,
         has_repository=True,
     )
+
+
+def _running() -> Iterator[Scene]:
+    running = ConversationStatus.RUNNING
+    tests = "2 passed, 1 failed: test_division_by_zero"
     yield Scene(
         "Port the suite to the new runner",
         running,

@@ -9,6 +9,8 @@
     ├── LLMAuthentication       the LLM's key is missing, or its provider refused it
     ├── GitProviderAuthentication  the git host refused the token
     ├── GitProviderUnavailable  the git host can't be reached, or limits the rate
+    ├── GitScopeMissing         the git host wants a scope that the token lacks
+    ├── GitRefusal              git or its host refuses a commit, a push or a pull request; carries its code
     ├── WorkspaceFailure        the workspace or its sandbox could not be prepared
     ├── InvalidState            the conversation's status does not allow it
     ├── TooManyRunning          the caller's limit is reached by busy conversations
@@ -45,6 +47,20 @@ class ErrorCode(StrEnum):
     GIT_PROVIDER_UNAVAILABLE = "GIT_PROVIDER_UNAVAILABLE"
     INVALID_INPUT = "INVALID_INPUT"
     INVALID_STATE = "INVALID_STATE"
+    GIT_SCOPE_MISSING = "GIT_SCOPE_MISSING"
+    NO_REPOSITORY = "NO_REPOSITORY"
+    NOTHING_TO_COMMIT = "NOTHING_TO_COMMIT"
+    MERGE_IN_PROGRESS = "MERGE_IN_PROGRESS"
+    CONFLICT_MARKERS = "CONFLICT_MARKERS"
+    DETACHED_HEAD = "DETACHED_HEAD"
+    INDEX_LOCKED = "INDEX_LOCKED"
+    HEAD_MOVED = "HEAD_MOVED"
+    NOTHING_TO_PUSH = "NOTHING_TO_PUSH"
+    BRANCH_MOVED = "BRANCH_MOVED"
+    DEFAULT_BRANCH = "DEFAULT_BRANCH"
+    BRANCH_PROTECTED = "BRANCH_PROTECTED"
+    PUSH_REJECTED = "PUSH_REJECTED"
+    PULL_REQUEST_REFUSED = "PULL_REQUEST_REFUSED"
 
     @property
     def message_id(self) -> str:
@@ -120,6 +136,25 @@ class GitProviderUnavailable(AppError):
         super().__init__(message, path=path)
         self.provider = provider
         self.retry_at = retry_at
+
+
+class GitScopeMissing(AppError):
+    """The token is valid, but lacks one of ``scopes``, named as the provider names them."""
+
+    code = ErrorCode.GIT_SCOPE_MISSING
+
+    def __init__(self, message: str, *, provider: str, scopes: tuple[str, ...], path: tuple[str, ...] = ()) -> None:
+        super().__init__(message, path=path)
+        self.provider = provider
+        self.scopes = scopes
+
+
+class GitRefusal(AppError):
+    """The repository's state, or the git host, does not allow a commit, a push or a pull request."""
+
+    def __init__(self, message: str, *, code: ErrorCode, path: tuple[str, ...] = ()) -> None:
+        super().__init__(message, path=path)
+        self.code = code
 
 
 class WorkspaceFailure(AppError):

@@ -13,7 +13,7 @@ from itertools import accumulate
 
 # Possessive quantifiers, so that an unterminated string is scanned only once.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-# As much of a text as has no string that goes on behind it.
+# The longest beginning of a text that ends outside of strings.
 _WHOLE_STRINGS = re.compile(rb'(?:[^"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _BRACKETS = bytes(1 if byte in b"[{" else 0xFF if byte in b"]}" else 0 for byte in range(256))
@@ -43,9 +43,9 @@ class JSONBounds:
     digits: int = 4000
 
     def check(self, text: bytes) -> int:
-        """How many items there are at most. Raise TooMuchJSON where parsing would cost too much.
+        """Return an upper bound of the number of items. Raises TooMuchJSON if a limit is exceeded.
 
-        Whether it is JSON is not told.
+        It does not check whether the text is JSON.
         """
         if len(text) <= self.depth:
             return len(text)
@@ -95,17 +95,17 @@ def has_digits(text: bytes, count: int) -> bool:
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:
-    """The text in order, cut only where no string is."""
+    """Yield the text in pieces that begin and end outside of strings."""
     start, size = 0, _PIECE_BYTES
     while start < len(text):
         if len(text) - start <= size:
             yield text[start:]
             return
-        found = _WHOLE_STRINGS.match(text, start, start + size)
-        end = found.end() if found is not None else start
+        match = _WHOLE_STRINGS.match(text, start, start + size)
+        end = match.end() if match is not None else start
         if end > start:
             yield text[start:end]
             start, size = end, _PIECE_BYTES
         else:
-            # A string longer than that begins here.
+            # A string that is longer than a piece begins here.
             size *= 2

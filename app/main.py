@@ -20,17 +20,24 @@ from app.services.agent.command_tools import CommandTools
 from app.services.agent.engine import DurableRunEngine, RunEngine
 from app.services.agent.file_tools import FileTools
 from app.services.agent.loop import AgentLoop
+from app.services.agent.publish_tools import PublishTools
 from app.services.agent.tools import Toolbox
 from app.services.auth.authenticator import Authenticator, build_authenticator
 from app.services.background import BackgroundTasks
+from app.services.change_text import ChangeTextService
 from app.services.clock import Clock, utc_now
+from app.services.commit import CommitService
 from app.services.conversation import ConversationService
 from app.services.download import DownloadService
 from app.services.event import EventService
 from app.services.export import LogExport
 from app.services.git.base import GitProvider
 from app.services.git.clone import GitCloner
+from app.services.git.commit import Committer
+from app.services.git.export import CommitExport
 from app.services.git.providers import providers
+from app.services.git.push import GitPusher
+from app.services.git.sandboxed import SandboxGit
 from app.services.git.working_tree import WorkingTreeReader
 from app.services.housekeeping import Housekeeping
 from app.services.lifecycle.title import TitleService
@@ -39,9 +46,11 @@ from app.services.llm.litellm import LiteLLM
 from app.services.lock_file import LockFile
 from app.services.outbound import private_allowed
 from app.services.provider_account import ProviderAccountService
+from app.services.pull_request import PullRequestService
 from app.services.push.postgres import PostgresWakeups
 from app.services.push.status_feed import StatusFeed
 from app.services.push.wakeups import LocalWakeups, Wakeups
+from app.services.pushed_branch import PushService
 from app.services.repository import RepositoryService
 from app.services.sandbox.shell import Shell, build_sandbox, command_limits
 from app.services.secrets.box import open_secret_box, prepare_data_dir
@@ -103,10 +112,37 @@ class Parley:
             sources=repository,
             shell=self.shell,
         )
+        contents = WorkspaceContents(workspace, WorkingTreeReader(self.shell))
+        texts = ChangeTextService(contents, self.llm, settings, config.title_timeout_seconds)
+        sandbox_git = SandboxGit(self.shell)
+        commit = CommitService(
+            self.database,
+            clock,
+            workspace=workspace,
+            contents=contents,
+            committer=Committer(sandbox_git),
+            texts=texts,
+            coauthor=config.commit_coauthor,
+        )
+        self.pusher = GitPusher(config, config.data_dir / "pushes")
+        push = PushService(
+            self.database,
+            clock,
+            workspace=workspace,
+            contents=contents,
+            repositories=repository,
+            export=CommitExport(sandbox_git, config.push_max_bytes),
+            pusher=self.pusher,
+            background=self.background,
+        )
+        pull_request = PullRequestService(
+            self.database, clock, workspace=workspace, contents=contents, repositories=repository, texts=texts
+        )
         title = TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds)
         tools = [
             *CommandTools(self.shell, workspace.path).tools(),
             *FileTools(workspace.path, self.shell.limits).tools(),
+            *PublishTools(commit, push, pull_request, repository.budget).tools(),
         ]
         self.loop = AgentLoop(
             config,
@@ -174,6 +210,9 @@ class Parley:
                 max_bytes=config.max_upload_bytes,
                 workspace_bytes=config.workspace_max_bytes,
             ),
+            commit=commit,
+            push=push,
+            pull_request=pull_request,
         )
 
     @asynccontextmanager
@@ -192,6 +231,7 @@ class Parley:
             stack.push_async_callback(self.background.close)
             # The shell must be ready before the engine, which at once resumes runs that a crash interrupted.
             await self.shell.start()
+            await self.pusher.sweep()
             stack.push_async_callback(self.engine.close)
             await self.engine.start()
             stack.push_async_callback(self.housekeeping.close)

@@ -50,7 +50,19 @@ class AgentSettings(BaseSettings):
         default=60, ge=1, le=1000, description="Calls to git providers that one GraphQL request may cause."
     )
     clone_timeout_seconds: float = Field(
-        default=600.0, gt=0, le=7200, description="Longest duration of cloning a repository."
+        default=600.0, gt=0, le=7200, description="Longest duration of cloning a repository, and of pushing a branch."
+    )
+    commit_coauthor: str = Field(
+        default="Parley Agent <agent@parley.invalid>",
+        max_length=300,
+        pattern=r"^[^<>\r\n]+ <[^<>\s]+>$",
+        description="Who is named as co-author of commits by `commitWorkspace`.",
+    )
+    push_max_bytes: int = Field(
+        default=1024**3,
+        ge=1024**2,
+        le=1024**4,
+        description="Most bytes of packed objects that are taken out of a workspace to be pushed.",
     )
 
     sandbox: SandboxKind = Field(

@@ -30,7 +30,7 @@ class ConfigError(Exception):
 
 
 class AuthMode(StrEnum):
-    """How callers authenticate: ``none`` treats every request as one local caller's, ``jwt`` needs bearer tokens."""
+    """Authentication of callers: ``none`` treats every request as one local caller's, ``jwt`` needs bearer tokens."""
 
     NONE = "none"
     JWT = "jwt"
@@ -44,7 +44,7 @@ class LogFormat(StrEnum):
 
 
 class TrustedDocuments(StrEnum):
-    """Which documents are executed: any (``off``), any and trusted ones by hash, or trusted ones only."""
+    """The accepted documents: any (``off``), any, also trusted ones by hash (``allow``), or trusted ones ``only``."""
 
     OFF = "off"
     ALLOW = "allow"
@@ -263,13 +263,13 @@ class Config(AgentSettings, LimitSettings):
             "PARLEY_JWT_JWKS_URL": self.jwt_jwks_url,
             "PARLEY_JWT_JWKS_FILE": self.jwt_jwks_file,
         }
-        given = [name for name, value in sources.items() if value is not None]
-        if self.auth is AuthMode.JWT and len(given) != 1:
-            configured = " and ".join(given) or "none of them"
+        configured_sources = [name for name, value in sources.items() if value is not None]
+        if self.auth is AuthMode.JWT and len(configured_sources) != 1:
+            configured = " and ".join(configured_sources) or "none of them"
             msg = f"PARLEY_AUTH=jwt needs exactly one of {', '.join(sources)}; it found {configured}"
             raise ValueError(msg)
-        if self.auth is AuthMode.NONE and given:
-            msg = f"{given[0]} is set, but tokens are only checked with PARLEY_AUTH=jwt"
+        if self.auth is AuthMode.NONE and configured_sources:
+            msg = f"{configured_sources[0]} is set, but tokens are only checked with PARLEY_AUTH=jwt"
             raise ValueError(msg)
         if self.auth is AuthMode.NONE and not is_loopback(self.host):
             msg = (
@@ -285,9 +285,9 @@ def load_config(*, env_file: Path | None = Path(".env"), **overrides: object) ->
 
     Raises ``ConfigError`` with one line that names every invalid setting, without the values of secret ones.
     """
-    given = {name: value for name, value in overrides.items() if value is not None}
+    values = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Config(_env_file=env_file, **given)  # pyright: ignore[reportCallIssue]  pydantic-settings takes it.
+        return Config(_env_file=env_file, **values)  # pyright: ignore[reportCallIssue]  pydantic-settings takes it.
     except ValidationError as error:
         faults = [_describe(fault) for fault in error.errors(include_url=False, include_input=False)]
         raise ConfigError("; ".join(faults) + ".") from None

@@ -125,7 +125,7 @@ class Admission:
         self._strangers.take(self._address(peer, headers))
 
     def page(self, peer: tuple[str, int] | None, headers: Headers) -> None:
-        """Count a request that needs no token. Raises TooMany where its address has sent too many of them."""
+        """Count a request that needs no token. Raises TooMany if its address has sent too many of them."""
         self._pages.take(self._address(peer, headers))
 
     def _address(self, peer: tuple[str, int] | None, headers: Headers) -> str:

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from app.config import Config
 from app.endpoints.headers import Headers
 
-# The extension of ASGI by which a request tells its connection that it has shown a good token.
+# The ASGI extension by which a request reports to its connection that its token is valid.
 TRUST = "parley.trust"
 # The extension by which a request ends its connection at once: HTTP has no other sign that a body is not whole.
 ABORT = "parley.abort"
@@ -66,9 +66,9 @@ def connection_limits(config: Config) -> ConnectionLimits:
 
 
 def trust(scope: Scope) -> None:
-    """Tell the connection of a request, or of a WebSocket, that a good token came.
+    """Report to the connection of a request or WebSocket that its token is valid.
 
-    Nothing happens where another server than Parley's own serves the connection.
+    It does nothing if another server than Parley's own serves the connection.
     """
     tell: Callable[[], None] | None = scope.get("extensions", {}).get(TRUST)
     if tell is not None:
@@ -100,7 +100,7 @@ class Seat:
         self.abort = abort
         self.is_trusted = False
         self.is_reserve = False
-        """Whether there was no place: then health is answered, and nothing else."""
+        """True if there was no regular place: only health checks are answered."""
 
     def trust(self) -> None:
         """Mark the connection as authenticated, so that it is not closed in favour of new ones."""

@@ -38,7 +38,7 @@ _PLAIN_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _MAX_NAME_BYTES = 255
 
 
-class Refusal(Exception):
+class TransferRefused(Exception):
     """An error response to a download or an upload, in the shape of a GraphQL error."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -71,14 +71,14 @@ class DownloadEndpoint:
                     pieces = _nothing()
                 # Read before the headers are sent, since an error can still have a status of its own.
                 first = await anext(pieces, None)
-            except Refusal as refusal:
+            except TransferRefused as refusal:
                 await refusal.response(scope, receive, send)
                 return
             except AppError as error:
                 await refusal_of(error).response(scope, receive, send)
                 return
             except DownloadBroken:
-                refusal = Refusal(409, "WORKSPACE_ERROR", "The workspace changed while it was read: try again.")
+                refusal = TransferRefused(409, "WORKSPACE_ERROR", "The workspace changed while it was read: try again.")
                 await refusal.response(scope, receive, send)
                 return
             headers = {**HEADERS, **_described(request), **headers}
@@ -92,10 +92,10 @@ class DownloadEndpoint:
                 request = await self._service.admit(ticket_of(scope))
             except TicketRefused as error:
                 self._admission.stranger(scope.get("client"), headers_of(scope))
-                raise Refusal(403, "FORBIDDEN", str(error)) from None
+                raise TransferRefused(403, "FORBIDDEN", str(error)) from None
             stack.enter_context(self._admission.transfer(request.owner_id))
         except TooMany as error:
-            raise Refusal(429, error.code, error.message, {"Retry-After": str(error.retry_after)}) from None
+            raise TransferRefused(429, error.code, error.message, {"Retry-After": str(error.retry_after)}) from None
         trust(scope)
         return request
 
@@ -114,7 +114,7 @@ class DownloadEndpoint:
         first, last = _bounds(wanted[1], wanted[2], file.size)
         if not 0 <= first <= last:
             message = "There is no such range in the file."
-            raise Refusal(416, "RANGE_NOT_SATISFIABLE", message, {"Content-Range": f"bytes */{file.size}"})
+            raise TransferRefused(416, "RANGE_NOT_SATISFIABLE", message, {"Content-Range": f"bytes */{file.size}"})
         described["Content-Range"] = f"bytes {first}-{last}/{file.size}"
         described["Content-Length"] = str(last - first + 1)
         return 206, described, self._service.part(request, file, first, last)
@@ -187,7 +187,7 @@ def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
     return int(first), min(int(last), size - 1) if last else size - 1
 
 
-def refusal_of(error: AppError) -> Refusal:
+def refusal_of(error: AppError) -> TransferRefused:
     match error:
         case NotFound():
             status = HTTPStatus.NOT_FOUND
@@ -195,7 +195,7 @@ def refusal_of(error: AppError) -> Refusal:
             status = HTTPStatus.UNPROCESSABLE_ENTITY
         case _:
             status = HTTPStatus.CONFLICT
-    return Refusal(status, error.wire_code(), error.message)
+    return TransferRefused(status, error.wire_code(), error.message)
 
 
 async def _left(receive: Receive) -> None:

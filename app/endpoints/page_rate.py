@@ -1,4 +1,4 @@
-"""How often an address may ask for pages and whatever else needs no token; health checks are not counted."""
+"""A rate limit for each address on pages and other requests that need no token, except health checks."""
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,7 +12,7 @@ HEALTH = frozenset({"/health/live", "/health/ready"})
 
 
 class PageRate:
-    """Answers 429 to an address that asks for too much. Who has a good token is counted as a caller instead."""
+    """Middleware that answers 429 above the limit. A request with a valid token counts for its caller instead."""
 
     def __init__(self, app: ASGIApp, admission: Admission, authenticator: Authenticator) -> None:
         self._app = app
@@ -20,7 +20,7 @@ class PageRate:
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or refuse."""
+        """Pass the request on, or answer 429."""
         if scope["type"] == "http" and scope["path"] not in HEALTH:
             try:
                 await self._count(scope)
@@ -36,7 +36,7 @@ class PageRate:
         try:
             self._admission.page(scope.get("client"), headers)
         except TooMany:
-            # Only now is the token looked at, which pages do not need, and which costs more than most of them.
+            # The token is only checked now, since that costs more than serving most pages.
             try:
                 caller = await self._authenticator.authenticate_header(headers.get(b"authorization"))
             except Unauthenticated:

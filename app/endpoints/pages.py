@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-# One waits for each client that does not read, and one more in the connection.
+# Size of chunks. For a client that does not read, one chunk is buffered here, and one in the connection.
 PIECE_BYTES = 16 * 1024
 STATIC = Path(__file__).parent.parent / "static"
 POLICY = (

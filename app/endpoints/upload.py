@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.endpoints.admission import Admission, TooMany
 from app.endpoints.connections import expect_long_body, trust
-from app.endpoints.download import Refusal, refusal_of, ticket_of
+from app.endpoints.download import TransferRefused, refusal_of, ticket_of
 from app.endpoints.headers import headers_of
 from app.errors import AppError
 from app.services.filesystem.names import shown
@@ -34,7 +34,7 @@ class UploadEndpoint:
             request = await self._take(scope, receive)
         except _Left:
             return
-        except Refusal as refusal:
+        except TransferRefused as refusal:
             response = refusal.response
         except AppError as error:
             response = refusal_of(error).response
@@ -50,17 +50,19 @@ class UploadEndpoint:
                 trust(scope)
                 length = headers_of(scope).text(b"content-length")
                 if length is not None and length != str(request.size):
-                    raise Refusal(400, "BAD_REQUEST", f"The body has {request.size} bytes, as `sizeBytes` said.")
+                    raise TransferRefused(
+                        400, "BAD_REQUEST", f"The body has {request.size} bytes, as `sizeBytes` said."
+                    )
                 with self._admission.transfer(request.owner_id):
-                    await self._receive(request, scope, _Body(scope, receive))
+                    await self._receive(request, scope, _BodyReader(scope, receive))
             except TicketRefused as error:
                 self._admission.stranger(scope.get("client"), headers_of(scope))
-                raise Refusal(403, "FORBIDDEN", str(error)) from None
+                raise TransferRefused(403, "FORBIDDEN", str(error)) from None
         except TooMany as error:
-            raise Refusal(429, error.code, error.message, {"Retry-After": str(error.retry_after)}) from None
+            raise TransferRefused(429, error.code, error.message, {"Retry-After": str(error.retry_after)}) from None
         return request
 
-    async def _receive(self, request: UploadRequest, scope: Scope, body: "_Body") -> None:
+    async def _receive(self, request: UploadRequest, scope: Scope, body: "_BodyReader") -> None:
         expect_long_body(scope)
         waiting = bytearray()
         try:
@@ -83,7 +85,7 @@ class _Left(Exception):
     """The client has disconnected."""
 
 
-class _Body:
+class _BodyReader:
     """The body of a request as a stream of chunks."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -92,7 +94,7 @@ class _Body:
         self._is_over = False
 
     async def pieces(self) -> AsyncGenerator[bytes]:
-        """Yield the remaining chunks. Raises _Left, and Refusal when the server shuts down."""
+        """Yield the remaining chunks. Raises _Left, and TransferRefused when the server shuts down."""
         ending = asyncio.ensure_future(self._state.ending.wait())
         try:
             while not self._is_over:
@@ -100,7 +102,7 @@ class _Body:
                 await asyncio.wait({coming, ending}, return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
                     coming.cancel()
-                    raise Refusal(503, "SERVICE_UNAVAILABLE", "The server is about to end.")
+                    raise TransferRefused(503, "SERVICE_UNAVAILABLE", "The server is about to end.")
                 message = coming.result()
                 if message["type"] == "http.disconnect":
                     raise _Left

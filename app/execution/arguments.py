@@ -42,13 +42,13 @@ def compile_arguments(definition: GraphQLField, details: FieldDetails) -> Argume
     def coerced(variables: VariableValues) -> dict[str, Any]:
         return get_argument_values(definition, node, variables, details.fragment_variable_values)
 
-    given = {argument.name.value: argument.value for argument in node.arguments or ()}
-    if all(not isinstance(value, VariableNode) and _is_constant(value) for value in given.values()):
+    nodes = {argument.name.value: argument.value for argument in node.arguments or ()}
+    if all(not isinstance(value, VariableNode) and _is_constant(value) for value in nodes.values()):
         return _constant(coerced)
     passed: list[tuple[str, str, bool, Any]] = []
     fixed: dict[str, Any] = {}
     for name, argument in definition.args.items():
-        value = given.get(name)
+        value = nodes.get(name)
         default = _default(argument)
         if isinstance(value, VariableNode) and default is not _UNKNOWN:
             is_required = isinstance(argument.type, GraphQLNonNull)

@@ -48,12 +48,12 @@ def compile_call(definition: GraphQLField, schema: GraphQLSchema, selected: froz
     takes_self = resolver.self_parameter is not None
     arguments = [_Argument(argument, definition, strawberry_schema) for argument in field.arguments]
 
-    def call(source: Any, context: Any, raw_info: Callable[[], Any], given: Mapping[str, Any]) -> Any:  # noqa: ANN401  Resolvers take and give anything.
+    def call(source: Any, context: Any, raw_info: Callable[[], Any], values: Mapping[str, Any]) -> Any:  # noqa: ANN401  Resolvers take and give anything.
         keywords: dict[str, Any] = {}
         strawberry_info = info_class(raw_info, field, context, selected)
         for argument in arguments:
-            if argument.name in given:
-                value = given[argument.name]
+            if argument.name in values:
+                value = values[argument.name]
                 keywords[argument.python_name] = argument.convert(value, strawberry_info) if argument.convert else value
         if info_name is not None:
             keywords[info_name] = strawberry_info

@@ -1,6 +1,6 @@
-"""How fields are read from rows: declared as data, of which the generated code is made.
+"""Declarations of fields that are read from rows; compiled execution generates code from them.
 
-A row is a tuple as a driver gave it. ``Layout`` tells where each column stands in it and how its values become JSON.
+A row is a tuple in the driver's form. A ``Layout`` has each column's index in it, and its conversion to JSON.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +15,14 @@ SUBJECT = "{s}"
 
 
 class Transform(Enum):
-    """How the value of a column, ``{v}``, becomes what is asked for."""
+    """The conversion of a column's value, as a Python expression of ``{v}``."""
 
     NONE = "{v}"
     TEXT = "str({v})"
     HEXADECIMAL = "{v}.hex"
-    """The digits of a UUID object."""
+    """A UUID object as hexadecimal digits."""
     DASHES = """f"{{v}[:8]}-{{v}[8:12]}-{{v}[12:16]}-{{v}[16:20]}-{{v}[20:]}\""""
-    """A UUID of 32 digits, with its dashes."""
+    """A UUID of 32 digits with dashes inserted."""
     ISO_TIME = """f"{{v}[:10]}T{{v}[11:]}+00:00".replace(".000000+", "+")"""
     """``2026-01-02 03:04:05.000006`` as ``datetime.isoformat`` writes it, which leaves out a fraction that is zero."""
     TRUTH = "({v} == 1)"
@@ -30,14 +30,14 @@ class Transform(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Where a column stands in the row, and how it is shown."""
+    """A column's index in the row, and its conversion."""
 
     place: int
     transform: Transform = Transform.NONE
     is_nullable: bool = False
 
     def expression(self, row: str) -> str:
-        """The expression for the column's value, in which ``row`` is the row."""
+        """Return the expression for the converted value; ``row`` is the row's expression."""
         value = f"{row}[{self.place}]"
         if self.transform is Transform.NONE:
             return value
@@ -49,19 +49,19 @@ Layout = Mapping[str, Item]
 
 
 class Value(Protocol):
-    """Something that is read from a row."""
+    """A value that is computed from a row."""
 
     @property
     def columns(self) -> frozenset[str]:
-        """The columns that it is made of."""
+        """The columns that it is computed from."""
         ...
 
     def expression(self, layout: Layout, row: str) -> str:
-        """The Python expression for it."""
+        """Return its Python expression."""
         ...
 
     def names(self) -> Mapping[str, object]:
-        """The global names of the expression. A name contains its object's ``id()``, so that it is unique."""
+        """Return the global names that the expression uses. They contain the object's ``id()``, so they are unique."""
         ...
 
 
@@ -121,7 +121,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class MappingEntry:
-    """An entry of the mapping that stands at a place of the subject; ``default`` where it may be absent."""
+    """An entry of the mapping at an index of the subject, or ``default`` if it is absent."""
 
     place: int
     key: str
@@ -146,7 +146,7 @@ F = TypeVar("F", bound=Enum | None)
 
 
 class EnumName(Generic[M, F]):
-    """The name of an enumeration's member; ``fallback`` for what is none, such as a value of a newer release."""
+    """The name of an enumeration's member; ``fallback`` if it is unknown, such as a value of a newer release."""
 
     def __init__(self, column: str, enumeration: type[M], fallback: F) -> None:
         self._column = column
@@ -172,7 +172,7 @@ class EnumName(Generic[M, F]):
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """A value where a column has one value; ``None`` elsewhere."""
+    """A value if a column has a certain value; else ``None``."""
 
     value: Value
     column: str
@@ -214,7 +214,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a GraphQL type. ``is_leaf``: its value is JSON, and ``None`` only where the field may be null."""
+    """A field of a GraphQL type. ``is_leaf``: its value is JSON, and ``None`` only if the field is nullable."""
 
     value: Value
     is_leaf: bool = True
@@ -227,9 +227,10 @@ def shape_of(
     source: Callable[[Any], object] | None = None,
     row_place: int | None = None,
 ) -> Shape:
-    """How a subject is read. Fields of columns that the layout doesn't have are left out.
+    """Build the shape of subjects from declared fields. Fields whose columns are not in the layout are left out.
 
-    ``source`` makes of the row what graphql-core would see. The row is the subject, or stands at ``row_place`` of it.
+    ``source`` converts a row to the instance that graphql-core would get. The subject is the row itself, or a tuple
+    with the row at the index ``row_place``.
     """
     known = {name: each for name, each in fields.items() if each.value.columns <= layout.keys()}
     names: dict[str, object] = {}
@@ -245,12 +246,12 @@ def shape_of(
 
 
 def variant(type_name: str, place: int, shape: Shape) -> Variant:
-    """The object type of subjects that have its name at a place."""
+    """Declare the object type of the subjects that have its name at this index."""
     return Variant(type_name, f"{SUBJECT}[{place}] == {type_name!r}", shape)
 
 
 def itself(shape: Shape) -> Access:
-    """The subject, read by another shape."""
+    """Read the subject itself, by another shape."""
     return Access(SUBJECT, shape=shape)
 
 
@@ -260,7 +261,7 @@ def item(place: int, shape: Shape | None = None) -> Access:
 
 
 def attribute(name: str, shape: Shape | None = None) -> Access:
-    """An attribute of the subject."""
+    """Read an attribute of the subject."""
     return Access(f"{SUBJECT}.{name}", shape=shape)
 
 
@@ -270,7 +271,7 @@ def items(name: str, place: int, shape: Shape) -> Access:
 
 
 def compile_texts(parts: Sequence[str | Value], layout: Layout) -> Callable[[Sequence[Sequence[Any]]], list[str]]:
-    """A function that joins for each row the parts, texts and values that are texts."""
+    """Compile a function that returns for each row the concatenation of the parts; all values must be strings."""
     names: dict[str, object] = {}
     expressions: list[str] = []
     for part in parts:

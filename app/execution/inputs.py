@@ -107,11 +107,11 @@ def _object(input_class: type, definition: StrawberryObjectDefinition, schema: S
     def made(value: Mapping[str, Any] | None, info: Any) -> Any:  # noqa: ANN401  As above.
         if value is None:
             return None
-        given: dict[str, Any] = absent.copy()
+        values: dict[str, Any] = absent.copy()
         for name, python_name, convert in fields:
             if name in value:
-                given[python_name] = value[name] if convert is None else convert(value[name], info)
-        return input_class(**given)
+                values[python_name] = value[name] if convert is None else convert(value[name], info)
+        return input_class(**values)
 
     return made
 

@@ -75,10 +75,10 @@ class Operation:
         self, variables: Mapping[str, Any] | None, context_value: object, root_value: object
     ) -> CompiledExecutor | list[GraphQLError]:
         """Build an executor for one request. Returns errors instead if the variables do not match their types."""
-        given = variables or {}
-        coerced = self._coerce(given) if self._coerce is not None else None
+        raw_variables = variables or {}
+        coerced = self._coerce(raw_variables) if self._coerce is not None else None
         if coerced is None:
-            result = get_variable_values(self._schema, self._node.variable_definitions or (), dict(given))
+            result = get_variable_values(self._schema, self._node.variable_definitions or (), dict(raw_variables))
             if isinstance(result, list):
                 return result
             values = result
@@ -86,7 +86,7 @@ class Operation:
             values = VariableValues(_NO_SOURCES, coerced)
         executor = self._class.__new__(self._class)
         executor.variable_values = values
-        executor.raw_variables = given
+        executor.raw_variables = raw_variables
         executor.context_value = context_value
         executor.root_value = root_value
         return executor

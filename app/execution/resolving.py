@@ -105,7 +105,7 @@ async def settle(run: ExecutionRun) -> None:
             try:
                 await gather(*(_settle_one(run, pending) for pending in together))
             except BaseException:
-                # Cancelled: some of gather's tasks never began to await theirs, and nobody comes to those left over.
+                # After a cancellation, some of gather's tasks may never have begun; their coroutines are closed here.
                 for pending in (*together, *run.pending):
                     _close_unstarted(pending.awaitable)
                 raise

@@ -1,7 +1,7 @@
-"""How the generated code reads a source that is no instance of a Strawberry type, such as a row of a database.
+"""Shapes: declarations of how generated code reads sources that are not instances of a Strawberry type, such as rows.
 
-A class that stands in for a Strawberry type is a subclass of it and offers everything by attribute, since graphql-core
-reads it so; ``__graphql_shape__`` tells a quicker way to the same values.
+A stand-in class is a subclass of a Strawberry type that has all fields as attributes, for graphql-core, and an
+attribute ``__graphql_shape__`` that declares a faster way to read the same values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ SHAPE_ATTRIBUTE = "__graphql_shape__"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a field is read.
+    """The access to a field's value.
 
-    ``expression`` is Python, in which ``{s}`` is replaced by the source. ``is_leaf``: it gives the JSON value, and
-    ``None`` only where the field may be null. ``shape``: how the object that it gives, or each one in the list, is
-    read; ``None``: as instances of the field's type.
+    ``expression`` is Python, in which ``{s}`` is replaced by the source. ``is_leaf``: the value is JSON already, and
+    ``None`` only if the field is nullable. ``shape`` is that of the object, or of each object in the list; ``None`` if
+    these are instances of the field's type.
     """
 
     expression: str
@@ -26,10 +26,11 @@ class Access:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """How a source is read. ``source`` makes what graphql-core would see of it, which resolvers get as ``self``.
+    """The accesses to all fields of a source.
 
-    ``names`` are what the expressions use; shapes of one schema must not give one name two meanings. A source of an
-    abstract type has ``variants`` in the place of accesses.
+    ``source`` is the expression of the instance that graphql-core would get, which resolvers get as ``self``. ``names``
+    are the global names that the expressions use; one name must mean the same in all shapes of a schema. A source of an
+    abstract type has ``variants`` instead of accesses.
     """
 
     accesses: Mapping[str, Access] = field(default_factory=dict[str, Access])
@@ -40,7 +41,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """An object type that a source may be of, by its name in the schema, and the condition under which it is."""
+    """A possible object type of a source: its name in the schema, and the condition on which the source is of it."""
 
     type_name: str
     condition: str
@@ -48,13 +49,13 @@ class Variant:
 
 
 def shaped_classes(origin: type) -> list[tuple[type, Shape]]:
-    """The classes that stand in for a Strawberry type, with their shapes."""
-    found: list[tuple[type, Shape]] = []
+    """Return the stand-in classes of a Strawberry type, with their shapes."""
+    classes: list[tuple[type, Shape]] = []
     waiting = origin.__subclasses__()
     while waiting:
         stand_in = waiting.pop()
         shape = vars(stand_in).get(SHAPE_ATTRIBUTE)
         if isinstance(shape, Shape):
-            found.append((stand_in, shape))
+            classes.append((stand_in, shape))
         waiting += stand_in.__subclasses__()
-    return found
+    return classes

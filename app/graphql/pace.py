@@ -1,4 +1,4 @@
-"""Shares the event loop between documents that are new, or ask for the schema, and everything else."""
+"""Limits the event loop's time for parsing, validating and introspecting documents to a half."""
 
 import asyncio
 
@@ -6,10 +6,10 @@ _LONGEST_PAUSE_SECONDS = 0.25
 
 
 class Pace:
-    """Lets one piece of heavy work begin in an iteration of the loop, and as long a pause follow as it took.
+    """Runs expensive work one at a time, each followed by a pause as long as the work took.
 
-    To parse, to validate or to introspect takes up to 0.1 s, in which nothing else happens. A hundred connections that
-    ask for it at the same moment would hold up everybody for ten seconds; so they get half of the time.
+    Parsing, validating or introspecting blocks the event loop for up to 0.1 s. Without pauses, a hundred connections
+    that need it at the same time would block all others for ten seconds.
     """
 
     def __init__(self) -> None:
@@ -17,11 +17,11 @@ class Pace:
         self._free_at = 0.0
 
     async def wait(self) -> None:
-        """Return when it is the turn of this task, which then does its work at once."""
+        """Wait for this task's turn. The caller then has to do its work without awaiting anything before."""
         loop = asyncio.get_running_loop()
         async with self._lock:
             await asyncio.sleep(max(0.0, self._free_at - loop.time()))
-            # Called behind the work, and before the next who waits.
+            # Runs after the work, and before the next task that waits.
             loop.call_soon(self._end, loop, loop.time())
 
     def _end(self, loop: asyncio.AbstractEventLoop, began: float) -> None:

@@ -160,5 +160,5 @@ def _is_undecided(context: ExecutionContext) -> bool:
     document = context.graphql_document
     definitions = document.definitions if document is not None else ()
     operations = sum(isinstance(definition, OperationDefinitionNode) for definition in definitions)
-    given = cast("str | None", getattr(context, "_provided_operation_name"))  # noqa: B009  `operation_name` falls back to the first one's.
-    return operations > 1 and given is None
+    operation_name = cast("str | None", getattr(context, "_provided_operation_name"))  # noqa: B009  `operation_name` falls back to the first one's.
+    return operations > 1 and operation_name is None

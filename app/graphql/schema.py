@@ -23,6 +23,7 @@ from app.graphql.limits import DEFAULT_LIMITS, Limits, exceeded
 from app.graphql.masking import RequestTimedOut, mask
 from app.graphql.pace import Pace
 from app.graphql.preparation import Measuring, Parsing, Preparation, TimeLimit, Validation
+from app.schema.commit_workspace import CommitWorkspacePayload
 from app.schema.conversation import (
     Conversation,
     ConversationConnection,
@@ -36,6 +37,8 @@ from app.schema.conversation import (
 from app.schema.download import CreateDownloadPayload
 from app.schema.event import EVENT_TYPES
 from app.schema.node import Node
+from app.schema.pull_request import CreatePullRequestPayload
+from app.schema.pushed_branch import PushBranchPayload
 from app.schema.repository import Repository, RepositoryConnection
 from app.schema.scalar import SCALARS
 from app.schema.settings import (
@@ -119,6 +122,21 @@ class Mutation:
     )
     create_upload: CreateUploadPayload = strawberry.field(
         resolver=resolvers.upload.create, description="Make a URL to which one file of a workspace can be uploaded."
+    )
+    commit_workspace: CommitWorkspacePayload = strawberry.field(
+        resolver=resolvers.commit.create,
+        description="Commit what is different in the workspace, on the branch that is checked out. Refused while the "
+        "agent is at work.",
+    )
+    push_branch: PushBranchPayload = strawberry.field(
+        resolver=resolvers.pushed_branch.push,
+        description="Push the workspace's last commit to a branch at the git host, with the token that is saved now. "
+        "Asked again for what was pushed already, it changes nothing and succeeds.",
+    )
+    create_pull_request: CreatePullRequestPayload = strawberry.field(
+        resolver=resolvers.pull_request.create,
+        description="Propose a branch that was pushed. Where a pull request is open between the same branches, it is "
+        "that one.",
     )
     update_settings: UpdateSettingsPayload = strawberry.field(
         resolver=resolvers.settings.update, description="Save settings."
@@ -258,11 +276,11 @@ class Schema(strawberry.Schema):
         )
 
     async def _introspect(self, executor: CompiledExecutor, key: tuple[str, str | None]) -> ExecutionResult:
-        """Execute what asks for the schema alone, once for each text of a document."""
+        """Execute pure introspection, once for each text of a document, with a cache of the results."""
         data = self._introspections.get(key)
         if data is None:
             await self._pace.wait()
-            # Who waited before may have asked the same.
+            # An operation that was waiting before may have cached the same document.
             data = self._introspections.get(key)
         if data is not None:
             return ExecutionResult(data, None)

@@ -26,7 +26,7 @@ _FOLDED = String(TITLE_MAX_LENGTH * 3).with_variant(String(TITLE_MAX_LENGTH * 3,
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why something failed, paused or was stopped. ``message`` is for people and holds no secret."""
+    """The reason of a failure, pause or stop. ``message`` is for people and holds no secret."""
 
     code: ErrorCode
     message: str
@@ -43,7 +43,7 @@ class ConversationStatus(StrEnum):
 
 
 class AgentState(StrEnum):
-    """What the agent inside a running conversation is doing."""
+    """The agent's activity in a running conversation."""
 
     LOADING = "LOADING"
     RUNNING = "RUNNING"
@@ -57,7 +57,7 @@ class AgentState(StrEnum):
 
 
 class ConversationTrigger(StrEnum):
-    """What made the conversation."""
+    """The origin of a conversation."""
 
     GUI = "GUI"
     API = "API"

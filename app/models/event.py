@@ -18,7 +18,7 @@ from app.models.database.unit_of_work import made
 
 
 class EventSource(StrEnum):
-    """Who caused an event."""
+    """The party that caused an event."""
 
     USER = "USER"
     AGENT = "AGENT"
@@ -235,7 +235,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
-    """One page of one log: ``limit`` events behind ``after``, or (``backward``) the last ones before ``before``."""
+    """One page of one log: ``limit`` events after ``after``, or (``backward``) the last ones before ``before``."""
 
     conversation_id: UUID
     limit: int
@@ -262,7 +262,7 @@ class EventQuery:
 
 
 def new_row(conversation_id: UUID, run: int, sequence: int, event: NewEvent, now: datetime) -> Event:
-    """The row of an event, under a sequence that the conversation gave."""
+    """Create the row of an event, with a sequence taken from the locked conversation."""
     usage = event.usage
     values: dict[str, Any] = {
         "conversation_id": conversation_id,

@@ -11,7 +11,10 @@ KEY_MAX_LENGTH = 200
 
 
 class IdempotencyKey(SQLModel, table=True):
-    """A key and its first result: the conversation's id, and for a sent message also the event's sequence."""
+    """A key and its first result: the conversation's id, and for a sent message also the event's sequence.
+
+    For a pull request its number takes the sequence's place.
+    """
 
     __table_args__ = (Index("ix_idempotencykey_created", "created_at"),)
 

@@ -1,7 +1,7 @@
 """Tables of trajectories to replay: the recorded events, and how many of them have been played.
 
-Its JSON may have tens of megabytes, and a parser in C holds Python's lock to its end: 12 MB take it 0.6 s, in a thread
-too. So it is written and read event by event, in a thread that lets others go on between two of them.
+The JSON may have tens of megabytes. A parser in C holds Python's lock until it is done, also in a thread: 0.6 s for
+12 MB. So events are encoded and parsed one by one in a thread, and other threads can run in between.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 
 class _JSONText(TypeDecorator[str]):
-    """A column of JSON whose text is given and taken as it is; drivers would parse it on the event loop."""
+    """A JSON column that is read and written as text. Drivers would parse it in the event loop."""
 
     impl = JSON
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> None:
-        """Nothing is done with the text."""
+        """Return ``None``: the text needs no conversion."""
 
     def result_processor(self, dialect: Dialect, coltype: object) -> None:
-        """Nothing is done with the text."""
+        """Return ``None``: the text needs no conversion."""
 
     def column_expression(self, column: ColumnElement[str]) -> ColumnElement[str]:
-        """Select it as a text: asyncpg parses what is JSON."""
+        """Cast the column to text, since asyncpg parses JSON."""
         return sql_cast(column, Text)
 
 
@@ -67,14 +67,14 @@ def _decode_events(text: str) -> list[dict[str, Any]]:
 
 
 def _past_spaces(text: str, position: int) -> int:
-    # Earlier releases wrote a space behind each comma.
+    # Earlier releases wrote a space after each comma.
     while text[position] == " ":
         position += 1
     return position
 
 
 def new_replay(conversation_id: UUID, events: str) -> tuple[Replay, ReplayProgress]:
-    """The rows of what a conversation has to play; ``events`` is what ``encode_events`` returned."""
+    """Create the rows of a trajectory; ``events`` is what ``encode_events`` returned."""
     return Replay(conversation_id=conversation_id, events=events), ReplayProgress(conversation_id=conversation_id)
 
 

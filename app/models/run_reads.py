@@ -1,4 +1,4 @@
-"""What a run reads, by statements that are compiled once."""
+"""The reads of runs, by compiled statements."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -24,56 +24,56 @@ _ID = bindparam("id", type_=Uuid())
 
 
 class RunReads:
-    """Reads rows, each by one statement. Nobody writes by what is changed of them."""
+    """Reads objects, each with one statement. Changes of the objects are not written."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def conversation(self, conversation_id: UUID) -> Conversation | None:
-        """The conversation, whoever owns it."""
-        found = await self._database.rows_of(Conversation, "run: conversation", _conversation, {"id": conversation_id})
-        return found[0] if found else None
+        """Return the conversation, without checking its owner."""
+        rows = await self._database.rows_of(Conversation, "run: conversation", _conversation, {"id": conversation_id})
+        return rows[0] if rows else None
 
     async def conversation_and_replay(self, conversation_id: UUID) -> tuple[Conversation | None, bool]:
-        """The conversation, and whether there is something left to play."""
+        """Return the conversation, and whether a part of a trajectory is still to be played."""
         statement = self._database.compiled("run: conversation and replay", _conversation_and_replay)
         rows = await self._database.direct.read(statement, {"id": conversation_id})
-        found = loaded(Conversation, rows, self._database.reader.dialect)
-        return (found[0], bool(rows[0][-1])) if found else (None, False)
+        conversations = loaded(Conversation, rows, self._database.reader.dialect)
+        return (conversations[0], bool(rows[0][-1])) if conversations else (None, False)
 
     async def of_run(self, conversation_id: UUID, run: int) -> list[Event]:
-        """A run's events without its state changes, in order. Bounded by the run's own iterations."""
+        """Return a run's events without state changes, in order. Their number is bounded by the run's iterations."""
         return await self._database.rows_of(Event, "run: events", _of_run, {"id": conversation_id, "of_run": run})
 
     async def dialogue(self, conversation_id: UUID, last_run: int, limit: int) -> list[Event]:
-        """The newest ``limit`` events of all runs up to ``last_run``, ordered as they follow in the dialogue."""
+        """Return the last ``limit`` events of all runs up to ``last_run``, ordered by run and sequence."""
         parameters = {"id": conversation_id, "of_run": last_run, "most": limit}
-        found = await self._database.rows_of(Event, "run: dialogue", _dialogue, parameters)
-        found.reverse()
-        return found
+        events = await self._database.rows_of(Event, "run: dialogue", _dialogue, parameters)
+        events.reverse()
+        return events
 
     async def condensation(self, conversation_id: UUID) -> Condensation | None:
-        """The conversation's, if its history was condensed."""
-        found = await self._database.rows_of(Condensation, "run: condensation", _condensation, {"id": conversation_id})
-        return found[0] if found else None
+        """Return the conversation's summary; ``None`` if its history was never condensed."""
+        rows = await self._database.rows_of(Condensation, "run: condensation", _condensation, {"id": conversation_id})
+        return rows[0] if rows else None
 
     async def tool_call(self, conversation_id: UUID, sequence: int) -> ToolCall | None:
-        """The call, if anything is known of it yet."""
+        """Return the call's state; ``None`` if it was neither decided about nor started."""
         parameters = {"id": conversation_id, "of_sequence": sequence}
-        found = await self._database.rows_of(ToolCall, "run: tool call", _tool_call, parameters)
-        return found[0] if found else None
+        rows = await self._database.rows_of(ToolCall, "run: tool call", _tool_call, parameters)
+        return rows[0] if rows else None
 
     async def settings(self, owner_id: str) -> Settings | None:
-        """The owner's settings."""
-        found = await self._database.rows_of(Settings, "run: settings", _settings, {"of_owner": owner_id})
-        return found[0] if found else None
+        """Return the owner's settings; ``None`` if there are none."""
+        rows = await self._database.rows_of(Settings, "run: settings", _settings, {"of_owner": owner_id})
+        return rows[0] if rows else None
 
     async def settings_and_accounts(self, owner_id: str) -> tuple[Settings | None, Sequence[ProviderAccount]]:
-        """The owner's settings, and all of its provider accounts, by provider; by one statement."""
+        """Return the owner's settings and provider accounts, ordered by provider, with one statement."""
         statement = self._database.compiled("run: settings and accounts", _settings_and_accounts)
         rows = [tuple(row) for row in await self._database.direct.read(statement, {"of_owner": owner_id})]
         dialect, width = self._database.reader.dialect, len(_SETTINGS.c)
-        # An outer join has a row without ids for what is not there.
+        # The outer join gives a row with null ids for missing settings or accounts.
         settings = loaded(Settings, [row[:width] for row in rows[:1] if row[0] is not None], dialect)
         accounts = loaded(ProviderAccount, [row[width:] for row in rows if row[width] is not None], dialect)
         return (settings[0] if settings else None), accounts

@@ -1,4 +1,4 @@
-"""What a conversation's creation and its runs write, by statements that are compiled once."""
+"""The writes of runs, and of creating conversations, by compiled statements."""
 
 from datetime import datetime
 from uuid import UUID
@@ -25,53 +25,53 @@ _ID = bindparam("of_id", type_=Uuid())
 
 
 class RunWrites:
-    """Locks and writes of one unit of work. Owners are locked before their conversations."""
+    """Locks and writes of one unit of work. To prevent deadlocks, lock an owner before its conversations."""
 
     def __init__(self, unit: UnitOfWork) -> None:
         self._unit = unit
 
     async def lock_owner(self, owner_id: str) -> None:
-        """Let no other transaction change the owner's statuses until this one ends."""
+        """Lock the owner's row until the transaction ends, so that no other one changes the owner's statuses."""
         await self._unit.rows("lock owner", _lock_owner, {"of_owner": owner_id})
 
     async def lock(self, conversation_id: UUID, *, with_owner: bool) -> Conversation | None:
-        """A conversation, unchanged by others until the transaction ends; with its owner where a status may change."""
+        """Read a conversation with a row lock; ``with_owner`` also locks its owner, if the status may change."""
         build = _lock_with_owner if with_owner else _lock
         return await self._unit.read(Conversation, ("lock", with_owner), build, {"of_id": conversation_id})
 
     async def next_status_sequence(self, owner_id: str) -> int:
-        """Take the owner's next status sequence."""
+        """Increment the owner's counter of status changes, and return the new value."""
         rows = await self._unit.rows("next status sequence", _next_status_sequence, {"of_owner": owner_id})
         return rows[0][0]
 
     async def count_live(self, owner_id: str) -> int:
-        """How many of the owner's conversations start and run."""
+        """Count the owner's starting and running conversations."""
         return (await self._unit.rows("count live", _count_live, {"of_owner": owner_id}))[0][0]
 
     async def live(self, owner_id: str) -> list[Conversation]:
-        """The owner's starting and running conversations, least recently updated first; for looking at."""
+        """Return the owner's starting and running conversations, least recently updated first. They are read-only."""
         rows = await self._unit.rows("live", _live, {"of_owner": owner_id})
         return loaded(Conversation, rows, self._unit.dialect)
 
     async def idempotency_key(self, owner_id: str, operation: str, key: str, since: datetime) -> IdempotencyKey | None:
-        """The first result under a key, unless it is older than ``since``."""
+        """Return the first result under a key, unless it is older than ``since``."""
         parameters = {"of_owner": owner_id, "of_operation": operation, "of_key": key, "since": since}
         rows = await self._unit.rows("idempotency key", _idempotency_key, parameters)
         return loaded(IdempotencyKey, rows, self._unit.dialect)[0] if rows else None
 
     def remember(self, key: IdempotencyKey) -> None:
-        """Store a key's result, in the place of an expired one."""
+        """Store a key's result, replacing an expired one."""
         self._unit.later("remember key", lambda: _remember(self._unit.dialect.name), key.model_dump())
 
     async def is_of(self, conversation_id: UUID, sequence: int, run: int, event: NewEvent, now: datetime) -> bool:
-        """Tell whether the log already holds this very event at that sequence."""
+        """Tell whether the log has exactly this event at the sequence."""
         parameters = {"of_id": conversation_id, "of_sequence": sequence}
-        found = await self._unit.read(Event, "event", _event, parameters)
-        wanted = (run, kind_of(event.body), event.source, event.created_at or now)
-        return found is not None and (found.run, found.kind, found.source, found.created_at) == wanted
+        row = await self._unit.read(Event, "event", _event, parameters)
+        expected = (run, kind_of(event.body), event.source, event.created_at or now)
+        return row is not None and (row.run, row.kind, row.source, row.created_at) == expected
 
     def begin_call(self, conversation_id: UUID, sequence: int, now: datetime) -> None:
-        """Note that a tool call begins, whatever is known of it already."""
+        """Record that a tool call begins, by inserting or updating its row."""
         self._unit.later(
             "begin call",
             lambda: _begin_call(self._unit.dialect.name),
@@ -84,7 +84,7 @@ class RunWrites:
         self._unit.later("discard draft", _discard_draft, parameters)
 
     def discard_replay(self, conversation_id: UUID) -> None:
-        """Delete what is left to play, if anything is."""
+        """Delete the trajectory to replay, if there is one."""
         for table in (_REPLAY, _REPLAY_PROGRESS):
             self._unit.later(
                 ("discard", table.name),
@@ -102,7 +102,7 @@ def _lock() -> ClauseElement:
 
 
 def _lock_with_owner() -> ClauseElement:
-    # PostgreSQL locks in this order, and reads anew what another transaction has changed until then.
+    # PostgreSQL locks in this order. After waiting for a lock, it reads the row again.
     return (
         select(*_CONVERSATION.c)
         .join_from(_OWNER, _CONVERSATION, _CONVERSATION.c.owner_id == _OWNER.c.id)

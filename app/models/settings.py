@@ -20,6 +20,8 @@ class Settings(SQLModel, table=True):
     max_iterations: int = Field(default=DEFAULT_MAX_ITERATIONS)
     max_budget_usd: float | None = Field(default=None)
     confirmation_mode: bool = Field(default=False)
+    git_author_name: str | None = Field(default=None, max_length=200)
+    git_author_email: str | None = Field(default=None, max_length=254)
     created_at: datetime = Field(sa_type=UTCDateTime)
     updated_at: datetime = Field(sa_type=UTCDateTime)
 

@@ -1,11 +1,14 @@
 """Resolvers of root fields: each converts its arguments, calls one use case, and converts the result."""
 
 from app.resolvers import (
+    commit,
     conversation,
     download,
     event,
     node,
     provider_account,
+    pull_request,
+    pushed_branch,
     repository,
     settings,
     tool_call,
@@ -14,11 +17,14 @@ from app.resolvers import (
 )
 
 __all__ = [
+    "commit",
     "conversation",
     "download",
     "event",
     "node",
     "provider_account",
+    "pull_request",
+    "pushed_branch",
     "repository",
     "settings",
     "tool_call",

@@ -161,8 +161,8 @@ async def send_message(
 ) -> SendMessagePayload:
     key = existing_conversation_key(input.conversation_id, "conversationId")
     command = SendMessage(key, input.message.to_message(), input.idempotency_key)
-    row, said = await info.context.services.conversation.send_message(info.context.owner_id, command)
-    return SendMessagePayload(event_edge=event.edge(said), conversation=convert(row))
+    row, message_event = await info.context.services.conversation.send_message(info.context.owner_id, command)
+    return SendMessagePayload(event_edge=event.edge(message_event), conversation=convert(row))
 
 
 async def status_changed(

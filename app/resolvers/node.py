@@ -7,13 +7,14 @@ from uuid import UUID
 import strawberry
 
 from app.context import Context
-from app.schema import conversation, event, provider_account, repository, settings, workspace
+from app.schema import conversation, event, provider_account, pull_request, repository, settings, workspace
 from app.schema.node import (
     BranchKey,
     ConversationKey,
     EventKey,
     Node,
     ProviderAccountKey,
+    PullRequestKey,
     RepositoryKey,
     SettingsKey,
     WorkspaceKey,
@@ -39,19 +40,30 @@ async def get(
         case SettingsKey(key):
             saved = await info.context.settings.load(key)
             return settings.convert(saved) if saved is not None else None
-        case ProviderAccountKey(key):
-            account = await info.context.provider_accounts.load(key)
-            return provider_account.convert(account) if account is not None else None
-        case RepositoryKey(key):
-            seen = await info.context.repositories.load(key)
-            return repository.convert(seen) if seen is not None else None
-        case BranchKey(key):
-            branch = await info.context.branches.load(key)
-            return repository.convert_branch(branch) if branch is not None else None
+        case ProviderAccountKey() | RepositoryKey() | BranchKey() | PullRequestKey() as named:
+            return await _of_provider(info.context, named)
         case WorkspaceKey(key):
             return await _workspace(info.context, key)
         case None:
             return None
+
+
+async def _of_provider(
+    context: Context, named: ProviderAccountKey | RepositoryKey | BranchKey | PullRequestKey
+) -> Node | None:
+    match named:
+        case ProviderAccountKey(key):
+            account = await context.provider_accounts.load(key)
+            return provider_account.convert(account) if account is not None else None
+        case RepositoryKey(key):
+            seen = await context.repositories.load(key)
+            return repository.convert(seen) if seen is not None else None
+        case BranchKey(key):
+            branch = await context.branches.load(key)
+            return repository.convert_branch(branch) if branch is not None else None
+        case PullRequestKey(key):
+            proposed = await context.pull_requests.load(key)
+            return pull_request.convert(proposed) if proposed is not None else None
 
 
 async def _workspace(context: Context, key: UUID) -> Node | None:

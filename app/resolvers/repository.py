@@ -38,7 +38,7 @@ async def search(
     first: Annotated[int | None, strawberry.argument(description="How many, 1 to 100.")] = DEFAULT_FIRST,
     after: Annotated[str | None, strawberry.argument(description="Only what stands behind this cursor.")] = None,
 ) -> RepositoryConnection | None:
-    wanted = RepositoryQuery(
+    repository_query = RepositoryQuery(
         provider=provider,
         first=check_count("first", first, DEFAULT_FIRST),
         query=query,
@@ -46,4 +46,6 @@ async def search(
         after=after,
     )
     context = info.context
-    return connection(await context.services.repository.search(context.owner_id, wanted, context.git_calls), after)
+    return connection(
+        await context.services.repository.search(context.owner_id, repository_query, context.git_calls), after
+    )

@@ -122,12 +122,12 @@ def parse_event_cursor(cursor: str) -> int:
 
 
 def name_cursor(name: str) -> str:
-    """Where a file stands among others by its name, or path; what is no UTF-8 in it are surrogates."""
+    """Encode a file's name or path as a cursor. Invalid UTF-8 in it is represented by surrogates."""
     return _encode([name])
 
 
 def parse_name_cursor(cursor: str) -> str:
-    """The name that a cursor holds. Raises an expected error."""
+    """Decode a cursor to a name. Raises an INVALID_INPUT error if it is malformed."""
     match _decode(cursor):
         case [str(name)]:
             try:

@@ -12,15 +12,16 @@ from app.models.conversation import AgentState, ConversationStatus, Conversation
 from app.models.rows.conversation import ConversationRow
 from app.models.search import query as conversation_search
 from app.models.search.query import ConversationOrderField, OrderDirection
-from app.schema import event, repository, workspace
-from app.schema.connection import PageInfo, conversation_cursor
+from app.schema import event, pull_request, repository, workspace
+from app.schema.connection import PageInfo, check_count, conversation_cursor
 from app.schema.event import EventConnection, EventEdge, event_query
 from app.schema.event_connection import RowEventConnection
 from app.schema.node import Node, conversation_id, repository_key
 from app.schema.problem import Problem
+from app.schema.pull_request import PullRequestConnection
 from app.schema.repository import Repository, RepositoryRef
 from app.schema.rows.conversation import AGENT_STATE, STATUS, TRIGGER
-from app.schema.scalar import JSON, URI, invalid, is_storable
+from app.schema.scalar import JSON, URI, invalid
 from app.schema.usage import TokenUsage
 from app.schema.user_error import (
     CreateConversationError,
@@ -31,7 +32,7 @@ from app.schema.user_error import (
     StopConversationError,
 )
 from app.schema.workspace import Workspace
-from app.services.message import Message
+from app.services.message import Message, is_storable
 from app.services.push.status_feed import StatusUpdate
 
 Info = strawberry.Info[Context, None]
@@ -73,6 +74,17 @@ class Conversation(Node):
         summary = await context.services.workspace.get(self.row.id, context.workspace_reads)
         return workspace.convert(summary) if summary is not None else None
 
+    @strawberry.field(
+        description="What `createPullRequest` proposed, newest first. What was seen more than a minute ago is asked "
+        "for again, at most 20 of them; where its provider can't be asked, the last known state is shown."
+    )
+    async def pull_requests(
+        self, info: Info, first: pull_request.First = pull_request.DEFAULT_FIRST, after: pull_request.After = None
+    ) -> PullRequestConnection:
+        count = check_count("first", first, pull_request.DEFAULT_FIRST)
+        rows = await info.context.conversations_pull_requests.load(self.row.id)
+        return pull_request.connection(rows, count, after)
+
     @strawberry.field(description="Event history, oldest first. Neither `first` nor `last`: the last 50. At most 100.")
     async def events(
         self,
@@ -83,7 +95,7 @@ class Conversation(Node):
         before: event.Before = None,
         filter: event.Filter = None,  # noqa: A002  The contract's name.
     ) -> EventConnection:
-        query = event_query(self.row.id, first=first, after=after, last=last, before=before, wanted=filter)
+        query = event_query(self.row.id, first=first, after=after, last=last, before=before, event_filter=filter)
         return RowEventConnection.of(await info.context.event_pages.load(query), query)
 
     @strawberry.field(

@@ -1,6 +1,6 @@
-"""Conversations and pages of them that are read from their rows: quicker than instances of the types they stand in for.
+"""Stand-in classes for `Conversation` and its connection, which compiled execution reads directly from rows.
 
-Everything is there by attribute too, made by ``convert`` when one is asked for.
+For graphql-core, all fields are attributes too: ``convert`` builds the instance when one is first read.
 """
 
 from functools import cache
@@ -21,7 +21,7 @@ CURSOR, ROW = range(2)
 
 
 class RowConversation(Deferred, Conversation):
-    """A conversation that is read from its row."""
+    """A stand-in for ``Conversation`` with a row."""
 
     def __init__(self, row: ConversationRow) -> None:
         self.row = row
@@ -31,12 +31,12 @@ class RowConversation(Deferred, Conversation):
 
     @staticmethod
     def of(row: ConversationRow) -> "RowConversation":
-        """The conversation of a row."""
+        """Build the stand-in of a row."""
         return _classes(type(row))[0](row)
 
 
 class RowConnection(Deferred, ConversationConnection):
-    """A page of conversations that are read from their rows, each with its cursor."""
+    """A stand-in for ``ConversationConnection`` with rows and their cursors."""
 
     def __init__(self, page: ConversationPage, query: ConversationQuery) -> None:
         self.rows = row_edges(page.rows, query.order)
@@ -57,13 +57,13 @@ class RowConnection(Deferred, ConversationConnection):
 
     @staticmethod
     def of(page: ConversationPage, query: ConversationQuery) -> "RowConnection":
-        """The page as the API shows it."""
+        """Build the stand-in of a page."""
         return _classes(page.rows.row_class)[1](page, query)
 
 
 @cache
 def _classes(row_class: type[ConversationRow]) -> tuple[type[RowConversation], type[RowConnection]]:
-    """The classes for rows of one class, which know where each column is."""
+    """Create the stand-in classes for rows of one class, whose shapes have each column's index."""
     layout = layout_of(row_class)
 
     class ConversationOfRowClass(RowConversation):

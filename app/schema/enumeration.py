@@ -10,6 +10,7 @@ from app.errors import ErrorCode
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
 from app.models.event import EventSource
 from app.models.provider_account import ProviderType
+from app.models.pull_request import PullRequestState
 from app.models.search.query import ConversationOrderField, OrderDirection
 from app.services.download import DownloadFormat
 from app.services.git.base import RepositorySort, TaskKind
@@ -128,6 +129,20 @@ _describe(
         ErrorCode.GIT_PROVIDER_UNAVAILABLE: "The git provider can't be reached, or limits the rate.",
         ErrorCode.INVALID_INPUT: "An input field is out of range or malformed; see `path`.",
         ErrorCode.INVALID_STATE: "The conversation's status does not allow this action.",
+        ErrorCode.GIT_SCOPE_MISSING: "The git provider's token lacks a scope; see `scopes`.",
+        ErrorCode.NO_REPOSITORY: "The conversation, or its workspace, has no git repository.",
+        ErrorCode.NOTHING_TO_COMMIT: "Nothing is different from the last commit.",
+        ErrorCode.MERGE_IN_PROGRESS: "A merge, rebase, cherry-pick or revert has not come to an end.",
+        ErrorCode.CONFLICT_MARKERS: "A changed file has the markers of a merge conflict.",
+        ErrorCode.DETACHED_HEAD: "No branch is checked out.",
+        ErrorCode.INDEX_LOCKED: "Git's index is locked: another git runs in the workspace, or one was killed there.",
+        ErrorCode.HEAD_MOVED: "The workspace's last commit is another one than expected.",
+        ErrorCode.NOTHING_TO_PUSH: "There is no commit beyond what was cloned, or no branch was pushed.",
+        ErrorCode.BRANCH_MOVED: "The branch at the git host has commits that a push would remove.",
+        ErrorCode.DEFAULT_BRANCH: "The branch is the repository's default one, which the input does not allow.",
+        ErrorCode.BRANCH_PROTECTED: "The git host protects the branch.",
+        ErrorCode.PUSH_REJECTED: "The git host rejected the push.",
+        ErrorCode.PULL_REQUEST_REFUSED: "The git host refused the pull request.",
     },
 )
 _describe(
@@ -137,6 +152,15 @@ _describe(
         ProviderType.GITHUB: "GitHub, or a GitHub Enterprise Server.",
         ProviderType.GITLAB: "GitLab, also self-hosted.",
         ProviderType.BITBUCKET: "Bitbucket Cloud.",
+    },
+)
+_describe(
+    PullRequestState,
+    "What became of a pull request.",
+    {
+        PullRequestState.OPEN: "It waits to be merged; drafts are open, too.",
+        PullRequestState.CLOSED: "It was closed, declined or superseded.",
+        PullRequestState.MERGED: "It was merged.",
     },
 )
 _describe(

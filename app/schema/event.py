@@ -158,7 +158,7 @@ def event_query(
     after: str | None,
     last: int | None,
     before: str | None,
-    wanted: EventFilter | None,
+    event_filter: EventFilter | None,
 ) -> EventQuery:
     """Convert pagination arguments to a query; with neither `first` nor `last` it reads the last 50 events.
 
@@ -167,7 +167,7 @@ def event_query(
     if first is not None and last is not None:
         raise invalid("Give `first` or `last`, not both.")
     backward = first is None
-    sources = wanted.source if wanted is not None else None
+    sources = event_filter.source if event_filter is not None else None
     return EventQuery(
         conversation_id=conversation_id,
         limit=check_count("last", last, DEFAULT_EVENTS) if backward else check_count("first", first, DEFAULT_EVENTS),

@@ -1,6 +1,6 @@
-"""Pages of events that are read from their rows: quicker than instances of the types they stand in for.
+"""Stand-in classes for `EventConnection`, which compiled execution reads directly from rows.
 
-Everything is there by attribute too, made by ``convert`` when one is asked for.
+For graphql-core, all fields are attributes too: ``convert`` builds the instances when one is first read.
 """
 
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ from app.schema.rows.event import BODIES, CURSOR, HEAD, ROW, TYPE_NAME
 from app.schema.rows.layout import layout_of
 from app.services.event import EventPage
 
-# What this release can't read is a message that says so.
+# An event that this release can't decode becomes a message that says so.
 _UNREADABLE: Mapping[str, Any] = {"text": UNREADABLE}
 
 Subject = tuple[str, Row, str, Mapping[str, Any], str]
-"""The cursor of an event, its row, the name of its type, the fields of its body, and its id."""
+"""An event's cursor, its row, the name of its GraphQL type, the fields of its body, and its id."""
 
 
 class RowEventConnection(Deferred, EventConnection):
-    """A page of events that are read from their rows."""
+    """A stand-in for ``EventConnection`` with rows."""
 
     def __init__(self, page: EventPage, query: EventQuery) -> None:
         place = page.rows.row_class.columns["sequence"].place
@@ -40,7 +40,7 @@ class RowEventConnection(Deferred, EventConnection):
 
     @cached_property
     def subjects(self) -> list[Subject]:
-        """The events. Bodies are parsed when they are asked for, which a query of ``pageInfo`` alone does not."""
+        """The events. Their bodies are parsed on first access, which a query of ``pageInfo`` alone never does."""
         rows = self._page.rows
         sequence_place, kind_place = rows.row_class.columns["sequence"].place, rows.row_class.columns["kind"].place
         head = event_id(self._query.conversation_id, 0).removesuffix("0")
@@ -62,13 +62,13 @@ class RowEventConnection(Deferred, EventConnection):
 
     @staticmethod
     def of(page: EventPage, query: EventQuery) -> "RowEventConnection":
-        """The page as the API shows it."""
+        """Build the stand-in of a page."""
         return _class_for(page.rows.row_class)(page, query)
 
 
 @cache
 def _class_for(row_class: type[EventRow]) -> type[RowEventConnection]:
-    """The class for pages of rows of one class, which knows where each column is."""
+    """Create the stand-in class for rows of one class, whose shape has each column's index."""
     layout = layout_of(row_class)
 
     def event(row: Row) -> Event:

@@ -1,8 +1,9 @@
 """Encodes and decodes Relay's global ids.
 
 A conversation's id is its UUID as text; an event's is ``<conversation id>:<sequence>``; settings are
-``settings:<uuid>``, and so with ``repository``, ``branch``, ``provider_account`` and ``workspace``, which has the UUID
-of its conversation. They are opaque to clients. A malformed id is treated like the id of an object that does not exist.
+``settings:<uuid>``, and so with ``repository``, ``branch``, ``provider_account``, ``pull_request`` and ``workspace``,
+which has the UUID of its conversation. They are opaque to clients. A malformed id is treated like the id of an object
+that does not exist.
 """
 
 import re
@@ -17,7 +18,7 @@ from app.errors import conversation_not_found
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _CONVERSATION = re.compile(_UUID)
 _EVENT = re.compile(rf"({_UUID}):([1-9][0-9]{{0,9}})")
-_NAMED = re.compile(rf"(settings|repository|branch|provider_account|workspace):({_UUID})")
+_NAMED = re.compile(rf"(settings|repository|branch|provider_account|workspace|pull_request):({_UUID})")
 
 
 @strawberry.interface(description="An object with a globally unique, opaque, stable ID.")
@@ -58,19 +59,26 @@ class ProviderAccountKey:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceKey:
-    """Names the workspace of a conversation, by the conversation's id."""
+    """The key of a workspace: its conversation's id."""
 
     id: UUID
 
 
-NodeKey = ConversationKey | EventKey | SettingsKey | RepositoryKey | BranchKey | ProviderAccountKey | WorkspaceKey
+@dataclass(frozen=True, slots=True)
+class PullRequestKey:
+    id: UUID
 
-_KEYS: dict[str, type[SettingsKey | RepositoryKey | BranchKey | ProviderAccountKey | WorkspaceKey]] = {
+
+NamedKey = SettingsKey | RepositoryKey | BranchKey | ProviderAccountKey | WorkspaceKey | PullRequestKey
+NodeKey = ConversationKey | EventKey | NamedKey
+
+_KEYS: dict[str, type[NamedKey]] = {
     "settings": SettingsKey,
     "repository": RepositoryKey,
     "branch": BranchKey,
     "provider_account": ProviderAccountKey,
     "workspace": WorkspaceKey,
+    "pull_request": PullRequestKey,
 }
 
 
@@ -141,5 +149,10 @@ def provider_account_id(key: UUID) -> strawberry.ID:
 
 
 def workspace_id(key: UUID) -> strawberry.ID:
-    """The id of a conversation's workspace."""
+    """Encode as ``workspace:<uuid>``, with the conversation's id."""
     return strawberry.ID(f"workspace:{key}")
+
+
+def pull_request_id(key: UUID) -> strawberry.ID:
+    """Encode as ``pull_request:<uuid>``."""
+    return strawberry.ID(f"pull_request:{key}")

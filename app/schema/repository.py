@@ -78,9 +78,9 @@ class Repository(Node):
             strawberry.argument(description="Only branches whose name contains this, at most 200 characters."),
         ] = None,
     ) -> BranchConnection | None:
-        wanted = BranchQuery(first=check_count("first", first, DEFAULT_FIRST), query=query, after=after)
+        query_of_page = BranchQuery(first=check_count("first", first, DEFAULT_FIRST), query=query, after=after)
         context = info.context
-        page = await context.services.repository.branches(self.row, wanted, context.git_calls)
+        page = await context.services.repository.branches(self.row, query_of_page, context.git_calls)
         edges = [BranchEdge(cursor=cursor, node=convert_branch(row)) for cursor, row in page.edges]
         return BranchConnection(edges=edges, nodes=[edge.node for edge in edges], page_info=_page_info(page, after))
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from strawberry.types.scalar import ScalarDefinition
 
 from app.errors import ErrorCode
+from app.services.message import is_storable
 
 SECRET_MAX_LENGTH = 10_000
 # Data URLs of images are URIs too, so the limit allows for an image.
@@ -34,15 +35,6 @@ def invalid(message: str) -> GraphQLError:
     """Build an INVALID_INPUT error, whose message reaches the client unmasked."""
     code = ErrorCode.INVALID_INPUT
     return GraphQLError(message, extensions={"code": code.name, "messageId": code.message_id})
-
-
-def is_storable(text: str) -> bool:
-    """Tell whether a database can store the text: PostgreSQL refuses NUL, and UTF-8 has no lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\x00" not in text
 
 
 def _serialize_datetime(value: datetime) -> str:

@@ -31,6 +31,12 @@ class Settings(Node):
         "model whose price is not known; null: no limit."
     )
     confirmation_mode: bool = strawberry.field(description="Tool calls wait for `respondToToolCall`.")
+    git_author_name: str | None = strawberry.field(
+        description="The author of commits by `commitWorkspace`; null: the login at the git provider."
+    )
+    git_author_email: str | None = strawberry.field(
+        description="The author's e-mail address; null: one that is made of the login and receives no mail."
+    )
 
     @strawberry.field(description="The git providers the caller stored a token for.")
     async def provider_accounts(self, info: Info) -> list[ProviderAccount]:
@@ -61,6 +67,12 @@ class UpdateSettingsInput:
     confirmation_mode: bool | None = strawberry.field(
         default=strawberry.UNSET, description="Whether tool calls wait for `respondToToolCall`; default false."
     )
+    git_author_name: str | None = strawberry.field(
+        default=strawberry.UNSET, description="The author of commits, at most 200 characters."
+    )
+    git_author_email: str | None = strawberry.field(
+        default=strawberry.UNSET, description="The author's e-mail address, at most 254 characters."
+    )
 
     def to_command(self) -> UpdateSettings:
         """Convert without validation, and keep an omitted field apart from an explicit null."""
@@ -71,6 +83,8 @@ class UpdateSettingsInput:
             max_iterations=_given(self.max_iterations),
             max_budget_usd=_given(self.max_budget_usd),
             confirmation_mode=_given(self.confirmation_mode),
+            git_author_name=_given(self.git_author_name),
+            git_author_email=_given(self.git_author_email),
         )
 
 
@@ -123,6 +137,8 @@ def convert(row: models.Settings) -> Settings:
         max_iterations=row.max_iterations,
         max_budget_usd=row.max_budget_usd,
         confirmation_mode=row.confirmation_mode,
+        git_author_name=row.git_author_name,
+        git_author_email=row.git_author_email,
     )
 
 

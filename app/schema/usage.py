@@ -1,4 +1,4 @@
-"""What LLM calls took."""
+"""The GraphQL type of token counts and costs of LLM calls."""
 
 import strawberry
 
@@ -19,6 +19,6 @@ class TokenUsage:
         cost_usd: float | None,
         is_cost_known: bool,  # noqa: FBT001  A column among others.
     ) -> "TokenUsage":
-        """From the columns of a conversation's row."""
+        """Build from a conversation's columns."""
         cost = cost_usd if is_cost_known else None
         return cls(prompt_tokens=Long(prompt_tokens), completion_tokens=Long(completion_tokens), cost_usd=cost)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from functools import wraps
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
 
 import strawberry
 
@@ -63,6 +63,22 @@ class TooManyRunningError(UserError):
 @strawberry.type(description="The conversation's status does not allow this action.")
 class InvalidStateError(UserError):
     status: ConversationStatus = strawberry.field(description="The conversation's status.")
+
+
+@strawberry.type(description="The token for the git provider lacks a scope.")
+class GitScopeMissingError(UserError):
+    provider: ProviderType = strawberry.field(description="The provider that the token is for.")
+    scopes: list[str] = strawberry.field(description="One of these is needed, as the provider names them.")
+
+
+@strawberry.type(description="The repository's state, or the git host, does not allow it; `code` says why.")
+class GitRefusalError(UserError):
+    pass
+
+
+@strawberry.type(description="The workspace or its sandbox can't be used.")
+class WorkspaceFailureError(UserError):
+    pass
 
 
 CreateConversationError = Annotated[
@@ -125,12 +141,40 @@ RespondToToolCallError = Annotated[
     strawberry.union("RespondToToolCallError", description="Why an answer to a tool call was not taken."),
 ]
 
+CommitWorkspaceError = Annotated[
+    NotFoundError | InvalidInputError | InvalidStateError | GitRefusalError | WorkspaceFailureError,
+    strawberry.union("CommitWorkspaceError", description="Why nothing was committed."),
+]
+PushBranchError = Annotated[
+    NotFoundError
+    | InvalidInputError
+    | InvalidStateError
+    | GitProviderAuthenticationError
+    | GitProviderUnavailableError
+    | GitScopeMissingError
+    | GitRefusalError
+    | WorkspaceFailureError,
+    strawberry.union("PushBranchError", description="Why nothing was pushed."),
+]
+CreatePullRequestError = Annotated[
+    NotFoundError
+    | InvalidInputError
+    | GitProviderAuthenticationError
+    | GitProviderUnavailableError
+    | GitScopeMissingError
+    | GitRefusalError
+    | WorkspaceFailureError,
+    strawberry.union("CreatePullRequestError", description="Why there is no pull request."),
+]
+
 
 # User errors that add no field to the interface.
 _PLAIN: dict[type[AppError], type[UserError]] = {
     errors.SettingsNotFound: SettingsNotFoundError,
     errors.NotFound: NotFoundError,
     errors.InvalidInput: InvalidInputError,
+    errors.GitRefusal: GitRefusalError,
+    errors.WorkspaceFailure: WorkspaceFailureError,
 }
 # These are not caused by the input, so they stay GraphQL errors, with a code but without a user error type.
 _NEVER_USER_ERRORS = (errors.StorageFull, errors.Unauthenticated, errors.SlowSubscriber, errors.TrajectoryTooLong)
@@ -155,12 +199,15 @@ def of_error(error: AppError) -> Any:  # noqa: ANN401  Each payload takes a unio
             return GitProviderAuthenticationError(**head, provider=ProviderType(error.provider))
         case errors.GitProviderUnavailable():
             return GitProviderUnavailableError(**head, provider=ProviderType(error.provider), retry_at=error.retry_at)
+        case errors.GitScopeMissing():
+            provider = ProviderType(error.provider)
+            return GitScopeMissingError(**head, provider=provider, scopes=list(error.scopes))
         case errors.TooManyRunning():
             return TooManyRunningError(**head, limit=error.limit)
         case errors.InvalidState():
             status = ConversationStatus.__members__.get(error.status, ConversationStatus.ERROR)
             return InvalidStateError(**head, status=status)
-        case errors.SettingsNotFound() | errors.NotFound() | errors.InvalidInput():
+        case _ if type(error) in _PLAIN:
             return _PLAIN[type(error)](**head)
         case _:
             raise error
@@ -169,15 +216,21 @@ def of_error(error: AppError) -> Any:  # noqa: ANN401  Each payload takes a unio
 def with_user_errors(mutation: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Decorate a mutation so that an expected failure becomes a payload with ``userErrors`` instead of an exception.
 
-    The payload's class is taken from the mutation's return annotation, and needs no argument but ``user_errors``.
+    The payload's class is taken from the mutation's return annotation, and needs no argument but ``user_errors``. A
+    failure whose user error the payload does not list stays an exception.
     """
     payload: Callable[..., T] = mutation.__annotations__["return"]
+    [listed] = get_args(get_type_hints(payload)["user_errors"])
+    accepted = get_args(listed) or (listed,)
 
     @wraps(mutation)
     async def resolver(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await mutation(*args, **kwargs)
         except AppError as error:
-            return payload(user_errors=[of_error(error)])
+            user_error = of_error(error)
+            if not isinstance(user_error, accepted):
+                raise
+            return payload(user_errors=[user_error])
 
     return resolver

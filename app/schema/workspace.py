@@ -1,4 +1,4 @@
-"""Workspaces: their files, and what was changed in them."""
+"""GraphQL types of workspaces: their files, directories and changes."""
 
 import codecs
 import mimetypes
@@ -29,7 +29,7 @@ DEFAULT_FIRST = 20
 DEFAULT_CONTEXT_LINES = 3
 MAX_CONTEXT_LINES = 1000
 MAX_LINE = 2**31 - 1
-# The types that Python knows by itself: those of the machine are others on each.
+# Only Python's own table of MIME types, since those of machines differ.
 _TYPES = mimetypes.MimeTypes(filenames=())
 _TEXT, _BINARY = "text/plain", "application/octet-stream"
 
@@ -45,15 +45,13 @@ PATH = "Relative to the workspace. One that is no UTF-8, or begins with a quotat
 
 @strawberry.interface(description="Something in a workspace.")
 class WorkspaceEntry:
-    """An entry."""
-
     path: str = strawberry.field(description=PATH)
     name: str = strawberry.field(description="The last name of the path.")
 
 
 @strawberry.type(description="A regular file of a workspace.")
 class WorkspaceFile(WorkspaceEntry):
-    """A file. ``real_path`` has surrogates for what is no UTF-8."""
+    """A file. In ``real_path``, invalid UTF-8 is represented by surrogates."""
 
     conversation_key: Private[UUID]
     real_path: Private[str]
@@ -75,13 +73,13 @@ class WorkspaceFile(WorkspaceEntry):
         "looked for in the first 64 MiB."
     )
     async def text(self, info: Info, first_line: FirstLine = 1, last_line: LastLine = None) -> str | None:
-        found = await self._lines(info, first_line, last_line)
-        return found[0] if found is not None else None
+        text_and_cut = await self._lines(info, first_line, last_line)
+        return text_and_cut[0] if text_and_cut is not None else None
 
     @strawberry.field(description="Whether `text` of the same arguments leaves something out.")
     async def is_truncated(self, info: Info, first_line: FirstLine = 1, last_line: LastLine = None) -> bool:
-        found = await self._lines(info, first_line, last_line)
-        return found is not None and found[1]
+        text_and_cut = await self._lines(info, first_line, last_line)
+        return text_and_cut is not None and text_and_cut[1]
 
     @strawberry.field(
         description="Where it can be downloaded for five minutes by one GET that needs no header: keep it secret. "
@@ -103,38 +101,32 @@ class WorkspaceFile(WorkspaceEntry):
             raise invalid("`firstLine` is 1 or more, and `lastLine` is not before it.")
         context = info.context
         workspace, budget = context.services.workspace, context.workspace_reads
-        found = await workspace.text(self.conversation_key, self.real_path, first, last_line, budget)
-        if found is None:
+        excerpt = await workspace.text(self.conversation_key, self.real_path, first, last_line, budget)
+        if excerpt is None:
             return None
-        # A character that was cut in two is left out.
+        # A character that was split at the limit is left out.
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        return decoder.decode(found.content, final=not found.is_cut), found.is_cut
+        return decoder.decode(excerpt.content, final=not excerpt.is_cut), excerpt.is_cut
 
 
 @strawberry.type(description="A directory of a workspace.")
 class WorkspaceDirectory(WorkspaceEntry):
-    """A directory."""
+    """It has no fields beside those of the interface: `Workspace.entries` lists it."""
 
 
 @strawberry.type(description="A symbolic link in a workspace.")
 class WorkspaceLink(WorkspaceEntry):
-    """A link."""
-
     target: str = strawberry.field(description="Where it leads, as it says itself. It is never followed out.")
 
 
 @strawberry.type(description="An entry and its place in a list.")
 class WorkspaceEntryEdge:
-    """An edge."""
-
     cursor: str = strawberry.field(description="Opaque; valid for the same directory.")
     node: WorkspaceEntry = strawberry.field(description="The entry.")
 
 
 @strawberry.type(description="A page of a directory.")
 class WorkspaceEntryConnection:
-    """A page."""
-
     edges: list[WorkspaceEntryEdge] = strawberry.field(description="The entries with their cursors.")
     nodes: list[WorkspaceEntry] = strawberry.field(description="Shortcut for `edges { node }`.")
     page_info: PageInfo = strawberry.field(description="Where the page lies.")
@@ -142,8 +134,6 @@ class WorkspaceEntryConnection:
 
 @strawberry.type(description="A file that is different from the commit that it is compared with.")
 class FileChange:
-    """A change."""
-
     change: Private[Change]
     workspace: Private[WorkspaceSummary]
     since: Private[ChangesSince]
@@ -174,16 +164,12 @@ class FileChange:
 
 @strawberry.type(description="A change and its place in a list.")
 class FileChangeEdge:
-    """An edge."""
-
     cursor: str = strawberry.field(description="Opaque; valid for the same list.")
     node: FileChange = strawberry.field(description="The change.")
 
 
 @strawberry.type(description="A page of changes, by path.")
 class FileChangeConnection:
-    """A page."""
-
     edges: list[FileChangeEdge] = strawberry.field(description="The changes with their cursors.")
     nodes: list[FileChange] = strawberry.field(description="Shortcut for `edges { node }`.")
     page_info: PageInfo = strawberry.field(description="Where the page lies.")
@@ -192,8 +178,6 @@ class FileChangeConnection:
 
 @strawberry.type(description="The directory that a conversation's agent works in.")
 class Workspace(Node):
-    """A workspace."""
-
     summary: Private[WorkspaceSummary]
     state: WorkspaceState = strawberry.field(description="Whether it can be used.")
     branch_name: str | None = strawberry.field(
@@ -224,13 +208,13 @@ class Workspace(Node):
         key = self.summary.conversation_id
         if self.state is WorkspaceState.PREPARING:
             return _entry_connection([], has_next_page=False, after=after)
-        found = await context.services.workspace.entries(key, path, behind, count, context.workspace_reads)
+        listing = await context.services.workspace.entries(key, path, behind, count, context.workspace_reads)
         directory = relative(path)
         edges = [
             WorkspaceEntryEdge(cursor=name_cursor(entry.name), node=_entry(key, join(directory, entry.name), entry))
-            for entry in found.entries
+            for entry in listing.entries
         ]
-        return _entry_connection(edges, has_next_page=found.is_cut, after=after)
+        return _entry_connection(edges, has_next_page=listing.is_cut, after=after)
 
     @strawberry.field(description="A regular file. Null where there is none; links are followed within the workspace.")
     async def file(
@@ -239,10 +223,10 @@ class Workspace(Node):
         context = info.context
         if self.state is WorkspaceState.PREPARING:
             return None
-        found = await context.services.workspace.file(self.summary.conversation_id, path, context.workspace_reads)
-        if found is None or found.kind != "file":
+        entry = await context.services.workspace.file(self.summary.conversation_id, path, context.workspace_reads)
+        if entry is None or entry.kind != "file":
             return None
-        return _file(self.summary.conversation_id, relative(path), found)
+        return _file(self.summary.conversation_id, relative(path), entry)
 
     @strawberry.field(
         description="What is different in the working tree, untracked files included and ignored ones not. Null with "
@@ -260,8 +244,8 @@ class Workspace(Node):
         count = check_count("first", first, DEFAULT_FIRST)
         behind = parse_name_cursor(after).encode("utf-8", "surrogateescape") if after is not None else b""
         context = info.context
-        found = await context.services.workspace.changes(self.summary, since, context.workspace_reads)
-        page = [change for change in found if change.path > behind]
+        changes = await context.services.workspace.changes(self.summary, since, context.workspace_reads)
+        page = [change for change in changes if change.path > behind]
         edges = [
             FileChangeEdge(cursor=name_cursor(_decoded(change.path)), node=_change(change, self.summary, since))
             for change in page[:count]
@@ -270,7 +254,7 @@ class Workspace(Node):
             edges=edges,
             nodes=[edge.node for edge in edges],
             page_info=_page_info([edge.cursor for edge in edges], has_next_page=len(page) > count, after=after),
-            total_count=len(found),
+            total_count=len(changes),
         )
 
     @strawberry.field(
@@ -289,7 +273,7 @@ ENTRY_TYPES = (WorkspaceFile, WorkspaceDirectory, WorkspaceLink)
 
 
 def convert(summary: WorkspaceSummary) -> Workspace:
-    """The workspace as the API shows it."""
+    """Build the GraphQL object of a workspace."""
     return Workspace(
         id=workspace_id(summary.conversation_id),
         summary=summary,

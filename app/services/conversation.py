@@ -1,10 +1,9 @@
-"""Conversations: created, found, talked to, started, stopped, renamed and deleted, for their owner."""
+"""Use cases of conversations: create, read, search, send a message, start, stop, rename and delete."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
@@ -17,11 +16,10 @@ from app.models.conversation import (
     Conversation,
     ConversationRepository,
     ConversationStatus,
-    fold,
 )
 from app.models.database.database import Database
 from app.models.database.row import Rows
-from app.models.database.unit_of_work import Writes, made
+from app.models.database.unit_of_work import Writes
 from app.models.event import Event, EventRepository, MessageBody
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
@@ -38,8 +36,8 @@ from app.services.export import LogExport
 from app.services.idempotency import Idempotency, Key
 from app.services.lifecycle import moves
 from app.services.lifecycle.capacity import make_room
-from app.services.lifecycle.creation import CreateConversation, check_creation, check_task, with_task
-from app.services.lifecycle.title import TitleService, checked_title, default_title, truncated_title
+from app.services.lifecycle.creation import CreateConversation, check_creation, check_task, new_conversation, with_task
+from app.services.lifecycle.title import TitleService, checked_title
 from app.services.message import Message
 from app.services.push.wakeups import (
     Wakeups,
@@ -56,10 +54,6 @@ from app.services.workspace import WorkspaceService
 log = structlog.get_logger(__name__)
 
 REMOVAL_WAIT_SECONDS = 5.0
-# What a row begins with, unless something is given.
-_NEW: dict[str, Any] = {
-    name: field.default for name, field in Conversation.model_fields.items() if not field.is_required()
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +75,7 @@ class ConversationPage:
 
 @dataclass(frozen=True, slots=True)
 class _PlayableTrajectory:
-    """A trajectory that may be played. ``text``: its events, as they are stored."""
+    """A validated trajectory. ``text`` has its events as they are stored."""
 
     text: str
     last_run: int
@@ -89,13 +83,13 @@ class _PlayableTrajectory:
 
 
 def _checked(replay: object) -> _PlayableTrajectory:
-    """Raises InvalidInput."""
+    """Validate a trajectory. Raises InvalidInput."""
     events = trajectory.check(replay)
     return _PlayableTrajectory(encode_events(events), trajectory.last_run(events), trajectory.first_user_text(events))
 
 
 class ConversationService:
-    """The use cases. Every one checks first, then writes in one transaction, then tells others."""
+    """Each use case validates its input, writes in one transaction, and publishes wake-ups after the commit."""
 
     def __init__(  # noqa: PLR0913  It is what a use case reaches, and the composition root names each of them.
         self,
@@ -131,44 +125,44 @@ class ConversationService:
         self._max_age = timedelta(seconds=max_age_seconds) if max_age_seconds is not None else None
 
     async def get(self, owner_id: str, conversation_id: UUID) -> Conversation | None:
-        """The owner's conversation, or ``None``."""
+        """Return the conversation; ``None`` if it is absent or another owner's."""
         return (await self.get_many(owner_id, [conversation_id]))[0]
 
     async def get_row(
         self, owner_id: str, conversation_id: UUID, columns: frozenset[str] | None = None
     ) -> ConversationRow | None:
-        """As ``get``, for showing only. ``columns``: those that will be looked at, ``None`` for all."""
+        """Return a read-only row with these ``columns`` (``None``: all), which is cheaper than ``get``."""
         return await self._rows.get(owner_id, conversation_id, columns)
 
     async def get_many(self, owner_id: str, ids: Sequence[UUID]) -> list[Conversation | None]:
-        """In the order of ``ids``; ``None`` for what is absent or another owner's."""
+        """Return conversations in the order of ``ids``, with ``None`` for those that are absent or another owner's."""
         async with self._database.read() as session:
             return await ConversationRepository(session).get_many(owner_id, ids)
 
     async def search(
         self, owner_id: str, query: ConversationQuery, columns: frozenset[str] | None = None
     ) -> ConversationPage:
-        """One page, in one statement. ``columns`` as for ``get_row``."""
+        """Read one page with one statement. ``columns``: see ``get_row``."""
         if self._max_age is not None:
             query = replace(query, filter=self._visible(query.filter))
         rows = await self._rows.search(owner_id, query, columns)
         return ConversationPage(rows[: query.first], len(rows) > query.first)
 
-    async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
-        """How many conversations all pages together have."""
+    async def count(self, owner_id: str, conversation_filter: ConversationFilter) -> int:
+        """Count the conversations that match the filter."""
         async with self._database.read() as session:
-            return await ConversationSearch(session).count(owner_id, self._visible(wanted))
+            return await ConversationSearch(session).count(owner_id, self._visible(conversation_filter))
 
     async def trajectory(self, owner_id: str, conversation_id: UUID) -> orjson.Fragment:
-        """The whole log as one document without secrets, as JSON. Raises NotFound and TrajectoryTooLong."""
+        """Export the log as a JSON document, with secrets redacted. Raises NotFound and TrajectoryTooLong."""
         return await self._export.field(await self._must_get(owner_id, conversation_id))
 
     async def create(self, owner_id: str, command: CreateConversation) -> Conversation:
-        """Check, store with the first event, and start the agent.
+        """Create a conversation with its first event, and start the agent.
 
-        Raises InvalidInput, SettingsNotFound, LLMAuthentication, TooManyRunning, and of repository or task NotFound,
-        GitProviderAuthentication and GitProviderUnavailable; then nothing was written. Raises NotFound where the
-        idempotency key's first conversation was deleted.
+        Raises InvalidInput, SettingsNotFound, LLMAuthentication and TooManyRunning; for the repository or task, also
+        NotFound, GitProviderAuthentication and GitProviderUnavailable. Then nothing was written. Raises NotFound if the
+        conversation that was created with the same idempotency key has been deleted.
         """
         key = Key(owner_id, "create", command.idempotency_key)
         earlier = await self._idempotency.earlier(key)
@@ -181,37 +175,27 @@ class ConversationService:
             command = with_task(command, command.task.provider, task)
         now, conversation_id = self._clock(), uuid4()
         title, message = check_creation(command, conversation_id)
-        # As with an export.
+        # In a thread, since a long trajectory takes seconds.
         replay = await asyncio.to_thread(_checked, command.replay) if command.replay is not None else None
         settings, _ = await self._settings.model(owner_id)
         repository, branch_name = None, None
         if command.repository is not None:
             repository, branch_name = await self._repository.choose(owner_id, command.repository, command.branch_name)
-        told = truncated_title((replay.first_user_text if replay is not None else None) or "")
-        generated = told or default_title(conversation_id)
-        values: dict[str, Any] = {
-            **_NEW,
-            "id": conversation_id,
-            "owner_id": owner_id,
-            "title": title or generated,
-            "title_folded": fold(title or generated),
-            "title_is_auto_generated": title is None,
-            # Only the default title is waiting for a better one.
-            "title_revision": 1 if title or told else 0,
-            "status": ConversationStatus.STOPPED,
-            "trigger": command.trigger,
-            "repository_id": repository.id if repository is not None else None,
-            "branch_name": branch_name,
-            "branch_is_default": repository is not None and command.branch_name is None,
-            "llm_model": settings.llm_model,
-            "created_at": now,
-            "updated_at": now,
-        }
-        conversation = made(Conversation, values)
+        conversation = new_conversation(
+            command,
+            owner_id,
+            conversation_id,
+            title,
+            replayed_text=replay.first_user_text if replay is not None else None,
+            repository_id=repository.id if repository is not None else None,
+            branch_name=branch_name,
+            llm_model=settings.llm_model,
+            now=now,
+        )
         stopped: list[Conversation] = []
         async with self._database.unit_of_work() as unit:
             await RunWrites(unit).lock_owner(owner_id)
-            # The same key may have come twice at once.
+            # A concurrent request may have used the same idempotency key.
             earlier = await self._idempotency.earlier(key, unit)
             if earlier is None:
                 stopped = await make_room(unit, owner_id, self._max_concurrent, now)
@@ -228,7 +212,7 @@ class ConversationService:
         return conversation
 
     async def send_message(self, owner_id: str, command: SendMessage) -> tuple[Conversation, Event]:
-        """Append the user's message. It is answered at once, or after those before it; a stopped conversation starts.
+        """Append the user's message, and queue a run for it. A stopped conversation is started.
 
         Raises NotFound, InvalidInput, InvalidState, SettingsNotFound, LLMAuthentication, TooManyRunning; then nothing
         was written.
@@ -262,7 +246,7 @@ class ConversationService:
         return conversation, event
 
     async def start(self, owner_id: str, conversation_id: UUID) -> Conversation:
-        """Bring a stopped or failed conversation back to waiting for input.
+        """Start a stopped or failed conversation, which then waits for input.
 
         Raises NotFound, InvalidState, SettingsNotFound, LLMAuthentication, TooManyRunning.
         """
@@ -279,36 +263,36 @@ class ConversationService:
         return conversation
 
     async def stop(self, owner_id: str, conversation_id: UUID) -> Conversation:
-        """Stop at once: nothing of the run is appended after this. Raises NotFound, InvalidState."""
+        """Stop the conversation. After that its run can't append events. Raises NotFound, InvalidState."""
         now = self._clock()
         async with self._database.write() as session:
             conversation = await self._lock(session, owner_id, conversation_id)
             await moves.stop(session, conversation, now)
         log.info("conversation.stopped", conversation_id=str(conversation_id))
         moves.announce(self._wakeups, conversation)
-        # What people have read of an answer stands in the log before what they say next.
+        # Wait until the run has stored the partial answer, so that the log has it before the user's next message.
         await self._engine.let_go(conversation_id)
         return conversation
 
     async def rename(self, owner_id: str, conversation_id: UUID, title: str | None) -> ConversationRow:
-        """Give the title; a blank one means: generate it. A title written meanwhile stays.
+        """Set the title. A blank one is replaced by a generated one, unless a title is set meanwhile.
 
         Raises NotFound, InvalidInput.
         """
-        wanted = checked_title(title)
-        if wanted is None:
+        new_title = checked_title(title)
+        if new_title is None:
             await self._title.name(await self._must_get(owner_id, conversation_id), or_default=True)
             renamed = await self._rows.get(owner_id, conversation_id)
         else:
-            renamed = await self._rows.rename(owner_id, conversation_id, wanted, self._clock())
+            renamed = await self._rows.rename(owner_id, conversation_id, new_title, self._clock())
         if renamed is None:
             raise conversation_not_found("id")
         return renamed
 
     async def delete(self, owner_id: str, conversation_id: UUID) -> None:
-        """Stop the run, delete the rows, remove the workspace. Raises NotFound.
+        """Stop the run, delete the rows, and remove the workspace. Raises NotFound.
 
-        A workspace that can't be removed does not keep the conversation: the record of it is tried again later.
+        If the workspace can't be removed, the deletion succeeds nevertheless: the removal is recorded, and retried.
         """
         now = self._clock()
         async with self._database.write() as session:
@@ -323,7 +307,7 @@ class ConversationService:
         self._wakeups.publish(workspace_topic(conversation_id))
         if removal := self._background.start("remove workspace", self._workspace.remove(conversation_id)):
             await asyncio.wait({removal}, timeout=REMOVAL_WAIT_SECONDS)
-        # The files may be in another instance's data directory.
+        # The workspace may be in another instance's data directory.
         self._wakeups.publish(removals_topic())
 
     async def _store(
@@ -357,12 +341,16 @@ class ConversationService:
             await self._engine.submit(conversation.id, conversation.active_run)
 
     def _name(self, conversation: Conversation) -> None:
-        """Have a title made in the background, where there is only the default one."""
+        """Generate a title in the background if the conversation has the default one."""
         if conversation.title_is_auto_generated and conversation.title_revision == 0:
             self._background.start("name conversation", self._title.name(conversation))
 
-    def _visible(self, wanted: ConversationFilter) -> ConversationFilter:
-        return wanted if self._max_age is None else replace(wanted, visible_after=self._clock() - self._max_age)
+    def _visible(self, conversation_filter: ConversationFilter) -> ConversationFilter:
+        return (
+            conversation_filter
+            if self._max_age is None
+            else replace(conversation_filter, visible_after=self._clock() - self._max_age)
+        )
 
     async def _must_get(self, owner_id: str, conversation_id: UUID, path: tuple[str, ...] = ("id",)) -> Conversation:
         conversation = await self.get(owner_id, conversation_id)

@@ -1,4 +1,4 @@
-"""The log of a conversation: appended to, paged and followed."""
+"""Use cases of a conversation's log: append events, read pages, and follow new events and deltas."""
 
 import json
 from collections.abc import AsyncGenerator, Sequence
@@ -20,14 +20,14 @@ from app.services.push.progress import Progress
 from app.services.push.wakeups import POLL_SECONDS, Wakeups, deltas_topic, events_topic, tool_output_topic
 
 FOLLOW_BATCH = 100
-# How long a database may be away until its subscribers are told.
+# Seconds for which the database may be away before subscriptions fail.
 MAX_OUTAGE_SECONDS = 300.0
 
 
 def append(
     session: Writes, conversation: Conversation, run: int, events: Sequence[NewEvent], now: datetime
 ) -> list[Event]:
-    """Append events to a locked conversation's log, under its next sequences."""
+    """Append events to a locked conversation's log, with the next sequence numbers."""
     rows: list[Event] = []
     for event in events:
         conversation.last_sequence += 1
@@ -39,7 +39,7 @@ def append(
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events, oldest first. ``has_more``: behind them, or before them when the page was read backward."""
+    """Events, oldest first. ``has_more``: there are later ones, or earlier ones if the page was read backward."""
 
     rows: Rows[EventRow]
     has_more: bool
@@ -47,42 +47,42 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class AnswerDelta:
-    """A piece of an answer that is being written."""
+    """A piece of a streaming answer."""
 
     answer_id: str
     text: str
 
     def encode(self) -> str:
-        """As a message for listeners."""
+        """Encode for ``Wakeups.publish``."""
         return json.dumps([self.answer_id, self.text], ensure_ascii=False)
 
     @classmethod
     def decode(cls, message: str) -> "AnswerDelta":
-        """From a message for listeners."""
+        """Decode what ``encode`` returned."""
         answer_id, text = json.loads(message)
         return cls(answer_id, text)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolDelta:
-    """A piece of what a tool writes while it runs. ``call_sequence`` is that of the call's event."""
+    """A piece of a running tool's output. ``call_sequence`` is the sequence of the call's event."""
 
     call_sequence: int
     text: str
 
     def encode(self) -> str:
-        """As a message for listeners."""
+        """Encode for ``Wakeups.publish``."""
         return json.dumps([self.call_sequence, self.text], ensure_ascii=False)
 
     @classmethod
     def decode(cls, message: str) -> "ToolDelta":
-        """From a message for listeners."""
+        """Decode what ``encode`` returned."""
         call_sequence, text = json.loads(message)
         return cls(call_sequence, text)
 
 
 class EventService:
-    """Reads logs, for their owner."""
+    """Reads and follows the logs of an owner's conversations."""
 
     def __init__(self, database: Database, wakeups: Wakeups) -> None:
         self._database = database
@@ -91,23 +91,23 @@ class EventService:
         self._wakeups = wakeups
 
     async def pages(self, owner_id: str, queries: Sequence[EventQuery]) -> list[EventPage]:
-        """A page for each query; one statement for all."""
+        """Read a page for each query, all with one statement."""
         pages = await self._rows.pages(owner_id, queries)
         return [_trim(rows, query) for rows, query in zip(pages, queries, strict=True)]
 
     async def get_many(self, owner_id: str, keys: Sequence[tuple[UUID, int]]) -> list[EventRow | None]:
-        """Events by (conversation id, sequence), in that order; ``None`` for what is not the owner's."""
+        """Return events by (conversation id, sequence), in the given order, with ``None`` for those of other owners."""
         return await self._rows.get_many(owner_id, keys)
 
     async def follow(
         self, owner_id: str, conversation_id: UUID, after: int | None, progress: Progress
     ) -> AsyncGenerator[EventRow]:
-        """Events behind ``after`` (``None``: behind the last one there is now), then new ones until the deletion.
+        """Yield the events after ``after`` (``None``: after the current last one), then new ones until the deletion.
 
-        Listening begins before the first read, and every read begins behind what was given out, so nothing is lost
-        and nothing comes twice. A slow consumer holds at most one batch. Positions are sequences. Outlives outages of
-        the database of up to ``MAX_OUTAGE_SECONDS``. Raises NotFound, and InvalidInput for a cursor behind the log's
-        end.
+        It listens for wake-ups before the first read, and each read begins after the last event yielded. So no event is
+        lost or duplicated, and a slow consumer buffers one batch at most. ``progress`` counts in sequences. An outage
+        of the database is waited for, up to ``MAX_OUTAGE_SECONDS``. Raises NotFound, and InvalidInput if ``after`` is
+        greater than the last sequence.
         """
         with self._wakeups.listen(events_topic(conversation_id)) as listener:
             cursor = progress.position
@@ -125,9 +125,10 @@ class EventService:
                 await listener.wait(POLL_SECONDS)
 
     async def deltas(self, owner_id: str, conversation_id: UUID, progress: Progress) -> AsyncGenerator[AnswerDelta]:
-        """Pieces of answers from now on, until the deletion. Raises NotFound, and SlowSubscriber when too many wait.
+        """Yield the deltas of answers from now on, until the deletion.
 
-        Positions count the pieces. Nothing is kept, so a subscriber that would go on behind one has lost some.
+        ``progress`` counts the deltas. They are not stored: a subscriber that can't keep up, or wants to resume, gets
+        SlowSubscriber. Raises NotFound.
         """
         topic = deltas_topic(conversation_id)
         async with aclosing(self._messages(owner_id, conversation_id, topic, progress)) as messages:
@@ -135,7 +136,7 @@ class EventService:
                 yield AnswerDelta.decode(message)
 
     async def tool_deltas(self, owner_id: str, conversation_id: UUID, progress: Progress) -> AsyncGenerator[ToolDelta]:
-        """Pieces of tools' output from now on, until the deletion. Raises as ``deltas`` does."""
+        """Yield the deltas of tools' output from now on, until the deletion. Raises the same errors as ``deltas``."""
         topic = tool_output_topic(conversation_id)
         async with aclosing(self._messages(owner_id, conversation_id, topic, progress)) as messages:
             async for message in messages:
@@ -176,7 +177,7 @@ class EventService:
         if after is None:
             return last
         if after > last:
-            # Waiting until the log is that long would leave out everything before.
+            # Otherwise the subscriber would miss all events until the log is that long.
             message = "The cursor is not of this log, which ends before it."
             raise InvalidInput(message, path=("after",))
         return after

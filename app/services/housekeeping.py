@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 MAX_INTERVAL_SECONDS = 30.0
 BATCH = 200
-# In one round: as many as 60 runs a second leave behind.
+# Deletions in one round: as many as 60 runs a second make necessary.
 RUN_BATCHES = 10
 STATUS_CHANGE_LIFETIME = timedelta(hours=1)
 # Seconds in which deletions are collected before workspaces are removed.

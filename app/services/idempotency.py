@@ -50,7 +50,10 @@ class Idempotency:
             return await IdempotencyKeyRepository(reading).get(key.owner_id, key.operation, key.key, since)
 
     def remember(self, unit: UnitOfWork, key: Key, conversation_id: UUID, event_sequence: int | None) -> None:
-        """Store the result in the same transaction as the change itself."""
+        """Store the result, in the same transaction as the change itself where that is one of the database.
+
+        ``event_sequence``: that of a message, or the number of a pull request.
+        """
         if key.key is None:
             return
         record = IdempotencyKey(

@@ -42,16 +42,24 @@ class Message:
             _check_image_url(url, (*path, "imageUrls", str(number)))
 
 
+def is_storable(text: str) -> bool:
+    """Tell whether a database can store the text: PostgreSQL refuses NUL, and UTF-8 has no lone surrogates."""
+    return "\x00" not in text and _is_unicode(text)
+
+
 def check_storable(text: str, *path: str) -> None:
-    """Raise InvalidInput for text that no database stores: with NUL characters or lone surrogates."""
+    """Raise InvalidInput for text that is not storable."""
+    if not is_storable(text):
+        fault = "has a null character" if _is_unicode(text) else "is not valid Unicode"
+        raise InvalidInput(f"The text {fault}.", path=path)
+
+
+def _is_unicode(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
-        message = "The text is not valid Unicode."
-        raise InvalidInput(message, path=path) from None
-    if "\x00" in text:
-        message = "The text has a null character."
-        raise InvalidInput(message, path=path)
+        return False
+    return True
 
 
 def storable(text: str) -> str:

@@ -139,7 +139,7 @@ class RepositoryService:
     async def branches(self, repository: GitRepository, query: BranchQuery, calls: CallBudget) -> Page[GitBranch]:
         """Read a page of branches from the provider, and store them. Raises the errors of ``search``."""
         text = _checked_query(query.query)
-        provider, access = await self._asked(repository)
+        provider, access = await self.asked(repository)
         async with calls.call():
             page = await provider.branches(
                 access, repository.name_with_owner, query=text, first=query.first, after=query.after
@@ -192,7 +192,7 @@ class RepositoryService:
         if branch_name is None:
             return repository, repository.default_branch_name
         checked_branch(branch_name)
-        provider, access = await self._asked(repository)
+        provider, access = await self.asked(repository)
         async with calls.call():
             branch = await provider.branch(access, repository.name_with_owner, branch_name)
             is_there = branch is not None or await self._git_has(provider, access, repository, branch_name)
@@ -206,7 +206,7 @@ class RepositoryService:
         [repository] = await self.get_many(owner_id, [repository_id])
         if repository is None:
             raise NotFound("The repository is not known any more.")
-        provider, access = await self._asked(repository)
+        provider, access = await self.asked(repository)
         return _source(provider, access, repository)
 
     async def moved_source(self, owner_id: str, repository_id: UUID, failure: WorkspaceFailure) -> CloneSource:
@@ -219,7 +219,7 @@ class RepositoryService:
             raise failure
         name = repository.name_with_owner
         try:
-            provider, access = await self._asked(repository)
+            provider, access = await self.asked(repository)
             async with self.budget().call():
                 remote = await provider.repository(access, name)
             if remote is None:
@@ -237,6 +237,11 @@ class RepositoryService:
         if access.token is None:
             raise WorkspaceFailure(f"{name} is not open to everybody: store a token that may read its contents.")
         raise WorkspaceFailure(f"The token may see {name}, but not read its contents: give it that scope.")
+
+    async def asked(self, repository: GitRepository) -> tuple[GitProvider, GitAccess]:
+        """Return a repository's provider and the owner's access, with the token only if it is for the same host."""
+        provider_type = ProviderType(repository.provider)
+        return self._asked_with(repository, await self._accounts.access(repository.owner_id, provider_type))
 
     async def _git_has(
         self, provider: GitProvider, access: GitAccess, repository: GitRepository, branch_name: str
@@ -256,11 +261,6 @@ class RepositoryService:
             return await self.get(owner_id, choice.provider, choice.name_with_owner, calls)
         except InvalidInput as error:
             raise InvalidInput(error.message, path=("repository",)) from None
-
-    async def _asked(self, repository: GitRepository) -> tuple[GitProvider, GitAccess]:
-        """Return a repository's provider and the owner's access, with the token only if it is for the same host."""
-        provider_type = ProviderType(repository.provider)
-        return self._asked_with(repository, await self._accounts.access(repository.owner_id, provider_type))
 
     def _asked_with(self, repository: GitRepository, access: GitAccess) -> tuple[GitProvider, GitAccess]:
         provider = self._providers[ProviderType(repository.provider)]

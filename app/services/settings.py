@@ -1,8 +1,9 @@
 """Use cases of a caller's settings: validation, storage with the API key encrypted, and the model to call."""
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import TypeVar
@@ -26,7 +27,10 @@ DEFAULT_LLM_MODEL = "demo/assistant"
 MAX_ITERATIONS_LIMIT = 1000
 MAX_BUDGET_LIMIT_USD = 1_000_000.0
 MODEL_MAX_LENGTH = 200
+AUTHOR_NAME_MAX_LENGTH = 200
+AUTHOR_EMAIL_MAX_LENGTH = 254
 ROTATION_BATCH = 100
+_EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
 
 T = TypeVar("T")
 
@@ -52,6 +56,8 @@ class UpdateSettings:
     max_iterations: int | Unset | None = UNSET
     max_budget_usd: float | Unset | None = UNSET
     confirmation_mode: bool | Unset | None = UNSET
+    git_author_name: str | Unset | None = UNSET
+    git_author_email: str | Unset | None = UNSET
 
 
 class SettingsService:
@@ -127,7 +133,7 @@ class SettingsService:
         return await self.model_of(await self.get(owner_id))
 
     async def model_of(self, settings: Settings | None) -> tuple[Settings, Model]:
-        """As ``model``, of settings that were read already."""
+        """Return what ``model`` returns, for settings that were read already."""
         if settings is None:
             message = "No settings are saved yet: save an LLM model first."
             raise SettingsNotFound(message)
@@ -139,11 +145,11 @@ class SettingsService:
         return settings, model
 
     async def secrets(self, owner_id: str) -> list[SecretStr]:
-        """The owner's API key and tokens, for hiding them; those that can't be decrypted are left out."""
+        """Decrypt the owner's API key and tokens, for redaction. Those that no key decrypts are left out."""
         return (await self.with_secrets(owner_id))[1]
 
     async def with_secrets(self, owner_id: str) -> tuple[Settings | None, list[SecretStr]]:
-        """The owner's settings, and what ``secrets`` tells."""
+        """Return the owner's settings and secrets, as ``get`` and ``secrets`` do."""
         settings, accounts = await RunReads(self._database).settings_and_accounts(owner_id)
         tokens = self._accounts.tokens_of(accounts)
         if settings is None:
@@ -213,6 +219,8 @@ class SettingsService:
         settings.max_iterations = _given(change.max_iterations, settings.max_iterations, DEFAULT_MAX_ITERATIONS)
         settings.max_budget_usd = _given(change.max_budget_usd, settings.max_budget_usd, None)
         settings.confirmation_mode = _given(change.confirmation_mode, settings.confirmation_mode, default=False)
+        settings.git_author_name = _given(change.git_author_name, settings.git_author_name, None)
+        settings.git_author_email = _given(change.git_author_email, settings.git_author_email, None)
         if isinstance(change.llm_api_key, SecretStr):
             context = _context(settings.owner_id)
             settings.llm_api_key_encrypted = self._secret_box.encrypt(change.llm_api_key, context=context)
@@ -254,4 +262,22 @@ def _checked(change: UpdateSettings) -> UpdateSettings:
     if isinstance(budget, int | float) and not (math.isfinite(budget) and 0 < budget <= MAX_BUDGET_LIMIT_USD):
         message = f"maxBudgetUsd is more than 0 and at most {MAX_BUDGET_LIMIT_USD:.0f}."
         raise InvalidInput(message, path=("maxBudgetUsd",))
-    return UpdateSettings(model, change.llm_base_url, api_key, iterations, budget, change.confirmation_mode)
+    name = _author_part(change.git_author_name, "gitAuthorName", AUTHOR_NAME_MAX_LENGTH)
+    email = _author_part(change.git_author_email, "gitAuthorEmail", AUTHOR_EMAIL_MAX_LENGTH)
+    if isinstance(email, str) and not _EMAIL.fullmatch(email):
+        raise InvalidInput("An e-mail address is name@host, without spaces.", path=("gitAuthorEmail",))
+    return replace(change, llm_model=model, llm_api_key=api_key, git_author_name=name, git_author_email=email)
+
+
+def _author_part(value: str | Unset | None, field: str, max_length: int) -> str | Unset | None:
+    """Validate a part of a commit's author; a blank one becomes ``None``. Raises InvalidInput."""
+    if not isinstance(value, str):
+        return value
+    stripped = value.strip()
+    # Git leaves angle brackets out, and nothing else at the end of a name.
+    if len(stripped) > max_length or not stripped.isprintable() or "<" in stripped or ">" in stripped:
+        message = f"`{field}` has at most {max_length} printable characters, and no angle brackets."
+        raise InvalidInput(message, path=(field,))
+    if stripped and not any(character.isalnum() for character in stripped):
+        raise InvalidInput(f"`{field}` has a letter or a digit.", path=(field,))
+    return stripped or None

@@ -164,8 +164,8 @@ def check(document: object) -> list[dict[str, Any]]:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = ("replay", *(str(step) for step in fault["loc"] if step not in _TYPES))
         # Pydantic says "… or instance of _EventPart". Clients should not see the names of internal classes.
-        said = fault["msg"].partition(" or instance of ")[0]
-        raise InvalidInput(f"The trajectory is not valid: {said}.", path=path) from None
+        reason = fault["msg"].partition(" or instance of ")[0]
+        raise InvalidInput(f"The trajectory is not valid: {reason}.", path=path) from None
     if not parsed.events and parsed.conversation_id is None:
         # An export of a conversation without events is not accepted either.
         raise InvalidInput("The trajectory has no events.", path=("replay", "events"))

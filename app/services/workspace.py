@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -31,12 +32,12 @@ log = structlog.get_logger(__name__)
 
 FIRST_RETRY = timedelta(seconds=5)
 LAST_RETRY = timedelta(hours=1)
-# Workspaces that one statement looks up.
+# Number of workspaces that one statement looks up.
 REMOVALS_AT_ONCE = 500
 # An instance that was away for longer keeps the workspaces of conversations that were deleted before.
 REMOVAL_LIFETIME = timedelta(days=90)
 PARTIAL = ".partial"
-# The directory beside that of the workspaces, out of reach of their agents, which notes what commits were cloned.
+# A directory for the ids of cloned commits, outside of the workspaces, so that agents can't change them.
 CLONED = "cloned"
 
 Tell = Callable[[str], Awaitable[None]]
@@ -88,18 +89,23 @@ class WorkspaceService:
         self._shell = shell
         self._failures: dict[UUID, _Failure] = {}
         self._removing: set[UUID] = set()
+        self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     def path(self, conversation_id: UUID) -> Path:
         """Return the path of the conversation's workspace, which may not exist."""
         return self._root / str(conversation_id)
 
+    def lock(self, conversation_id: UUID) -> asyncio.Lock:
+        """Return the lock under which this process commits, pushes and proposes what is in the workspace."""
+        return self._locks.setdefault(conversation_id, asyncio.Lock())
+
     def is_prepared(self, conversation_id: UUID) -> bool | None:
-        """Whether the workspace is whole; None where nothing of it is here. Blocking."""
+        """Tell whether the workspace is complete; ``None`` if nothing of it exists. It blocks: call it in a thread."""
         path = self.path(conversation_id)
         return True if path.is_dir() else False if _partial(path).is_dir() else None
 
     def base_commit(self, conversation_id: UUID) -> str | None:
-        """The commit that was cloned, where one was. Blocking."""
+        """Return the commit that was cloned; ``None`` if none was. It blocks: call it in a thread."""
         try:
             text = self._base_path(conversation_id).read_text()
         except FileNotFoundError:

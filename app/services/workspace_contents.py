@@ -1,4 +1,4 @@
-"""What is in a workspace, as its owner sees it: read as files by the server, and compared by git in the sandbox."""
+"""Reads the contents of workspaces for their owners: files directly, and differences by git in the sandbox."""
 
 import asyncio
 import os
@@ -22,12 +22,12 @@ from app.services.workspace import WorkspaceService
 
 MAX_TEXT_BYTES = 100_000
 MAX_SCANNED_BYTES = 64 * 1024 * 1024
-# As git does: a file with a null byte among its first ones is no text.
+# Like git, treat a file with a null byte among this many first bytes as binary.
 HEAD_BYTES = 8000
-# What runs at once in this process, whoever asks.
+# Limits on concurrent work, for all callers together.
 MAX_READING = 8
 MAX_COMPARING = 2
-# Of one request.
+# Limits for one operation.
 MAX_READS = 1000
 MAX_COMPARISONS = 20
 WINDOW_SECONDS = 60.0
@@ -44,7 +44,7 @@ class WorkspaceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSummary:
-    """A workspace at a glance. ``base_commit`` is what was cloned, null where nothing was."""
+    """A workspace's state. ``base_commit`` is the commit that was cloned, if one was."""
 
     conversation_id: UUID
     state: WorkspaceState
@@ -61,14 +61,14 @@ class ReadBudget:
         self._since = time.monotonic()
 
     def read(self) -> None:
-        """Before a file, a directory or a tree is looked at. Raises InvalidInput."""
+        """Count one read of a file or directory. Raises InvalidInput if the budget is used up."""
         self._begin()
         self._reads -= 1
         if self._reads < 0:
             raise InvalidInput(f"One request may look at {MAX_READS} files and directories: ask for less at once.")
 
     def compare(self) -> None:
-        """Before git runs. Raises InvalidInput."""
+        """Count one run of git. Raises InvalidInput if the budget is used up."""
         self._begin()
         self._comparisons -= 1
         if self._comparisons < 0:
@@ -81,7 +81,7 @@ class ReadBudget:
 
 
 class WorkspaceContents:
-    """Reads workspaces. The caller has made sure whose they are."""
+    """Reads workspaces. The caller must have checked that the conversation is the user's."""
 
     def __init__(self, workspace: WorkspaceService, reader: WorkingTreeReader) -> None:
         self._workspace = workspace
@@ -91,7 +91,7 @@ class WorkspaceContents:
         self._comparing = asyncio.Semaphore(MAX_COMPARING)
 
     async def get(self, conversation_id: UUID, budget: ReadBudget) -> WorkspaceSummary | None:
-        """The workspace, or None where there is none in this data directory."""
+        """Return the workspace's summary; ``None`` if this data directory has no such workspace."""
         budget.read()
         return await self.summary(conversation_id)
 
@@ -100,7 +100,7 @@ class WorkspaceContents:
         return await self._in_thread(lambda: self._summary(conversation_id))
 
     async def size(self, conversation_id: UUID, budget: ReadBudget) -> int:
-        """The size on the disk, in bytes."""
+        """Measure the workspace on the disk, in bytes."""
         budget.read()
 
         def count() -> int:
@@ -114,12 +114,12 @@ class WorkspaceContents:
     async def entries(
         self, conversation_id: UUID, path: str, after: str | None, limit: int, budget: ReadBudget
     ) -> Listing:
-        """A page of a directory. Raises InvalidInput for a path that is none of a directory in the workspace."""
+        """Read a page of a directory's entries. Raises InvalidInput if the path is no directory in the workspace."""
         budget.read()
         return await self._in_files(conversation_id, lambda files: files.page(_inside(path), after, limit))
 
     async def file(self, conversation_id: UUID, path: str, budget: ReadBudget) -> Entry | None:
-        """What a path leads to; None where nothing is there. Raises InvalidInput for one that leads elsewhere."""
+        """Return the entry at a path; ``None`` if there is none. Raises InvalidInput if it is outside."""
         budget.read()
 
         def look(files: WorkspaceFiles) -> Entry | None:
@@ -131,14 +131,14 @@ class WorkspaceContents:
         return await self._in_files(conversation_id, look)
 
     async def head_of(self, conversation_id: UUID, path: str, budget: ReadBudget) -> bytes:
-        """How a file begins. Raises InvalidInput."""
+        """Read the beginning of a file. Raises InvalidInput."""
         budget.read()
         return await self._in_files(conversation_id, lambda files: files.head(path, HEAD_BYTES))
 
     async def text(
         self, conversation_id: UUID, path: str, first: int, last: int | None, budget: ReadBudget
     ) -> Excerpt | None:
-        """Lines of a file; None for a binary one. Raises InvalidInput."""
+        """Read lines of a file; ``None`` if it is binary. Raises InvalidInput."""
         budget.read()
 
         def read(files: WorkspaceFiles) -> Excerpt | None:
@@ -149,7 +149,7 @@ class WorkspaceContents:
         return await self._in_files(conversation_id, read)
 
     async def changes(self, workspace: WorkspaceSummary, since: ChangesSince, budget: ReadBudget) -> list[Change]:
-        """What is different. Raises WorkspaceFailure."""
+        """List the changed files, compared by git in the sandbox. Raises WorkspaceFailure."""
         if workspace.state is WorkspaceState.READY:
             budget.compare()
         return await self.compare(workspace, since)
@@ -169,7 +169,7 @@ class WorkspaceContents:
         context_lines: int,
         budget: ReadBudget,
     ) -> list[Diff]:
-        """The diff of each change, made together. Raises WorkspaceFailure."""
+        """Compute the diff of each change, all with one run of git. Raises WorkspaceFailure."""
         budget.compare()
         async with self._comparing:
             return await self._reader.diffs(self._tree(workspace, since), changes, context_lines)
@@ -228,17 +228,17 @@ class WorkspaceContents:
 
 
 def is_binary(head: bytes) -> bool:
-    """Whether a file that begins like this is no text."""
+    """Tell by a file's beginning whether it is binary."""
     return b"\x00" in head
 
 
 def join(directory: str, name: str) -> str:
-    """The path of a name in a directory, relative to the workspace."""
+    """Join a directory and a name to a path relative to the workspace."""
     return f"{directory}/{name}" if directory else name
 
 
 def relative(path: str) -> str:
-    """A path as the workspace's own files are shown: relative, without what changes nothing. Raises InvalidInput."""
+    """Normalise a path: relative to the workspace, without ``.`` and double slashes. Raises InvalidInput."""
     try:
         inside = _inside(path)
     except WorkspacePathError as error:
@@ -263,5 +263,5 @@ def checked_path(path: str, *where: str) -> str:
 
 
 def _inside(path: str) -> str:
-    """What the path of a client means; an empty one is the workspace itself."""
+    """Convert a client's path for ``WorkspaceFiles``; an empty one is the workspace itself."""
     return meant(path) or os.curdir

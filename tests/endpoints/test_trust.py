@@ -3,9 +3,10 @@
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from graphql import build_schema as build_schema_of_sdl
 
 from app.graphql.schema import build_schema
 from app.models.provider_account import ProviderType
+from app.models.pull_request import PullRequest
 from tests.support import documents, steps, workspaces
 from tests.support.client import NO_TLS, Client, Subscription
 from tests.support.fake_git import TOKEN as GIT_TOKEN
@@ -48,6 +50,7 @@ class Owned:
     repository_id: str
     branch_id: str
     workspace_id: str
+    pull_request_id: str
     cursor: str
     event_cursor: str
     idempotency_key: str
@@ -63,6 +66,7 @@ class Owned:
             self.repository_id,
             self.branch_id,
             self.workspace_id,
+            self.pull_request_id,
         ]
 
     async def everything(self) -> JSON:
@@ -77,6 +81,27 @@ class Owned:
             "events": await steps.events(self.client, self.conversation_id),
             "trajectory": exported,
         }
+
+
+async def propose(server: RunningServer, conversation_id: str, repository_id: str) -> str:
+    """Store a pull request, as if it had been created for the conversation; its id."""
+    now = datetime.now(UTC)
+    row = PullRequest(
+        conversation_id=UUID(conversation_id),
+        repository_id=UUID(repository_id.removeprefix("repository:")),
+        number=1,
+        url="https://git.example.com/pull/1",
+        state="OPEN",
+        title=SECRETIVE,
+        head_branch_name="fix",
+        base_branch_name="main",
+        is_draft=False,
+        created_at=now,
+        seen_at=now,
+    )
+    async with server.parley.database.write() as session:
+        session.add(row)
+    return f"pull_request:{row.id}"
 
 
 @pytest.fixture
@@ -101,6 +126,7 @@ async def owned(client: Client, llm: ScriptedLLM) -> Owned:
         seen["id"],
         seen["defaultBranch"]["id"],
         workspace["conversation"]["workspace"]["id"],
+        client.server.call(propose(client.server, conversation["id"], seen["id"])),
         page["conversations"]["edges"][0]["cursor"],
         events["conversation"]["events"]["edges"][0]["cursor"],
         key,
@@ -178,6 +204,20 @@ async def mutation_start_conversation(intruder: Client, owned: Owned) -> None:
 
 async def mutation_stop_conversation(intruder: Client, owned: Owned) -> None:
     await refused(intruder, documents.STOP, "stopConversation", {"id": owned.conversation_id})
+
+
+async def mutation_commit_workspace(intruder: Client, owned: Owned) -> None:
+    await refused(intruder, documents.COMMIT, "commitWorkspace", {"conversationId": owned.conversation_id})
+
+
+async def mutation_push_branch(intruder: Client, owned: Owned) -> None:
+    given = {"conversationId": owned.conversation_id, "branchName": "stolen"}
+    await refused(intruder, documents.PUSH, "pushBranch", given)
+
+
+async def mutation_create_pull_request(intruder: Client, owned: Owned) -> None:
+    given = {"conversationId": owned.conversation_id, "idempotencyKey": owned.idempotency_key}
+    await refused(intruder, documents.CREATE_PULL_REQUEST, "createPullRequest", given)
 
 
 async def mutation_send_message(intruder: Client, owned: Owned) -> None:
@@ -313,6 +353,9 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Mutation.startConversation": mutation_start_conversation,
     "Mutation.stopConversation": mutation_stop_conversation,
     "Mutation.sendMessage": mutation_send_message,
+    "Mutation.commitWorkspace": mutation_commit_workspace,
+    "Mutation.pushBranch": mutation_push_branch,
+    "Mutation.createPullRequest": mutation_create_pull_request,
     "Mutation.respondToToolCall": mutation_respond_to_tool_call,
     "Mutation.createDownload": mutation_create_download,
     "Mutation.createUpload": mutation_create_upload,
@@ -342,7 +385,15 @@ def test_the_walk_has_an_id_of_every_kind() -> None:
     """A new kind of node needs an id of its own in ``Owned``."""
     nodes = {found.name for found in SCHEMA.get_implementations(cast("Any", SCHEMA.type_map["Node"])).objects}
     events = {found.name for found in SCHEMA.get_implementations(cast("Any", SCHEMA.type_map["Event"])).objects}
-    assert nodes - events == {"Branch", "Conversation", "ProviderAccount", "Repository", "Settings", "Workspace"}
+    assert nodes - events == {
+        "Branch",
+        "Conversation",
+        "ProviderAccount",
+        "PullRequest",
+        "Repository",
+        "Settings",
+        "Workspace",
+    }
 
 
 async def test_a_second_caller_sees_changes_and_hears_nothing(owned: Owned, intruder: Client) -> None:

@@ -18,7 +18,8 @@ from app import errors
 from app.errors import AppError, ErrorCode
 from app.graphql.masking import mask
 from app.graphql.schema import build_schema
-from app.schema.user_error import UserError, of_error, with_user_errors
+from app.models.provider_account import ProviderType
+from app.schema.user_error import NotFoundError, of_error, with_user_errors
 from tests.support import documents, steps
 from tests.support.client import Client, RequestFailed
 from tests.support.server import RunningServer
@@ -249,6 +250,9 @@ def test_every_kind_of_expected_error_has_a_code_of_its_own() -> None:
         if kind is errors.LLMFailure:
             # What its provider said decides.
             error.code = ErrorCode.STATUS_ERROR_LLM_SERVICE_UNAVAILABLE
+        if kind is errors.GitRefusal:
+            # Git, or its host, decides.
+            error.code = ErrorCode.BRANCH_MOVED
         codes[kind.__name__] = (mask(GraphQLError("wrapped", original_error=error)).extensions or {})["code"]
     assert len(set(codes.values())) == len(codes)
     assert (codes["SlowSubscriber"], codes["Unauthenticated"]) == ("SLOW_SUBSCRIBER", "UNAUTHENTICATED")
@@ -262,6 +266,13 @@ def test_every_kind_of_expected_error_has_a_code_of_its_own() -> None:
         (errors.SettingsNotFound("m"), "SettingsNotFoundError", {}),
         (errors.LLMAuthentication("m", llm_model="a/b"), "LlmAuthenticationError", {"llm_model": "a/b"}),
         (errors.TooManyRunning("m", limit=3), "TooManyRunningError", {"limit": 3}),
+        (errors.GitRefusal("m", code=ErrorCode.BRANCH_MOVED), "GitRefusalError", {}),
+        (errors.WorkspaceFailure("m"), "WorkspaceFailureError", {}),
+        (
+            errors.GitScopeMissing("m", provider="GITLAB", scopes=("api",)),
+            "GitScopeMissingError",
+            {"provider": ProviderType.GITLAB, "scopes": ["api"]},
+        ),
         (errors.InvalidState("m", status="ARCHIVED"), "InvalidStateError", {"status": "ARCHIVED"}),
         (errors.InvalidState("m", status="OF_TOMORROW"), "InvalidStateError", {"status": "ERROR"}),
     ],
@@ -325,7 +336,7 @@ async def test_no_text_is_an_unexpected_error(client: Client, odd: str) -> None:
 @strawberry.type
 class AttemptPayload:
     done: str | None = None
-    user_errors: list[UserError] = strawberry.field(default_factory=list)
+    user_errors: list[NotFoundError] = strawberry.field(default_factory=list)
 
 
 @with_user_errors

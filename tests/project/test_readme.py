@@ -11,6 +11,7 @@ from tests.support.client import Client
 from tests.support.git_server import TOKEN, GitServer, git_server
 from tests.support.hosted_tasks import HostedTask
 from tests.support.paths import ROOT
+from tests.support.sandboxes import needs_sandbox
 from tests.support.server import RunningServer, running_server
 
 README = (ROOT / "README.md").read_text()
@@ -99,6 +100,31 @@ async def test_the_tour_of_a_repository_works_as_it_is_written(client: Client, g
     assert (offered["userErrors"], offered["download"]["fileName"]) == ([], f"changes-{conversation_id[:8]}.patch")
 
 
+@needs_sandbox
+async def test_the_tour_to_a_pull_request_works_as_it_is_written(client: Client, git_host: GitServer) -> None:
+    await client.execute(step("SaveSettings"))
+    await client.execute(step("StoreToken"), token=TOKEN, host=git_host.host)
+    [found] = (await client.execute(step("Repositories")))["repositories"]["nodes"]
+    created = (await client.execute(step("Work"), repository=found["id"]))["createConversation"]
+    conversation_id = created["conversation"]["id"]
+    await steps.until_waiting(client, conversation_id)
+    # The demonstration model only talks.
+    workspace = client.server.config.data_dir / "workspaces" / conversation_id
+    (workspace / "README.md").write_text("An engine that moves.\n")
+    committed = (await client.execute(step("Commit"), id=conversation_id))["commitWorkspace"]
+    assert committed["userErrors"] == []
+    assert (committed["branchName"], committed["commit"]["authorName"]) == ("main", "ada")
+    sha = committed["commit"]["sha"]
+    pushed = (await client.execute(step("Push"), id=conversation_id, commit=sha))["pushBranch"]
+    assert pushed["userErrors"] == []
+    assert (pushed["pushedBranch"]["name"], pushed["pushedBranch"]["commitSha"]) == ("docs/engine", sha)
+    proposed = (await client.execute(step("Propose"), id=conversation_id))["createPullRequest"]
+    assert proposed["userErrors"] == []
+    assert (proposed["pullRequest"]["number"], proposed["pullRequest"]["state"]) == (1, "OPEN")
+    [shown] = (await client.execute(step("PullRequests"), id=conversation_id))["conversation"]["pullRequests"]["nodes"]
+    assert (shown["headBranchName"], shown["baseBranchName"], shown["isDraft"]) == ("docs/engine", "main", True)
+
+
 async def test_the_tour_of_a_task_works_as_it_is_written(client: Client, git_host: GitServer) -> None:
     git_host.tasks = [HostedTask(3, title="Broken", is_issue=True)]
     await client.execute(step("SaveSettings"))
@@ -111,7 +137,7 @@ async def test_the_tour_of_a_task_works_as_it_is_written(client: Client, git_hos
 
 
 def test_the_tour_has_a_step_for_every_operation() -> None:
-    assert len(TOUR) == 19
+    assert len(TOUR) == 23
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", README))

@@ -34,6 +34,7 @@ const eslint = new ESLint({
               "MessageDelta",
               "PageInfo",
               "Problem",
+              "PushedBranch",
               "TokenUsage",
               "ToolOutputDelta",
               "Upload",

@@ -135,3 +135,31 @@ mutation ($input: RespondToToolCallInput!) {{ respondToToolCall(input: $input) {
   conversation {{ ...C }} {ERRORS}
 }} }} {CONVERSATION}
 """
+
+COMMIT = f"""
+mutation ($input: CommitWorkspaceInput!) {{ commitWorkspace(input: $input) {{
+  branchName commit {{ sha parentShas message messageHeadline messageBody authorName authorEmail authoredAt }} {ERRORS}
+}} }}
+"""
+
+PUSH = f"""
+mutation ($input: PushBranchInput!) {{ pushBranch(input: $input) {{
+  pushedBranch {{ name commitSha url }} {ERRORS}
+  userErrors {{ ... on GitScopeMissingError {{ provider scopes }} }}
+}} }}
+"""
+
+PULL_REQUEST = "fragment P on PullRequest { id number url state title headBranchName baseBranchName isDraft }"
+
+CREATE_PULL_REQUEST = f"""
+mutation ($input: CreatePullRequestInput!) {{ createPullRequest(input: $input) {{
+  pullRequest {{ ...P }} {ERRORS}
+  userErrors {{ ... on GitScopeMissingError {{ provider scopes }} }}
+}} }} {PULL_REQUEST}
+"""
+
+PULL_REQUESTS = f"""
+query ($id: ID!, $first: Int, $after: String) {{ conversation(id: $id) {{ pullRequests(first: $first, after: $after) {{
+  totalCount nodes {{ ...P }} edges {{ cursor }} pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }}
+}} }} }} {PULL_REQUEST}
+"""

@@ -9,11 +9,14 @@ from pydantic import SecretStr
 
 from app.errors import GitProviderAuthentication, GitProviderUnavailable, InvalidInput
 from app.models.provider_account import ProviderType
+from app.models.pull_request import PullRequestState
 from app.services.git.base import (
     GitAccess,
+    NewPullRequest,
     RemoteBranch,
     RemoteEdge,
     RemotePage,
+    RemotePullRequest,
     RemoteRepository,
     RemoteTask,
     RepositorySort,
@@ -49,6 +52,7 @@ class FakeGitProvider:
     retry_at: datetime | None = None
     calls: list[str] = field(default_factory=list[str])
     accesses: list[GitAccess] = field(default_factory=list[GitAccess])
+    proposed: list[RemotePullRequest] = field(default_factory=list[RemotePullRequest])
 
     def host(self, access: GitAccess) -> str:
         return access.host or PUBLIC_HOST
@@ -88,6 +92,32 @@ class FakeGitProvider:
     async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
         self._call("branch", access)
         return self._branch(name) if name in self.names else None
+
+    async def find_pull_request(
+        self, access: GitAccess, name_with_owner: str, head_branch: str, base_branch: str
+    ) -> RemotePullRequest | None:
+        self._call("find_pull_request", access)
+        wanted = (head_branch, base_branch, PullRequestState.OPEN)
+        matches = [seen for seen in self.proposed if (seen.head_branch, seen.base_branch, seen.state) == wanted]
+        return matches[0] if matches else None
+
+    async def create_pull_request(
+        self, access: GitAccess, name_with_owner: str, new: NewPullRequest
+    ) -> RemotePullRequest | None:
+        self._call("create_pull_request", access)
+        if await self.find_pull_request(access, name_with_owner, new.head_branch, new.base_branch) is not None:
+            return None
+        number = len(self.proposed) + 1
+        url = f"https://{PUBLIC_HOST}/{name_with_owner}/pull/{number}"
+        created = RemotePullRequest(
+            number, url, PullRequestState.OPEN, new.title, new.head_branch, new.base_branch, new.is_draft
+        )
+        self.proposed.append(created)
+        return created
+
+    async def pull_request(self, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:
+        self._call("pull_request", access)
+        return next((seen for seen in self.proposed if seen.number == number), None)
 
     async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
         self._call("suggested_tasks", access)

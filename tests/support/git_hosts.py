@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 from app.models.provider_account import ProviderType
 from tests.support import hosted_tasks
 from tests.support.hosted_tasks import HostedTask
+from tests.support.pull_requests import PullRequests
 
 API_PATHS = {ProviderType.GITHUB: "/api/v3", ProviderType.GITLAB: "/api/v4", ProviderType.BITBUCKET: "/2.0"}
 MAX_REQUESTS = 10_000
@@ -51,6 +52,7 @@ class HostedRepository:
     default_branch: str | None
     branches: list[str]
     protected: frozenset[str]
+    pull_requests: PullRequests
 
 
 def sha_of(branch: str) -> str:
@@ -92,7 +94,8 @@ class GitHost:
         """Add a repository; ``members`` are logins."""
         number = len(self.repositories) + 1
         kept = ["main"] if branches is None else branches
-        added = HostedRepository(number, name, members, is_private, default_branch, kept, protected)
+        pull_requests = PullRequests(self.provider, name)
+        added = HostedRepository(number, name, members, is_private, default_branch, kept, protected, pull_requests)
         self.repositories.append(added)
         return added
 
@@ -100,12 +103,14 @@ class GitHost:
         """Record a request, and return its response."""
         parts = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        answer = self.faults.pop(0) if self.faults else self._right(parts.path, query, headers, body)
+        answer = self.faults.pop(0) if self.faults else self._right(method, parts.path, query, headers, body)
         if len(self.requests) < MAX_REQUESTS:
             self.requests.append(Seen(method, parts.path, query, headers, answer.status))
         return answer
 
-    def _right(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Fault:
+    def _right(
+        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
+    ) -> Fault:
         if path in self.moved:
             return Fault(301, {"location": self.moved[path]})
         token = headers.get("authorization", "").partition(" ")[2]
@@ -121,6 +126,9 @@ class GitHost:
         base = API_PATHS[self.provider]
         if not path.startswith(base):
             return Fault(404)
+        proposed = self._pull_requests(method, path.removeprefix(base), query, login, body)
+        if proposed is not None:
+            return self._conditional(proposed, headers)
         return self._conditional(self._route(path.removeprefix(base), query, login), headers)
 
     def _conditional(self, answer: Fault, headers: Mapping[str, str]) -> Fault:
@@ -161,6 +169,21 @@ class GitHost:
             wanted = ""
         names = [name for name in visible[0].branches if wanted in name]
         return self._page(path, query, [self._branch(visible[0], name) for name in names])
+
+    def _pull_requests(
+        self, method: str, path: str, query: Mapping[str, str], login: str | None, body: bytes
+    ) -> Fault | None:
+        match = re.fullmatch(
+            r"/(?:repos|projects|repositories)/(.+?)/(?:pulls|merge_requests|pullrequests)(/[^/]+)?", path
+        )
+        if match is None:
+            return None
+        visible = [each for each in self._visible(login) if each.name == unquote(match[1])]
+        if not visible:
+            return Fault(404)
+        [repository] = visible
+        status, answer = repository.pull_requests.answer(method, match[2] or "", query, body, repository.branches)
+        return Fault(status, {}, json.dumps(answer).encode())
 
     def _repositories(self, path: str, query: Mapping[str, str], login: str | None) -> Fault:
         kept = self._visible(login)

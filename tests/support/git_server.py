@@ -6,6 +6,7 @@ It also answers as much of a provider's API as leads to its repositories, so a s
 import base64
 import json
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -22,6 +23,7 @@ from app.models.provider_account import ProviderType
 from app.services.git.base import CloneSource
 from tests.support import hosted_tasks
 from tests.support.hosted_tasks import HostedTask
+from tests.support.pull_requests import PullRequests
 
 USER = "x-access-token"
 TOKEN = "token-of-a-test-0123456789"
@@ -55,7 +57,7 @@ def git(directory: Path, *arguments: str) -> str:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a provider speaks. ``user`` is git's; ``path`` leads to a repository, and ``branches`` on from there."""
+    """A provider's API in a test. ``user`` is that of git; ``path`` leads to a repository, ``branches`` on from it."""
 
     api: str
     user: str
@@ -108,7 +110,7 @@ class GitServer:
 
     These make the API and git disagree, by a repository's name: ``described`` overrides fields of the API, ``listed``
     the branches that the API lists; ``moved`` is the new name, to which both redirect. ``faults`` and ``api_faults``
-    are status and text with which git and the API answer instead.
+    are status and text with which git and the API answer instead, ``push_faults`` those for pushes alone.
     """
 
     root: Path
@@ -124,11 +126,13 @@ class GitServer:
     moved: dict[str, str] = field(default_factory=dict[str, str])
     faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     api_faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    push_faults: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    pull_requests: dict[str, PullRequests] = field(default_factory=dict[str, PullRequests])
     tasks: list[HostedTask] = field(default_factory=list[HostedTask])
 
     @property
     def dialect(self) -> Dialect:
-        """What its API speaks."""
+        """The form of the answers of its API."""
         return DIALECTS[self.provider]
 
     @property
@@ -148,6 +152,15 @@ class GitServer:
     def source(self, name: str = "ada/engine", token: str | None = TOKEN) -> CloneSource:
         """Return the arguments of a clone; ``token=None`` for anonymous access."""
         return CloneSource(self.url(name), self.dialect.user, SecretStr(token) if token else None)
+
+    def hook(self, name: str, script: str, repository: str = "ada/engine") -> None:
+        """Have a repository run a shell script as a hook, such as ``pre-receive``; an empty one removes it."""
+        path = self.root / f"{repository}.git" / "hooks" / name
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        if script:
+            path.write_text(f"#!/bin/sh\n{script}\n")
+            path.chmod(0o755)
 
     def add(
         self, files: Mapping[str, str | Path], name: str = "ada/engine", *, branches: tuple[str, ...] = ("main",)
@@ -215,7 +228,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(200, json.dumps(told), "application/json")
             return
         if self.path.startswith(server.dialect.api):
-            self._answer_api(urlsplit(self.path).path.removeprefix(server.dialect.api))
+            url = urlsplit(self.path)
+            self._answer_api(url.path.removeprefix(server.dialect.api), url.query)
             return
         server.requests.append(f"{self.command} {self.path}")
         server.gate.wait(GIT_SECONDS)
@@ -235,10 +249,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')
             self.end_headers()
+        elif name in server.push_faults and "git-receive-pack" in self.path:
+            self._say(*server.push_faults[name], "text/plain; charset=utf-8")
         else:
             self._serve()
 
-    def _answer_api(self, path: str) -> None:
+    def _answer_api(self, path: str, query: str) -> None:
         server = self.git_server
         path = unquote(path)
         asked = "/".join(path.split("/")[2:4])
@@ -249,9 +265,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(*server.api_faults[asked], "application/json")
             return
         is_refused = not server.is_public and self.headers.get("Authorization") != f"Bearer {server.token}"
+        proposed = re.fullmatch(f"{server.dialect.path}(.+?)/(?:pulls|merge_requests|pullrequests)(/[^/]+)?", path)
+        if proposed is not None and not is_refused:
+            self._propose(proposed[1], proposed[2] or "", query)
+            return
         answers = self._known()
         status = 401 if is_refused else 200 if path in answers else 404
         self._say(status, json.dumps(answers.get(path, {"message": "Not Found"})), "application/json")
+
+    def _propose(self, name: str, rest: str, query: str) -> None:
+        server = self.git_server
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        bare = server.root / f"{name}.git"
+        pull_requests = server.pull_requests.setdefault(name, PullRequests(server.provider, name))
+        pull_requests.are_ahead = lambda head, base: git(bare, "rev-list", "--count", f"{base}..{head}") != "0\n"
+        branches = git(bare, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").split()
+        asked = dict(parse_qsl(query))
+        status, answer = pull_requests.answer(self.command, rest, asked, body, branches)
+        self._say(status, json.dumps(answer), "application/json")
 
     def _known(self) -> dict[str, object]:
         """Every answer of the API, by its path."""

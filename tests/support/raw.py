@@ -40,7 +40,7 @@ class Raw:
         return True
 
     async def send_until_cut_off(self, data: bytes, at_most: int) -> int:
-        """How much was sent until the server ended the connection; fails where it took all."""
+        """Return the number of bytes sent until the server ended the connection; fails if it took all of them."""
         sent = 0
         while sent < at_most:
             if not await self.send(data) or self.reader.at_eof():

@@ -1,6 +1,8 @@
 """Workspaces of conversations, as tests find and fill them, and what is downloaded from them."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -81,3 +83,22 @@ async def fetched(client: Client, conversation_id: str, wanted: str, *paths: str
     url = await url_of(client, conversation_id, wanted, *paths)
     async with browser() as http:
         return await http.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def hostile(path: Path) -> None:
+    """Fill a workspace with all that an agent may leave there."""
+    (path / "d").mkdir()
+    (path / "d" / "a.txt").write_text("a\n")
+    (path / "d" / "empty").touch()
+    (path / "hollow").mkdir()
+    (path / "out").symlink_to("/etc/passwd")
+    (path / "up").symlink_to("..")
+    os.mkfifo(path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path / "socket"))
+    (path / os.fsdecode(b"caf\xe9.txt")).write_text("latin\n")
+    (path / "..\\..\\evil.txt").write_text("windows\n")
+    (path / ".git").mkdir()
+    (path / ".git" / "config").write_text("[core]\n\tfsmonitor = touch /tmp/owned\n")
+    (path / ".parley").mkdir()
+    (path / ".parley" / "secret").write_text("hidden\n")

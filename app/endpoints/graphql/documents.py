@@ -54,9 +54,9 @@ class Documents:
         if query is None and isinstance(document_id, str) and document_id in self._by_id:
             return self._by_id[document_id]
         persisted = _persisted_hash(extensions)
-        wanted = _hash(document_id) if document_id is not None else persisted
-        if wanted is not None and (query is None or not query.strip()):
-            return self._look_up(wanted, is_persisted=document_id is None)
+        document_hash = _hash(document_id) if document_id is not None else persisted
+        if document_hash is not None and (query is None or not query.strip()):
+            return self._look_up(document_hash, is_persisted=document_id is None)
         if query is None:
             return None
         if persisted is not None:
@@ -65,11 +65,11 @@ class Documents:
             raise DocumentRefused(_NOT_TRUSTED, "DOCUMENT_NOT_TRUSTED")
         return query
 
-    def _look_up(self, wanted: str, *, is_persisted: bool) -> str:
-        text = self._trusted.get(wanted) or self._persisted.get(wanted)
+    def _look_up(self, document_hash: str, *, is_persisted: bool) -> str:
+        text = self._trusted.get(document_hash) or self._persisted.get(document_hash)
         if text is not None:
-            if wanted in self._persisted:
-                self._persisted.move_to_end(wanted)
+            if document_hash in self._persisted:
+                self._persisted.move_to_end(document_hash)
             return text
         if self._mode is TrustedDocuments.ONLY:
             raise DocumentRefused(_NOT_TRUSTED, "DOCUMENT_NOT_TRUSTED")
@@ -80,12 +80,12 @@ class Documents:
         # Apollo's clients recognise this message, and then send the whole document.
         raise DocumentRefused("PersistedQueryNotFound", "PERSISTED_QUERY_NOT_FOUND")
 
-    def _persist(self, wanted: str, query: str) -> None:
-        if _digest(query) != wanted:
+    def _persist(self, document_hash: str, query: str) -> None:
+        if _digest(query) != document_hash:
             raise DocumentRefused("The SHA-256 is not that of the document.", "PERSISTED_QUERY_HASH_MISMATCH")
         if self._max_persisted and len(query) <= PERSISTED_MAX_LENGTH:
-            self._persisted[wanted] = query
-            self._persisted.move_to_end(wanted)
+            self._persisted[document_hash] = query
+            self._persisted.move_to_end(document_hash)
             if len(self._persisted) > self._max_persisted:
                 self._persisted.popitem(last=False)
 
@@ -95,11 +95,11 @@ def _digest(text: str) -> str:
     return sha256(text.encode(errors="replace")).hexdigest()
 
 
-def _hash(given: object) -> str:
-    found = _HASH.fullmatch(given) if isinstance(given, str) else None
-    if found is None:
+def _hash(document_id: object) -> str:
+    match = _HASH.fullmatch(document_id) if isinstance(document_id, str) else None
+    if match is None:
         raise DocumentRefused("A document's id is its SHA-256, in 64 hexadecimal digits.", "BAD_REQUEST")
-    return found[1]
+    return match[1]
 
 
 def _persisted_hash(extensions: object) -> str | None:

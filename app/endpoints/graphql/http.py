@@ -1,4 +1,4 @@
-"""``POST /graphql``, and ``GET`` for what changes nothing."""
+"""The endpoint ``/graphql``: operations by POST, and queries also by GET."""
 
 import asyncio
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ NOT_ACCEPTABLE = (
 )
 
 
-# Of every answer that is no stream.
+# Headers of single results, as opposed to streams.
 _FIELDS = {
     name: [(b"content-type", f"{name}; charset=utf-8".encode()), (b"cache-control", b"no-store"), *HEADERS]
     for name in (JSON_TYPE, RESPONSE_TYPE)
@@ -50,7 +50,7 @@ _BY_POST = frozenset({OperationType.QUERY, OperationType.MUTATION})
 
 
 class GraphQLEndpoint:
-    """Executes operations. Subscriptions, and whatever else a client wants to have streamed, are streamed."""
+    """Executes operations. Subscriptions, and other operations if the client prefers so, get a streamed response."""
 
     def __init__(
         self,
@@ -71,15 +71,15 @@ class GraphQLEndpoint:
         self._services = services
         self._authenticator = authenticator
         self.ending = asyncio.Event()
-        """Set when the server is about to end: what is streamed would keep it waiting."""
+        """Set when the server shuts down; streamed responses then end, or it would wait for them."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; every refusal is a response in the shape of GraphQL."""
+        """Handle a request. A refused one gets a response with GraphQL errors."""
         acceptable = Acceptable.read(headers_of(scope).text(b"accept", "") or "")
         try:
             if acceptable.single is None and acceptable.stream is None:
                 raise Refused(406, NOT_ACCEPTABLE, code="NOT_ACCEPTABLE")  # noqa: TRY301  It is answered as all others are.
-            # Before the body, which costs a hundred times as much to read and to parse.
+            # Before the body is read and parsed, which costs a hundred times as much.
             caller = await self._authenticate(scope)
             trust(scope)
             self._admission.request(caller)
@@ -131,7 +131,7 @@ class GraphQLEndpoint:
             raise Refused(401, error.message, code="UNAUTHENTICATED", headers=challenge) from None
 
     async def _execute(self, scope: Scope, parameters: Parameters, document: str, caller: Caller) -> ExecutionResult:
-        """Execute a query or a mutation. Raises InvalidOperationTypeError for what is neither, or by GET no query."""
+        """Execute an operation. Raises InvalidOperationTypeError for a subscription, and for a mutation by GET."""
         try:
             return await self._schema.execute(
                 document,
@@ -175,7 +175,7 @@ class GraphQLEndpoint:
 
 
 def present(error: GraphQLError) -> dict[str, Any]:
-    """An error as the specification has it."""
+    """Format an error as GraphQL's specification defines it."""
     return cast("dict[str, Any]", error.formatted)
 
 
@@ -183,13 +183,13 @@ async def _single(result: ExecutionResult) -> Results:
     yield _body(result)
 
 
-def _wrong_method(kind: OperationType, method: str) -> Refused:
-    message = f"A {kind.value} can't be sent by {method}."
+def _wrong_method(operation_type: OperationType, method: str) -> Refused:
+    message = f"A {operation_type.value} can't be sent by {method}."
     return Refused(405, message, code="METHOD_NOT_ALLOWED", headers={"Allow": "POST"})
 
 
 def _is_request_error(result: ExecutionResult) -> bool:
-    """Whether nothing was executed: the document or the variables are at fault."""
+    """Tell whether the document or the variables were invalid, so that nothing was executed."""
     if isinstance(result, PreExecutionError):
         return True
     return result.data is None and all(error.path is None for error in result.errors or ())

@@ -1,8 +1,8 @@
-"""JSON of requests and messages. What is small is parsed at once, what is large in a thread.
+"""Parses the JSON of requests and messages: small texts at once, large ones in a thread.
 
-A parser in C holds Python's lock to its end, in a thread too: 100,000 entries take it 25 ms, a million 250 ms. So a
-text with more than that is parsed by one in Python, which takes five times as long and lets others go on. It is meant
-for one thing, trajectories that are replayed: nothing else may be that large, since executing it would hold the loop.
+A parser in C holds Python's lock until it is done, also in a thread: 25 ms for 100,000 entries, 250 ms for a million.
+So larger texts are parsed by a parser in Python, which takes five times as long, but lets other threads run. Only
+trajectories for replay may be that large: executing any other input of that size would block the event loop.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import orjson
 from app.config import Config
 from app.json_bounds import JSONBounds, TooMuchJSON, has_digits
 
-# Takes 2 ms at most.
+# Parsing this many bytes takes 2 ms at most.
 SMALL_BYTES = 128 * 1024
 # Digits of the least integer that orjson may make a float of.
 _LARGE_DIGITS = 19
@@ -25,7 +25,7 @@ _SIMPLE = frozenset({str, int, bool, type(None)})
 
 
 class JSONTexts:
-    """Parses texts within the bounds that the configuration sets. One large text is parsed at a time."""
+    """Parses JSON within configured bounds. One large text is parsed at a time."""
 
     def __init__(self, config: Config) -> None:
         self._bounds = JSONBounds(items=config.max_json_items)
@@ -33,16 +33,16 @@ class JSONTexts:
         self._turn = asyncio.Semaphore()
 
     def check(self, text: bytes) -> None:
-        """Raise TooMuchJSON where parsing would cost too much."""
+        """Raise TooMuchJSON if a bound is exceeded."""
         self._bounds.check(text)
 
     def parse_small(self, text: bytes) -> object:
-        """Parse a text of ``SMALL_BYTES`` at most. Raises TooMuchJSON, and ValueError where it is not JSON."""
+        """Parse up to ``SMALL_BYTES``. Raises TooMuchJSON, and ValueError if it is not JSON."""
         self._bounds.check(text)
         return _parse(text)
 
     async def parse(self, text: bytes) -> object:
-        """Parse a text of any length. Raises as ``parse_small``."""
+        """Parse a text of any length, with the errors of ``parse_small``."""
         if len(text) <= SMALL_BYTES:
             return self.parse_small(text)
         async with self._turn:
@@ -52,30 +52,30 @@ class JSONTexts:
         items = self._long.check(text)
         if items <= self._bounds.items:
             return _parse(text)
-        found = _IN_PYTHON.decode(text.decode())
-        if sum(map(_items, _without_trajectories(found))) > self._bounds.items:
+        body = _IN_PYTHON.decode(text.decode())
+        if sum(map(_items, _without_trajectories(body))) > self._bounds.items:
             limit = self._bounds.items
             message = f"JSON has at most {limit} entries of lists and objects, apart from those of a trajectory."
             raise TooMuchJSON("JSON_ITEMS_LIMIT_EXCEEDED", message, limit)
-        return found
+        return body
 
 
 def parse_text(text: str) -> object:
-    """Raise ValueError for what is not JSON, such as NaN, which Python would take."""
+    """Parse strictly. Raises ValueError also for NaN and Infinity, which Python's parser accepts."""
     return json.loads(text, parse_constant=_refuse_constant)
 
 
 def _parse(text: bytes) -> object:
-    """The standard library steps in for what orjson refuses, and where orjson would make floats of large integers."""
+    """Parse with orjson; with the standard library if orjson fails, or would round large integers to floats."""
     try:
-        found = cast("object", orjson.loads(text))
+        body = cast("object", orjson.loads(text))
     except orjson.JSONDecodeError:
         return parse_text(text.decode())
-    return parse_text(text.decode()) if _may_have_floats(found) and has_digits(text, _LARGE_DIGITS) else found
+    return parse_text(text.decode()) if _may_have_floats(body) and has_digits(text, _LARGE_DIGITS) else body
 
 
 def _may_have_floats(body: object) -> bool:
-    """Most variables are texts and small numbers: then the whole body need not be looked through."""
+    """Tell whether the body may contain a float. A fast check, since most variables are strings and integers."""
     variables = cast("dict[str, object]", body).get("variables") if isinstance(body, dict) else None
     return not isinstance(variables, dict) or not _SIMPLE.issuperset(
         map(type, cast("dict[str, object]", variables).values())
@@ -87,7 +87,7 @@ def _refuse_constant(name: str) -> object:
 
 
 class _PythonDecoder(json.JSONDecoder):
-    """The standard library's, by its parts that are written in Python."""
+    """The standard library's decoder, made of its parts that are written in Python."""
 
     def __init__(self) -> None:
         super().__init__(parse_constant=_refuse_constant)
@@ -100,7 +100,7 @@ _IN_PYTHON = _PythonDecoder()
 
 
 def _without_trajectories(body: object) -> Iterable[object]:
-    """The values in a body, or in the payload of a message, that are no trajectory of a variable's."""
+    """Yield the values of a body, or of a message's payload, except trajectories in the variables."""
     fields = cast("Mapping[str, object]", body) if isinstance(body, dict) else {"body": body}
     for name, value in fields.items():
         if name == "payload":
@@ -127,7 +127,7 @@ def _is_trajectory(value: object) -> bool:
 
 
 def _items(value: object) -> int:
-    """Entries of lists and objects in it, itself included."""
+    """Count the entries of all lists and objects in a value, including itself."""
     count, waiting = 0, [value]
     while waiting:
         item = waiting.pop()

@@ -1,4 +1,4 @@
-"""What a GraphQL request over HTTP asks for, read from its address or its body."""
+"""Reads the parameters of a GraphQL request over HTTP from the query string or the body."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -17,13 +17,13 @@ from app.graphql.masking import NO_DOCUMENT
 from app.json_bounds import TooMuchJSON
 
 _JSON = JSON_TYPE.encode()
-# Parsing takes as long for a field as for 400 bytes; a client needs five, and tools add their own.
+# Parsing a field takes as long as 400 bytes. Clients send up to five fields, and tools add some.
 _MAX_QUERY_FIELDS = 50
 _MAX_TYPE_LENGTH = 200
 
 
 class Refused(Exception):
-    """The request is answered with a status and one error, and nothing is executed."""
+    """A refused request: it is answered with an HTTP status and one error, and nothing is executed."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Refused(Exception):
 
 
 class Parameters(NamedTuple):
-    """What a request asks for. ``document_id`` and ``extensions`` may name a document where there is no ``query``."""
+    """A request's parameters. Without ``query``, ``document_id`` or ``extensions`` may name a registered document."""
 
     query: str | None
     variables: dict[str, Any] | None
@@ -53,14 +53,14 @@ class Parameters(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """How large a body may be, and what its JSON may have."""
+    """The limits on a body: its size, and those on its JSON."""
 
     max_bytes: int
     json: JSONTexts
 
 
 async def read_parameters(scope: Scope, receive: Receive, limits: BodyLimits, held: HeldBody) -> Parameters:
-    """Read and check what a request asks for. Raises Refused."""
+    """Read and validate a request's parameters. Raises Refused."""
     if is_get(scope):
         return _from_query(Request(scope, receive), limits)
     headers = headers_of(scope)
@@ -82,14 +82,14 @@ def _refusals() -> Generator[None]:
         raise Refused(400, "The body is not JSON.") from None
 
 
-def _parameters(found: object) -> Parameters:
-    if not isinstance(found, dict):
+def _parameters(body: object) -> Parameters:
+    if not isinstance(body, dict):
         raise Refused(400, "The body is a JSON object with the document in `query`.")
-    return _checked(cast("dict[str, object]", found))
+    return _checked(cast("dict[str, object]", body))
 
 
 def is_get(scope: Scope) -> bool:
-    """Whether the request may not change anything."""
+    """Tell whether it is a GET or HEAD request, which must not change anything."""
     return scope["method"] in {"GET", "HEAD"}
 
 
@@ -111,7 +111,7 @@ async def _read(headers: Headers, receive: Receive, max_bytes: int, held: HeldBo
         _hold(held, len(chunk))
         if chunk:
             chunks.append(chunk)
-    # Most bodies come as one piece, which is not copied.
+    # Most bodies arrive as one chunk, which need not be copied.
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -134,36 +134,36 @@ def _from_query(request: Request, limits: BodyLimits) -> Parameters:
     query = request.scope["query_string"]
     if query.count(b"&") >= _MAX_QUERY_FIELDS:
         raise Refused(400, f"The query of an address has at most {_MAX_QUERY_FIELDS} fields.")
-    given: dict[str, object] = dict(request.query_params)
+    fields: dict[str, object] = dict(request.query_params)
     for name in ("variables", "extensions"):
-        text = str(given.get(name, "")) or "null"
+        text = str(fields.get(name, "")) or "null"
         try:
-            # An address has no room for much.
+            # A URL is short, so its JSON is always parsed at once.
             limits.json.check(text.encode(errors="replace"))
-            given[name] = parse_text(text)
+            fields[name] = parse_text(text)
         except TooMuchJSON as error:
             raise _too_much(error) from None
         except (ValueError, RecursionError):
             raise Refused(400, f"`{name}` is not JSON.") from None
-    return _checked(given)
+    return _checked(fields)
 
 
-def _checked(given: dict[str, object]) -> Parameters:
-    query, variables, operation_name = given.get("query"), given.get("variables"), given.get("operationName")
+def _checked(fields: dict[str, object]) -> Parameters:
+    query, variables, operation_name = fields.get("query"), fields.get("variables"), fields.get("operationName")
     if query is not None and not isinstance(query, str):
         raise Refused(400, NO_DOCUMENT)
     if variables is not None and not isinstance(variables, dict):
         raise Refused(400, "`variables` is an object.")
     if operation_name is not None and not isinstance(operation_name, str):
         raise Refused(400, "`operationName` is a string.")
-    extensions = given.get("extensions")
+    extensions = fields.get("extensions")
     if extensions is not None and not isinstance(extensions, dict):
         raise Refused(400, "`extensions` is an object.")
     return Parameters(
         query,
         cast("dict[str, Any] | None", variables),
         operation_name or None,
-        given.get("documentId"),
+        fields.get("documentId"),
         cast("object", extensions),
     )
 

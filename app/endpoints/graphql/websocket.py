@@ -42,13 +42,13 @@ log = structlog.get_logger(__name__)
 
 MAX_OPERATIONS = 100
 ID_MAX_LENGTH = 200
-# Of `connection_init`, which has a token and what else a client's library puts there.
+# Limit on `connection_init`, which has a token, and perhaps other fields of a client library.
 EARLY_JSON = JSONBounds(items=1000, depth=20)
 # The id of the operation that the current task executes, which Strawberry does not pass to ``stream``.
 _operation_id: ContextVar[str] = ContextVar("operation_id")
 BAD_REQUEST = 4400
 FORBIDDEN = 4403
-# RFC 6455's registry; clients connect again after a while.
+# Close codes of RFC 6455's registry, after which clients reconnect later.
 TRY_AGAIN_LATER = 1013
 
 
@@ -111,7 +111,7 @@ class _Adapter(AsyncWebSocketAdapter):
         self.is_trusted = False
         """True once a valid token was received. Messages have tighter bounds before that."""
         self._sending = asyncio.Lock()
-        # Only where Parley's own protocol serves the socket.
+        # ``None`` if another server than Parley's own serves the socket.
         self._write: Callable[[bytes], bool] | None = socket.scope.get("extensions", {}).get(WRITE)
         self._reader = asyncio.current_task()
         self.is_lost = False
@@ -178,7 +178,7 @@ class _Adapter(AsyncWebSocketAdapter):
         except TimeoutError:
             self._give_up()
         except (RuntimeError, WebSocketDisconnect):
-            # It is closed already.
+            # The connection is closed already.
             return
 
     def _give_up(self) -> None:

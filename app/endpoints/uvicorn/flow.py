@@ -1,4 +1,4 @@
-"""When a connection is read from, and what is left of it at its end."""
+"""Flow control of a connection that has to wait for its turn, and the release of its transport at the end."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ def take_apart(transport: asyncio.BaseTransport) -> None:
 
 
 class TurnedFlow(FlowControl):
-    """uvicorn's, which reads on whenever a request asks for more; here not before the connection's turn has come."""
+    """uvicorn's flow control, which in addition pauses reading until the connection's turn has come."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__(transport)
@@ -28,19 +28,19 @@ class TurnedFlow(FlowControl):
         self._is_held_back = False
 
     def hold_back(self) -> None:
-        """Read nothing until ``let_on``."""
+        """Pause reading until ``let_on`` is called."""
         self._is_held_back = True
         self._reader.pause_reading()
 
     def let_on(self) -> None:
-        """Read on, unless a request has more than it has asked for."""
+        """Resume reading, unless the request's handler has not yet read what has arrived."""
         if self._is_held_back:
             self._is_held_back = False
             if not self.read_paused and not self._reader.is_closing():
                 self._reader.resume_reading()
 
     def resume_reading(self) -> None:
-        """A request asks for more."""
+        """Resume reading for a handler that needs more of a body, but not before the connection's turn."""
         if self._is_held_back:
             self.read_paused = False
         else:

@@ -1,10 +1,10 @@
-"""Bounds on the address and the headers of a request, which are counted as the parser finds them."""
+"""Limits on a request's target and headers, which are counted while they are parsed."""
 
 from app.endpoints.connections import ConnectionLimits
 from app.endpoints.uvicorn.refusal import Refusal
 
-# Taking apart a header, or a path, costs up to a microsecond for each byte, which is a hundred times what reading it
-# costs. Long are only those that nobody looks into: cookies, tokens, and queries.
+# Parsing a structured header or a path takes up to a microsecond for each byte, a hundred times as long as reading it.
+# Only those that are not parsed may be long: cookies, tokens and query strings.
 _MAX_STRUCTURED_BYTES = 4096
 _MAX_PATH_BYTES = 2048
 _STRUCTURED = frozenset(
@@ -14,13 +14,13 @@ _STRUCTURED = frozenset(
     b"sec-fetch-site sec-websocket-extensions sec-websocket-key sec-websocket-protocol sec-websocket-version te "
     b"trailer transfer-encoding upgrade x-forwarded-for".split()
 )
-# The head of a WebSocket's request is kept for as long as the socket is open, in several forms.
+# A WebSocket's handshake is kept in memory while the socket is open, in several forms, so it must be shorter.
 _MAX_SOCKET_HEAD_BYTES = 16 * 1024
 _TOO_LARGE = "REQUEST_HEADER_FIELDS_TOO_LARGE"
 
 
 class HeadBounds:
-    """Counts the parts of one head after another; every method raises Refusal where there is too much."""
+    """Counts the parts of a head. Methods raise Refusal if a limit is exceeded."""
 
     __slots__ = ("_fields_bytes", "_limits", "_structured_bytes")
 
@@ -29,18 +29,18 @@ class HeadBounds:
         self.clear()
 
     def clear(self) -> None:
-        """The next head begins."""
+        """Reset the counts for the next head."""
         self._fields_bytes = self._structured_bytes = 0
 
     def check_address(self, address: bytes) -> None:
-        """Look at what has come of the address."""
+        """Check the part of the target that has arrived."""
         if len(address) > self._limits.max_head_bytes:
             raise self.too_long(address, has_headers=False)
         if len(address) > _MAX_PATH_BYTES and len(address.partition(b"?")[0]) > _MAX_PATH_BYTES:
             raise Refusal(414, "URI_TOO_LONG", f"A path has at most {_MAX_PATH_BYTES} bytes.")
 
     def count_header(self, name: bytes, value: bytes, number: int) -> None:
-        """Count one more header. ``name``: in lower case; ``number``: how many there are with it."""
+        """Count a header. ``name`` is in lower case; ``number`` is the count of headers including this one."""
         self._fields_bytes += len(name) + len(value)
         if name in _STRUCTURED:
             self._structured_bytes += len(value)
@@ -52,13 +52,13 @@ class HeadBounds:
 
     @staticmethod
     def check_handshake(address: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        """Look at a head that asks for a WebSocket."""
+        """Check the length of a WebSocket's handshake."""
         if len(address) + sum(len(name) + len(value) for name, value in headers) > _MAX_SOCKET_HEAD_BYTES:
             message = f"The handshake of a WebSocket has at most {_MAX_SOCKET_HEAD_BYTES} bytes."
             raise Refusal(431, _TOO_LARGE, message)
 
     def too_long(self, address: bytes, *, has_headers: bool) -> Refusal:
-        """The refusal of a request whose address or headers are too long."""
+        """Build the refusal of a request whose target or headers are too long."""
         limits = self._limits
         if not has_headers and len(address) > limits.max_head_bytes // 2:
             return Refusal(414, "URI_TOO_LONG", f"A request's head has at most {limits.max_head_bytes} bytes.")

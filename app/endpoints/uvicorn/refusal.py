@@ -8,7 +8,7 @@ LENGTH = b"content-length: %d\r\n\r\n"
 
 
 class Refusal(Exception):
-    """The connection ends with a status and one error."""
+    """A refused request: the connection is closed after a response with a status and one error."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -17,7 +17,7 @@ class Refusal(Exception):
         self.message = message
 
     def response(self) -> bytes:
-        """The whole answer."""
+        """Return the complete response, with its head."""
         error = {"message": self.message, "extensions": {"code": self.code}}
         body = orjson.dumps({"errors": [error]})
         fields = b"content-type: application/json; charset=utf-8\r\ncache-control: no-store\r\nconnection: close\r\n"
@@ -32,7 +32,7 @@ TOO_SLOW = Refusal(408, "REQUEST_TIMED_OUT", "The request did not come in time."
 
 
 async def full(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    """Answers as FULL does where a request's head is complete."""
+    """Answer with FULL, as an ASGI application, if the request's head was already parsed."""
     _, _, body = FULL.response().partition(b"\r\n\r\n")
     headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", b"%d" % len(body))]
     headers += [(b"cache-control", b"no-store"), (b"connection", b"close"), (b"retry-after", b"1")]

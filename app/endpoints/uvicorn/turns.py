@@ -1,4 +1,4 @@
-"""Shares the event loop among connections: what many send at once is taken up in turns."""
+"""Fair scheduling of connections: input that many send at the same time is processed in turns."""
 
 import asyncio
 from collections import deque
@@ -7,8 +7,8 @@ from enum import IntEnum
 from time import perf_counter
 
 SMALL_BYTES = 4096
-# As much is done in a turn, of which each iteration of the loop has one. What a head costs behind the parser, in the
-# task that answers it, is up to ten times as much, and is done within the next iteration.
+# Limits of the work in one turn; each iteration of the event loop has one turn. Answering a request takes up to ten
+# times as long as parsing its head, and happens within the next iteration.
 _TURN_SECONDS = 0.005
 _TURN_BYTES = 128 * 1024
 _TURN_PIECES = 20
@@ -19,21 +19,21 @@ class Priority(IntEnum):
     """The order in which connections get a turn. Every turn serves at least one of each priority, so none starves."""
 
     CALLER = 0
-    """Has shown a good token."""
+    """The connection has shown a valid token."""
     SMALL = 1
     LARGE = 2
 
 
 class Turns:
-    """Does pieces of work one after another, a few in each iteration of the loop.
+    """A queue of work, of which each iteration of the event loop does a limited part.
 
-    Without it, an iteration takes all that has come: of a thousand connections that send a head at the same moment all
-    heads would be parsed, and their requests answered, before a caller or a health check had its turn.
+    Without it, one iteration would process all input: if a thousand connections send a head at the same time, all of
+    them would be parsed, and their requests answered, before a caller with a token or a health check is served.
     """
 
     def __init__(self) -> None:
         self._waiting: tuple[deque[tuple[int, Callable[[], None]]], ...] = tuple(deque() for _ in Priority)
-        # On which loop the next turn is scheduled.
+        # The event loop on which the next turn is scheduled.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._seconds_left = _TURN_SECONDS
         self._bytes_left = _TURN_BYTES
@@ -42,20 +42,20 @@ class Turns:
 
     @property
     def waiting_bytes(self) -> int:
-        """How much has come that waits for its turn."""
+        """The number of buffered bytes that wait for their turn."""
         return self._waiting_bytes
 
     def hold(self, size: int) -> bool:
-        """Count bytes that are about to wait; tells whether there is room for them."""
+        """Count bytes that will wait. Returns False if the limit on waiting bytes is exceeded."""
         self._waiting_bytes += size
         return self._waiting_bytes <= MAX_WAITING_BYTES
 
     def release(self, size: int) -> None:
-        """They wait no more."""
+        """Stop counting bytes, which no longer wait."""
         self._waiting_bytes -= size
 
     def take(self, priority: Priority, size: int, work: Callable[[], None]) -> bool:
-        """Do the work now, where this turn has room for it; else later. Tells whether it is done."""
+        """Do the work now if this turn's limits allow it, else queue it. Returns whether it is done."""
         if self._has_room() and not any(self._waiting):
             self._do(size, work)
             return True

@@ -1,6 +1,6 @@
-"""Requests that ask for a protocol that isn't spoken here, such as HTTP/2 without TLS: they are answered in HTTP/1.1.
+"""Answers requests to upgrade to an unsupported protocol, such as HTTP/2 without TLS, in HTTP/1.1.
 
-RFC 9110 (section 7.8) lets a server ignore the wish. httptools ends such a message behind its head, so that its body
+RFC 9110 (section 7.8) lets a server ignore the upgrade. httptools ends such a message after its head, so that its body
 would be read as the next request.
 """
 
@@ -23,12 +23,12 @@ class ParserEvents(Protocol):
 
 
 def framing_of(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The headers that tell of a body; none where there is no body."""
+    """Return the headers that declare a body; empty if there is none."""
     return [(name, value) for name, value in headers if name in _FRAMING and value.strip() != b"0"]
 
 
 def parser_behind(events: ParserEvents, framing: list[tuple[bytes, bytes]]) -> httptools.HttpRequestParser:
-    """A parser that reads the body that ``framing`` tells of, if any, and then requests."""
+    """Create a parser that first reads the body that ``framing`` declares, if any, and then further requests."""
     resumed = _Resumed(events)
     parser = httptools.HttpRequestParser(resumed)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -40,7 +40,7 @@ def parser_behind(events: ParserEvents, framing: list[tuple[bytes, bytes]]) -> h
 
 
 class _Resumed:
-    """Passes events on, but for those of the head that only tells the parser of the body."""
+    """Forwards a parser's events, except those of the artificial head that declares the body."""
 
     def __init__(self, events: ParserEvents) -> None:
         self.is_silent = True

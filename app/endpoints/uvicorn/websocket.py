@@ -52,11 +52,10 @@ class EarlyAccount:
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's, which waits in ``send`` while more than 64 KiB are unread, so that no queue grows.
+    """uvicorn's protocol class, whose ``send`` waits while more than 64 KiB are unread, so that no queue grows.
 
-    Closing waits for the client to read what was sent; a client that never does would keep the socket and up to that
-    much memory for ever. It has 3 s after the application's end. Nothing is compressed: a message of 16 MiB can come as
-    16 KiB, and unpacking it holds up everybody else.
+    After the application has ended, the client has 3 s to read what was sent, or it would keep the socket and the
+    memory forever. There is no compression: 16 KiB may decompress to 16 MiB, which would block the event loop.
     """
 
     seat: Seat | None = None
@@ -93,7 +92,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             start = end
         self._count()
         if not self.handshake_initiated and self.conn.handshake_exc is not None:
-            # A head that HTTP takes and WebSockets does not, such as one of a long line: uvicorn would tell nobody.
+            # A head that is valid in HTTP but not for a WebSocket, such as a long line: uvicorn would not respond.
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
 

@@ -1,4 +1,4 @@
-"""Statements on a driver's connection: what an ORM session costs is several times what the database takes."""
+"""Interfaces for compiled statements on a driver's connection. An ORM session costs several times the statement."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -13,11 +13,11 @@ from app.models.database.statement import Statement
 
 @dataclass(frozen=True, slots=True)
 class AccessLimits:
-    """Bounds on statements and connections.
+    """Limits of statements and connections.
 
-    ``wait_seconds``: for a connection to PostgreSQL. ``idle_seconds``: a connection that was not needed for so long is
-    closed, since firewalls forget those that say nothing for longer. ``max_prepared``: statements prepared on each
-    connection; the server keeps a plan for each.
+    ``wait_seconds``: the longest wait for a connection to PostgreSQL. ``idle_seconds``: idle connections are closed
+    after this time, since firewalls drop connections without traffic. ``max_prepared``: the size of each connection's
+    cache of prepared statements; the server keeps a plan for each.
     """
 
     deadline_seconds: float = 30.0
@@ -35,15 +35,15 @@ class DirectAccess(Protocol):
     """Runs statements, each in a transaction of its own. Raises DBAPIError, and OSError for no connection."""
 
     async def read(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """The rows of a statement that writes nothing."""
+        """Run a statement that writes nothing, and return its rows."""
         ...
 
     async def write(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Run a statement that writes; the rows that it returns. Raises StorageFull."""
+        """Run a statement that writes, and return its rows. Raises StorageFull."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager["DirectTransaction"]:
-        """Several statements in one transaction, which is rolled back when the block raises. Raises StorageFull."""
+        """Open a transaction. It commits at the end of the block, and rolls back if it raises. Raises StorageFull."""
         ...
 
     async def close(self) -> None:
@@ -52,22 +52,22 @@ class DirectAccess(Protocol):
 
 
 class DirectTransaction(Protocol):
-    """Statements of one transaction, which begins with the first of them."""
+    """A transaction, which begins with its first statement."""
 
     async def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Run a statement behind those that were left for later; its rows."""
+        """Run the deferred statements, then this one, and return its rows."""
         ...
 
     def later(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
-        """Leave a statement whose rows nobody needs for the next one that is run, or for the commit."""
+        """Defer a statement, whose rows are not needed, until the next one is run, or until the commit."""
         ...
 
 
 def fault(sql: str, error: Exception, base: type[Exception], *, is_lost: bool = False) -> Exception:
-    """As the ORM would raise it. The values are left out, since they are messages, titles and sealed keys."""
+    """Wrap a driver's error like the ORM, without the values, which are messages, titles and encrypted keys."""
     return DBAPIError.instance(sql, None, error, base, hide_parameters=True, connection_invalidated=is_lost)
 
 
 def busy() -> TimeoutError:
-    """The error of a statement that waited for too long, or behind too many."""
+    """Create the error of a statement that waited too long, or behind too many others."""
     return TimeoutError("Too many statements wait for the database.")

@@ -1,7 +1,6 @@
 """The database's engines and sessions. The URL alone decides between SQLite and PostgreSQL."""
 
 import asyncio
-import json
 import sqlite3
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -21,6 +20,7 @@ from app.config import Config, ConfigError
 from app.errors import StorageFull
 from app.models.database.access import DirectAccess
 from app.models.database.full_disk import full_disk_told
+from app.models.database.row import lenient_json
 from app.models.database.sqlite import PRAGMAS, READ_ONLY_PRAGMA, SQLiteAccess
 from app.models.database.statement import Statement
 from app.models.database.unit_of_work import Model, UnitOfWork, loaded
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SQLITE_READERS = 8
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
-# The direct access has more of its own.
+# ``DirectAccess`` has further connections of its own.
 POSTGRES_CONNECTIONS = 10
 POOL_TIMEOUT_SECONDS = 30.0
 # Entries in the LRU cache of compiled statements. Each combination of filters and order is a statement of its own.
@@ -83,12 +83,12 @@ def is_outage(error: BaseException) -> bool:
     """Tell whether the failure is temporary (unreachable, too busy, deadlock), so that a retry may succeed."""
     if isinstance(error, DBAPIError):
         if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
-            # SQLITE_ERROR is, for example, a missing table, which no retry mends.
+            # SQLITE_ERROR is, for example, a missing table: a retry would fail again.
             return False
         state = str(getattr(error.orig, "sqlstate", None) or "")
         return error.connection_invalidated or isinstance(error, OperationalError) or state.startswith(_OUTAGE_STATES)
-    # A failure to connect raises the operating system's error, without SQLAlchemy's wrapper; nor does it wrap what
-    # asyncpg says of a connection whose server ended between two messages. Who uses SQLite need not have the driver.
+    # SQLAlchemy does not wrap the operating system's errors of connecting, nor asyncpg's InternalClientError, which
+    # means that the server ended between two messages. It is compared by name, since SQLite needs no asyncpg.
     is_broken = type(error).__name__ == "InternalClientError"
     return is_broken or isinstance(error, StorageFull | OSError | TimeoutError | PoolTimeoutError)
 
@@ -103,8 +103,8 @@ def is_unusable(error: BaseException) -> bool:
 
 def reason(error: BaseException) -> str:
     """Return the driver's or the system's own message on one line, without the SQL statement."""
-    said = (error.orig.__cause__ or error.orig) if isinstance(error, DBAPIError) and error.orig else error
-    return " ".join(str(said).split()) or type(said).__name__
+    cause = (error.orig.__cause__ or error.orig) if isinstance(error, DBAPIError) and error.orig else error
+    return " ".join(str(cause).split()) or type(cause).__name__
 
 
 class Database:
@@ -154,7 +154,7 @@ class Database:
 
     @asynccontextmanager
     async def unit_of_work(self) -> AsyncGenerator[UnitOfWork]:
-        """As ``write``, of statements that are compiled once. Raises StorageFull."""
+        """Open a transaction like ``write``, with compiled statements instead of an ORM session. Raises StorageFull."""
         async with self.direct.transaction() as transaction:
             unit = UnitOfWork(self.compiled, self.reader.dialect, transaction)
             yield unit
@@ -163,7 +163,7 @@ class Database:
     async def rows_of(
         self, model: type[Model], name: object, build: Callable[[], ClauseElement], parameters: Mapping[str, Any]
     ) -> list[Model]:
-        """Objects for the rows of a statement that has all columns of the model; it is compiled once, for its name."""
+        """Run a statement that selects all columns of a model, and return its objects. ``name`` is the cache key."""
         rows = await self.direct.read(self.compiled(name, build), parameters)
         return loaded(model, rows, self.reader.dialect)
 
@@ -219,7 +219,7 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
-        json_deserializer=_lenient_json,
+        json_deserializer=lenient_json,
         # Otherwise error messages would repeat parameters: chat messages, titles, encrypted keys.
         hide_parameters=True,
     )
@@ -240,17 +240,6 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
     return engine
-
-
-def _lenient_json(text: str) -> object:
-    """Parse JSON; malformed text, which SQLite stores but PostgreSQL refuses, becomes ``None`` instead of an error.
-
-    One bad row must not make a whole page fail.
-    """
-    try:
-        return json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        return None
 
 
 def _postgres_engine(url: URL) -> AsyncEngine:

@@ -23,7 +23,7 @@ from app.models.database.row import Row
 CONNECT_SECONDS = 10
 # Seconds to wait for the server to end a cancelled query.
 REPAIR_SECONDS = 10.0
-# The last of them is what asyncpg says of a connection whose server ended between two messages.
+# asyncpg raises InternalClientError on a connection whose server ended between two messages.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 

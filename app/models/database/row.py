@@ -20,26 +20,26 @@ Row = Sequence[Any]
 
 
 class Stored(Enum):
-    """How a driver gives the values of a column."""
+    """The form of a column's values, as the driver returns them."""
 
     PLAIN = auto()
-    """As the Python value."""
+    """The same value as in Python."""
     HEX_UUID = auto()
     """A UUID as 32 hexadecimal digits."""
     DRIVER_UUID = auto()
-    """A UUID in a class of the driver's own."""
+    """A UUID as an instance of the driver's own class."""
     SPACED_TIME = auto()
     """A time in UTC as ``2026-01-02 03:04:05.000006``."""
     ISO_TIME = auto()
-    """A time as RFC 3339 has it."""
+    """A time in RFC 3339."""
     NUMBER_FLAG = auto()
     """A boolean as 0 or 1."""
     JSON_TEXT = auto()
-    """A document as its text."""
+    """A JSON document as text."""
 
 
 class StoredColumn(NamedTuple):
-    """Where a column stands in the row, and how its values are stored."""
+    """A column's index in the row, and the form of its values."""
 
     place: int
     stored: Stored
@@ -58,7 +58,7 @@ class TypedRow(tuple[Any, ...]):
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """The columns that the class annotates."""
+        """Return the names of the annotated columns."""
         return tuple(name for name in get_annotations(cls) if name != "columns")
 
 
@@ -88,22 +88,22 @@ class Rows(Sequence[T_co], Generic[T_co]):
     def __getitem__(self, index: slice) -> "Rows[T_co]": ...
 
     def __getitem__(self, index: int | slice) -> "T_co | Rows[T_co]":
-        """One row, or those of a slice."""
+        """Return a row, or the rows of a slice."""
         if isinstance(index, slice):
             return Rows(self.row_class, self.values[index])
         return self.row_class(self.values[index])
 
 
 def table_columns(row_class: type[TypedRow], table: Table, names: Sequence[str] | None = None) -> list[Column[Any]]:
-    """The table's columns for a statement whose rows are of this class; with ``names``, no more than these."""
+    """Return the table's columns that a statement has to select for this class; with ``names``, only these."""
     return [table.c[name] for name in names or row_class.names()]
 
 
 @cache
 def row_class_for(row_class: type[T], table: Table, dialect_name: str, names: tuple[str, ...] | None = None) -> type[T]:
-    """Return the subclass for the rows that a database gives for ``table_columns``.
+    """Return the subclass that decodes the rows of a statement with ``table_columns``.
 
-    There is one for each dialect, however many databases a process opens: code is generated for each class.
+    It is cached for each dialect, however many databases a process opens, since code is generated for each class.
     """
     columns = {
         column.name: StoredColumn(place, _stored(column, dialect_name), bool(column.nullable))
@@ -123,7 +123,7 @@ def _reader(column: StoredColumn) -> Callable[[Row], Any]:
 
 
 def decoder(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
-    """The function that converts the driver's value of a column to Python's; ``None`` where they are equal."""
+    """Return the function that converts a driver's values to Python's; ``None`` if they are the same."""
     return _DECODERS.get(_stored(column, dialect.name))
 
 
@@ -133,7 +133,7 @@ def _stored(column: Column[Any], dialect_name: str) -> Stored:
 
 
 def lenient_json(text: str) -> object:
-    """The document; ``None`` for one that is broken, which must not cost a whole page."""
+    """Parse JSON; ``None`` if it is malformed, which SQLite may store: one bad row must not fail a whole page."""
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError):

@@ -71,7 +71,7 @@ class _Job:
 
 @dataclass(slots=True)
 class _Steps(_Job):
-    """Statements of a transaction that goes on behind them, unless they end it. The rows are those of the last one."""
+    """Some statements of a transaction, run together. The rows of the last one are returned."""
 
     before: list[tuple[str, list[Any]]] = field(default_factory=list[tuple[str, list[Any]]])
 
@@ -127,7 +127,7 @@ class SQLiteAccess:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[DirectTransaction]:
-        """As the protocol has it."""
+        """Hold the writer's lock in the block; commit at its end, and roll back if it raises."""
         async with asyncio.timeout(self._limits.wait_seconds) as waiting, self._writing:
             waiting.reschedule(None)
             transaction = _SQLiteTransaction(self._writer)
@@ -159,7 +159,7 @@ class SQLiteAccess:
 
 
 class _SQLiteTransaction:
-    """One on the writer's connection: what is left for later goes to its thread together with what is run."""
+    """A transaction on the writer's connection. Deferred statements are sent to its thread with the next one."""
 
     def __init__(self, writer: "_Writer") -> None:
         self._writer = writer
@@ -167,20 +167,20 @@ class _SQLiteTransaction:
         self._has_begun = False
 
     async def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """As the protocol has it."""
+        """Run the deferred statements, then this one, whose rows are returned."""
         return await self._send(statement.sql, statement.values(parameters))
 
     def later(self, statement: Statement, parameters: Mapping[str, Any]) -> None:
-        """As the protocol has it."""
+        """Defer a statement until the next one is run, or until the commit."""
         self._waiting.append((statement.sql, statement.values(parameters)))
 
     async def commit(self) -> None:
-        """Commit what there is."""
+        """Run the deferred statements and commit. Without any statement, nothing is sent."""
         if self._has_begun or self._waiting:
             await self._send("COMMIT", [])
 
     def roll_back(self) -> None:
-        """Nothing of it is kept. What comes to the thread later finds no transaction, whatever it still does of it."""
+        """Roll back in the writer's thread, without waiting for it."""
         if self._has_begun:
             answer = asyncio.get_running_loop().create_future()
             self._writer.submit([_Steps(_ROLLBACK, [], answer)])

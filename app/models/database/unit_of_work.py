@@ -1,8 +1,8 @@
-"""A transaction of statements that are compiled once, for what is written most: a run's beginning, steps and end.
+"""A unit of work with compiled statements, for the most frequent writes: the beginning, steps and end of a run.
 
-A session of the ORM takes several times what the database takes for the same rows. Here a row is read into an object
-once, under its lock, and what was changed of it is written at the commit, together with the rows that were added. There
-is nothing else: no identity map, no lazy loading, and every statement stands beside its table.
+An ORM session costs several times the statements themselves. Here, a row is locked and read into an object; changes of
+its attributes and added rows are written at the commit. There is no identity map and no lazy loading, and every
+statement is defined in the module of its table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,14 +26,14 @@ Compiled = Callable[[object, Callable[[], ClauseElement]], Statement]
 
 @dataclass(frozen=True, slots=True)
 class _Tracked:
-    """A row that was read, with the values it had."""
+    """A row that was read, with its values then, to detect changes."""
 
     row: SQLModel
     values: Mapping[str, Any]
 
 
 class UnitOfWork:
-    """One transaction. ``compiled`` gives the statement of a name, and builds it the first time."""
+    """One transaction. ``compiled`` returns a statement from the cache by its name, or builds it."""
 
     def __init__(self, compiled: Compiled, dialect: Dialect, transaction: DirectTransaction) -> None:
         self.dialect = dialect
@@ -45,17 +45,17 @@ class UnitOfWork:
     async def rows(
         self, name: object, build: Callable[[], ClauseElement], parameters: Mapping[str, Any]
     ) -> Sequence[Row]:
-        """Run a statement now; its rows as the driver gives them."""
+        """Run a statement, and return its rows in the driver's form."""
         return await self._transaction.run(self._compiled(name, build), parameters)
 
     def later(self, name: object, build: Callable[[], ClauseElement], parameters: Mapping[str, Any]) -> None:
-        """Run a statement before the next one, or with the commit."""
+        """Defer a statement until the next one is run, or until the commit."""
         self._transaction.later(self._compiled(name, build), parameters)
 
     async def read(
         self, model: type[Model], name: object, build: Callable[[], ClauseElement], parameters: Mapping[str, Any]
     ) -> Model | None:
-        """The row of a statement that has all columns of the model; what is changed of it is written at the commit."""
+        """Read one object with all columns of its model. Changes of its attributes are written at the commit."""
         rows = await self.rows(name, build, parameters)
         if not rows:
             return None
@@ -64,15 +64,15 @@ class UnitOfWork:
         return row
 
     def add(self, row: SQLModel) -> None:
-        """Insert a row with the commit, behind those that were added before."""
+        """Insert a row at the commit, after the rows added before."""
         self._added.append(row)
 
     async def flush(self) -> None:
-        """As a session's; what was added is written with the values that it has now."""
+        """Like ``AsyncSession.flush``: write added rows with their current values."""
         self.finish()
 
     def finish(self) -> None:
-        """Leave to the commit what was changed and added."""
+        """Defer the statements for all changes until the commit."""
         for tracked in self._tracked:
             self._update(tracked)
         self._tracked = [_Tracked(tracked.row, _values(tracked.row)) for tracked in self._tracked]
@@ -96,13 +96,13 @@ class UnitOfWork:
 
 
 Writes: TypeAlias = AsyncSession | UnitOfWork
-"""What takes rows that are to be written in one transaction."""
+"""A transaction that rows can be added to."""
 
 
 def made(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """A row's object with all of its columns, as the ORM makes one of what it has read.
+    """Create an object with all columns, like the ORM does for a row.
 
-    The constructor, which looks at each value, takes a hundred times as long.
+    The constructor, which validates each value, takes a hundred times as long.
     """
     row = class_mapper(model).class_manager.new_instance()
     vars(row).update(values)
@@ -110,7 +110,7 @@ def made(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 
 def loaded(model: type[Model], rows: Sequence[Row], dialect: Dialect) -> list[Model]:
-    """Objects of rows that begin with all columns of the model, in the table's order."""
+    """Create objects of rows, whose first columns are those of the model, in the table's order."""
     decoders = _decoders(table_of(model), dialect)
     return [
         made(
@@ -130,13 +130,13 @@ def _decoders(table: Table, dialect: Dialect) -> Sequence[tuple[str, Callable[[A
 
 
 def table_of(model: type[SQLModel]) -> Table:
-    """The table of a model."""
+    """Return the table of a model."""
     return cast("Table", class_mapper(model).local_table)
 
 
 def _values(row: SQLModel) -> dict[str, Any]:
-    given = vars(row)
-    return {column.name: given.get(column.name) for column in table_of(type(row)).c}
+    attributes = vars(row)
+    return {column.name: attributes.get(column.name) for column in table_of(type(row)).c}
 
 
 def _update(table: Table, changed: Sequence[str]) -> ClauseElement:

@@ -1,1 +1,1 @@
-"""Typed rows of what is read most: conversations and events."""
+"""Typed rows for the most frequent reads: conversations and events."""

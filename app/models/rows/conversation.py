@@ -1,4 +1,4 @@
-"""Conversations as typed rows: what is read most, by statements that are compiled once."""
+"""Conversations as typed rows, read by compiled statements."""
 
 from datetime import datetime
 from uuid import UUID
@@ -16,7 +16,7 @@ _TABLE = SQLModel.metadata.tables["conversation"]
 
 
 class ConversationRow(TypedRow):
-    """All that the API shows of a conversation, and what its place in a list is made of."""
+    """The columns of a conversation that the API shows, and its sort keys."""
 
     id: UUID
     title: str
@@ -38,7 +38,7 @@ class ConversationRow(TypedRow):
     is_cost_known: bool
 
 
-# What lists mostly show. Reading all columns costs a quarter more.
+# The columns that most lists show. Reading all columns costs a quarter more.
 BRIEF_COLUMNS = (
     "id",
     "title",
@@ -56,7 +56,7 @@ _FEW_COLUMNS = table_columns(ConversationRow, _TABLE, BRIEF_COLUMNS)
 
 
 class ConversationRows:
-    """The owner's conversations. ``columns`` are those that will be looked at, ``None`` for all of them."""
+    """Reads an owner's conversations. ``columns`` are those to read, ``None`` for all."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -67,7 +67,7 @@ class ConversationRows:
     async def get(
         self, owner_id: str, conversation_id: UUID, columns: frozenset[str] | None = None
     ) -> ConversationRow | None:
-        """The owner's conversation, or ``None``."""
+        """Return the conversation; ``None`` if it is absent or another owner's."""
         is_brief = _is_brief(columns)
         statement = self._database.compiled(
             ("conversation", is_brief),
@@ -82,7 +82,7 @@ class ConversationRows:
     async def search(
         self, owner_id: str, query: ConversationQuery, columns: frozenset[str] | None = None
     ) -> Rows[ConversationRow]:
-        """Up to ``first + 1`` rows: the one more tells that there is a next page."""
+        """Return up to ``first + 1`` rows: the extra row tells that there is a next page."""
         is_brief = _is_brief(columns)
         row_class = self._brief_row_class if is_brief else self._row_class
         if query.filter.is_impossible:
@@ -95,7 +95,7 @@ class ConversationRows:
         return Rows(row_class, await self._database.direct.read(statement, query.parameters(owner_id)))
 
     async def rename(self, owner_id: str, conversation_id: UUID, title: str, now: datetime) -> ConversationRow | None:
-        """Write a title that a user gave; the conversation then, or ``None``."""
+        """Set a title, and return the updated row; ``None`` if it is absent or another owner's."""
         statement = self._database.compiled("rename conversation", _rename)
         values = await self._database.direct.write(
             statement,
@@ -115,7 +115,7 @@ def _is_brief(columns: frozenset[str] | None) -> bool:
 
 
 def _rename() -> ClauseElement:
-    given = bindparam("now", type_=UTCDateTime())
+    now = bindparam("now", type_=UTCDateTime())
     created_at = col(Conversation.created_at)
     return (
         update(Conversation)
@@ -125,7 +125,7 @@ def _rename() -> ClauseElement:
             title_folded=bindparam("new_title_folded"),
             title_is_auto_generated=False,
             title_revision=col(Conversation.title_revision) + 1,
-            updated_at=case((created_at > given, created_at), else_=given),
+            updated_at=case((created_at > now, created_at), else_=now),
         )
         .returning(*_ALL_COLUMNS)
     )

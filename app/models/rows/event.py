@@ -1,4 +1,4 @@
-"""Events as typed rows: pages of logs, by statements that are compiled once."""
+"""Events as typed rows: pages of logs, read by compiled statements."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,7 +19,7 @@ _TABLE = SQLModel.metadata.tables["event"]
 
 
 class EventRow(TypedRow):
-    """All that the API shows of an event."""
+    """The columns of an event that the API shows."""
 
     conversation_id: UUID
     sequence: int
@@ -30,21 +30,21 @@ class EventRow(TypedRow):
 
 
 _COLUMNS = table_columns(EventRow, _TABLE)
-# Behind the columns: which of the queries a row answers.
+# An extra column after the event's own: the number of the query that the row belongs to.
 _QUERY_INDEX = len(_COLUMNS)
 
 
 class EventRows:
-    """The owner's events."""
+    """Reads events of an owner's conversations."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._row_class = row_class_for(EventRow, _TABLE, database.reader.dialect.name)
 
     async def pages(self, owner_id: str, queries: Sequence[EventQuery]) -> list[Rows[EventRow]]:
-        """A page for each query, oldest event first, of up to ``limit + 1`` events; in one statement.
+        """Return a page for each query, oldest event first, of up to ``limit + 1`` events, with one statement.
 
-        The one event more stands at the far end, and tells that there is another page.
+        The extra event, last in the direction of reading, tells that there is another page.
         """
         # An empty list of sources allows no event.
         asked = {number: query for number, query in enumerate(queries) if query.sources != ()}
@@ -62,14 +62,14 @@ class EventRows:
         ]
 
     async def after(self, conversation_id: UUID, sequence: int, limit: int) -> Rows[EventRow]:
-        """Up to ``limit`` events behind a sequence, in order."""
+        """Return up to ``limit`` events after a sequence, in order, without checking the owner."""
         statement = self._database.compiled("events behind", _after)
         parameters = {"conversation_id": conversation_id, "sequence": sequence, "limit": limit}
         return Rows(self._row_class, await self._database.direct.read(statement, parameters))
 
     async def get_many(self, owner_id: str, keys: Sequence[tuple[UUID, int]]) -> list[EventRow | None]:
-        """In the order of ``keys`` (conversation id, sequence); ``None`` for what is absent or another owner's."""
-        # Each is a page of one event, that behind the one before.
+        """Return events in the order of ``keys`` (conversation id, sequence); ``None`` if absent or another owner's."""
+        # Each event is read as a page of one, after the sequence before it.
         queries = [EventQuery(conversation_id, 1, sequence - 1, sequence + 1) for conversation_id, sequence in keys]
         return [page[0] if page else None for page in await self.pages(owner_id, queries)]
 
@@ -83,11 +83,11 @@ class EventRows:
 
 
 def read_bodies(rows: Rows[EventRow]) -> list[Mapping[str, Any] | None]:
-    """The fields of each body, as JSON has them; ``None`` for one that this release can't read."""
+    """Parse the bodies to JSON values; ``None`` for one that this release can't read."""
     columns = rows.row_class.columns
     kind, body = columns["kind"].place, columns["body"].place
     try:
-        # One call for all of them takes a third of the time.
+        # One call for all bodies takes a third of the time of one for each.
         text = ",".join([row[body] for row in rows.values])
         documents = from_json(f"[{text}]", allow_inf_nan=False, cache_strings="keys")
     except (ValueError, TypeError):
@@ -99,13 +99,13 @@ def _statement(asked: Mapping[int, EventQuery]) -> ClauseElement:
     pages = [_page(number, query) for number, query in asked.items()]
     if len(pages) == 1:
         return pages[0]
-    # A limit belongs to a part of a union only as a subquery.
+    # In SQL, a part of a union can have a LIMIT only as a subquery.
     return union_all(*(select(page.subquery()) for page in pages))
 
 
 def _page(number: int, query: EventQuery) -> Select[Any]:
     conversation_id = bindparam(f"conversation_id_{number}", type_=Uuid())
-    # As a list of all that the owner has, SQLite would read 100,000 ids for a page of 50 events.
+    # With IN and all ids of the owner, SQLite would read 100,000 ids for a page of 50 events.
     owned = exists().where(col(Conversation.id) == conversation_id, col(Conversation.owner_id) == bindparam("owner_id"))
     conditions: list[ColumnElement[bool]] = [_TABLE.c.conversation_id == conversation_id, owned]
     if query.after is not None:

@@ -150,11 +150,11 @@ class ConversationFilter:
 
     def is_about(self, of: ConversationOrderField) -> bool:
         """Tell whether the filter has a condition on this time itself, rather than one derived from the other time."""
-        given = {
+        conditions = {
             _CREATED: (self.created_after, self.created_before, self.visible_after),
             _UPDATED: (self.updated_after, self.updated_before),
         }
-        return any(time is not None for time in given.get(of, ()))
+        return any(time is not None for time in conditions.get(of, ()))
 
     def times(self, of: ConversationOrderField) -> list[ColumnElement[bool]]:
         """Return the conditions on a time, with derived bounds; empty if the filter has none on this time itself."""
@@ -240,13 +240,15 @@ class ConversationQuery:
         return (self.first, order.field, order.direction, self.after is not None, self._is_begun, *self.filter.shape)
 
     def _conditions(self, owner_id: str, dialect: str) -> list[ColumnElement[bool]]:
-        wanted, start = self.filter, self._start()
-        branches = wanted.branches()
-        others = [time for time in (_CREATED, _UPDATED) if time is not self.order.field and wanted.is_about(time)]
-        grams = wanted.grams(dialect)
+        conversation_filter, start = self.filter, self._start()
+        branches = conversation_filter.branches()
+        others = [
+            time for time in (_CREATED, _UPDATED) if time is not self.order.field and conversation_filter.is_about(time)
+        ]
+        grams = conversation_filter.grams(dialect)
         if len(branches) == 1 and not others and grams is None:
             return [_owned_by(owner_id), *branches[0], *start]
-        passed = [without_index(*wanted.times(time)) for time in others]
+        passed = [without_index(*conversation_filter.times(time)) for time in others]
         walk = Walk(
             owner=_element(Conversation.owner_id),
             row_id=_element(Conversation.id),
@@ -255,16 +257,16 @@ class ConversationQuery:
             limit=self.first + 1,
         )
         owner: ColumnElement[str] = bindparam("owner_id", owner_id, String())
-        paths = [walk.path(owner, wanted.times(time)) for time in others]
+        paths = [walk.path(owner, conversation_filter.times(time)) for time in others]
         near = None
         if grams is not None:
             paths.insert(0, Path(grams.matches(owner), lambda is_taken: grams.ids(owner, is_taken)))
             if not others:
                 title = _element(Conversation.title_folded)
-                near = walk.near(owner, [[*branch, *start] for branch in branches], title, wanted.has_text)
-        walked = [[*branch, *wanted.texts(), *passed, *start] for branch in branches]
+                near = walk.near(owner, [[*branch, *start] for branch in branches], title, conversation_filter.has_text)
+        walked = [[*branch, *conversation_filter.texts(), *passed, *start] for branch in branches]
         # The ids are candidates only: those from another index are not filtered by all conditions.
-        recheck = without_index(_owned_by(owner_id), *wanted.matches(), *passed, *start)
+        recheck = without_index(_owned_by(owner_id), *conversation_filter.matches(), *passed, *start)
         return [col(Conversation.id).in_(walk.ids(owner, walked, paths, near)), recheck]
 
     @property
@@ -310,21 +312,21 @@ class ConversationSearch:
             return []
         return list(await self._session.exec(query.statement(select(Conversation), owner_id, self._dialect)))
 
-    async def count(self, owner_id: str, wanted: ConversationFilter) -> int:
+    async def count(self, owner_id: str, conversation_filter: ConversationFilter) -> int:
         """Count the owner's conversations that match the filter, with at most one statement."""
-        if wanted.is_impossible:
+        if conversation_filter.is_impossible:
             return 0
         counting = select(func.count()).select_from(Conversation)
-        grams = wanted.grams(self._dialect)
+        grams = conversation_filter.grams(self._dialect)
         if grams is None:
-            return (await self._session.exec(counting.where(*wanted.conditions(owner_id)))).one()
+            return (await self._session.exec(counting.where(*conversation_filter.conditions(owner_id)))).one()
         owner: ColumnElement[str] = bindparam("owner_id", owner_id, String())
         wide = grams.matches(owner).limit(1).offset(NARROW_MAX_ROWS).cte("wide")
         is_wide = sqlalchemy_select(wide.c[0]).exists()
         among = col(Conversation.id).in_(grams.ids(owner, ~is_wide))
-        few = counting.where(among, without_index(*wanted.conditions(owner_id))).scalar_subquery()
+        few = counting.where(among, without_index(*conversation_filter.conditions(owner_id))).scalar_subquery()
         everyone = col(Conversation.owner_id) == case((is_wide, owner))
-        many = counting.where(everyone, *wanted.conditions(owner_id)).scalar_subquery()
+        many = counting.where(everyone, *conversation_filter.conditions(owner_id)).scalar_subquery()
         return (await self._session.exec(select(few + many))).one()
 
     @property

@@ -90,11 +90,13 @@ class TitleGrams:
             stale = select(_CHANGED.c.conversation_id).where(_CHANGED.c.owner_id == case((is_taken, owner_id)))
             return _both(indexed, stale)
         lower, upper = _numbers_of(owner_id)
-        wanted = case((is_taken, self._match), else_=literal_column(NOTHING, String()))
+        expression = case((is_taken, self._match), else_=literal_column(NOTHING, String()))
         # "+ 0" prevents SQLite from making titlegram_row the outer table of the join, which would scan all titles.
         nothing = literal_column("0", Integer())
         indexed = select(_NUMBERED.c.conversation_id).where(
-            _NUMBERED.c.number == _PIECES.c.rowid + nothing, _matches(wanted), *_between(_PIECES.c.rowid, lower, upper)
+            _NUMBERED.c.number == _PIECES.c.rowid + nothing,
+            _matches(expression),
+            *_between(_PIECES.c.rowid, lower, upper),
         )
         stale = select(_NUMBERED.c.conversation_id).where(
             _NUMBERED.c.number == _STALE.c.number + nothing, *_between(_STALE.c.number, case((is_taken, lower)), upper)
@@ -106,9 +108,9 @@ class TitleGrams:
         return bindparam("title_match", match(self.text), String())
 
     def _keys(self, owner_id: ColumnElement[str]) -> ColumnElement[Any]:
-        wanted = bindparam("title_pieces", pieces(self.text), ARRAY(String()))
+        keys = bindparam("title_pieces", pieces(self.text), ARRAY(String()))
         # In a scalar subquery the keys are unknown to PostgreSQL's planner, so it can't plan again for each text.
-        return select(func.titlegram_keys(owner_id, wanted, type_=_KEYS)).scalar_subquery()
+        return select(func.titlegram_keys(owner_id, keys, type_=_KEYS)).scalar_subquery()
 
 
 def _both(indexed: Select[UUID], stale: Select[UUID]) -> Select[UUID]:
@@ -116,8 +118,8 @@ def _both(indexed: Select[UUID], stale: Select[UUID]) -> Select[UUID]:
     return select(both.c.conversation_id)
 
 
-def _matches(wanted: ColumnElement[str]) -> ColumnElement[bool]:
-    return _PIECES.c.titlegram.op("MATCH")(wanted)
+def _matches(expression: ColumnElement[str]) -> ColumnElement[bool]:
+    return _PIECES.c.titlegram.op("MATCH")(expression)
 
 
 def _numbers_of(owner_id: ColumnElement[str]) -> tuple[ColumnElement[int], ColumnElement[int]]:
@@ -148,19 +150,19 @@ async def catch_up(database: Database, batch: int = BATCH) -> None:
             return
 
 
-def parameters(wanted: str) -> dict[str, object]:
+def parameters(text: str) -> dict[str, object]:
     """Return the values of the parameters of both dialects' queries, by name."""
-    return {"title_match": match(wanted), "title_pieces": pieces(wanted)}
+    return {"title_match": match(text), "title_pieces": pieces(text)}
 
 
-def pieces(wanted: str) -> list[str]:
+def pieces(text: str) -> list[str]:
     """Split a text into the n-grams of characters for PostgreSQL, by the greatest length that the text has."""
-    return [wanted[start : start + length] for start, length in _places(len(wanted))]
+    return [text[start : start + length] for start, length in _places(len(text))]
 
 
-def match(wanted: str) -> str:
+def match(text: str) -> str:
     """Build the FTS5 expression for a text. Its bytes are in hexadecimal, so no text can contain an FTS5 operator."""
-    data = wanted.encode("utf-8", "surrogatepass")
+    data = text.encode("utf-8", "surrogatepass")
     terms = [(data[start : start + length].hex().upper(), length) for start, length in _places(len(data))]
     # The index has 8-grams as terms; shorter n-grams are looked up as their prefixes.
     return " AND ".join(f'"{term}"' if length == LENGTHS[-1] else f'"{term}" *' for term, length in terms)

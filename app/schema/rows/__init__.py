@@ -1,1 +1,1 @@
-"""How rows of conversations and events are shown, declared once for each."""
+"""Declares, once for each type, how the columns of conversations and events become GraphQL fields."""

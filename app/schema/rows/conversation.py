@@ -1,4 +1,4 @@
-"""How a conversation's row is shown.
+"""Declares how a conversation's columns become GraphQL fields.
 
 A column that has a field's name is the field, as it stands. Others are declared here.
 """
@@ -39,7 +39,7 @@ ORDER_COLUMNS = {
     ConversationOrderField.UPDATED_AT: "updated_at",
     ConversationOrderField.TITLE: "title_folded",
 }
-# Fields of connections, and of a conversation's events, for which its id is enough.
+# Fields that need no column but the id: those of connections, and a conversation's events.
 _OTHERS = {
     "__typename",
     "edges",
@@ -73,7 +73,7 @@ _KNOWN = _OTHERS.union(to_camel_case(name) for name in FIELDS)
 
 
 def columns_for(selected: frozenset[str], order: ConversationOrder = NEWEST_FIRST) -> frozenset[str] | None:
-    """The projection: columns that fields of these names, and cursors, are made of; ``None`` for all."""
+    """Return the projection: the columns needed for the selected fields and the cursors; ``None`` for all."""
     return _columns_for(selected, order.field)
 
 

@@ -1,4 +1,4 @@
-"""How an event's row is shown: its columns, and the fields of its body."""
+"""Declares how an event's columns and the fields of its body become GraphQL fields."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from app.models.conversation import Problem as StoredProblem
 from app.models.event import EventKind, EventSource
 from app.schema.problem import Problem
 
-# A subject is a tuple: the cursor, the row, the name of its type, the fields of its body, and its id.
+# The generated code reads a tuple: cursor, row, name of the GraphQL type, fields of the body, id.
 CURSOR, ROW, TYPE_NAME, BODY, ID = range(5)
 SOURCE = EnumName("source", EventSource, EventSource.ENVIRONMENT)
 

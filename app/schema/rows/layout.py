@@ -1,4 +1,4 @@
-"""How the values of typed rows become JSON, and keys of cursors, on each database."""
+"""Layouts of typed rows: each column's index, and its conversion to JSON or to a cursor's key, for each database."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -17,13 +17,13 @@ _KEYS = {Stored.DRIVER_UUID: Transform.HEXADECIMAL, Stored.SPACED_TIME: Transfor
 
 @cache
 def layout_of(row_class: type[TypedRow]) -> Layout:
-    """Each column as JSON has it. Documents stay texts."""
+    """Return the layout for JSON values. JSON columns stay texts."""
     return _layout(row_class, _SHOWN)
 
 
 @cache
 def key_layout_of(row_class: type[TypedRow]) -> Layout:
-    """Each column as cursors have it: a UUID has no dashes."""
+    """Return the layout for keys of cursors, in which UUIDs have no dashes."""
     return _layout(row_class, _KEYS)
 
 

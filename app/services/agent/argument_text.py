@@ -18,7 +18,7 @@ MAX_ARGUMENTS_LENGTH = 200_000
 MAX_VALUES = 8
 # JSON in a JSON string in a JSON string.
 MAX_ENCODINGS = 3
-# Limits of what is repaired: tokens, and characters around the object.
+# Limits of repairs: tokens of the object, and characters around it.
 MAX_TOKENS = 2_000
 MAX_PROSE = 2_000
 MAX_PREVIEW = 20
@@ -106,7 +106,7 @@ def _values(text: str) -> list[object]:
 
 
 def _repaired(text: str, error: json.JSONDecodeError) -> object:
-    """Parse the one object in a text that is not JSON. ``error`` tells what is wrong with it as it stands."""
+    """Parse the only object in a text that is not valid JSON. ``error`` is that of the text itself."""
     place = error.doc[error.pos : error.pos + MAX_PREVIEW]
     unreadable = f"the arguments are no JSON object: {error.msg.rstrip(': ').removesuffix(' at')} at {place!r}"
     start = text.find("{")
@@ -137,7 +137,7 @@ def _tokens(text: str, start: int) -> Iterator[tuple[str, int]]:
     """Yield the tokens of the object that starts there as JSON, each with the position behind it."""
     depth, position, previous = 0, start, ""
     for match in islice(_TOKEN.finditer(text, start), MAX_TOKENS):
-        # finditer skips what is no token.
+        # ``finditer`` skips text that is no token.
         if match.start() != position:
             return
         kind, token, position = match.lastgroup, match[0], match.end()

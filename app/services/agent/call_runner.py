@@ -53,7 +53,8 @@ class CallRunner:
         settings, secrets = await self._settings.with_secrets(conversation.owner_id)
         redactor = Redactor(secrets)
         call = None if run_log.take_new_call(sequence) else await self._read(run_log, sequence)
-        if call is None and settings is not None and settings.confirmation_mode:
+        is_asked = settings is not None and settings.confirmation_mode
+        if call is None and (is_asked or self._toolbox.needs_confirmation(body.tool_name)):
             call = await self._ask(run_log, sequence)
         if call is not None and call.begun_at is None and call.approved is None:
             call = await self._decision(run_log, sequence)
@@ -100,7 +101,7 @@ class CallRunner:
     ) -> ToolOutput:
         stream = ToolStream(self._wakeups, conversation.id, sequence, redactor)
         try:
-            context = ToolContext(conversation.id, stream.write)
+            context = ToolContext(conversation.id, stream.write, conversation.owner_id)
             result = await self._toolbox.run(context, body.tool_name, body.arguments)
         except BaseException:
             stream.abandon()

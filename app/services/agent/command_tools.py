@@ -84,8 +84,8 @@ class CommandTools:
             typed_tool("search_files", search, SearchArguments, self._search, needs_shell=True, changes_files=False),
         ]
 
-    async def _run(self, context: ToolContext, given: CommandArguments) -> ToolOutput:
-        result = await self._execute(context.conversation_id, given.command, context.on_output)
+    async def _run(self, context: ToolContext, arguments: CommandArguments) -> ToolOutput:
+        result = await self._execute(context.conversation_id, arguments.command, context.on_output)
         ending = [f"exit code {result.exit_code}"]
         if result.limit is not None:
             ending = [f"killed: {result.limit}"]
@@ -94,12 +94,12 @@ class CommandTools:
         text = f"{result.output}{separator}[{'; '.join(ending)}]"
         return ToolOutput(text, truncated=result.truncated, is_error=result.exit_code != 0 or result.limit is not None)
 
-    async def _search(self, context: ToolContext, given: SearchArguments) -> ToolOutput:
-        path = given.path if given.path.startswith("/") else f"{WORKSPACE}/{given.path}"
+    async def _search(self, context: ToolContext, arguments: SearchArguments) -> ToolOutput:
+        path = arguments.path if arguments.path.startswith("/") else f"{WORKSPACE}/{arguments.path}"
         options = ["-rnIE", "--color=never", "--exclude-dir=.git", "--exclude-dir=.parley"]
-        options += [f"--max-count={MAX_MATCHES_PER_FILE}", *(["--ignore-case"] if given.ignore_case else [])]
-        options += [f"--include={given.glob}"] if given.glob else []
-        grep = shlex.join(["grep", *options, "-e", given.pattern, "--", path])
+        options += [f"--max-count={MAX_MATCHES_PER_FILE}", *(["--ignore-case"] if arguments.ignore_case else [])]
+        options += [f"--include={arguments.glob}"] if arguments.glob else []
+        grep = shlex.join(["grep", *options, "-e", arguments.pattern, "--", path])
         limited = f"{grep} | cut -b 1-{MAX_LINE_BYTES} | head -n {MAX_MATCHES}; exit ${{PIPESTATUS[0]}}"
         result = await self._execute(context.conversation_id, limited, None)
         if result.limit is not None:

@@ -94,37 +94,37 @@ class FileTools:
             ),
         ]
 
-    async def _read(self, context: ToolContext, given: ReadArguments) -> ToolOutput:
-        content = await self._in_thread(context, lambda files: files.read(given.path, MAX_FILE_BYTES))
+    async def _read(self, context: ToolContext, arguments: ReadArguments) -> ToolOutput:
+        content = await self._in_thread(context, lambda files: files.read(arguments.path, MAX_FILE_BYTES))
         if b"\x00" in content:
-            raise ToolFault(f"{given.path} is no text: it has null bytes.")
-        return _numbered(content.decode("utf-8", "replace"), given, self._limits.output_characters)
+            raise ToolFault(f"{arguments.path} is no text: it has null bytes.")
+        return _numbered(content.decode("utf-8", "replace"), arguments, self._limits.output_characters)
 
-    async def _write(self, context: ToolContext, given: WriteArguments) -> ToolOutput:
-        is_new = await self._put(context, given.path, given.content)
+    async def _write(self, context: ToolContext, arguments: WriteArguments) -> ToolOutput:
+        is_new = await self._put(context, arguments.path, arguments.content)
         what = "new file" if is_new else "replaced"
-        return ToolOutput(f"{given.path}: {what}, {_count(_lines(given.content), 'line')}.")
+        return ToolOutput(f"{arguments.path}: {what}, {_count(_lines(arguments.content), 'line')}.")
 
-    async def _edit(self, context: ToolContext, given: EditArguments) -> ToolOutput:
-        content = await self._in_thread(context, lambda files: files.read(given.path, MAX_FILE_BYTES))
+    async def _edit(self, context: ToolContext, arguments: EditArguments) -> ToolOutput:
+        content = await self._in_thread(context, lambda files: files.read(arguments.path, MAX_FILE_BYTES))
         try:
             text = content.decode()
         except UnicodeDecodeError:
-            raise ToolFault(f"{given.path} is no UTF-8 text.") from None
-        count = _occurrences(text, given.old_text)
+            raise ToolFault(f"{arguments.path} is no UTF-8 text.") from None
+        count = _occurrences(text, arguments.old_text)
         if count != 1:
             where = "is not in" if count == 0 else f"is {count} times in"
-            raise ToolFault(f"old_text {where} {given.path}; it must be there exactly once. Nothing was changed.")
-        before = text[: text.index(given.old_text)]
-        await self._put(context, given.path, text.replace(given.old_text, given.new_text, 1))
-        return ToolOutput(f"{given.path}: replaced at line {before.count(chr(10)) + 1}.")
+            raise ToolFault(f"old_text {where} {arguments.path}; it must be there exactly once. Nothing was changed.")
+        before = text[: text.index(arguments.old_text)]
+        await self._put(context, arguments.path, text.replace(arguments.old_text, arguments.new_text, 1))
+        return ToolOutput(f"{arguments.path}: replaced at line {before.count(chr(10)) + 1}.")
 
-    async def _list(self, context: ToolContext, given: ListArguments) -> ToolOutput:
-        found = await self._in_thread(context, lambda files: files.list(given.path, MAX_ENTRIES))
-        lines = [_line(entry) for entry in found.entries]
-        if found.is_cut:
+    async def _list(self, context: ToolContext, arguments: ListArguments) -> ToolOutput:
+        listing = await self._in_thread(context, lambda files: files.list(arguments.path, MAX_ENTRIES))
+        lines = [_line(entry) for entry in listing.entries]
+        if listing.is_cut:
             lines.append(f"[… more than {MAX_ENTRIES} entries …]")
-        return ToolOutput("\n".join(lines) or "The directory is empty.", truncated=found.is_cut)
+        return ToolOutput("\n".join(lines) or "The directory is empty.", truncated=listing.is_cut)
 
     async def _put(self, context: ToolContext, path: str, text: str) -> bool:
         content = text.encode()
@@ -152,21 +152,21 @@ class FileTools:
             raise ToolFault(f"The system refuses: {error.strerror or type(error).__name__}.") from None
 
 
-def _numbered(text: str, given: ReadArguments, max_characters: int) -> ToolOutput:
+def _numbered(text: str, arguments: ReadArguments, max_characters: int) -> ToolOutput:
     """Return the requested lines with line numbers, up to the limit on a tool's output."""
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
     if not lines:
         return ToolOutput("The file is empty.")
-    if given.first_line > len(lines):
-        raise ToolFault(f"{given.path} has {_count(len(lines), 'line')} only.")
-    last = min(given.last_line or len(lines), len(lines))
-    if last < given.first_line:
+    if arguments.first_line > len(lines):
+        raise ToolFault(f"{arguments.path} has {_count(len(lines), 'line')} only.")
+    last = min(arguments.last_line or len(lines), len(lines))
+    if last < arguments.first_line:
         raise ToolFault("last_line comes before first_line.")
     told: list[str] = []
     room, is_cut = max_characters, False
-    for number in range(given.first_line, min(last, given.first_line + MAX_LINES - 1) + 1):
+    for number in range(arguments.first_line, min(last, arguments.first_line + MAX_LINES - 1) + 1):
         line = f"{number:6}\t{lines[number - 1]}"
         if len(line) > room:
             if not told:
@@ -175,7 +175,7 @@ def _numbered(text: str, given: ReadArguments, max_characters: int) -> ToolOutpu
             break
         told.append(line)
         room -= len(line) + 1
-    end = given.first_line + len(told) - 1
+    end = arguments.first_line + len(told) - 1
     if end < last:
         told.append(f"[… {len(lines)} lines in all; go on with first_line {end + 1} …]")
     return ToolOutput("\n".join(told), truncated=is_cut or end < last)

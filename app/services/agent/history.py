@@ -116,10 +116,10 @@ class _History:
         self._open.clear()
 
 
-def alternating(given: Sequence[ChatMessage]) -> list[ChatMessage]:
+def alternating(history: Sequence[ChatMessage]) -> list[ChatMessage]:
     """Merge consecutive messages of one role, and insert an assistant's between a tool result and a user message."""
     merged: list[ChatMessage] = []
-    for message in given:
+    for message in history:
         last = merged[-1] if merged else None
         if last is not None and last.role is Role.TOOL and message.role is Role.USER:
             merged.append(ChatMessage(Role.ASSISTANT, STOPPED))

@@ -37,7 +37,8 @@ class InstructionService:
         ``max_iterations`` is the limit of LLM calls for one user message.
         """
         repository = await self._repository(conversation)
-        names = [spec.name for spec in self._toolbox.specs]
+        tools = self._toolbox.specs_for(has_repository=repository is not None)
+        names = [spec.name for spec in tools]
         if not names and repository is None:
             return INSTRUCTIONS
         parts = [_AT_WORK, _place(repository, conversation.branch_name)]
@@ -74,7 +75,7 @@ def _place(repository: GitRepository | None, branch_name: str | None) -> str:
     return (
         f"Your workspace is {WORKSPACE}: a clone of the git repository {repository.name_with_owner}, {branch}. It has "
         "the last commit only, and is kept between messages. You can commit in it; pushing needs the network, so it is "
-        "left to the user."
+        "left to the user, or to a tool that asks the user first."
     )
 
 

@@ -88,7 +88,7 @@ class AgentLoop:
         self._toolbox = toolbox
         self._instructions = InstructionService(database, workspace, toolbox)
         self._condenser = Condenser(config, database, llm)
-        self._caller = ModelCaller(config, wakeups, llm, self._condenser, toolbox)
+        self._caller = ModelCaller(config, wakeups, llm, self._condenser)
         self._calls = CallRunner(database, wakeups, settings, toolbox)
         self._replay = ReplayPlayer(database)
 
@@ -102,7 +102,7 @@ class AgentLoop:
         return run_and_attempts[0] if run_and_attempts is not None else None
 
     async def begin(self, conversation_id: UUID, run: int) -> RunLog | None:
-        """Begin an attempt at the run, and return its log.
+        """Start an attempt at the run, and return its log.
 
         Returns ``None`` if the run is over, or was attempted ``MAX_ATTEMPTS`` times: it may be what crashes the server.
         """
@@ -254,12 +254,13 @@ class AgentLoop:
             await self._llm.ready(model.name)
         if not is_ready or conversation.agent_state != AgentState.RUNNING:
             await run_log.set_state(AgentState.RUNNING)
-        history = await self._condenser.history(run_log, model, instructions, self._toolbox.specs, redactor)
-        completion = await self._caller.complete(run_log, model, instructions, history, redactor)
+        tools = self._toolbox.specs_for(has_repository=conversation.repository_id is not None)
+        history = await self._condenser.history(run_log, model, instructions, tools, redactor)
+        completion = await self._caller.complete(run_log, model, instructions, history, redactor, tools)
         if completion.is_empty and completion.ending is Ending.WHOLE:
             # Some models sometimes give an empty answer, and a good one when they are called again.
             first = completion.usage
-            completion = await self._caller.complete(run_log, model, instructions, history, redactor)
+            completion = await self._caller.complete(run_log, model, instructions, history, redactor, tools)
             completion = replace(completion, usage=first + completion.usage)
         return await self._record(run_log, model, completion, redactor, budget_usd)
 

@@ -11,8 +11,7 @@ from app.services.agent.answer_stream import AnswerStream
 from app.services.agent.condensation import Condenser
 from app.services.agent.draft import AnswerDraft
 from app.services.agent.run_log import RunLog
-from app.services.agent.tools import Toolbox
-from app.services.llm.base import LLM, ChatMessage, Completion, Model, Usage
+from app.services.llm.base import LLM, ChatMessage, Completion, Model, ToolSpec, Usage
 from app.services.message import storable
 from app.services.push.wakeups import Wakeups
 from app.services.secrets.redaction import Redactor
@@ -23,21 +22,25 @@ RATE_LIMIT_MAX_WAIT_SECONDS = 60.0
 class ModelCaller:
     """Calls LLMs for runs. One instance serves all conversations."""
 
-    def __init__(self, config: Config, wakeups: Wakeups, llm: LLM, condenser: Condenser, toolbox: Toolbox) -> None:
+    def __init__(self, config: Config, wakeups: Wakeups, llm: LLM, condenser: Condenser) -> None:
         self._config = config
         self._wakeups = wakeups
         self._llm = llm
         self._condenser = condenser
-        self._toolbox = toolbox
 
     async def complete(
-        self, run_log: RunLog, model: Model, instructions: str, history: Sequence[ChatMessage], redactor: Redactor
+        self,
+        run_log: RunLog,
+        model: Model,
+        instructions: str,
+        history: Sequence[ChatMessage],
+        redactor: Redactor,
+        tools: Sequence[ToolSpec],
     ) -> Completion:
         """Request one answer. Waits and retries after a rate limit; condenses a history that is too long, once.
 
         If the call fails or is cancelled, the text streamed so far is kept as a partial message. Raises LLMFailure.
         """
-        tools = self._toolbox.specs
         is_shorter, attempt = False, 0
         while True:
             stream, draft = self._stream(run_log, model, history, redactor)

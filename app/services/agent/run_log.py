@@ -296,7 +296,7 @@ def append_with_usage(
 def add_usage(
     conversation: Conversation, llm_model: str, prompt_tokens: int, completion_tokens: int, cost_usd: float | None
 ) -> None:
-    """Add what one LLM call took to a locked conversation."""
+    """Add the usage of an LLM call to a locked conversation."""
     conversation.llm_model = llm_model
     conversation.prompt_tokens = min(conversation.prompt_tokens + prompt_tokens, MAX_TOKENS)
     conversation.completion_tokens = min(conversation.completion_tokens + completion_tokens, MAX_TOKENS)

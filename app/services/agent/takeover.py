@@ -76,7 +76,7 @@ class Takeover:
                     await self._look(self._connection)
             except CONNECTION_ERRORS as error:
                 log.warning("takeover.disconnected", error=type(error).__name__)
-            except Exception:  # Without this task nobody would take up the runs of the dead.
+            except Exception:  # If this task ended, no runs of dead instances would be resumed.
                 log.exception("takeover.failed")
             await asyncio.sleep(ROUND_SECONDS)
 

@@ -37,6 +37,7 @@ class ToolContext:
 
     conversation_id: UUID
     on_output: OnOutput | None = None
+    owner_id: str = ""
 
 
 class ToolFault(Exception):
@@ -53,13 +54,15 @@ class Arguments(BaseModel):
 class Tool:
     """A tool: its specification for the LLM, and its implementation. If it needs a shell, it needs a sandbox too.
 
-    ``changes_files``: whoever watches the workspace is told after a call.
+    ``changes_files``: whoever watches the workspace is told after a call. ``is_for_publishing``: it is only for
+    conversations with a repository, and always waits for the user's confirmation.
     """
 
     spec: ToolSpec
     run: Callable[[ToolContext, Mapping[str, Any]], Awaitable[ToolOutput]]
     needs_shell: bool = False
     changes_files: bool = True
+    is_for_publishing: bool = False
 
 
 A = TypeVar("A", bound=Arguments)
@@ -73,6 +76,7 @@ def typed_tool(
     *,
     needs_shell: bool = False,
     changes_files: bool = True,
+    is_for_publishing: bool = False,
 ) -> Tool:
     """Build a tool whose arguments are validated by a pydantic model, of which the LLM gets the JSON Schema."""
 
@@ -83,7 +87,7 @@ def typed_tool(
             raise ToolFault(f"The call does not fit {name}: {_faults(error, given)}.") from None
         return await work(context, checked)
 
-    return Tool(ToolSpec(name, description, _schema(arguments)), run, needs_shell, changes_files)
+    return Tool(ToolSpec(name, description, _schema(arguments)), run, needs_shell, changes_files, is_for_publishing)
 
 
 class Toolbox:
@@ -97,6 +101,17 @@ class Toolbox:
     def specs(self) -> tuple[ToolSpec, ...]:
         """The specifications of the available tools for the LLM."""
         return tuple(tool.spec for tool in self._tools().values())
+
+    def specs_for(self, *, has_repository: bool) -> tuple[ToolSpec, ...]:
+        """The specifications of the tools that are of use in a conversation."""
+        tools = self._tools().values()
+        return tuple(tool.spec for tool in tools if has_repository or not tool.is_for_publishing)
+
+    def needs_confirmation(self, name: str) -> bool:
+        """Tell whether the user has to confirm a call of the tool, whatever the confirmation mode is."""
+        tools = self._tools()
+        tool = tools.get(resolved_name(name, tools.keys()))
+        return tool is not None and tool.is_for_publishing
 
     @property
     def shortcoming(self) -> str | None:
@@ -124,7 +139,7 @@ class Toolbox:
             return ToolOutput(str(fault), is_error=True)
         except SandboxUnavailable as error:
             return ToolOutput(f"The command could not be run: {error}", is_error=True)
-        except Exception:  # Whatever is wrong in a tool, the agent can be told and go on without it.
+        except Exception:  # Any bug in a tool is reported to the agent, which can go on without the tool.
             reference = new_reference_id()
             log.exception("tool.failed", tool=name, conversation_id=str(context.conversation_id), reference=reference)
             return ToolOutput(f"The tool failed unexpectedly; reference {reference}.", is_error=True)
@@ -134,11 +149,11 @@ class Toolbox:
         return {tool.spec.name: tool for tool in self._all if has_shell or not tool.needs_shell}
 
 
-def resolved_name(said: str, names: Collection[str]) -> str:
+def resolved_name(requested: str, names: Collection[str]) -> str:
     """Resolve the tool's name: some models write ``functions.NAME``, or channel markers after the name."""
-    name = _MARKER.split(said, maxsplit=1)[0].strip()
+    name = _MARKER.split(requested, maxsplit=1)[0].strip()
     last = re.split(r"[.:/]", name)[-1]
-    return next((known for known in (said, name, last) if known in names), said)
+    return next((known for known in (requested, name, last) if known in names), requested)
 
 
 _MARKER = re.compile(r"<\|")

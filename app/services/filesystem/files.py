@@ -21,7 +21,7 @@ ROOT = "/workspace"
 MAX_PATH_CHARACTERS = 4096
 MAX_LINKS = 20
 MAX_DEPTH = 100
-# Of one directory; a whole workspace may have 500,000 before its commands are ended.
+# Limit on the entries of one directory. A command is ended if its workspace has more than 500,000.
 MAX_NAMES = 1_000_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe would wait for its other end.
@@ -37,7 +37,7 @@ class WorkspacePathError(Exception):
 
 
 class AbsentPath(WorkspacePathError):
-    """Nothing is there."""
+    """The path does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,39 +126,39 @@ class WorkspaceFiles:
             return Listing(sorted(listed, key=_by_name), is_cut=False)
 
     def page(self, path: str, after: str | None, limit: int, max_names: int = MAX_NAMES) -> Listing:
-        """The first files, directories and links of a directory that stand behind a name, in the order of their bytes.
+        """List a page of a directory: the entries after the name ``after``, ordered by their bytes.
 
-        A directory of ``max_names`` is looked through in constant memory; one with more is an error.
+        It needs constant memory. A directory with more than ``max_names`` entries is an error.
         """
         behind = os.fsencode(after) if after is not None else b""
         with self._directory(path) as directory:
             with os.scandir(directory) as entries:
                 seen = (os.fsencode(entry.name) for entry in _bounded(entries, path, max_names) if _is_shown(entry))
                 names = nsmallest(limit + 1, (name for name in seen if name > behind))
-            found = [_look(os.fsdecode(name), directory) for name in names[:limit]]
-        return Listing([entry for entry in found if entry is not None], is_cut=len(names) > limit)
+            entries_or_none = [_look(os.fsdecode(name), directory) for name in names[:limit]]
+        return Listing([entry for entry in entries_or_none if entry is not None], is_cut=len(names) > limit)
 
     def look(self, path: str) -> Entry:
-        """The entry at the path, with links resolved and the name of their target."""
+        """Return the entry at the path, with links resolved, and the link's target if it is one."""
         walk = _PathWalk(self._root, path, _names(path))
         try:
             name = walk.to_last()
             if name is None:
                 return Entry("", "directory", 0)
-            found = _look(name, walk.directory)
+            entry = _look(name, walk.directory)
         finally:
             walk.close()
-        if found is None:
+        if entry is None:
             raise AbsentPath(f"{path} does not exist.")
-        return found
+        return entry
 
     def head(self, path: str, max_bytes: int) -> bytes:
-        """How a regular file begins."""
+        """Read the beginning of a regular file."""
         with self._file(path) as opened:
             return _read_all(opened, max_bytes)
 
     def lines(self, path: str, first: int, last: int | None, *, max_bytes: int, max_scanned: int) -> Excerpt:
-        """Lines of a regular file, counted from 1 (``last``: None for all that follow), in constant memory."""
+        """Read lines of a regular file, counted from 1, in constant memory. ``last``: ``None`` for all that follow."""
         with self._file(path) as opened:
             return read_lines(opened, first, last, max_bytes, max_scanned)
 
@@ -184,7 +184,7 @@ class WorkspaceFiles:
 
     @contextmanager
     def _file(self, path: str) -> Generator[int]:
-        """A regular file, opened to read."""
+        """Open a regular file for reading, and yield its descriptor."""
         with self._parent(path) as (directory, name):
             opened = _open(name, _READ, directory, path)
             try:
@@ -353,10 +353,10 @@ def _error(error: OSError, path: str) -> Exception:
         errno.EACCES: "may not be opened",
         errno.EISDIR: "is a directory",
     }
-    said = messages.get(error.errno or 0)
+    message = messages.get(error.errno or 0)
     if error.errno == errno.ENOENT:
-        return AbsentPath(f"{path} {said}.")
-    return WorkspacePathError(f"{path} {said}.") if said else error
+        return AbsentPath(f"{path} {message}.")
+    return WorkspacePathError(f"{path} {message}.") if message else error
 
 
 def _check_regular(status: os.stat_result, path: str) -> None:
@@ -386,16 +386,16 @@ def _is_shown(entry: "os.DirEntry[str]") -> bool:
 
 
 def _look(name: str, directory: int) -> Entry | None:
-    """The entry of that name in an open directory; None where it is gone."""
+    """Return an entry of an open directory; ``None`` if it was removed meanwhile."""
     try:
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if stat.S_ISLNK(found.st_mode):
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
             return Entry(name, "link", 0, os.readlink(name, dir_fd=directory))
     except OSError:
         return None
-    if stat.S_ISREG(found.st_mode):
-        return Entry(name, "file", found.st_size)
-    return Entry(name, "directory" if stat.S_ISDIR(found.st_mode) else "other", 0)
+    if stat.S_ISREG(status.st_mode):
+        return Entry(name, "file", status.st_size)
+    return Entry(name, "directory" if stat.S_ISDIR(status.st_mode) else "other", 0)
 
 
 def _entry(entry: "os.DirEntry[str]") -> Entry:

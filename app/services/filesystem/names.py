@@ -1,4 +1,4 @@
-"""Names of files as text that everybody can carry: what is no UTF-8 is quoted, as git does it.
+"""Converts names of files to valid Unicode and back: names that are not UTF-8 are quoted like in git.
 
 A path is shown as it stands. One that isn't valid UTF-8, or that begins with a quotation mark, is put between quotation
 marks, with C's escapes for its bytes, so that what is shown always names the same file again.
@@ -17,7 +17,7 @@ _ESCAPE = re.compile(rb'\\([abtnvfr"\\]|[0-3][0-7]{2})')
 
 
 def shown(path: str) -> str:
-    """The path as clients see it; what is no UTF-8 in it are surrogates, as ``os.fsdecode`` makes them."""
+    """Convert a path for clients. ``path`` is as of ``os.fsdecode``: invalid UTF-8 is represented by surrogates."""
     if not path.startswith('"'):
         try:
             path.encode()
@@ -29,7 +29,7 @@ def shown(path: str) -> str:
 
 
 def meant(path: str) -> str:
-    """The path that a client names: the reverse of ``shown``. Raises WorkspacePathError."""
+    """Convert a client's path back: the reverse of ``shown``. Raises WorkspacePathError."""
     is_quoted = len(path) > 1 and path.startswith('"') and path.endswith('"')
     if not is_quoted:
         return path
@@ -38,7 +38,7 @@ def meant(path: str) -> str:
         raise WorkspacePathError("A path between quotation marks has C's escapes, as git quotes it.")
     try:
         return os.fsdecode(
-            _ESCAPE.sub(lambda found: bytes([_code(found[1])]), inner.encode("utf-8", "surrogateescape"))
+            _ESCAPE.sub(lambda match: bytes([_code(match[1])]), inner.encode("utf-8", "surrogateescape"))
         )
     except UnicodeEncodeError:
         raise WorkspacePathError("The path is not valid Unicode.") from None

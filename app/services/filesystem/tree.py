@@ -57,14 +57,14 @@ def hand_over(root: Path, uid: int) -> None:
 
 
 def prepare(root: Path, uid: int | None) -> None:
-    """Make a workspace one that its commands can begin in: their user's, and open where a command has closed it.
+    """Make a workspace accessible to its commands: give it to their user, and restore removed permissions.
 
-    ``uid`` is that user where it is not the server's own. Raises OSError.
+    ``uid`` is that user, ``None`` if it is the server's own. Raises OSError.
     """
-    found = root.stat()
-    if uid is not None and found.st_uid != uid:
+    status = root.stat()
+    if uid is not None and status.st_uid != uid:
         hand_over(root, uid)
-    if found.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+    if status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
         open_up(root)
 
 

@@ -3,7 +3,8 @@
 from app.errors import GitProviderUnavailable, InvalidInput
 from app.models.git_repository import BRANCH_NAME_MAX_LENGTH, NAME_WITH_OWNER_MAX_LENGTH
 from app.models.provider_account import ProviderType
-from app.services.git.base import RemoteBranch, RemoteRepository
+from app.models.pull_request import PULL_REQUEST_TITLE_MAX_LENGTH
+from app.services.git.base import RemoteBranch, RemotePullRequest, RemoteRepository
 from app.services.message import check_storable
 
 EXTERNAL_ID_MAX_LENGTH = 200
@@ -24,6 +25,14 @@ def check_branch(provider: ProviderType, seen: RemoteBranch) -> None:
     """Raise GitProviderUnavailable if one of the branch's texts does not fit its column."""
     check_text(provider, seen.name, BRANCH_NAME_MAX_LENGTH)
     check_text(provider, seen.commit_sha, COMMIT_SHA_MAX_LENGTH)
+
+
+def check_pull_request(provider: ProviderType, seen: RemotePullRequest) -> None:
+    """Raise GitProviderUnavailable if one of the pull request's texts does not fit its column; its title is cut."""
+    check_text(provider, seen.title[:PULL_REQUEST_TITLE_MAX_LENGTH], PULL_REQUEST_TITLE_MAX_LENGTH)
+    check_text(provider, seen.url, URL_MAX_LENGTH)
+    check_text(provider, seen.head_branch, BRANCH_NAME_MAX_LENGTH)
+    check_text(provider, seen.base_branch, BRANCH_NAME_MAX_LENGTH)
 
 
 def check_text(provider: ProviderType, text: str, max_length: int) -> None:

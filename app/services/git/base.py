@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 from pydantic import SecretStr
 
 from app.models.provider_account import ProviderType
+from app.models.pull_request import PullRequestState
 
 T = TypeVar("T")
 
@@ -73,6 +74,30 @@ class RemoteTask:
     clone_name: str
     branch_name: str | None = None
     base_branch_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePullRequest:
+    """A pull request in a provider's answer. ``url`` is its page for people."""
+
+    number: int
+    url: str
+    state: PullRequestState
+    title: str
+    head_branch: str
+    base_branch: str
+    is_draft: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewPullRequest:
+    """Arguments of a new pull request, between branches of one repository."""
+
+    title: str
+    body: str
+    head_branch: str
+    base_branch: str
+    is_draft: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +178,25 @@ class GitProvider(Protocol):
 
     async def branch(self, access: GitAccess, name_with_owner: str, name: str) -> RemoteBranch | None:
         """Return one branch; ``None`` if it is absent."""
+        ...
+
+    async def find_pull_request(
+        self, access: GitAccess, name_with_owner: str, head_branch: str, base_branch: str
+    ) -> RemotePullRequest | None:
+        """Return the open pull request between these branches of the repository; ``None`` if there is none."""
+        ...
+
+    async def create_pull_request(
+        self, access: GitAccess, name_with_owner: str, new: NewPullRequest
+    ) -> RemotePullRequest | None:
+        """Create a pull request; ``None`` if there is one between these branches already. It is tried once only.
+
+        Raises ``GitScopeMissing`` and ``GitRefusal`` too.
+        """
+        ...
+
+    async def pull_request(self, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:
+        """Return one pull request; ``None`` if it is absent."""
         ...
 
     async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:

@@ -6,9 +6,19 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RemoteTask, RepositorySort
+from app.services.git.base import (
+    GitAccess,
+    NewPullRequest,
+    RemoteBranch,
+    RemotePage,
+    RemotePullRequest,
+    RemoteRepository,
+    RemoteTask,
+    RepositorySort,
+)
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch, page_of
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
+from app.services.git.proposals import bitbucket as proposals
 from app.services.git.rest import RESTProvider
 from app.services.git.tasks import bitbucket as tasks
 
@@ -114,14 +124,14 @@ class Bitbucket(RESTProvider):
         A query ``workspace/name`` searches that workspace, also without a token.
         """
         text = checked_query(query)
-        workspace, slash, wanted = text.rpartition("/")
+        workspace, slash, name_part = text.rpartition("/")
         if slash:
             # The workspace becomes part of a URL's path, so it must be a valid owner's name.
             checked_name(f"{workspace}/x")
         elif access.token is None:
             raise self.client.refused("Without a token, a query names a workspace: workspace/name.")
         workspaces = [workspace] if slash else await self._workspaces(access)
-        name_filter = f'name ~ "{_quoted(wanted)}"' if wanted else ""
+        name_filter = f'name ~ "{_quoted(name_part)}"' if name_part else ""
 
         async def fetch(token: str) -> ProviderPage[RemoteRepository]:
             slug, _, page = token.partition(" ")
@@ -169,6 +179,22 @@ class Bitbucket(RESTProvider):
         path = f"{_path(name_with_owner)}/refs/branches/{quote(checked_branch(name), safe='')}"
         branch = await self.one(access, self.api(access, path), _BRANCH)
         return None if branch is None else _branch(branch)
+
+    async def find_pull_request(
+        self, access: GitAccess, name_with_owner: str, head_branch: str, base_branch: str
+    ) -> RemotePullRequest | None:
+        """Return the open pull request between these branches of the repository."""
+        return await proposals.find(self, access, name_with_owner, head_branch, base_branch)
+
+    async def create_pull_request(
+        self, access: GitAccess, name_with_owner: str, new: NewPullRequest
+    ) -> RemotePullRequest | None:
+        """Create a pull request; ``None`` if there is one already."""
+        return await proposals.create(self, access, name_with_owner, new)
+
+    async def pull_request(self, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:
+        """Return one pull request."""
+        return await proposals.get(self, access, name_with_owner, number)
 
     async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
         """Return pull requests with failing builds or open tasks, by at most 17 requests."""

@@ -61,5 +61,5 @@ def _told(checkout: Checkout, provider_word: str | None) -> CheckoutOutcome:
         return CheckoutOutcome(None, "Git's default branch was cloned. Its name can't be shown.")
     if branch == provider_word:
         return CheckoutOutcome(branch)
-    said = "the provider names none" if provider_word is None else f"the provider says {provider_word}"
-    return CheckoutOutcome(branch, f"Git's default branch is {branch}, which was cloned; {said}.")
+    provider_default = "the provider names none" if provider_word is None else f"the provider says {provider_word}"
+    return CheckoutOutcome(branch, f"Git's default branch is {branch}, which was cloned; {provider_default}.")

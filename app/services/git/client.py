@@ -35,6 +35,7 @@ _MAX_CONNECTIONS = 20
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY, _NOT_MODIFIED, _SERVER_ERROR = 401, 403, 429, 304, 500
 _OK = range(200, 300)
 _ABSENT = 404
+_REFUSALS = frozenset({400, 403, 404, 409, 422})
 _LEGAL = 451
 # GitHub's messages for a 403 about the repository: "Repository access blocked", "... has been disabled".
 _DISABLED = re.compile(rb"\b(?:disabled|blocked|suspended)\b", re.IGNORECASE)
@@ -96,6 +97,15 @@ class GitHTTPClient:
         """POST a JSON body that changes nothing, such as a GraphQL query. Raises the same errors as ``get``."""
         return self._checked(await self._send("POST", url, {**headers, "content-type": "application/json"}, body))
 
+    async def create(self, url: str, headers: Mapping[str, str], body: bytes) -> HTTPAnswer:
+        """POST a JSON body that creates something, once only, since a repetition could create it twice.
+
+        Returns also refusals, with the statuses 400, 403, 404, 409 and 422. Raises the same errors as ``get``.
+        """
+        given = {**headers, "content-type": "application/json"}
+        answer = await self._send("POST", url, given, body, attempts=1)
+        return answer if answer.status in _REFUSALS else self._checked(answer)
+
     def read(self, shape: TypeAdapter[T], answer: HTTPAnswer) -> T:
         """Parse and validate the body. Raises ``GitProviderUnavailable`` if it has another shape."""
         try:
@@ -145,9 +155,17 @@ class GitHTTPClient:
             _, (_, oldest) = self._cache.popitem(last=False)
             self._cached_bytes -= len(oldest.body)
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> HTTPAnswer:
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        attempts: int = MAX_ATTEMPTS,
+    ) -> HTTPAnswer:
         reason = "It can't be reached."
-        for attempt in range(MAX_ATTEMPTS):
+        for attempt in range(attempts):
             wait = _BACKOFF_SECONDS * 2**attempt
             try:
                 answer = await self._send_once(method, url, headers, body)
@@ -161,10 +179,10 @@ class GitHTTPClient:
                     return answer
                 reason = f"It answered with status {answer.status}."
                 if limited is not None:
-                    if limited > MAX_WAIT_SECONDS or attempt == MAX_ATTEMPTS - 1:
+                    if limited > MAX_WAIT_SECONDS or attempt == attempts - 1:
                         raise self._rate_limited(limited)
                     wait = limited
-            if attempt < MAX_ATTEMPTS - 1:
+            if attempt < attempts - 1:
                 await self._sleep(wait)
         raise self.unavailable(reason)
 

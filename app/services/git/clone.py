@@ -7,32 +7,23 @@ helpers, submodules, redirects and every protocol but the URL's. Needs git 2.37 
 """
 
 import asyncio
-import base64
-import contextlib
 import os
 import re
-import shutil
-import signal
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import structlog
 
 from app.config import Config
-from app.errors import InvalidInput, WorkspaceFailure
+from app.errors import WorkspaceFailure
 from app.services.filesystem.tree import measure
 from app.services.git.base import CloneSource
-from app.services.outbound import public_addresses
+from app.services.git.process import GitStarter, kill, read_errors
 from app.services.secrets.redaction import Redactor
 
 log = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 0.5
-STALLED_SECONDS = 60
-STALLED_BYTES_PER_SECOND = 100
-MAX_ERROR_BYTES = 64 * 1024
 MAX_REASON_CHARACTERS = 300
 LOCAL_SECONDS = 30.0
 
@@ -75,7 +66,7 @@ class GitCloner:
     """Runs ``git clone`` within the configured limits of time and size."""
 
     def __init__(self, config: Config) -> None:
-        self._private_origins = frozenset(config.git_private_hosts)
+        self._git = GitStarter(config)
         self._timeout_seconds = config.clone_timeout_seconds
         self._max_bytes = config.workspace_max_bytes
         self._look_seconds = config.git_timeout_seconds
@@ -86,15 +77,14 @@ class GitCloner:
         A repository without commits gives an empty clone. Raises ``WorkspaceFailure`` with a message for the user.
         After a failure or cancellation git's processes are gone, but the caller has to remove the directory.
         """
-        settings = _settings(source, await self._resolve(source))
-        process = await self._start([*settings, *_clone_arguments(source, directory, branch)], source)
+        process = await self._git.start(*_clone_arguments(source, directory, branch), source=source)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                errors, _ = await asyncio.gather(_read_errors(process), self._watch(process, directory))
+                errors, _ = await asyncio.gather(read_errors(process), self._watch(process, directory))
         except TimeoutError:
             raise WorkspaceFailure(f"Cloning took longer than {self._timeout_seconds:.0f} s.") from None
         finally:
-            await _kill(process)
+            await kill(process)
         if process.returncode:
             raise WorkspaceFailure(reason_of(errors, source, branch))
         if await asyncio.to_thread(_bytes_of, directory) > self._max_bytes:
@@ -108,17 +98,16 @@ class GitCloner:
     async def has_branch(self, source: CloneSource, branch: str | None = None) -> bool:
         """Ask the remote for the branch; ``None`` asks for any. Raises ``WorkspaceFailure`` as ``clone`` does."""
         pattern = [f"refs/heads/{branch}"] if branch is not None else []
-        settings = _settings(source, await self._resolve(source))
         listing = ["ls-remote", "--exit-code", "--heads", "--", source.url, *pattern]
-        process = await self._start([*settings, *listing], source)
+        process = await self._git.start(*listing, source=source)
         try:
             async with asyncio.timeout(self._look_seconds):
-                errors = await _read_errors(process)
+                errors = await read_errors(process)
                 await process.wait()
         except TimeoutError:
             raise WorkspaceFailure("The git host does not answer in time.") from None
         finally:
-            await _kill(process)
+            await kill(process)
         if process.returncode not in (0, _NONE_MATCHES):
             raise WorkspaceFailure(reason_of(errors, source, branch))
         return process.returncode == 0
@@ -131,55 +120,15 @@ class GitCloner:
 
     async def _ask(self, directory: Path, *question: str) -> str:
         """Run a git query in a clone and return its one line of output; empty where git has no answer."""
-        process = await asyncio.create_subprocess_exec(
-            "git",
-            "-C",
-            os.fspath(directory),
-            *question,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=_environment(None),
-            start_new_session=True,
-        )
+        process = await self._git.start_local("-C", os.fspath(directory), *question, stdout=asyncio.subprocess.PIPE)
         try:
             async with asyncio.timeout(LOCAL_SECONDS):
                 answer, _ = await process.communicate()
         except TimeoutError:
             raise WorkspaceFailure("The clone can't be read in time.") from None
         finally:
-            await _kill(process)
+            await kill(process)
         return os.fsdecode(answer).rstrip("\n")
-
-    async def _start(self, arguments: list[str], source: CloneSource) -> asyncio.subprocess.Process:
-        try:
-            return await asyncio.create_subprocess_exec(
-                *_dying_with_the_server(),
-                *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                env=_environment(source),
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            raise WorkspaceFailure("git is not installed on the server.") from None
-
-    async def _resolve(self, source: CloneSource) -> str | None:
-        """Resolve the host once, and return curl's setting that pins its addresses, against DNS rebinding."""
-        url = urlsplit(source.url)
-        origin = f"{url.scheme}://{url.netloc}".lower()
-        if origin in self._private_origins:
-            return None
-        if url.scheme != "https" or url.hostname is None:
-            raise WorkspaceFailure("A repository is cloned over https only.")
-        port = url.port or 443
-        try:
-            addresses = await public_addresses(url.hostname, port)
-        except InvalidInput as error:
-            raise WorkspaceFailure(error.message) from None
-        named = ",".join(f"[{address}]" if address.version == 6 else str(address) for address in addresses)  # noqa: PLR2004
-        return f"{url.hostname}:{port}:{named}"
 
     async def _watch(self, process: asyncio.subprocess.Process, directory: Path) -> None:
         """Wait for git to exit, and kill it when the directory exceeds the size limit."""
@@ -205,25 +154,6 @@ def _bytes_of(directory: Path) -> int:
         return 0
 
 
-def _settings(source: CloneSource, resolved: str | None) -> list[str]:
-    scheme = urlsplit(source.url).scheme
-    settings = {
-        "core.hooksPath": os.devnull,
-        "core.fsmonitor": "false",
-        "core.askPass": "",
-        "credential.helper": "",
-        "protocol.allow": "never",
-        f"protocol.{scheme}.allow": "always",
-        "http.followRedirects": "false",
-        "http.lowSpeedLimit": str(STALLED_BYTES_PER_SECOND),
-        "http.lowSpeedTime": str(STALLED_SECONDS),
-        "submodule.recurse": "false",
-        "init.defaultBranch": "main",
-        **({"http.curloptResolve": resolved} if resolved else {}),
-    }
-    return ["git", *(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))]
-
-
 def _clone_arguments(source: CloneSource, directory: Path, branch: str | None) -> list[str]:
     return [
         "clone",
@@ -240,52 +170,6 @@ def _clone_arguments(source: CloneSource, directory: Path, branch: str | None) -
     ]
 
 
-def _environment(source: CloneSource | None) -> Mapping[str, str]:
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": os.devnull,
-        "LC_ALL": "C",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_LFS_SKIP_SMUDGE": "1",
-    }
-    if source is not None and source.password is not None:
-        url = urlsplit(source.url)
-        credentials = f"{source.user or ''}:{source.password.get_secret_value()}".encode()
-        environment |= {
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"http.{url.scheme}://{url.netloc}/.extraHeader",
-            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {base64.b64encode(credentials).decode()}",
-        }
-    return environment
-
-
-def _dying_with_the_server() -> list[str]:
-    """Return a command prefix by which the kernel kills git when the server dies, if ``setpriv`` is installed.
-
-    git's own helpers end when their pipe to it breaks.
-    """
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig=KILL", "--"] if setpriv else []
-
-
-async def _read_errors(process: asyncio.subprocess.Process) -> str:
-    kept = b""
-    while process.stderr is not None and (piece := await process.stderr.read(4096)):
-        kept = (kept + piece)[-MAX_ERROR_BYTES:]
-    return kept.decode(errors="replace")
-
-
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    # SIGKILL can't be ignored, so this ends at once. The shield lets it finish while the caller is cancelled.
-    await asyncio.shield(process.wait())
-
-
 def reason_of(errors: str, source: CloneSource, branch: str | None) -> str:
     """Translate git's error output to a sentence for the user, with the token redacted."""
     for pattern, reason in _REASONS:
@@ -293,5 +177,5 @@ def reason_of(errors: str, source: CloneSource, branch: str | None) -> str:
             return reason.format(branch=branch)
     redactor = Redactor([source.password] if source.password else [])
     fatal = [line for line in errors.splitlines() if line.startswith(("fatal:", "error:"))] or errors.splitlines()[-1:]
-    said = redactor.text(" ".join(fatal))[:MAX_REASON_CHARACTERS]
-    return f"The repository can't be cloned: {said or 'git ended without a reason'}."
+    detail = redactor.text(" ".join(fatal))[:MAX_REASON_CHARACTERS]
+    return f"The repository can't be cloned: {detail or 'git ended without a reason'}."

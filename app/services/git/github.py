@@ -6,9 +6,19 @@ from urllib.parse import quote
 import orjson
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RemoteTask, RepositorySort
+from app.services.git.base import (
+    GitAccess,
+    NewPullRequest,
+    RemoteBranch,
+    RemotePage,
+    RemotePullRequest,
+    RemoteRepository,
+    RemoteTask,
+    RepositorySort,
+)
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
+from app.services.git.proposals import github as proposals
 from app.services.git.rest import RESTProvider
 from app.services.git.tasks import github as tasks
 
@@ -194,6 +204,22 @@ class GitHub(RESTProvider):
         refs = answer.data.repository.refs
         items = [RemoteBranch(ref.name, ref.target.oid, ref.branchProtectionRule is not None) for ref in refs.nodes]
         return ProviderPage(items, refs.pageInfo.endCursor if refs.pageInfo.hasNextPage else None)
+
+    async def find_pull_request(
+        self, access: GitAccess, name_with_owner: str, head_branch: str, base_branch: str
+    ) -> RemotePullRequest | None:
+        """Return the open pull request between these branches of the repository."""
+        return await proposals.find(self, access, name_with_owner, head_branch, base_branch)
+
+    async def create_pull_request(
+        self, access: GitAccess, name_with_owner: str, new: NewPullRequest
+    ) -> RemotePullRequest | None:
+        """Create a pull request; ``None`` if there is one already."""
+        return await proposals.create(self, access, name_with_owner, new)
+
+    async def pull_request(self, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:
+        """Return one pull request."""
+        return await proposals.get(self, access, name_with_owner, number)
 
     async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
         """Return conflicting, failing and commented pull requests, and assigned issues, by one GraphQL request."""

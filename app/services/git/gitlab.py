@@ -4,9 +4,19 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter
 
-from app.services.git.base import GitAccess, RemoteBranch, RemotePage, RemoteRepository, RemoteTask, RepositorySort
+from app.services.git.base import (
+    GitAccess,
+    NewPullRequest,
+    RemoteBranch,
+    RemotePage,
+    RemotePullRequest,
+    RemoteRepository,
+    RemoteTask,
+    RepositorySort,
+)
 from app.services.git.hosts import checked_branch, checked_name, checked_query, default_branch
 from app.services.git.paging import PAGE_SIZE, ProviderPage, take
+from app.services.git.proposals import gitlab as proposals
 from app.services.git.rest import RESTProvider
 from app.services.git.tasks import gitlab as tasks
 
@@ -99,6 +109,22 @@ class GitLab(RESTProvider):
         path = f"{_path(name_with_owner)}/repository/branches/{quote(checked_branch(name), safe='')}"
         row = await self.one(access, self.api(access, path), _BRANCH)
         return None if row is None else _branch(row)
+
+    async def find_pull_request(
+        self, access: GitAccess, name_with_owner: str, head_branch: str, base_branch: str
+    ) -> RemotePullRequest | None:
+        """Return the open pull request between these branches of the repository."""
+        return await proposals.find(self, access, name_with_owner, head_branch, base_branch)
+
+    async def create_pull_request(
+        self, access: GitAccess, name_with_owner: str, new: NewPullRequest
+    ) -> RemotePullRequest | None:
+        """Create a pull request; ``None`` if there is one already."""
+        return await proposals.create(self, access, name_with_owner, new)
+
+    async def pull_request(self, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:
+        """Return one pull request."""
+        return await proposals.get(self, access, name_with_owner, number)
 
     async def suggested_tasks(self, access: GitAccess) -> list[RemoteTask]:
         """Return conflicting, failing and discussed merge requests, and assigned issues, by two requests at once."""

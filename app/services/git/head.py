@@ -1,7 +1,7 @@
-"""What HEAD of a workspace's repository names, read as files: no git runs, and nothing that they say is believed.
+"""Reads the checked-out branch and commit of a workspace's repository from its files, without running git.
 
-An agent can write anything there. A file is read within bounds and no path leads out of the workspace; what makes no
-sense is as if it were not there.
+An agent can write anything into these files. They are read within bounds, no path leads out of the workspace, and
+malformed content is ignored.
 """
 
 import re
@@ -18,14 +18,14 @@ _BRANCH = "refs/heads/"
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The branch that is checked out, null where HEAD names none, and its last commit, null before the first one."""
+    """The checked-out branch (``None`` if HEAD is detached) and its last commit (``None`` before the first one)."""
 
     branch: str | None = None
     commit: str | None = None
 
 
 def read_head(files: WorkspaceFiles) -> Head:
-    """HEAD of the repository in the workspace; nothing where there is none. Blocking."""
+    """Read HEAD; both fields are ``None`` if there is no repository. It blocks: call it in a thread."""
     text = _line(files, ".git/HEAD")
     if not text.startswith("ref:"):
         return Head(commit=text if SHA.fullmatch(text) else None)
@@ -49,9 +49,9 @@ def _packed(files: WorkspaceFiles, reference: str) -> str | None:
         packed = files.read(".git/packed-refs", MAX_PACKED_BYTES)
     except (WorkspacePathError, OSError):
         return None
-    wanted = reference.encode("utf-8", "surrogatepass")
+    reference_name = reference.encode("utf-8", "surrogatepass")
     for line in packed.splitlines():
         sha, _, name = line.partition(b" ")
-        if name == wanted and SHA.fullmatch(sha.decode("ascii", "replace")):
+        if name == reference_name and SHA.fullmatch(sha.decode("ascii", "replace")):
             return sha.decode()
     return None

@@ -1,17 +1,17 @@
-"""What ``git diff`` prints, taken apart: ``--raw -z --numstat``, and the sections of a patch."""
+"""Parses the output of ``git diff``: of ``--raw -z --numstat``, and the sections of a patch."""
 
 from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-# The files that a rename or copy is compared with again when its diff is made.
+# Limit on the related files that are compared again for the diff of a rename or copy.
 MAX_RELATED = 20
 SECTION = b"diff --git "
 
 
 class ChangeStatus(StrEnum):
-    """How a file changed."""
+    """The type of a change."""
 
     ADDED = "A"
     MODIFIED = "M"
@@ -23,7 +23,7 @@ class ChangeStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One file that is different. The counts of lines are None for a binary one.
+    """A changed file. The numbers of lines are ``None`` for a binary one.
 
     ``related`` are the paths that make git come to the same result once more: the copies of one file belong together.
     """
@@ -44,7 +44,7 @@ class _Raw:
 
 
 def parse_changes(output: bytes) -> list[Change]:
-    """The changes in the output of ``git diff --raw -z --numstat``."""
+    """Parse the output of ``git diff --raw -z --numstat``."""
     fields = output.split(b"\x00")[:-1]
     raws, at = _raws(fields)
     counts: dict[bytes, tuple[int | None, int | None]] = {}
@@ -78,7 +78,7 @@ def section_of(output: bytes, change: Change) -> tuple[bytes, bool]:
     bounds = list(pairwise([*starts, len(patch)]))
     first = 0
     for raw in raws:
-        # A changed type is told as a deletion and an addition.
+        # git reports a change of type as a deletion and an addition.
         length = 2 if raw.status is ChangeStatus.TYPE_CHANGED else 1
         if (raw.path, raw.previous_path, raw.status) == (change.path, change.previous_path, change.status):
             own = bounds[first : first + length]
@@ -88,16 +88,16 @@ def section_of(output: bytes, change: Change) -> tuple[bytes, bool]:
 
 
 def _raws(fields: list[bytes]) -> tuple[list[_Raw], int]:
-    """The records that begin with a colon, and how many fields they take."""
-    found: list[_Raw] = []
+    """Parse the records that begin with a colon; return them and the number of their fields."""
+    records: list[_Raw] = []
     at = 0
     while at + 1 < len(fields) and fields[at].startswith(b":"):
         status = ChangeStatus(fields[at].rsplit(b" ", 1)[1][:1].decode())
         has_two = status in {ChangeStatus.RENAMED, ChangeStatus.COPIED} and at + 2 < len(fields)
         path = fields[at + 2] if has_two else fields[at + 1]
-        found.append(_Raw(status, path, fields[at + 1] if has_two else None))
+        records.append(_Raw(status, path, fields[at + 1] if has_two else None))
         at += 3 if has_two else 2
-    return found, at
+    return records, at
 
 
 def _change(raw: _Raw, counts: tuple[int | None, int | None], families: dict[bytes, list[bytes]]) -> Change:

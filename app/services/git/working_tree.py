@@ -1,9 +1,9 @@
-"""What an agent changed in its workspace, as git tells it from inside the sandbox.
+"""Compares a workspace with a commit, by git in the sandbox.
 
-Nothing of the workspace's own repository is believed or run: git gets a directory of its own in the sandbox's ``/tmp``,
-with a configuration and an index made there, and takes nothing but objects from the workspace. So there are no hooks,
-filters, textconv, external diffs, includes, replaced objects or flags of an index that an agent could have set. What it
-prints is within bounds, and crosses over as base64, since names need not be text.
+The workspace's own repository is not trusted: git gets a new directory in the sandbox's ``/tmp``, with its own
+configuration and index, and reads only objects from the workspace. So an agent can't make it use hooks, filters,
+textconv, external diffs, includes, replaced objects or flags of an index. The output is bounded, and in base64, since
+names need not be valid UTF-8.
 """
 
 import base64
@@ -23,13 +23,13 @@ from app.services.sandbox.shell import Shell
 WALL_SECONDS = 20.0
 MAX_DIFF_BYTES = 100_000
 MAX_LISTING_BYTES = 11 * 1024 * 1024
-# As base64 it is what a command may print.
+# Limit on a patch, whose base64 fits into the output of one command.
 MAX_PATCH_BYTES = 11 * 1024 * 1024
-# Larger files are compared, but their lines are not.
+# Larger files are compared, but as binary files, without their lines.
 MAX_COMPARED_BYTES = 16 * 1024 * 1024
-# Of one command; the system takes 128 KiB.
+# Limit on the length of one command; the system allows 128 KiB.
 MAX_COMMAND_BYTES = 60_000
-# Of the output of one command, as base64.
+# Limit on the diffs in the output of one command.
 MAX_DIFFS_AT_ONCE = 100
 FAILED = "!"
 NO_GIT = "git is not installed in the sandbox"
@@ -54,13 +54,13 @@ p() {{ g diff --no-ext-diff --no-textconv --no-color --ignore-submodules=dirty -
 --full-index "$@"; }}
 cd /workspace || fail 'there is no workspace'
 """
-# Takes $format.
+# Uses $format.
 OBJECTS = """\
 g init -q --template= --object-format="$format" || fail 'git could not be set up'
 mkdir -p "$GIT_DIR/info" "$GIT_DIR/objects/info"
 [ -d .git/objects ] && echo /workspace/.git/objects > "$GIT_DIR/objects/info/alternates"
 """
-# Takes $tree, which is empty for the tree without files. A pipe or a closed file would hold git up.
+# Uses $tree (empty: a tree without files). Git would block on pipes, and fail on unreadable files.
 INDEX = """\
 echo /.parley/ > "$GIT_DIR/info/exclude"
 [ -n "$tree" ] || tree=$(g hash-object -t tree --stdin </dev/null)
@@ -84,7 +84,7 @@ class ChangesSince(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A workspace, and the commit that it is compared with; None for a tree without files."""
+    """A workspace, and the commit that it is compared with (``None``: an empty tree)."""
 
     conversation_id: UUID
     path: Path
@@ -100,13 +100,13 @@ class Diff:
 
 
 class WorkingTreeReader:
-    """Runs git in the sandbox. Every method raises WorkspaceFailure, also where there is no sandbox."""
+    """Runs git in the sandbox. Every method may raise WorkspaceFailure, for example if there is no sandbox."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
 
     async def changes(self, tree: Tree) -> list[Change]:
-        """The changes, ordered by the bytes of their paths; with untracked files, without ignored ones."""
+        """List the changes, ordered by the bytes of their paths, with untracked files and without ignored ones."""
         listing = f'd --no-abbrev --numstat "$tree" | head -c {MAX_LISTING_BYTES + 1} | base64 -w0; echo\n'
         [raw] = await self._run(tree, listing, 1)
         if len(raw) > MAX_LISTING_BYTES:
@@ -114,16 +114,16 @@ class WorkingTreeReader:
         return parse_changes(raw)
 
     async def diffs(self, tree: Tree, changes: Sequence[Change], context_lines: int) -> list[Diff]:
-        """The diff of each change; an empty one where the file is as it was again."""
-        found: list[Diff] = []
+        """Return the diff of each change; it is empty if the file has no change any more."""
+        diffs: list[Diff] = []
         batch: list[str] = []
         for change in changes:
             command = _diff_command(change, context_lines)
             if batch and (len(batch) == MAX_DIFFS_AT_ONCE or sum(map(len, batch)) + len(command) > MAX_COMMAND_BYTES):
-                found += await self._diffs(tree, changes[len(found) : len(found) + len(batch)], batch)
+                diffs += await self._diffs(tree, changes[len(diffs) : len(diffs) + len(batch)], batch)
                 batch = []
             batch.append(command)
-        return found + await self._diffs(tree, changes[len(found) :], batch)
+        return diffs + await self._diffs(tree, changes[len(diffs) :], batch)
 
     async def patch(self, tree: Tree, paths: Sequence[bytes]) -> bytes:
         """Build a patch of all changes, or of those at ``paths``, for ``git apply``; binary files are included."""
@@ -184,7 +184,7 @@ base64 -w0; echo; base64 -w0 </tmp/parley.status; echo
 
 
 def _within(limits: CommandLimits) -> CommandLimits:
-    """An agent's limits, but for the time, and for the size of a workspace that nothing is written to."""
+    """Return the agent's limits, with a shorter time, and none on the workspace, since nothing is written to it."""
     return replace(
         limits,
         wall_seconds=min(limits.wall_seconds, WALL_SECONDS),
@@ -199,7 +199,7 @@ def _diff_command(change: Change, context_lines: int) -> str:
 
 
 def quoted(path: bytes) -> str:
-    """The bytes as a word of bash, in ASCII."""
+    """Quote bytes as a word of bash, in ASCII."""
     return "$'" + "".join(chr(code) if chr(code).isalnum() and code < 128 else f"\\{code:03o}" for code in path) + "'"  # noqa: PLR2004  ASCII.
 
 

@@ -42,7 +42,7 @@ async def make_room(
 
 
 async def _live(session: Writes, owner_id: str, limit: int, besides: UUID | None) -> list[Conversation]:
-    """The owner's live conversations but for one, where there are so many that one more is too many."""
+    """Return the owner's live conversations but ``besides``; an empty list if the limit allows one more."""
     if not isinstance(session, UnitOfWork):
         return await ConversationRepository(session).live(owner_id, besides=besides)
     writes = RunWrites(session)

@@ -1,19 +1,26 @@
-"""The command that creates a conversation, and its validation."""
+"""The command that creates a conversation, its validation, and the new row."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from app.errors import InvalidInput
-from app.models.conversation import ConversationTrigger
+from app.models.conversation import Conversation, ConversationStatus, ConversationTrigger, fold
+from app.models.database.unit_of_work import made
 from app.models.provider_account import ProviderType
 from app.services.git.base import RemoteTask
 from app.services.git.hosts import checked_branch
-from app.services.lifecycle.title import checked_title
+from app.services.lifecycle.title import checked_title, default_title, truncated_title
 from app.services.message import Message
 from app.services.repository import RepositoryChoice
 from app.services.suggested_task import TaskReference, first_message
 
 PLACEHOLDER = "{conversation_id}"
+# The defaults of all columns that have one.
+_DEFAULTS: dict[str, Any] = {
+    name: field.default for name, field in Conversation.model_fields.items() if not field.is_required()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class CreateConversation:
 
 
 def check_task(command: CreateConversation) -> None:
-    """Raise InvalidInput if a task comes with what it decides itself."""
+    """Raise InvalidInput if a task is combined with arguments that the task determines."""
     if command.task is None:
         return
     others = (("repository", command.repository), ("branchName", command.branch_name), ("replay", command.replay))
@@ -78,3 +85,42 @@ def check_creation(command: CreateConversation, conversation_id: UUID) -> tuple[
     if command.repository is not None:
         raise InvalidInput("A replay changes no files: leave the repository out.", path=("repository",))
     return title, None
+
+
+def new_conversation(  # noqa: PLR0913  Each is a column of the row.
+    command: CreateConversation,
+    owner_id: str,
+    conversation_id: UUID,
+    title: str | None,
+    *,
+    replayed_text: str | None,
+    repository_id: UUID | None,
+    branch_name: str | None,
+    llm_model: str,
+    now: datetime,
+) -> Conversation:
+    """Create the row of a stopped conversation without events.
+
+    ``replayed_text`` is the first user message of a trajectory to replay. Without a title, it gives a generated one.
+    """
+    generated = truncated_title(replayed_text or "")
+    shown_title = title or generated or default_title(conversation_id)
+    values: dict[str, Any] = {
+        **_DEFAULTS,
+        "id": conversation_id,
+        "owner_id": owner_id,
+        "title": shown_title,
+        "title_folded": fold(shown_title),
+        "title_is_auto_generated": title is None,
+        # A title is generated only to replace the default one.
+        "title_revision": 1 if title or generated else 0,
+        "status": ConversationStatus.STOPPED,
+        "trigger": command.trigger,
+        "repository_id": repository_id,
+        "branch_name": branch_name,
+        "branch_is_default": repository_id is not None and command.branch_name is None,
+        "llm_model": llm_model,
+        "created_at": now,
+        "updated_at": now,
+    }
+    return made(Conversation, values)

@@ -42,7 +42,7 @@ def of_answer(answer: str, max_length: int, redact: Redact = str) -> str:
 
 def _pass(text: str) -> str:
     """Remove one layer of everything that may surround a title: labels, markup, quotes."""
-    text = _without_reasoning(_unescaped(seen(text)))
+    text = without_reasoning(_unescaped(seen(text)))
     text = _without_tags(_without_fences(text).strip())
     held = _from_json(text)
     if held is not None:
@@ -114,7 +114,7 @@ def _ends(text: str) -> str:
 # ---- Reasoning
 
 
-def _without_reasoning(text: str) -> str:
+def without_reasoning(text: str) -> str:
     """Remove reasoning in all known notations.
 
     An end mark without a beginning removes everything before it; a begin mark without an end, everything after it.
@@ -124,23 +124,23 @@ def _without_reasoning(text: str) -> str:
         text = text.rpartition(_FINAL)[2]
     if not _REASONING.search(text):
         return text
-    said: list[str] = []
+    spoken: list[str] = []
     position, is_inside = 0, False
     for mark in _REASONING.finditer(text):
         if not is_inside:
-            said.append(text[position : mark.start()])
+            spoken.append(text[position : mark.start()])
         position = mark.end()
         if mark["close"] is not None:
-            if not is_inside and said:
-                said[-1] = ""
+            if not is_inside and spoken:
+                spoken[-1] = ""
             is_inside = False
         elif mark["open"] is not None:
             is_inside = True
         elif mark["channel"] is not None:
             is_inside = mark["channel"].strip().casefold() not in ("final", "response", "answer")
     if not is_inside:
-        said.append(text[position:])
-    return "".join(said)
+        spoken.append(text[position:])
+    return "".join(spoken)
 
 
 _FINAL = "assistantfinal"

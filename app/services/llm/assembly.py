@@ -149,13 +149,13 @@ class Answer:
     def add_reasoning(self, delta: Delta) -> None:
         """Keep the model's reasoning in the form in which its provider needs it back."""
         fields = _fields(delta)
-        said = fields.get("reasoning_content")
-        if isinstance(said, str) and said:
+        reasoning = fields.get("reasoning_content")
+        if isinstance(reasoning, str) and reasoning:
             self.has_reasoning = True
-            self._count(len(said))
+            self._count(len(reasoning))
             # litellm copies `reasoning` to this field too, and no provider needs that back.
             if not fields.get("reasoning"):
-                self._reasoning.append(said)
+                self._reasoning.append(reasoning)
         for name, kept in (("thinking_blocks", self._thoughts), ("reasoning_details", self._details)):
             for piece in cast("Sequence[object]", fields.get(name) or ()):
                 if isinstance(piece, Mapping):

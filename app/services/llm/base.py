@@ -85,7 +85,7 @@ class Ending(StrEnum):
     WHOLE = "whole"
     """The model ended it."""
     CUT = "cut"
-    """It reached the limit on its length."""
+    """The answer reached the limit on its length."""
     FILTERED = "filtered"
     """The provider's content filter ended it."""
 

@@ -1,4 +1,4 @@
-"""Puts the blocks of a stream in Anthropic's format one behind the other.
+"""Reorders the blocks of a stream in Anthropic's format, so that they no longer overlap.
 
 litellm ignores a fragment's index: it adds the fragment to the call that began last. Gateways that translate parallel
 calls to this format interleave them, begin a text in the middle of a call, or leave out where a block ends. So while a
@@ -26,7 +26,7 @@ _CALL = "tool_use"
 
 @dataclass(slots=True)
 class _Waiting:
-    """A block that waits: its events, and the fragments of the text of each that has one."""
+    """A block that is held back: its events, and for each the fragments of its text."""
 
     index: object
     is_call: bool
@@ -61,7 +61,7 @@ class BlockOrder:
     _chars: int = 0
 
     def ordered(self, event: JSON) -> list[JSON]:
-        """Return the events to pass on now. Raises ``Refused`` if too much waits."""
+        """Return the events to pass on now. Raises ``CallRefused`` if too much waits."""
         index = event.get("index", 0)
         index = index if isinstance(index, int | str) else 0
         match event.get("type"):

@@ -43,7 +43,7 @@ _SAID = frozenset({"content", "tool_calls", "function_call", "refusal"})
 _FINISH_REASONS = {
     **{name: name for name in ("stop", "length", "tool_calls", "content_filter", "function_call")},
     "tool_use": "tool_calls",
-    # No reason, or that the provider broke off, as OpenRouter, DeepSeek, Zhipu and servers of one's own say it.
+    # Finish reasons without meaning, or for answers that broke off: OpenRouter's, DeepSeek's, Zhipu's, other servers'.
     **dict.fromkeys(("null", "none", "error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout"), None),
     **dict.fromkeys(("insufficient_system_resource", "network_error", "engine_error", "internal_error"), None),
     **dict.fromkeys(("max_tokens", "max_output_tokens", "max_completion_tokens", "max_new_tokens"), "length"),
@@ -64,11 +64,11 @@ class StreamRepair:
     is_openai: bool = True
     is_json: bool = True
     is_text: bool = False
-    """Whether the events are text completions in OpenAI's format, which have no deltas."""
+    """True if the events are text completions in OpenAI's format, which have no deltas."""
     is_ended: bool = False
-    """Whether the provider has sent a finish reason."""
+    """True once the provider has sent a finish reason."""
     is_over: bool = False
-    """Whether the provider has sent the end of the stream."""
+    """True once the provider has sent the end of the stream."""
     failure: CallRefused | None = None
     """The error of an unreadable event, after which nothing more is read."""
     _has_begun: bool = False

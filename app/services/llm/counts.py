@@ -89,10 +89,10 @@ def _repair_details(usage: JSON) -> bool:
     is_changed = False
     for name in [name for name in usage if name.endswith(_GOOGLE_DETAILS)]:
         details = usage[name]
-        given = cast("list[object]", details) if isinstance(details, list) else []
-        parts = [cast("JSON", part) for part in given if isinstance(part, dict)]
+        detail_list = cast("list[object]", details) if isinstance(details, list) else []
+        parts = [cast("JSON", part) for part in detail_list if isinstance(part, dict)]
         kept = [part for part in parts if isinstance(part.get("modality"), str)]
-        if not isinstance(details, list) or len(kept) != len(given):
+        if not isinstance(details, list) or len(kept) != len(detail_list):
             usage[name] = kept
             is_changed = True
     return is_changed

@@ -82,14 +82,14 @@ def _repair_calls(delta: JSON) -> bool:
         if calls is not None:
             del delta["tool_calls"]
         return is_changed or calls is not None or old is not None
-    given = cast("list[object]", calls)
-    if len(given) > MAX_CALL_PIECES:
+    call_list = cast("list[object]", calls)
+    if len(call_list) > MAX_CALL_PIECES:
         raise refused("The model asked for too many tools at once.")
-    repaired_calls = [cast("JSON", call) for call in given if isinstance(call, dict)]
+    repaired_calls = [cast("JSON", call) for call in call_list if isinstance(call, dict)]
     for call in repaired_calls:
         is_changed = _repair_call(call) or is_changed
     delta["tool_calls"] = repaired_calls
-    return is_changed or len(repaired_calls) != len(given)
+    return is_changed or len(repaired_calls) != len(call_list)
 
 
 def _repair_call(call: JSON) -> bool:
@@ -159,10 +159,10 @@ def text_of(content: object) -> tuple[str, str]:
             if thought:
                 reasoning += thought if isinstance(thought, str) else "".join(text_of(thought))
             for name in _TEXT_PARTS:
-                said = fields.get(name)
-                said = cast("JSON", said).get("value") if isinstance(said, dict) else said
-                if isinstance(said, str):
-                    text += said
+                value = fields.get(name)
+                value = cast("JSON", value).get("value") if isinstance(value, dict) else value
+                if isinstance(value, str):
+                    text += value
                     break
     return text, reasoning
 

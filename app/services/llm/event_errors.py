@@ -45,18 +45,18 @@ def _unavailable(fields: Mapping[str, object]) -> JSON:
     """Convert an error to OpenAI's format; without a status of its own it counts as 503."""
     code = fields.get("code")
     kinds = {name: str(fields[name])[:100] for name in _KINDS if isinstance(fields.get(name), str)}
-    said = {"message": _message_of(fields)[:MAX_ERROR_CHARS], **kinds}
-    return {**said, "code": code if _is_failure(code) else HTTPStatus.SERVICE_UNAVAILABLE.value}
+    error = {"message": _message_of(fields)[:MAX_ERROR_CHARS], **kinds}
+    return {**error, "code": code if _is_failure(code) else HTTPStatus.SERVICE_UNAVAILABLE.value}
 
 
 def _message_of(fields: Mapping[str, object]) -> str:
     messages = [fields[name] for name in _MESSAGES if fields.get(name)]
     # FastAPI's validation errors are a list.
     values = cast("Sequence[object]", messages[0]) if messages and isinstance(messages[0], list) else messages
-    said = values[0] if values else ""
-    if isinstance(said, dict):
-        return _message_of(cast("JSON", said))
-    return said if isinstance(said, str) else ""
+    message = values[0] if values else ""
+    if isinstance(message, dict):
+        return _message_of(cast("JSON", message))
+    return message if isinstance(message, str) else ""
 
 
 def _is_failure(code: object) -> bool:

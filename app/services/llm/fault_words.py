@@ -49,18 +49,18 @@ _ESCAPED = re.compile(r"\\x[0-9a-f]{2}", re.IGNORECASE)
 _UNREADABLE_SHARE = 20
 
 
-def sentence_of(said: object) -> str:
+def sentence_of(body: object) -> str:
     """Return a readable line without reprs, markup or control characters; "" if there is none."""
-    for text in _texts(said):
+    for text in _texts(body):
         sentence = _readable(_unwrapped(text))
         if sentence:
             return sentence
     return ""
 
 
-def _texts(said: object) -> Iterator[str]:
+def _texts(body: object) -> Iterator[str]:
     """Yield the texts in a body that may be its message, the most likely first."""
-    waiting: deque[object] = deque([said])
+    waiting: deque[object] = deque([body])
     for _ in range(_MAX_VALUES):
         if not waiting:
             return

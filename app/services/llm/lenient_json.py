@@ -33,7 +33,7 @@ def encoded(chunk: object) -> bytes:
 
 
 def unambiguous(data: bytes) -> bytes:
-    """Escape what readers of the JSON would not take for text."""
+    """Escape characters and words in strings that httpx or litellm would not treat as text."""
     for character, escaped in _AMBIGUOUS:
         if character in data:
             data = data.replace(character, escaped)
@@ -41,7 +41,7 @@ def unambiguous(data: bytes) -> bytes:
 
 
 def parsed_json(data: bytes) -> object:
-    """Parse JSON; ``None`` if it is invalid. Raises ``Refused`` if it would block the event loop for too long."""
+    """Parse JSON; ``None`` if it is invalid. Raises ``CallRefused`` if it would block the event loop for too long."""
     return read_json(data)[0]
 
 
@@ -65,7 +65,7 @@ def read_json(data: bytes) -> tuple[object, bool]:
 
 
 def _check_items(data: bytes) -> None:
-    """Raise ``Refused`` if an event has more items than any answer; commas within strings don't count."""
+    """Raise ``CallRefused`` if an event has more items than any answer; commas within strings don't count."""
     if data.count(b",") <= MAX_ITEMS:
         return
     # Escaped quotation marks don't delimit strings.

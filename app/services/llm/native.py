@@ -30,8 +30,8 @@ def is_end(event: JSON) -> bool:
     if event.get("type") == "message_delta" and isinstance(delta, dict) and cast("JSON", delta).get("stop_reason"):
         return True
     candidates = event.get("candidates")
-    given = cast("list[object]", candidates) if isinstance(candidates, list) else []
-    return any(isinstance(each, dict) and cast("JSON", each).get("finishReason") for each in given)
+    items = cast("list[object]", candidates) if isinstance(candidates, list) else []
+    return any(isinstance(each, dict) and cast("JSON", each).get("finishReason") for each in items)
 
 
 def repaired_native(event: JSON) -> list[JSON] | None:
@@ -61,9 +61,9 @@ def native_events(message: JSON) -> list[JSON]:
     blocks = message.get("content")
     if message.get("type") != "message" or not isinstance(blocks, list):
         return [message]
-    given = [cast("JSON", block) for block in cast("list[object]", blocks) if isinstance(block, dict)]
+    content_blocks = [cast("JSON", block) for block in cast("list[object]", blocks) if isinstance(block, dict)]
     events: list[JSON] = [{"type": "message_start", "message": {**message, "content": []}}]
-    for index, block in enumerate(given):
+    for index, block in enumerate(content_blocks):
         events += _block_events(index, block)
     usage = message.get("usage")
     delta = {"stop_reason": message.get("stop_reason") or "end_turn", "stop_sequence": message.get("stop_sequence")}
@@ -85,12 +85,12 @@ def _block_events(index: int, block: JSON) -> list[JSON]:
             ]
         case _:
             return [begin, end]
-    said: list[JSON] = [
+    delta_events: list[JSON] = [
         {"type": "content_block_delta", "index": index, "delta": {"type": kind, name: value}}
         for kind, name, value in deltas
         if value
     ]
-    return [{**begin, "content_block": start}, *said, end]
+    return [{**begin, "content_block": start}, *delta_events, end]
 
 
 def _with_arguments(event: JSON) -> list[JSON] | None:
@@ -98,15 +98,20 @@ def _with_arguments(event: JSON) -> list[JSON] | None:
     block = event.get("content_block")
     if not isinstance(block, dict) or cast("JSON", block).get("type") != "tool_use":
         return None
-    given = cast("JSON", block)
+    content_block = cast("JSON", block)
     # litellm requires both fields. A call with a blank name is dropped later.
-    names = {name: given[name] if isinstance(given.get(name), str) else blank for name, blank in _BLANKS.items()}
-    arguments = given.get("input")
+    names = {
+        name: content_block[name] if isinstance(content_block.get(name), str) else blank
+        for name, blank in _BLANKS.items()
+    }
+    arguments = content_block.get("input")
     if not arguments or not isinstance(arguments, dict):
-        return None if given.keys() >= _BLANKS.keys() else [{**event, "content_block": {**given, **names}}]
+        return (
+            None if content_block.keys() >= _BLANKS.keys() else [{**event, "content_block": {**content_block, **names}}]
+        )
     whole = {"type": "input_json_delta", "partial_json": json.dumps(arguments)}
     delta: JSON = {"type": "content_block_delta", "index": event.get("index", 0), "delta": whole}
-    return [{**event, "content_block": {**given, **names, "input": {}}}, delta]
+    return [{**event, "content_block": {**content_block, **names, "input": {}}}, delta]
 
 
 def _repair_candidates(candidates: list[object]) -> bool:
@@ -117,9 +122,9 @@ def _repair_candidates(candidates: list[object]) -> bool:
         parts = cast("JSON", content).get("parts") if isinstance(content, dict) else None
         if not isinstance(content, dict) or not isinstance(parts, list):
             continue
-        given = cast("list[object]", parts)
-        kept = [cast("JSON", part) for part in given if isinstance(part, dict) and _is_part(cast("JSON", part))]
-        if len(kept) != len(given):
+        part_list = cast("list[object]", parts)
+        kept = [cast("JSON", part) for part in part_list if isinstance(part, dict) and _is_part(cast("JSON", part))]
+        if len(kept) != len(part_list):
             cast("JSON", content)["parts"] = kept
             is_changed = True
         for part in kept:

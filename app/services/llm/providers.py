@@ -1,4 +1,4 @@
-"""Which provider a model's name means, whether it needs a key, and which ones this server does not call.
+"""Derives the provider from a model's name, and tells whether it needs a key, and whether this server calls it.
 
 The rules were read off litellm 1.106.2: every provider was called with a caller's key while the environment held other
 keys, and each request was searched for those.
@@ -20,7 +20,7 @@ KNOWN_AT_ONCE = frozenset(
     {"anthropic", "azure", "bedrock", "cohere", "deepseek", "gemini", "groq", "hosted_vllm", "lm_studio", "mistral"}
     | {"ollama", "ollama_chat", "openai", "openrouter", "together_ai", "xai"}
 )
-"""Prefixes that most people name: settings with them are checked without waiting for litellm's import."""
+"""Common prefixes: settings with them are validated without waiting for litellm's import."""
 
 KEYLESS = frozenset(
     {
@@ -38,10 +38,10 @@ KEYLESS = frozenset(
         "xinference",
     }
 )
-"""Servers that people run themselves, mostly without a key. One that is set is sent."""
+"""Self-hosted servers, most of which need no key. A key that is set is sent."""
 
 OPENAI_COMPATIBLE = frozenset({"custom_openai", "litellm_proxy", "openai", "text-completion-openai"})
-"""Their protocol is spoken by servers of all kinds, so with an address of its own the key is optional."""
+"""Protocols that many servers implement, so with a base URL the key is optional."""
 
 _AMBIENT = "signs in with the server's own account or a login on the server, never with a caller's key"
 _IN_PROCESS = "would run inside this server"
@@ -69,13 +69,13 @@ _INSTEAD = {
     "chatgpt": "openai/<model>",
 }
 
-# Public services that speak OpenAI's protocol: there an address of one's own still needs a key.
+# Public services in OpenAI's protocol, which need a key even if they are given as base URL.
 _HOSTED = frozenset({"api.openai.com", "openrouter.ai"})
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``name`` is the model's name in litellm's terms, provider first where the caller gave none but an address."""
+    """The provider, and the model's name for litellm, with a provider added if the caller gave only a base URL."""
 
     provider: str
     name: str
@@ -88,10 +88,10 @@ def route(
     is_provider: Callable[[str], bool],
     provider_of: Callable[[str], str | None],
 ) -> Route:
-    """Tell the provider, or raise ``InvalidInput``.
+    """Derive the provider from a model's name. Raises ``InvalidInput`` if that is impossible.
 
-    ``is_provider`` knows the prefixes; ``provider_of`` tells the provider of a well-known name without one. A name
-    without a known prefix is taken for an OpenAI-compatible server's own where ``base_url`` says where that is.
+    ``is_provider`` recognises prefixes; ``provider_of`` returns the provider of a well-known name without a prefix.
+    With a ``base_url``, a name without a known prefix is taken for a model of an OpenAI-compatible server.
     """
     if len(model_name) > MAX_NAME_CHARS or not _NAME.fullmatch(model_name):
         raise InvalidInput(_shape("A model's name has 1 to 200 letters, digits and -_.:@/+."))
@@ -102,28 +102,28 @@ def route(
             raise InvalidInput(message)
         return Route(DEMO_PROVIDER, model_name)
     if slash and rest and (prefix in REFUSED or is_provider(prefix)):
-        found = Route(prefix, model_name)
+        result = Route(prefix, model_name)
     elif base_url:
-        found = Route("openai", f"openai/{model_name}")
+        result = Route("openai", f"openai/{model_name}")
     else:
-        found = Route(provider_of(model_name) or "", model_name)
-    if not found.provider:
+        result = Route(provider_of(model_name) or "", model_name)
+    if not result.provider:
         raise InvalidInput(_shape(f"No provider can be told from the model's name {model_name!r}."))
-    if found.provider in REFUSED:
-        instead = _INSTEAD.get(found.provider)
+    if result.provider in REFUSED:
+        instead = _INSTEAD.get(result.provider)
         hint = f" Use {instead} with an API key." if instead else ""
-        message = f"The provider {found.provider} is not available here: it {REFUSED[found.provider]}.{hint}"
+        message = f"The provider {result.provider} is not available here: it {REFUSED[result.provider]}.{hint}"
         raise InvalidInput(message)
-    return found
+    return result
 
 
 def is_demo(model_name: str) -> bool:
-    """Whether the name is the demonstration model's, or would be but for a slip: litellm is not asked about it."""
+    """Tell whether the name has the demonstration's prefix. litellm is not asked about it, even if it is misspelt."""
     return model_name.startswith(f"{DEMO_PROVIDER}/")
 
 
 def route_at_once(model_name: str, base_url: str | None) -> Route | None:
-    """The route where the name alone tells it, or raise ``InvalidInput``; ``None`` where litellm has to be asked."""
+    """Derive the route from the name; ``None`` if only litellm knows the provider. Raises ``InvalidInput``."""
     prefix, slash, _ = model_name.partition("/")
     if not slash or (prefix != DEMO_PROVIDER and prefix not in KNOWN_AT_ONCE):
         return None
@@ -131,7 +131,7 @@ def route_at_once(model_name: str, base_url: str | None) -> Route | None:
 
 
 def requires_api_key(provider: str, base_url: str | None, *, hosted: frozenset[str] = frozenset()) -> bool:
-    """Whether the provider can't be called without a key. ``hosted`` adds to the hosts of public services."""
+    """Tell whether the provider needs a key. ``hosted`` are further hosts of public services."""
     if provider in KEYLESS:
         return False
     if provider in OPENAI_COMPATIBLE and base_url:

@@ -1,4 +1,4 @@
-"""A request on its way through litellm's libraries, without what they do to all of its history each time."""
+"""Replaces a slow step of the OpenAI client, which converts the whole history of every request."""
 
 import importlib
 from typing import Any, cast
@@ -7,17 +7,16 @@ _RESOURCE = "openai.resources.chat.completions.completions"
 
 
 def leave_as_they_are() -> None:
-    """Have requests sent with the fields that litellm gave them.
+    """Send requests with the fields as litellm passes them.
 
-    The client renames fields that have another name in JSON, of which chat completions have none, and walks through
-    each message and tool for that: a sixth of the processor time of a run with ten calls of tools, and more the longer
-    its history is.
+    The client traverses all messages and tools to rename fields that have another name in JSON. Chat completions have
+    none of them, but it takes a sixth of the processor time of a run with ten tool calls, and more with a longer one.
     """
     resource = importlib.import_module(_RESOURCE)
     is_given = importlib.import_module("openai._utils").is_given
 
     async def as_given(data: object, _type: object) -> object:
-        # The client's own mark for what was left out.
+        # ``is_given`` recognises the client's marker for omitted arguments.
         return {name: value for name, value in cast("dict[str, Any]", data).items() if is_given(value)}
 
     setattr(resource, "async_maybe_transform", as_given)  # noqa: B010  a module has no such name to a type checker

@@ -30,8 +30,8 @@ MAX_ANSWER_LINES = 500_000
 # Limit on an event. A call's argument may be a whole file, of 128,000 tokens at most. Parsing 4 MiB at once would block
 # the event loop for 0.1 to 0.4 s.
 MAX_LINE_BYTES = 1024 * 1024
-# Of an error's body the beginning is enough to say what is wrong, and some patterns that the library looks for in it
-# take a time that grows with its square.
+# The beginning of an error's body is enough for a message, and some patterns that the library searches in it take
+# quadratic time.
 MAX_ERROR_BYTES = 16 * 1024
 MAX_CONNECTIONS = 1000
 MAX_IDLE_CONNECTIONS = 100
@@ -103,12 +103,12 @@ def target_of(url: str | httpx.URL) -> tuple[str, int]:
     return parsed.raw_host.decode("ascii"), parsed.port or (443 if parsed.scheme == "https" else 80)
 
 
-def refused(reason: str, kind: type[CallRefused] = CallRefused) -> CallRefused:
+def refused(reason: str, error_class: type[CallRefused] = CallRefused) -> CallRefused:
     """Create the error, and set the scope's reason unless it has one already."""
     scope = _scope.get()
     if scope is not None and scope.refusal is None:
         scope.refusal = reason
-    return kind(reason)
+    return error_class(reason)
 
 
 class CheckedTransport(httpx.AsyncHTTPTransport):

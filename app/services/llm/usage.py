@@ -25,7 +25,7 @@ async def usage_of(litellm: ModuleType, target: Route, request: Mapping[str, obj
 
 def cost_usd(litellm: ModuleType, target: Route, prompt: int, answered: int, tokens: Tokens | None) -> float | None:
     """Return the costs by litellm's price list; ``None`` if the model is not in it."""
-    # What a provider tells of cached tokens and the like may not fit the rest: then the totals alone are priced.
+    # A provider's counts of cached tokens and the like may be inconsistent. Then only the totals are priced.
     for usage in (tokens, None) if tokens is not None else (None,):
         try:
             costs = litellm.cost_per_token(

@@ -52,7 +52,7 @@ class Stream(Protocol):
     received_finish_reason: str | None
     intermittent_finish_reason: str | None
     chunks: list[Chunk]
-    """All so far: litellm counts tokens by them where a provider does not, and ends an answer that repeats itself."""
+    """All chunks so far. litellm counts their tokens if the provider does not, and detects answers that repeat."""
 
     def __aiter__(self) -> AsyncIterator[Chunk]: ...
 

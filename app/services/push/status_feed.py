@@ -72,7 +72,7 @@ class StatusFeed:
         Other owners' conversations are skipped. A change that the snapshot already contains is not yielded again.
         Positions are the owner's status sequences.
         """
-        wanted = frozenset(ids) if ids is not None else None
+        followed_ids = frozenset(ids) if ids is not None else None
         async with self._tail(owner_id) as tail:
             cursor = tail.head if progress.position is None else progress.position
             shown: dict[UUID, int] = {}
@@ -87,7 +87,7 @@ class StatusFeed:
                     updates = await until_answered(partial(tail.read, cursor), MAX_OUTAGE_SECONDS)
                 for update in updates:
                     cursor = update.sequence
-                    if _is_news(update, wanted, shown):
+                    if _is_news(update, followed_ids, shown):
                         progress.position = cursor
                         yield update
                 if not updates:
@@ -237,8 +237,8 @@ class _Tail:
                 self._next.set_result(None)
 
 
-def _is_news(update: StatusUpdate, wanted: frozenset[UUID] | None, shown: dict[UUID, int]) -> bool:
-    if wanted is not None and update.conversation_id not in wanted:
+def _is_news(update: StatusUpdate, followed_ids: frozenset[UUID] | None, shown: dict[UUID, int]) -> bool:
+    if followed_ids is not None and update.conversation_id not in followed_ids:
         return False
     is_empty = update.conversation is None and update.deleted_conversation_id is None
     return not is_empty and update.sequence > shown.get(update.conversation_id, 0)

@@ -81,14 +81,14 @@ class BubblewrapSandbox:
         """Run a trial command. Raises SandboxUnavailable if its output is wrong."""
         directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="parley-sandbox-")
         try:
-            found = await self._run(uuid4(), Path(directory), "echo $((6 * 7))", script.WORKSPACE, CHECK_LIMITS)
+            result = await self._run(uuid4(), Path(directory), "echo $((6 * 7))", script.WORKSPACE, CHECK_LIMITS)
         except OSError as error:
             raise SandboxUnavailable(f"bubblewrap can't be started: {error.strerror}.") from None
         finally:
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
-        if found.output != "42\n" or found.exit_code != 0:
-            said = " ".join(found.output.split())[:200]
-            raise SandboxUnavailable(f"bubblewrap does not work here: {found.limit or said}.")
+        if result.output != "42\n" or result.exit_code != 0:
+            output = " ".join(result.output.split())[:200]
+            raise SandboxUnavailable(f"bubblewrap does not work here: {result.limit or output}.")
 
     async def run(
         self,
@@ -154,14 +154,14 @@ class BubblewrapSandbox:
 
 
 def _find_programs(search_path: str, *, is_root: bool) -> dict[str, str]:
-    wanted = PROGRAMS + ROOT_PROGRAMS if is_root else PROGRAMS
-    found = {name: shutil.which(name, path=search_path) for name in wanted}
-    missing = [name for name, path in found.items() if path is None]
+    names = PROGRAMS + ROOT_PROGRAMS if is_root else PROGRAMS
+    paths = {name: shutil.which(name, path=search_path) for name in names}
+    missing = [name for name, path in paths.items() if path is None]
     if "bwrap" in missing:
         raise SandboxUnavailable("bubblewrap is not installed (on Debian and Ubuntu: apt-get install bubblewrap).")
     if missing:
         raise SandboxUnavailable(f"the sandbox needs the programs {', '.join(missing)}, which are not installed.")
-    return {name: path for name, path in found.items() if path is not None}
+    return {name: path for name, path in paths.items() if path is not None}
 
 
 def _kill_orphans(mark: str) -> None:

@@ -48,8 +48,8 @@ class DockerSandbox:
     def __init__(self, image: str, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
         self._image = image
         self._label = hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:16]
-        given = os.environ if environment is None else environment
-        self._environment = {name: given[name] for name in CLIENT_VARIABLES if name in given}
+        source = os.environ if environment is None else environment
+        self._environment = {name: source[name] for name in CLIENT_VARIABLES if name in source}
 
     async def check(self) -> None:
         """Check that the engine answers and has the image, which is not pulled, since that can take minutes."""
@@ -136,10 +136,10 @@ class DockerSandbox:
                 await self._ask("rm", "--force", "--volumes", *containers, failure="docker rm failed")
 
     def _program(self) -> str:
-        found = shutil.which("docker", path=self._environment.get("PATH"))
-        if found is None:
+        path = shutil.which("docker", path=self._environment.get("PATH"))
+        if path is None:
             raise SandboxUnavailable("the program docker is not installed.")
-        return found
+        return path
 
     async def _ask(self, *arguments: str, failure: str) -> str:
         """Run the client, and return its output. Raises SandboxUnavailable."""
@@ -155,8 +155,8 @@ class DockerSandbox:
         except OSError as error:
             raise SandboxUnavailable(f"docker can't be started: {error.strerror}.") from None
         if ended.exit_code != 0:
-            said = ended.limit or " ".join(output.text().split())[:200]
-            raise SandboxUnavailable(f"{failure}: {said}.")
+            answer = ended.limit or " ".join(output.text().split())[:200]
+            raise SandboxUnavailable(f"{failure}: {answer}.")
         return output.text()
 
 

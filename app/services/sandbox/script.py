@@ -31,9 +31,8 @@ ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
 }
 
-# $1 is the directory to begin in, $2 the command. The directory it leaves off in is written down when the shell ends
-# (into a file, where a pipe would wait for a reader), unless the command puts a trap of its own in that place; then the
-# last one stays.
+# $1 is the working directory, $2 the command. When the shell ends, the new directory is stored in a file: a pipe would
+# block without a reader. If the command replaces the EXIT trap, the stored directory stays the earlier one.
 SCRIPT = f"""\
 mkdir -p {WORKSPACE}/.parley/home {OUTPUT_DIRECTORY} && [ -e {WORKSPACE}/.parley/.gitignore ] ||
   echo '*' > {WORKSPACE}/.parley/.gitignore

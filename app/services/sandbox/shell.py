@@ -42,7 +42,7 @@ class Shell:
         self.limits = limits
         self.sandbox: Sandbox | None = None
         self.absence: str | None = "it was not looked for yet."
-        """Why there is no sandbox, as the rest of a sentence; None when there is one."""
+        """The reason why there is no sandbox, as the end of a sentence; ``None`` if there is one."""
 
     async def start(self) -> None:
         """Check the sandbox, and kill what an earlier process left behind."""

@@ -13,7 +13,7 @@ from app.services.llm.base import ChatMessage, Completion, Model, Role
 from app.services.llm.blocks import BlockOrder
 from app.services.llm.litellm import LiteLLM
 from app.services.llm.transport import CallRefused
-from tests.services.llm.test_odd_events import sse
+from tests.services.llm.test_chunks import sse
 from tests.support.scripted_llm import ScriptedLLM, raw
 
 JSON = dict[str, Any]

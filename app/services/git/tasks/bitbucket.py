@@ -1,4 +1,4 @@
-"""Suggested tasks on Bitbucket Cloud, whose API tells neither of conflicts nor of resolved comments.
+"""Suggested tasks on Bitbucket Cloud, whose API has neither conflicts nor resolved comments.
 
 Failing builds are told by one request for each pull request, and reviewers' open tasks by a count. Issues assigned to
 somebody can't be listed across repositories.
@@ -19,46 +19,46 @@ MAX_STATUSES = 10
 _PER_PAGE = 50
 
 
-class _User(BaseModel):
+class _UserJSON(BaseModel):
     uuid: str = Field(min_length=1, max_length=100)
 
 
-class _Branch(BaseModel):
+class _BranchJSON(BaseModel):
     name: str
 
 
-class _Repository(BaseModel):
+class _RepositoryJSON(BaseModel):
     name: str = Field(alias="full_name")
 
 
-class _End(BaseModel):
-    branch: _Branch
-    repository: _Repository | None = None
+class _EndJSON(BaseModel):
+    branch: _BranchJSON
+    repository: _RepositoryJSON | None = None
 
 
-class _PullRequest(BaseModel):
+class _PullRequestJSON(BaseModel):
     id: int
     title: str
-    source: _End
-    destination: _End
+    source: _EndJSON
+    destination: _EndJSON
     task_count: int = 0
 
 
-class _PullRequests(BaseModel):
-    values: list[_PullRequest]
+class _PullRequestsJSON(BaseModel):
+    values: list[_PullRequestJSON]
 
 
-class _Status(BaseModel):
+class _StatusJSON(BaseModel):
     state: str
 
 
-class _Statuses(BaseModel):
-    values: list[_Status]
+class _StatusesJSON(BaseModel):
+    values: list[_StatusJSON]
 
 
-_USER = TypeAdapter(_User)
-_PULL_REQUESTS = TypeAdapter(_PullRequests)
-_STATUSES = TypeAdapter(_Statuses)
+_USER = TypeAdapter(_UserJSON)
+_PULL_REQUESTS = TypeAdapter(_PullRequestsJSON)
+_STATUSES = TypeAdapter(_StatusesJSON)
 
 
 async def suggested_tasks(provider: RESTProvider, access: GitAccess, workspaces: Sequence[str]) -> list[RemoteTask]:
@@ -74,21 +74,21 @@ async def suggested_tasks(provider: RESTProvider, access: GitAccess, workspaces:
     return well_formed(_task(origin, each, is_failing) for each, is_failing in zip(pull_requests, failing, strict=True))
 
 
-async def _open(provider: RESTProvider, access: GitAccess, workspace: str, user: str) -> list[_PullRequest]:
+async def _open(provider: RESTProvider, access: GitAccess, workspace: str, user: str) -> list[_PullRequestJSON]:
     path = f"/workspaces/{quote(workspace, safe='')}/pullrequests/{quote(user, safe='')}"
     url = provider.api(access, path, state="OPEN", sort="-updated_on", pagelen=_PER_PAGE)
     page = await provider.one(access, url, _PULL_REQUESTS)
     return page.values if page is not None else []
 
 
-async def _is_failing(provider: RESTProvider, access: GitAccess, seen: _PullRequest) -> bool:
+async def _is_failing(provider: RESTProvider, access: GitAccess, seen: _PullRequestJSON) -> bool:
     name = seen.destination.repository.name if seen.destination.repository is not None else ""
     path = f"/repositories/{quote(name)}/pullrequests/{seen.id}/statuses"
     statuses = await provider.one(access, provider.api(access, path, pagelen=_PER_PAGE), _STATUSES)
     return statuses is not None and any(status.state == "FAILED" for status in statuses.values)
 
 
-def _task(origin: str, seen: _PullRequest, is_failing: bool) -> RemoteTask | None:  # noqa: FBT001  It goes with the first.
+def _task(origin: str, seen: _PullRequestJSON, is_failing: bool) -> RemoteTask | None:  # noqa: FBT001  It goes with the first.
     kind = kind_of(conflicts=False, failing=is_failing, unresolved=seen.task_count > 0)
     if kind is None or seen.source.repository is None or seen.destination.repository is None:
         return None

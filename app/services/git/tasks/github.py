@@ -28,80 +28,80 @@ _QUERY = """query {
 _FAILED = frozenset({"FAILURE", "ERROR"})
 
 
-class _Repository(BaseModel):
+class _RepositoryJSON(BaseModel):
     name: str = Field(alias="nameWithOwner")
 
 
-class _Rollup(BaseModel):
+class _RollupJSON(BaseModel):
     state: str
 
 
-class _Commit(BaseModel):
-    rollup: _Rollup | None = Field(default=None, alias="statusCheckRollup")
+class _CommitJSON(BaseModel):
+    rollup: _RollupJSON | None = Field(default=None, alias="statusCheckRollup")
 
 
-class _CommitNode(BaseModel):
-    commit: _Commit
+class _CommitNodeJSON(BaseModel):
+    commit: _CommitJSON
 
 
-class _Commits(BaseModel):
-    nodes: list[_CommitNode | None]
+class _CommitsJSON(BaseModel):
+    nodes: list[_CommitNodeJSON | None]
 
 
-class _Thread(BaseModel):
+class _ThreadJSON(BaseModel):
     is_resolved: bool = Field(alias="isResolved")
 
 
-class _Threads(BaseModel):
-    nodes: list[_Thread | None]
+class _ThreadsJSON(BaseModel):
+    nodes: list[_ThreadJSON | None]
 
 
-class _PullRequest(BaseModel):
+class _PullRequestJSON(BaseModel):
     number: int
     title: str
     mergeable: str
     head: str = Field(alias="headRefName")
     base: str = Field(alias="baseRefName")
-    repository: _Repository
-    head_repository: _Repository | None = Field(alias="headRepository")
-    commits: _Commits
-    threads: _Threads = Field(alias="reviewThreads")
+    repository: _RepositoryJSON
+    head_repository: _RepositoryJSON | None = Field(alias="headRepository")
+    commits: _CommitsJSON
+    threads: _ThreadsJSON = Field(alias="reviewThreads")
 
 
-class _PullRequests(BaseModel):
-    nodes: list[_PullRequest | None]
+class _PullRequestsJSON(BaseModel):
+    nodes: list[_PullRequestJSON | None]
 
 
-class _Viewer(BaseModel):
-    pull_requests: _PullRequests = Field(alias="pullRequests")
+class _ViewerJSON(BaseModel):
+    pull_requests: _PullRequestsJSON = Field(alias="pullRequests")
 
 
-class _Issue(BaseModel):
-    # What a search finds besides issues is an empty object.
+class _IssueJSON(BaseModel):
+    # Results of a search that are no issues are empty objects.
     number: int | None = None
     title: str = ""
-    repository: _Repository | None = None
+    repository: _RepositoryJSON | None = None
 
 
-class _Issues(BaseModel):
-    nodes: list[_Issue | None]
+class _IssuesJSON(BaseModel):
+    nodes: list[_IssueJSON | None]
 
 
-class _Data(BaseModel):
-    viewer: _Viewer
-    search: _Issues
+class _DataJSON(BaseModel):
+    viewer: _ViewerJSON
+    search: _IssuesJSON
 
 
-class _Error(BaseModel):
+class _ErrorJSON(BaseModel):
     type: str | None = None
 
 
-class _Answer(BaseModel):
-    data: _Data | None = None
-    errors: list[_Error] = []
+class _AnswerJSON(BaseModel):
+    data: _DataJSON | None = None
+    errors: list[_ErrorJSON] = []
 
 
-_ANSWER = TypeAdapter(_Answer)
+_ANSWER = TypeAdapter(_AnswerJSON)
 
 
 async def suggested_tasks(provider: RESTProvider, access: GitAccess, graphql_url: str) -> list[RemoteTask]:
@@ -121,7 +121,7 @@ async def suggested_tasks(provider: RESTProvider, access: GitAccess, graphql_url
     )
 
 
-def _pull_request(origin: str, seen: _PullRequest) -> RemoteTask | None:
+def _pull_request(origin: str, seen: _PullRequestJSON) -> RemoteTask | None:
     rollups = [node.commit.rollup for node in seen.commits.nodes if node is not None]
     kind = kind_of(
         conflicts=seen.mergeable == "CONFLICTING",
@@ -142,7 +142,7 @@ def _pull_request(origin: str, seen: _PullRequest) -> RemoteTask | None:
     )
 
 
-def _issue(origin: str, seen: _Issue) -> RemoteTask | None:
+def _issue(origin: str, seen: _IssueJSON) -> RemoteTask | None:
     if seen.number is None or seen.repository is None:
         return None
     name = seen.repository.name

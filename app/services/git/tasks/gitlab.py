@@ -26,55 +26,55 @@ _QUERY = """query {
 _PER_PAGE = 50
 
 
-class _Project(BaseModel):
+class _ProjectJSON(BaseModel):
     path: str = Field(alias="fullPath")
 
 
-class _Pipeline(BaseModel):
+class _PipelineJSON(BaseModel):
     status: str
 
 
-class _MergeRequest(BaseModel):
+class _MergeRequestJSON(BaseModel):
     number: int = Field(alias="iid")
     title: str
     conflicts: bool
     head: str = Field(alias="sourceBranch")
     base: str = Field(alias="targetBranch")
-    project: _Project
-    source: _Project | None = Field(alias="sourceProject")
-    pipeline: _Pipeline | None = Field(alias="headPipeline")
+    project: _ProjectJSON
+    source: _ProjectJSON | None = Field(alias="sourceProject")
+    pipeline: _PipelineJSON | None = Field(alias="headPipeline")
     resolvable: int | None = Field(alias="resolvableDiscussionsCount")
     resolved: int | None = Field(alias="resolvedDiscussionsCount")
 
 
-class _MergeRequests(BaseModel):
-    nodes: list[_MergeRequest | None]
+class _MergeRequestsJSON(BaseModel):
+    nodes: list[_MergeRequestJSON | None]
 
 
-class _User(BaseModel):
-    merge_requests: _MergeRequests | None = Field(alias="authoredMergeRequests")
+class _UserJSON(BaseModel):
+    merge_requests: _MergeRequestsJSON | None = Field(alias="authoredMergeRequests")
 
 
-class _Data(BaseModel):
-    user: _User | None = Field(alias="currentUser")
+class _DataJSON(BaseModel):
+    user: _UserJSON | None = Field(alias="currentUser")
 
 
-class _Answer(BaseModel):
-    data: _Data | None = None
+class _AnswerJSON(BaseModel):
+    data: _DataJSON | None = None
 
 
-class _References(BaseModel):
+class _ReferencesJSON(BaseModel):
     full: str = Field(max_length=500)
 
 
-class _Issue(BaseModel):
+class _IssueJSON(BaseModel):
     iid: int
     title: str
-    references: _References
+    references: _ReferencesJSON
 
 
-_ANSWER = TypeAdapter(_Answer)
-_ISSUES = TypeAdapter(list[_Issue])
+_ANSWER = TypeAdapter(_AnswerJSON)
+_ISSUES = TypeAdapter(list[_IssueJSON])
 
 
 async def suggested_tasks(provider: RESTProvider, access: GitAccess) -> list[RemoteTask]:
@@ -96,7 +96,7 @@ async def _merge_requests(provider: RESTProvider, access: GitAccess) -> list[Rem
     return [_merge_request(origin, each) for each in (found.nodes if found is not None else []) if each is not None]
 
 
-def _merge_request(origin: str, seen: _MergeRequest) -> RemoteTask | None:
+def _merge_request(origin: str, seen: _MergeRequestJSON) -> RemoteTask | None:
     kind = kind_of(
         conflicts=seen.conflicts,
         failing=seen.pipeline is not None and seen.pipeline.status == "FAILED",
@@ -123,7 +123,7 @@ async def _issues(provider: RESTProvider, access: GitAccess) -> list[RemoteTask 
     origin = provider.origin(access)
     tasks: list[RemoteTask | None] = []
     for each in await provider.one(access, url, _ISSUES) or []:
-        # Such as `group/project#12`.
+        # The form of a reference is `group/project#12`.
         name = each.references.full.rpartition("#")[0]
         tasks.append(issue(each.iid, each.title, f"{origin}/{quote(name)}/-/issues/{each.iid}", repository=name))
     return tasks

@@ -49,5 +49,5 @@ def issue(number: int, title: str, url: str, *, repository: str) -> RemoteTask |
 
 
 def well_formed(tasks: Iterable[RemoteTask | None]) -> list[RemoteTask]:
-    """Leave out what is malformed, and what came twice."""
+    """Leave out malformed tasks, which are ``None``, and duplicates."""
     return list({(task.repository_name, task.number, task.kind): task for task in tasks if task is not None}.values())

@@ -101,12 +101,28 @@ export type DeleteConversationInput = {
 export type ErrorCode =
   /** The agent repeated the same call with the same result. */
   | 'AGENT_STUCK'
+  /** The branch at the git host has commits that a push would remove. */
+  | 'BRANCH_MOVED'
+  /** The git host protects the branch. */
+  | 'BRANCH_PROTECTED'
   /** CONFIGURATION$SETTINGS_NOT_FOUND: the caller never saved settings. */
   | 'CONFIGURATION_SETTINGS_NOT_FOUND'
+  /** A changed file has the markers of a merge conflict. */
+  | 'CONFLICT_MARKERS'
+  /** The branch is the repository's default one, which the input does not allow. */
+  | 'DEFAULT_BRANCH'
+  /** No branch is checked out. */
+  | 'DETACHED_HEAD'
   /** The git provider can't be reached, or limits the rate. */
   | 'GIT_PROVIDER_UNAVAILABLE'
+  /** The git provider's token lacks a scope; see `scopes`. */
+  | 'GIT_SCOPE_MISSING'
+  /** The workspace's last commit is another one than expected. */
+  | 'HEAD_MOVED'
   /** Stopped after waiting for input too long. */
   | 'IDLE_TIMEOUT'
+  /** Git's index is locked: another git runs in the workspace, or one was killed there. */
+  | 'INDEX_LOCKED'
   /** An input field is out of range or malformed; see `path`. */
   | 'INVALID_INPUT'
   /** The conversation's status does not allow this action. */
@@ -115,8 +131,20 @@ export type ErrorCode =
   | 'LIMIT_REACHED'
   /** Stopped while waiting for input, to make room for another of the caller's conversations. */
   | 'MADE_ROOM'
+  /** A merge, rebase, cherry-pick or revert has not come to an end. */
+  | 'MERGE_IN_PROGRESS'
+  /** Nothing is different from the last commit. */
+  | 'NOTHING_TO_COMMIT'
+  /** There is no commit beyond what was cloned, or no branch was pushed. */
+  | 'NOTHING_TO_PUSH'
   /** The object does not exist or the caller may not see it. */
   | 'NOT_FOUND'
+  /** The conversation, or its workspace, has no git repository. */
+  | 'NO_REPOSITORY'
+  /** The git host refused the pull request. */
+  | 'PULL_REQUEST_REFUSED'
+  /** The git host rejected the push. */
+  | 'PUSH_REJECTED'
   /** STATUS$ERROR_LLM_AUTHENTICATION: the LLM provider refused the API key. */
   | 'STATUS_ERROR_LLM_AUTHENTICATION'
   /** STATUS$ERROR_LLM_CONTENT_POLICY_VIOLATION: the LLM provider refused the content. */

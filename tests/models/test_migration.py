@@ -36,6 +36,8 @@ TABLES = {
     "gitrepository",
     "idempotencykey",
     "provideraccount",
+    "pullrequest",
+    "pushedbranch",
     "replay",
     "replayprogress",
     "settings",

@@ -1,4 +1,4 @@
-"""Where GitLab's or Bitbucket's word and git disagree: git's is right, as with GitHub (``test_word_of_git.py``)."""
+"""Where GitLab's or Bitbucket's word and git disagree: git's is right, as with GitHub (``test_checkout.py``)."""
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager

@@ -22,6 +22,7 @@ from app.schema.node import (
     ConversationKey,
     EventKey,
     ProviderAccountKey,
+    PullRequestKey,
     RepositoryKey,
     SettingsKey,
     WorkspaceKey,
@@ -30,6 +31,7 @@ from app.schema.node import (
     event_id,
     parse_id,
     provider_account_id,
+    pull_request_id,
     repository_id,
     settings_id,
     workspace_id,
@@ -47,7 +49,9 @@ def encoded(value: object) -> str:
 # Halves of surrogates and null characters too.
 TEXTS = st.lists(st.integers(0, 0x10FFFF).map(chr) | st.sampled_from("\x00\ud800:-0aA=_"), max_size=60).map("".join)
 ID_LIKE = st.tuples(
-    st.sampled_from(["", "settings:", "conversation:", "repository:", "branch:", "provider_account:", "workspace:"]),
+    st.sampled_from(
+        ["", "settings:", "conversation:", "repository:", "branch:", "provider_account:", "workspace:", "pull_request:"]
+    ),
     st.uuids().map(str) | st.uuids().map(lambda key: key.hex),
     st.just("") | st.integers(-1, 10**11).map(lambda number: f":{number}") | TEXTS,
 ).map("".join)
@@ -76,6 +80,8 @@ def test_what_parses_as_an_id_is_written_the_same_again(text: str) -> None:
             assert provider_account_id(key) == text
         case WorkspaceKey(key):
             assert workspace_id(key) == text
+        case PullRequestKey(key):
+            assert pull_request_id(key) == text
         case None:
             assert text != KNOWN
 
@@ -89,6 +95,7 @@ def test_every_id_is_understood_again(key: UUID, sequence: int) -> None:
     assert parse_id(branch_id(key)) == BranchKey(key)
     assert parse_id(provider_account_id(key)) == ProviderAccountKey(key)
     assert parse_id(workspace_id(key)) == WorkspaceKey(key)
+    assert parse_id(pull_request_id(key)) == PullRequestKey(key)
 
 
 @settings(deadline=None)

@@ -1,0 +1,1 @@
+"""Pull requests at the three providers: found, created and read, with what each of them answers to refuse one."""
