@@ -5,7 +5,6 @@ import gc
 import json
 import os
 import sys
-import weakref
 from collections.abc import Generator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -104,10 +103,8 @@ async def test_a_connection_that_has_ended_needs_no_collector(server: RunningSer
         async with connected(server) as raw:
             await raw.send(data)
             async with asyncio.timeout(WAIT_SECONDS):
-                while not (open_now := await asyncio.to_thread(server.connections)):  # noqa: ASYNC110  Nothing tells of it.
+                while not (kept := await asyncio.to_thread(server.connections)):  # noqa: ASYNC110  Nothing tells of it.
                     await asyncio.sleep(0.02)
-            kept = [weakref.ref(connection) for connection in open_now]
-            del open_now
             raw.writer.transport.abort()
         async with asyncio.timeout(WAIT_SECONDS):
             while any(reference() is not None for reference in kept):  # noqa: ASYNC110  Nothing tells of it.

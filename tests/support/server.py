@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import ref
 
 import uvicorn
 from pydantic import SecretStr
@@ -77,11 +78,11 @@ class RunningServer:
 
         return self.call(count())
 
-    def connections(self) -> list[object]:
-        """Return the protocol of each open connection."""
+    def connections(self) -> list[ref[object]]:
+        """Return weak references to the protocols of open connections."""
 
-        async def copy() -> list[object]:
-            return list[object](self._server.server_state.connections)
+        async def copy() -> list[ref[object]]:
+            return [ref[object](each) for each in self._server.server_state.connections]
 
         return self.call(copy())
 

@@ -80,9 +80,9 @@ class HTTPProtocol(HttpToolsProtocol):
         self._let_go()
         # These refer to each other, and would wait for the garbage collector with all that is in them.
         self.pipeline.clear()
-        self.parser = self._answered = None
+        for name in ("parser", "scope", "cycle", "_answered"):
+            setattr(self, name, None)
         take_apart(self.transport)
-        self.cycle = None  # pyright: ignore[reportAttributeAccessIssue]  As it is before the first request.
         if self._seat is not None:
             self._seat.leave()
 

@@ -128,9 +128,19 @@ def _repair_call(call: JSON) -> bool:
     if parts.get("name") is not None and not isinstance(parts["name"], str):
         parts["name"] = None
         is_changed = True
-    arguments = parts.get("arguments")
+    return _repair_arguments(call, parts) or is_changed
+
+
+def _repair_arguments(call: JSON, function: JSON) -> bool:
+    is_changed = False
+    if "arguments" not in function and isinstance(given := call.pop("input", function.pop("input", None)), dict | str):
+        # The name that Anthropic's format has for them.
+        function["arguments"] = cast("object", given)
+        is_changed = True
+    arguments = function.get("arguments")
     if not isinstance(arguments, str):
-        parts["arguments"] = encoded(cast("object", arguments)).decode() if isinstance(arguments, dict | list) else ""
+        is_json = isinstance(arguments, dict | list)
+        function["arguments"] = encoded(cast("object", arguments)).decode() if is_json else ""
         is_changed = True
     return is_changed
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from app.services.agent.argument_text import parse_arguments
 from app.services.llm.base import ChatMessage, Completion, Ending, Model, Role, ToolSpec
 from app.services.llm.litellm import LiteLLM
 from tests.support.scripted_llm import Body, Reply, ScriptedLLM, deltas, raw
@@ -81,6 +82,26 @@ async def test_a_whole_answer_with_calls_is_read(llm: LiteLLM, server: ScriptedL
     found = await answer(llm, server, raw(json.dumps(whole).encode(), "application/json"))
 
     assert [(call.id, call.name) for call in found.tool_calls] == [("c1", "list_files"), ("c2", "list_files")]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"id": "c1", "function": {"name": "list_files", "arguments": {"path": "a"}}},
+        {"id": "c1", "function": {"name": "list_files", "input": {"path": "a"}}},
+        {"id": "c1", "name": "list_files", "arguments": '{"path": "a"}'},
+        {"id": "c1", "type": "tool_use", "name": "list_files", "input": {"path": "a"}},
+        {"id": "c1", "type": "tool_use", "name": "list_files", "input": '{"path": "a"}'},
+        {"id": "c1", "index": "0", "function": {"name": "list_files", "arguments": '```json\n{"path": "a"}\n```'}},
+        {"id": "c1", "index": 10**30, "function": {"name": "list_files", "arguments": "{'path': 'a'}"}},
+    ],
+)
+async def test_a_call_is_read_in_whatever_form_it_comes(llm: LiteLLM, server: ScriptedLLM, call: Body) -> None:
+    for calls in ([call], call):
+        found = await answer(llm, server, raw(_sse(_chunk({"tool_calls": calls}), _chunk({}, "tool_calls"))))
+        assert [(each.id, each.name, parse_arguments(each.arguments)) for each in found.tool_calls] == [
+            ("c1", "list_files", {"path": "a"})
+        ]
 
 
 @pytest.mark.parametrize("usage", [
