@@ -22,6 +22,7 @@ from app.services.agent.file_tools import FileTools
 from app.services.agent.loop import AgentLoop
 from app.services.agent.publish_tools import PublishTools
 from app.services.agent.tools import Toolbox
+from app.services.attachment import AttachmentStore
 from app.services.auth.authenticator import Authenticator, build_authenticator
 from app.services.background import BackgroundTasks
 from app.services.change_text import ChangeTextService
@@ -41,6 +42,7 @@ from app.services.git.sandboxed import SandboxGit
 from app.services.git.working_tree import WorkingTreeReader
 from app.services.housekeeping import Housekeeping
 from app.services.lifecycle.title import TitleService
+from app.services.llm.attached import AttachedImages
 from app.services.llm.base import LLM
 from app.services.llm.litellm import LiteLLM
 from app.services.lock_file import LockFile
@@ -59,7 +61,7 @@ from app.services.suggested_task import SuggestedTaskService
 from app.services.ticket import Tickets
 from app.services.tool_call import ToolCallService
 from app.services.upload import UploadService
-from app.services.workspace import WorkspaceService
+from app.services.workspace import ATTACHMENTS, WorkspaceService
 from app.services.workspace_contents import WorkspaceContents
 from app.services.workspace_feed import WorkspaceFeed
 
@@ -84,7 +86,8 @@ class Parley:
         self.database = Database(url)
         self.wakeups: Wakeups = LocalWakeups() if self.database.is_sqlite else PostgresWakeups(url)
         self.authenticator: Authenticator = build_authenticator(config)
-        self.llm: LLM = llm or LiteLLM(config)
+        attachments = AttachmentStore(config.data_dir / ATTACHMENTS)
+        self.llm: LLM = AttachedImages(llm or LiteLLM(config), attachments)
         self.background = BackgroundTasks()
         # Only one process may use an SQLite database, or two would execute the same runs.
         self._lock = LockFile(Path(f"{url.database}.lock")) if self.database.is_sqlite else None
@@ -175,6 +178,7 @@ class Parley:
             self.engine,
             settings=settings,
             export=export,
+            attachments=attachments,
             title=title,
             workspace=workspace,
             repository=repository,
@@ -200,6 +204,7 @@ class Parley:
                 clock,
                 workspace=contents,
                 export=export,
+                attachments=attachments,
                 max_bytes=config.max_download_bytes,
             ),
             upload=UploadService(

@@ -36,6 +36,8 @@ HEADERS = {
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _PLAIN_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _MAX_NAME_BYTES = 255
+# Sent at once; a client has the time of ``PARLEY_SEND_TIMEOUT_SECONDS`` for each.
+PIECE_BYTES = 64 * 1024
 
 
 class TransferRefused(Exception):
@@ -151,11 +153,16 @@ class DownloadEndpoint:
             async with asyncio.timeout(self._send_timeout_seconds):
                 await send({"type": "http.response.body", "body": body, "more_body": not is_last})
 
+        async def write_piece(piece: bytes) -> None:
+            # The time limit is for so many bytes, however long a piece is.
+            for start in range(0, len(piece), PIECE_BYTES):
+                await write(piece[start : start + PIECE_BYTES])
+
         async with aclosing(pieces):
             if first is not None:
-                await write(first)
+                await write_piece(first)
                 async for piece in pieces:
-                    await write(piece)
+                    await write_piece(piece)
         await write(b"", is_last=True)
 
 
@@ -174,8 +181,9 @@ def ticket_of(scope: Scope) -> str:
 
 def _described(request: DownloadRequest) -> dict[str, str]:
     """Build Content-Type and Content-Disposition (RFC 6266), with an ASCII fallback for the file name."""
-    name = request.file_name.encode("utf-8", "replace")[:_MAX_NAME_BYTES]
-    plain = _PLAIN_NAME.sub("_", name.decode("utf-8", "replace")).lstrip(".") or "download"
+    # A character that the limit cuts in two is left out.
+    name = request.file_name.encode("utf-8", "replace")[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
+    plain = _PLAIN_NAME.sub("_", name).lstrip(".") or "download"
     disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
     return {"Content-Disposition": disposition, "Content-Type": request.media_type}
 

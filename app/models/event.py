@@ -61,12 +61,27 @@ class Event(SQLModel, table=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that a message names. ``digest`` is its SHA-256; empty if the file itself is not stored here.
+
+    ``path`` is that in the workspace when the message was sent; names and paths are quoted as git does it.
+    """
+
+    name: str
+    media_type: str
+    size: int
+    digest: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class MessageBody:
     """A message's text and images (https or data URLs). ``is_partial``: the answer was cut off while it streamed."""
 
     text: str
     image_urls: tuple[str, ...] = ()
     is_partial: bool = False
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +129,17 @@ _KINDS: dict[type[EventBody], EventKind] = {
     StateChangeBody: EventKind.STATE_CHANGE,
 }
 _TEXTS = frozenset({str})
+_ATTACHMENT_TEXTS = ("name", "media_type", "digest", "path")
 _AGENT_STATES = frozenset(AgentState)
 _ERROR_CODES = frozenset(ErrorCode)
 
 
 def _is_optional(body: Mapping[str, Any], name: str, expected: type) -> bool:
     return (value := body.get(name)) is None or type(value) is expected
+
+
+def _is_attachment(stored: Mapping[str, Any]) -> bool:
+    return type(stored["size"]) is int and all(isinstance(stored[name], str) for name in _ATTACHMENT_TEXTS)
 
 
 # Checks that a stored document is a body of an event type. Rows of earlier releases lack fields that have a default.
@@ -129,6 +149,7 @@ _IS_BODY: dict[str, Callable[[Any], bool]] = {
         and type(body.get("image_urls", [])) is list
         and _TEXTS.issuperset(map(type, body.get("image_urls", ())))
         and type(body.get("is_partial", False)) is bool
+        and all(map(_is_attachment, body.get("attachments", ())))
     ),
     EventKind.TOOL_CALL.value: lambda body: (
         type(body["call_id"]) is type(body["tool_name"]) is str
@@ -153,7 +174,10 @@ _IS_BODY: dict[str, Callable[[Any], bool]] = {
 }
 _MADE: dict[str, Callable[[Mapping[str, Any]], EventBody]] = {
     EventKind.MESSAGE.value: lambda body: MessageBody(
-        body["text"], tuple(body.get("image_urls", ())), body.get("is_partial", False)
+        body["text"],
+        tuple(body.get("image_urls", ())),
+        body.get("is_partial", False),
+        tuple(Attachment(**each) for each in body.get("attachments", ())),
     ),
     EventKind.TOOL_CALL.value: lambda body: ToolCallBody(
         body["call_id"],

@@ -173,6 +173,14 @@ class ConversationOrder:
         return conversation_search.ConversationOrder(self.field, self.direction)
 
 
+@strawberry.input(description="A file that a message names.")
+class AttachmentInput:
+    path: str = strawberry.field(
+        description="The file in the workspace, such as `uploads/plan.png`. It is copied: later changes make no "
+        "difference to the message."
+    )
+
+
 @strawberry.input(description="What a user says: text, images, or both.")
 class MessageInput:
     text: str = strawberry.field(description="At most 100,000 characters; may be blank where there is an image.")
@@ -180,9 +188,15 @@ class MessageInput:
         default_factory=list, description="At most 10 images, as https or data URLs."
     )
 
+    attachments: list[AttachmentInput] = strawberry.field(
+        default_factory=list,
+        description="At most 10 files of the workspace, of 20 MiB each; not in a first message. Images among them are "
+        "shown to the model, all are named to it.",
+    )
+
     def to_message(self) -> Message:
         """Convert without validation: the service checks length and image URLs."""
-        return Message(self.text, tuple(self.image_urls))
+        return Message(self.text, tuple(self.image_urls), tuple(each.path for each in self.attachments))
 
 
 @strawberry.input(description="A new conversation.")

@@ -1,5 +1,6 @@
 """GraphQL types of events: the `Event` interface, one implementation for each event body, connections and deltas."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -12,6 +13,7 @@ from app.models import event as models
 from app.models.conversation import AgentState
 from app.models.event import EventQuery, EventSource, decode_body
 from app.models.rows.event import EventRow
+from app.schema.attachment import Attachment, attachments
 from app.schema.connection import DEFAULT_EVENTS, PageInfo, check_count, event_cursor, parse_event_cursor
 from app.schema.node import Node, event_id
 from app.schema.problem import Problem
@@ -38,6 +40,7 @@ class Event(Node):
 class MessageEvent(Event, Node):
     text: str = strawberry.field(description="What was said; Markdown where an agent said it.")
     image_urls: list[URI] = strawberry.field(description="Images that belong to it.")
+    attachments: list[Attachment] = strawberry.field(description="Files that belong to it.")
     is_partial: bool = strawberry.field(
         description="Whether the rest of the answer never came: the agent was stopped, the stream broke off, the "
         "server ended, or a limit was reached. Where the provider told no counts of tokens, those of such an answer "
@@ -209,6 +212,7 @@ def _message(
         text=body.text,
         image_urls=[URI(url) for url in body.image_urls],
         is_partial=body.is_partial,
+        attachments=attachments(row_id, [asdict(each) for each in body.attachments]),
     )
 
 

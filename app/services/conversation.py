@@ -1,6 +1,7 @@
 """Use cases of conversations: create, read, search, send a message, start, stop, rename and delete."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ import orjson
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import conversation_not_found
+from app.errors import InvalidInput, NotFound, WorkspaceFailure, conversation_not_found
 from app.models.conversation import (
     LIVE_STATUSES,
     Conversation,
@@ -20,7 +21,7 @@ from app.models.conversation import (
 from app.models.database.database import Database
 from app.models.database.row import Rows
 from app.models.database.unit_of_work import Writes
-from app.models.event import Event, EventRepository, MessageBody
+from app.models.event import Attachment, Event, EventRepository, MessageBody
 from app.models.idempotency import IdempotencyKey
 from app.models.owner import OwnerRepository
 from app.models.replay import encode_events, new_replay
@@ -30,9 +31,11 @@ from app.models.search.query import ConversationFilter, ConversationQuery, Conve
 from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
 from app.services import trajectory
 from app.services.agent.engine import RunEngine
+from app.services.attachment import AttachmentStore
 from app.services.background import BackgroundTasks
 from app.services.clock import Clock
 from app.services.export import LogExport
+from app.services.filesystem.files import AbsentPath, WorkspaceFiles, WorkspacePathError
 from app.services.idempotency import Idempotency, Key
 from app.services.lifecycle import moves
 from app.services.lifecycle.capacity import make_room
@@ -50,6 +53,7 @@ from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.suggested_task import SuggestedTaskService
 from app.services.workspace import WorkspaceService
+from app.services.workspace_contents import checked_path
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +104,7 @@ class ConversationService:
         *,
         settings: SettingsService,
         export: LogExport,
+        attachments: AttachmentStore,
         title: TitleService,
         workspace: WorkspaceService,
         repository: RepositoryService,
@@ -115,6 +120,7 @@ class ConversationService:
         self._engine = engine
         self._settings = settings
         self._export = export
+        self._attachments = attachments
         self._title = title
         self._workspace = workspace
         self._repository = repository
@@ -225,6 +231,7 @@ class ConversationService:
         await self._must_get(owner_id, command.conversation_id, path=("conversationId",))
         command.message.check("message")
         await self._settings.model(owner_id)
+        attached = await self._attach(command)
         now = self._clock()
         written: tuple[list[Conversation], Event] | None = None
         async with self._database.unit_of_work() as unit:
@@ -234,7 +241,7 @@ class ConversationService:
                 raise conversation_not_found("conversationId")
             earlier = await self._idempotency.earlier(key, unit)
             if earlier is None:
-                written = await self._append_message(unit, conversation, command.message, now)
+                written = await self._append_message(unit, conversation, command.message, attached, now)
                 self._idempotency.remember(unit, key, conversation.id, written[1].sequence)
         if written is None:
             async with self._database.read() as session:
@@ -326,15 +333,43 @@ class ConversationService:
                 session.add(row)
 
     async def _append_message(
-        self, session: Writes, conversation: Conversation, message: Message, now: datetime
+        self,
+        session: Writes,
+        conversation: Conversation,
+        message: Message,
+        attached: tuple[Attachment, ...],
+        now: datetime,
     ) -> tuple[list[Conversation], Event]:
         stopped: list[Conversation] = []
         if conversation.status not in (*LIVE_STATUSES, ConversationStatus.ARCHIVED):
             stopped = await make_room(
                 session, conversation.owner_id, self._max_concurrent, now, besides=conversation.id
             )
-        event = await moves.receive(session, conversation, now, MessageBody(message.text, message.image_urls))
+        body = MessageBody(message.text, message.image_urls, attachments=attached)
+        event = await moves.receive(session, conversation, now, body)
         return stopped, event
+
+    async def _attach(self, command: SendMessage) -> tuple[Attachment, ...]:
+        """Copy the files that a message names. Raises InvalidInput, NotFound and WorkspaceFailure."""
+        paths = [
+            checked_path(path, "message", "attachments", str(number), "path")
+            for number, path in enumerate(command.message.attachment_paths)
+        ]
+        files = WorkspaceFiles(self._workspace.path(command.conversation_id), None)
+        attached: list[Attachment] = []
+        for number, path in enumerate(paths):
+            where = ("message", "attachments", str(number), "path")
+            try:
+                attached.append(
+                    await asyncio.to_thread(self._attachments.keep, command.conversation_id, files, path or os.curdir)
+                )
+            except AbsentPath as error:
+                raise NotFound(str(error), path=where) from None
+            except (WorkspacePathError, InvalidInput) as error:
+                raise InvalidInput(str(error), path=where) from None
+            except OSError as error:
+                raise WorkspaceFailure(f"The workspace can't be read: {error.strerror}.") from None
+        return tuple(attached)
 
     async def _submit(self, conversation: Conversation) -> None:
         if conversation.active_run is not None:

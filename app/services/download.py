@@ -19,6 +19,7 @@ from app.errors import InvalidInput, NotFound, WorkspaceFailure, conversation_no
 from app.models.conversation import Conversation, ConversationRepository
 from app.models.database.database import Database
 from app.models.rows.conversation_state import ConversationStates
+from app.services.attachment import AttachmentStore
 from app.services.blocking import finish_in_thread
 from app.services.clock import Clock
 from app.services.export import LogExport
@@ -75,6 +76,8 @@ class DownloadRequest:
     conversation_id: UUID
     format: DownloadFormat
     paths: tuple[str, ...]
+    attachment: str = ""
+    """SHA-256 of an attachment, which is downloaded in the place of the workspace's file."""
 
     @property
     def media_type(self) -> str:
@@ -126,6 +129,7 @@ class DownloadService:
         *,
         workspace: WorkspaceContents,
         export: LogExport,
+        attachments: AttachmentStore,
         max_bytes: int,
     ) -> None:
         self._database = database
@@ -134,8 +138,11 @@ class DownloadService:
         self._clock = clock
         self._workspace = workspace
         self._export = export
+        self._attachments = attachments
         self._max_bytes = max_bytes
         self._steps = asyncio.Semaphore(MAX_STEPS)
+        # Counting 500,000 entries holds Python's lock for seconds.
+        self._counting = asyncio.Lock()
 
     async def create(
         self, owner_id: str, conversation_id: UUID, wanted: DownloadFormat, paths: list[str], budget: ReadBudget
@@ -159,19 +166,26 @@ class DownloadService:
                 raise NotFound("There is no such file.", path=("paths", "0"))
         elif wanted in _MAX_ENTRIES:
             budget.read()
-            await self._in_files(request, lambda files: count(files, request.paths, self._bounds(request)))
+            async with self._counting:
+                await self._in_files(request, lambda files: count(files, request.paths, self._bounds(request)))
         return self.sign(request)
 
     def sign(self, request: DownloadRequest) -> Download:
         """Sign a URL without checking that the content exists."""
         expires_at = self._clock() + LIFETIME
-        claims = {
+        claims: dict[str, object] = {
             "owner": request.owner_id,
             "conversation": str(request.conversation_id),
             "format": request.format.value,
             "paths": [path.encode("utf-8", "surrogateescape").decode("latin-1") for path in request.paths],
         }
+        if request.attachment:
+            claims["attachment"] = request.attachment
         return Download(f"downloads?ticket={self._tickets.sign(claims, expires_at)}", expires_at, request)
+
+    def sign_attachment(self, owner_id: str, conversation_id: UUID, digest: str, name: str) -> Download:
+        """Sign a URL for an attachment."""
+        return self.sign(DownloadRequest(owner_id, conversation_id, DownloadFormat.FILE, (name,), digest))
 
     async def admit(self, ticket: str) -> DownloadRequest:
         """Verify a ticket. Raises TicketRefused, and NotFound if the conversation was deleted."""
@@ -187,7 +201,10 @@ class DownloadService:
         """
 
         def look(files: WorkspaceFiles) -> OpenFile:
-            opened = files.open(request.paths[0])
+            if request.attachment:
+                opened = self._attachments.open(request.conversation_id, request.attachment)
+            else:
+                opened = files.open(request.paths[0])
             status = os.fstat(opened)
             return OpenFile(opened, status.st_size, f"{status.st_ino:x}-{status.st_ctime_ns:x}-{status.st_size:x}")
 
@@ -295,6 +312,8 @@ class DownloadService:
                 return await finish_in_thread(lambda: work(files))
         except AbsentPath as error:
             raise NotFound(str(error), path=("paths",)) from None
+        except FileNotFoundError:
+            raise NotFound("The file is not here.", path=("paths",)) from None
         except (WorkspacePathError, TooLarge) as error:
             raise InvalidInput(str(error), path=("paths",)) from None
         except OSError as error:
@@ -318,5 +337,9 @@ def _checked(wanted: DownloadFormat, paths: list[str]) -> tuple[str, ...]:
 def _request(claims: Any) -> DownloadRequest:  # noqa: ANN401  They were signed here.
     paths = [path.encode("latin-1").decode("utf-8", "surrogateescape") for path in claims["paths"]]
     return DownloadRequest(
-        claims["owner"], UUID(claims["conversation"]), DownloadFormat(claims["format"]), tuple(paths)
+        claims["owner"],
+        UUID(claims["conversation"]),
+        DownloadFormat(claims["format"]),
+        tuple(paths),
+        claims.get("attachment", ""),
     )

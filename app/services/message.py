@@ -9,6 +9,7 @@ from app.services.secrets.redaction import JSONValue
 
 TEXT_MAX_LENGTH = 100_000
 MAX_IMAGES = 10
+MAX_ATTACHMENTS = 10
 IMAGE_URL_MAX_LENGTH = 2_000
 IMAGE_DATA_MAX_LENGTH = 5 * 1024 * 1024
 
@@ -25,11 +26,12 @@ class Message:
 
     text: str
     image_urls: tuple[str, ...] = ()
+    attachment_paths: tuple[str, ...] = ()
 
     def check(self, *path: str, max_length: int = TEXT_MAX_LENGTH) -> None:
         """Raise InvalidInput if the message is empty or exceeds a limit. ``path`` is its place in the input."""
-        if not self.text.strip() and not self.image_urls:
-            message = "A message needs a text or an image."
+        if not self.text.strip() and not self.image_urls and not self.attachment_paths:
+            message = "A message needs a text, an image or an attachment."
             raise InvalidInput(message, path=(*path, "text"))
         if len(self.text) > max_length:
             message = f"A message has at most {max_length} characters; this one has {len(self.text)}."
@@ -38,6 +40,9 @@ class Message:
         if len(self.image_urls) > MAX_IMAGES:
             message = f"A message has at most {MAX_IMAGES} images; this one has {len(self.image_urls)}."
             raise InvalidInput(message, path=(*path, "imageUrls"))
+        if len(self.attachment_paths) > MAX_ATTACHMENTS:
+            message = f"A message has at most {MAX_ATTACHMENTS} attachments."
+            raise InvalidInput(message, path=(*path, "attachments"))
         for number, url in enumerate(self.image_urls):
             _check_image_url(url, (*path, "imageUrls", str(number)))
 

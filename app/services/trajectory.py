@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from app.errors import ErrorCode, InvalidInput
 from app.models.conversation import MAX_TOKENS, AgentState, Conversation, Problem
 from app.models.event import (
+    Attachment,
     Event,
     EventBody,
     EventKind,
@@ -27,7 +28,7 @@ from app.models.event import (
     ToolResultBody,
     decode_body,
 )
-from app.services.message import MAX_IMAGES, MAX_JSON_DEPTH, Message, check_storable
+from app.services.message import MAX_ATTACHMENTS, MAX_IMAGES, MAX_JSON_DEPTH, Message, check_storable
 from app.services.secrets.redaction import JSONValue, Redactor
 
 VERSION = 1
@@ -38,6 +39,8 @@ MAX_CALL_ID = 40_000
 MAX_TOOL_NAME = 400
 MAX_PROBLEM = 2000
 MAX_MODEL_NAME = 200
+# A path of 4,096 bytes, each quoted in four characters.
+MAX_ATTACHMENT_NAME = 20_000
 MAX_INTEGER = 2**31 - 1
 # Replaces an image whose URL contains a secret: redacted, it would not be a valid URL, and models would refuse it.
 HIDDEN_IMAGE = (
@@ -64,11 +67,21 @@ class _EventPart(_Part):
     usage: _UsagePart | None = None
 
 
+class _AttachmentPart(_Part):
+    """A file that a message names, without its content."""
+
+    name: Annotated[str, Field(max_length=MAX_ATTACHMENT_NAME)]
+    media_type: Annotated[str, Field(max_length=MAX_ATTACHMENT_NAME)]
+    size_bytes: Annotated[int, Field(ge=0, le=MAX_TOKENS)]
+    path: Annotated[str, Field(max_length=MAX_ATTACHMENT_NAME)]
+
+
 class _MessagePart(_EventPart):
     type: Literal["MessageEvent"] = "MessageEvent"
     text: Annotated[str, Field(max_length=MAX_TEXT)]
     image_urls: Annotated[list[str], Field(max_length=MAX_IMAGES)] = []
     is_partial: bool = False
+    attachments: Annotated[list[_AttachmentPart], Field(max_length=MAX_ATTACHMENTS)] | None = None
 
 
 class _ToolCallPart(_EventPart):
@@ -233,7 +246,8 @@ def _check_part(part: AnyPart, calls: set[int], path: tuple[str, ...]) -> None:
     match part:
         case _MessagePart():
             if part.source is EventSource.USER:
-                Message(part.text, tuple(part.image_urls)).check(*path, max_length=MAX_TEXT)
+                paths = tuple(each.path for each in part.attachments or ())
+                Message(part.text, tuple(part.image_urls), paths).check(*path, max_length=MAX_TEXT)
         case _ToolCallPart():
             calls.add(part.sequence)
         case _ToolResultPart():
@@ -264,7 +278,11 @@ def _check_values(value: JSONValue, path: tuple[str, ...], depth: int = 0) -> No
 def _body(part: AnyPart, sequences: Mapping[int, int]) -> EventBody:
     match part:
         case _MessagePart():
-            return MessageBody(part.text, tuple(part.image_urls), part.is_partial)
+            attached = tuple(
+                Attachment(each.name, each.media_type, each.size_bytes, "", each.path)
+                for each in part.attachments or ()
+            )
+            return MessageBody(part.text, tuple(part.image_urls), part.is_partial, attached)
         case _ToolCallPart():
             return ToolCallBody(
                 part.call_id,
@@ -301,7 +319,17 @@ def _part(event: Event) -> AnyPart | None:
     }
     match decode_body(event):
         case MessageBody() as body:
-            return _MessagePart(**head, text=body.text, image_urls=list(body.image_urls), is_partial=body.is_partial)
+            return _MessagePart(
+                **head,
+                text=body.text,
+                image_urls=list(body.image_urls),
+                is_partial=body.is_partial,
+                attachments=[
+                    _AttachmentPart(name=each.name, media_type=each.media_type, size_bytes=each.size, path=each.path)
+                    for each in body.attachments
+                ]
+                or None,
+            )
         case ToolCallBody() as body:
             arguments = dict(body.arguments)
             return _ToolCallPart(
@@ -333,6 +361,8 @@ def _without_secrets(event: dict[str, Any], redactor: Redactor) -> dict[str, Any
     """Redact an event's values but not the document's own keys, since a secret may equal one, such as ``sequence``."""
     for name in _WORDS & event.keys():
         event[name] = redactor.json(event[name])
+    for attachment in event.get("attachments", ()):
+        attachment.update({name: redactor.text(attachment[name]) for name in ("name", "path")})
     if urls := event.get("imageUrls"):
         event["imageUrls"] = [url if redactor.text(url) == url else HIDDEN_IMAGE for url in urls]
     if problem := event.get("problem"):

@@ -33,8 +33,14 @@ def _parts(event: Mapping[str, Any]) -> tuple[str, list[str]]:
             images = [
                 f"![image](<{url}>)" if len(url) <= _MAX_URL_CHARACTERS else "_An image._" for url in _urls(event)
             ]
+            files = [f"_Attached: {_line(each['name'])}_" for each in event.get("attachments", ())]
             cut = ["_The answer was cut off._"] if event.get("isPartial") else []
-            return _HEADINGS.get(event["source"], "Message"), [_with_lower_headings(event["text"]), *images, *cut]
+            return _HEADINGS.get(event["source"], "Message"), [
+                _with_lower_headings(event["text"]),
+                *images,
+                *files,
+                *cut,
+            ]
         case "ToolCallEvent":
             arguments = orjson.dumps(event["arguments"], option=orjson.OPT_INDENT_2).decode("utf-8", "replace")
             thought = _with_lower_headings(event["thought"]) if event.get("thought") else ""

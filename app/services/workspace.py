@@ -39,6 +39,8 @@ REMOVAL_LIFETIME = timedelta(days=90)
 PARTIAL = ".partial"
 # A directory for the ids of cloned commits, outside of the workspaces, so that agents can't change them.
 CLONED = "cloned"
+# The files that messages name.
+ATTACHMENTS = "attachments"
 
 Tell = Callable[[str], Awaitable[None]]
 """Is called with a sentence for the user when a stage of preparing a workspace begins."""
@@ -82,6 +84,7 @@ class WorkspaceService:
     ) -> None:
         self._root = root
         self._cloned = root.with_name(CLONED)
+        self._attached = root.with_name(ATTACHMENTS)
         self._database = database
         self._clock = clock
         self._cloner = cloner
@@ -144,6 +147,7 @@ class WorkspaceService:
         try:
             await asyncio.to_thread(remove_tree, path)
             await asyncio.to_thread(remove_tree, _partial(path))
+            await asyncio.to_thread(remove_tree, self._attached / str(conversation_id))
             await asyncio.to_thread(self._base_path(conversation_id).unlink, missing_ok=True)
         except OSError as error:
             log.warning("workspace.removal_failed", conversation_id=str(conversation_id), error=type(error).__name__)
@@ -163,7 +167,7 @@ class WorkspaceService:
 
         A failed removal is retried when its back-off is over, or with ``at_once`` immediately.
         """
-        here = await asyncio.to_thread(_conversations_in, self._root, self._cloned)
+        here = await asyncio.to_thread(_conversations_in, self._root, self._cloned, self._attached)
         for start in range(0, len(here), REMOVALS_AT_ONCE):
             async with self._database.read() as session:
                 removals = await WorkspaceRemovalRepository(session).among(here[start : start + REMOVALS_AT_ONCE])

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from app.errors import InvalidInput, WorkspaceFailure
 from app.services.filesystem.excerpt import Excerpt
-from app.services.filesystem.files import AbsentPath, Entry, Listing, WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import ROOT, AbsentPath, Entry, Listing, WorkspaceFiles, WorkspacePathError
 from app.services.filesystem.names import meant
 from app.services.filesystem.tree import measure
 from app.services.git.head import Head, read_head
@@ -250,13 +250,13 @@ def relative(path: str) -> str:
 def checked_path(path: str, *where: str) -> str:
     """Normalize like ``relative``, and refuse a path outside. Raises InvalidInput with ``where`` as its path."""
     try:
-        name = relative(path)
+        inside, name = meant(path), relative(path)
         name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise InvalidInput("The path is not valid Unicode.", path=where) from None
-    except InvalidInput as error:
-        raise InvalidInput(error.message, path=where) from None
-    is_elsewhere = path.startswith("/") and not f"{path}/".startswith("/workspace/")
+    except WorkspacePathError as error:
+        raise InvalidInput(str(error), path=where) from None
+    is_elsewhere = inside.startswith("/") and not f"{inside}/".startswith(f"{ROOT}/")
     if is_elsewhere or "\x00" in name or ".." in name.split("/"):
         raise InvalidInput("A path leads into the workspace, and has no null character.", path=where)
     return name

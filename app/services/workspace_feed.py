@@ -204,7 +204,7 @@ class _Watch:
             if workspace is not None:
                 changes = tuple(await self._contents.compare(workspace))
                 counts = _count(changes)
-        except AppError:
+        except (AppError, OSError):
             # There is no sandbox, or git could not compare it: then there are no counts.
             pass
         seen = hash((workspace, counts, changes))

@@ -31,6 +31,8 @@ EXPORTED = build_schema((ROOT / "schema.graphql").read_text())
 # What needs a git host or a shell, and comes with them. Nothing else of the contract may be missing.
 # What clients get that the contract does not promise.
 BEYOND = {
+    "Attachment",
+    "AttachmentInput",
     "ChangeStatus",
     "ChangesSince",
     "Commit",
@@ -76,7 +78,9 @@ BEYOND = {
     "GitRefusalError",
     "GitScopeMissingError",
     "Long",
+    "MessageEvent.attachments",
     "MessageEvent.isPartial",
+    "MessageInput.attachments",
     "Mutation.commitWorkspace",
     "Mutation.createDownload",
     "Mutation.createPullRequest",

@@ -27,6 +27,7 @@ const eslint = new ESLint({
           exceptions: {
             suffixes: ["Connection", "Edge", "Payload", "Error"],
             types: [
+              "Attachment",
               "Commit",
               "ConversationStatusChange",
               "Download",

@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from app.services.trajectory import MAX_EVENTS
+from app.services.trajectory import MAX_EVENTS, MAX_TEXT
 from tests.support import documents, steps
-from tests.support.client import NO_TLS, Client
+from tests.support.client import NO_TLS, Client, RequestFailed
 from tests.support.server import RunningServer, running_server
+from tests.support.workspaces import fetched
 
 JSON = dict[str, Any]
 # On a machine that does other things too.
@@ -127,3 +128,26 @@ async def test_a_trajectory_that_is_longer_is_refused(client: Client, server: Ru
     assert [(error["code"], error["path"]) for error in created["userErrors"]] == [
         ("INVALID_INPUT", ["replay", "events"])
     ]
+
+
+@pytest.mark.timeout(180)
+async def test_a_log_that_is_too_long_for_a_field_can_be_downloaded(client: Client, server: RunningServer) -> None:
+    await steps.save_settings(client)
+    said = "x" * MAX_TEXT
+    events: list[JSON] = [
+        {**HEAD, "sequence": number, "run": 1, "source": "AGENT", "type": "MessageEvent", "text": said}
+        for number in range(1, 10)
+    ]
+    given = {"input": {"title": "Long", "replay": {"version": 1, "events": events}}}
+    created = (await asked(server, client, documents.CREATE, given))["createConversation"]
+    assert created["userErrors"] == []
+    conversation_id = created["conversation"]["id"]
+    await until_played(client, conversation_id)
+    with pytest.raises(RequestFailed) as failure:
+        await client.execute(documents.TRAJECTORY, id=conversation_id)
+    [error] = failure.value.errors
+    assert error["extensions"]["code"] == "TRAJECTORY_TOO_LONG"
+    assert "TRAJECTORY_JSON" in error["message"]
+    downloaded = json.loads((await fetched(client, conversation_id, "TRAJECTORY_JSON")).content)
+    texts = [event["text"] for event in downloaded["events"] if event["type"] == "MessageEvent"]
+    assert [text == said for text in texts] == [True] * 9

@@ -113,6 +113,7 @@ async def test_a_file_goes_where_its_path_says_in_the_place_of_another(ada: Clie
         ("d/", 1, "INVALID_INPUT", ["path"]),
         ("../x", 1, "INVALID_INPUT", ["path"]),
         ("d/../../x", 1, "INVALID_INPUT", ["path"]),
+        ('"/etc/passwd"', 1, "INVALID_INPUT", ["path"]),
         ("/etc/passwd", 1, "INVALID_INPUT", ["path"]),
         ("a\x00b", 1, "INVALID_INPUT", ["path"]),
         ("\ud800", 1, "INVALID_INPUT", ["path"]),

@@ -7,6 +7,7 @@ from app.errors import ErrorCode
 from app.execution.columns import At, Column, EnumName, Field, Made, MappingEntry
 from app.models.conversation import Problem as StoredProblem
 from app.models.event import EventKind, EventSource
+from app.schema.attachment import attachments
 from app.schema.problem import Problem
 
 # The generated code reads a tuple: cursor, row, name of the GraphQL type, fields of the body, id.
@@ -33,6 +34,7 @@ BODIES: Mapping[EventKind, Mapping[str, Field]] = {
     EventKind.MESSAGE: {
         **_body("text", is_partial=False),
         "image_urls": Field(MappingEntry(BODY, "image_urls", ((),)), is_leaf=False),
+        "attachments": Field(Made(attachments, (At(ID), MappingEntry(BODY, "attachments", ((),)))), is_leaf=False),
     },
     EventKind.TOOL_CALL: _body("tool_name", "arguments", thought=None),
     EventKind.TOOL_RESULT: _body("output", truncated=False, is_error=False),

@@ -4,8 +4,10 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from uuid import UUID
 
 from app.models.event import Event, EventSource, MessageBody, ToolCallBody, ToolResultBody, decode_body
+from app.services.llm.attached import reference
 from app.services.llm.base import ChatMessage, RequestedCall, Role
 
 MAX_EVENTS = 2000
@@ -43,10 +45,22 @@ def messages(
             case ToolResultBody() as body:
                 history.result(body)
             case MessageBody() as body if event.source != EventSource.ENVIRONMENT:
-                history.say(Role.USER if event.source == EventSource.USER else Role.ASSISTANT, body)
+                role = Role.USER if event.source == EventSource.USER else Role.ASSISTANT
+                history.say(role, with_attachments(event.conversation_id, body))
             case _:
                 pass
     return history.end()
+
+
+def with_attachments(conversation_id: UUID, body: MessageBody) -> MessageBody:
+    """Name a message's attachments in its text, and add references to the images among them."""
+    if not body.attachments:
+        return body
+    names = [f"/workspace/{each.path} ({each.media_type}, {each.size} bytes)" for each in body.attachments]
+    text = "\n\n".join(filter(None, (body.text, f"Attached: {'; '.join(names)}")))
+    references = [reference(conversation_id, each) for each in body.attachments]
+    images = tuple(each for each in references if each is not None)
+    return replace(body, text=text, image_urls=(*body.image_urls, *images))
 
 
 class _History:

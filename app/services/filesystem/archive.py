@@ -14,6 +14,8 @@ from app.services.filesystem.members import PIECE_BYTES, Member
 LEVEL = 1
 # Input bytes between two yields, whose chunk may be empty, so that each step is short.
 STEP_BYTES = 1024 * 1024
+# An entry takes about as long as compressing this many bytes.
+WORK_PER_ENTRY = 8 * 1024
 _LINK, _DIRECTORY, _FILE = 0o120000, 0o040000, 0o100000
 _FIRST_ZIP_YEAR, _LAST_ZIP_YEAR = 1980, 2107
 _GZIP_WINDOW = 31
@@ -41,24 +43,35 @@ class _Buffer:
         return taken
 
 
+class _Steps:
+    """Tells when a generator should yield: after enough output, or enough work."""
+
+    def __init__(self) -> None:
+        self._work = 0
+
+    def is_over(self, work: int, output_bytes: int) -> bool:
+        """Count the work, in bytes; True if the step is long enough, and another one begins."""
+        self._work += work
+        if self._work < STEP_BYTES and output_bytes < PIECE_BYTES:
+            return False
+        self._work = 0
+        return True
+
+
 def zip_pieces(found: Generator[Member]) -> Generator[bytes]:
     """Generate a ZIP archive of the members. Its central directory stays in memory until the end. Blocking."""
-    buffer = _Buffer()
+    buffer, steps = _Buffer(), _Steps()
     with closing(found), ZipFile(cast("IO[bytes]", buffer), "w") as archive:
         for member in found:
             info = _zip_info(member)
             with archive.open(info, "w") as entry:
                 if member.target is not None:
                     entry.write(member.target.encode("utf-8", "surrogateescape"))
-                elif member.is_file:
-                    since = 0
-                    for piece in member.pieces():
-                        entry.write(piece)
-                        since += len(piece)
-                        if since >= STEP_BYTES or len(buffer) >= PIECE_BYTES:
-                            yield buffer.take()
-                            since = 0
-            if len(buffer) >= PIECE_BYTES:
+                for piece in member.pieces() if member.is_file else ():
+                    entry.write(piece)
+                    if steps.is_over(len(piece), len(buffer)):
+                        yield buffer.take()
+            if steps.is_over(WORK_PER_ENTRY, len(buffer)):
                 yield buffer.take()
     yield buffer.take()
 
@@ -66,37 +79,33 @@ def zip_pieces(found: Generator[Member]) -> Generator[bytes]:
 def tar_pieces(found: Generator[Member]) -> Generator[bytes]:
     """Generate a gzipped tar archive of the members in pax format (POSIX.1-2001). Blocking."""
     squeeze = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
-    waiting = bytearray()
+    buffer, steps = _Buffer(), _Steps()
     with closing(found):
         for member in found:
             info = _tar_info(member)
-            waiting += squeeze.compress(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
-            since, written = 0, 0
-            for piece in member.pieces() if member.is_file else ():
-                waiting += squeeze.compress(piece)
-                written += len(piece)
-                since += len(piece)
-                if since >= STEP_BYTES or len(waiting) >= PIECE_BYTES:
-                    yield bytes(waiting)
-                    waiting.clear()
-                    since = 0
-            # The header has the size already, so a file that was truncated meanwhile is padded with zeros.
-            for zeros in _zeros(-(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE - written):
-                waiting += squeeze.compress(zeros)
-                if len(waiting) >= PIECE_BYTES:
-                    yield bytes(waiting)
-                    waiting.clear()
-            if len(waiting) >= PIECE_BYTES:
-                yield bytes(waiting)
-                waiting.clear()
-    waiting += squeeze.compress(bytes(2 * tarfile.BLOCKSIZE)) + squeeze.flush()
-    yield bytes(waiting)
+            buffer.write(squeeze.compress(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")))
+            for piece in _padded(member, info.size):
+                buffer.write(squeeze.compress(piece))
+                if steps.is_over(len(piece), len(buffer)):
+                    yield buffer.take()
+            if steps.is_over(WORK_PER_ENTRY, len(buffer)):
+                yield buffer.take()
+    buffer.write(squeeze.compress(bytes(2 * tarfile.BLOCKSIZE)) + squeeze.flush())
+    yield buffer.take()
 
 
-def _zeros(size: int) -> Generator[bytes]:
-    while size > 0:
-        yield bytes(min(size, STEP_BYTES))
-        size -= STEP_BYTES
+def _padded(member: Member, size: int) -> Generator[bytes]:
+    """Generate a file's content and the zeros up to whole blocks of ``size``, which the header has already.
+
+    A file that was truncated meanwhile is padded with zeros too.
+    """
+    left = -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    for piece in member.pieces() if member.is_file else ():
+        left -= len(piece)
+        yield piece
+    while left > 0:
+        yield bytes(min(left, PIECE_BYTES))
+        left -= PIECE_BYTES
 
 
 def _tar_info(member: Member) -> tarfile.TarInfo:

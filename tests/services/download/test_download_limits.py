@@ -30,6 +30,8 @@ from tests.support.workspaces import browser, fetched, hostile, offered, started
         ("FILE", ["out"], "INVALID_INPUT", ["paths", "0"]),
         ("FILE", ["../x"], "INVALID_INPUT", ["paths", "0"]),
         ("FILE", ["/etc/passwd"], "INVALID_INPUT", ["paths", "0"]),
+        ("FILE", ['"/etc/passwd"'], "INVALID_INPUT", ["paths", "0"]),
+        ("FILE", ['"\\x"'], "INVALID_INPUT", ["paths", "0"]),
         ("FILE", ["a\x00b"], "INVALID_INPUT", ["paths", "0"]),
         ("FILE", ["\ud800"], "INVALID_INPUT", ["paths", "0"]),
         ("ZIP", ["none"], "NOT_FOUND", ["paths"]),

@@ -1,5 +1,5 @@
 /**
- * @generated SignedSource<<6af2b5c357db09aa9dd7c1e8e45eefc2>>
+ * @generated SignedSource<<dcba0ee6b1c6685505d78f24702a50ba>>
  * @lightSyntaxTransform
  */
 
@@ -24,8 +24,12 @@ export type CreateConversationInput = {
   trigger?: ConversationTrigger;
 };
 export type MessageInput = {
+  attachments?: ReadonlyArray<AttachmentInput>;
   imageUrls?: ReadonlyArray<string>;
   text: string;
+};
+export type AttachmentInput = {
+  path: string;
 };
 export type RepositoryRef = {
   byName?: never;

@@ -25,6 +25,12 @@ export type AgentState =
   /** It works on the user's message. */
   | 'RUNNING';
 
+/** A file that a message names. */
+export type AttachmentInput = {
+  /** The file in the workspace, such as `uploads/plan.png`. It is copied: later changes make no difference to the message. */
+  path: string;
+};
+
 /** All that is given must hold. */
 export type ConversationFilter = {
   /** Created later than this. */
@@ -173,6 +179,8 @@ export type EventSource =
 
 /** What a user says: text, images, or both. */
 export type MessageInput = {
+  /** At most 10 files of the workspace, of 20 MiB each; not in a first message. Images among them are shown to the model, all are named to it. */
+  attachments?: Array<AttachmentInput>;
   /** At most 10 images, as https or data URLs. */
   imageUrls?: Array<string>;
   /** At most 100,000 characters; may be blank where there is an image. */
