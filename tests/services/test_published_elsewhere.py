@@ -1,4 +1,4 @@
-"""Commits, pushes and pull requests at GitLab and Bitbucket, as with GitHub (``test_pull_requests.py``)."""
+"""Commits, pushes and pull requests at GitLab and Bitbucket, as with GitHub (``test_pull_request.py``)."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
