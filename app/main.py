@@ -120,6 +120,7 @@ class Parley:
         sandbox_git = SandboxGit(self.shell)
         commit = CommitService(
             self.database,
+            self.wakeups,
             clock,
             workspace=workspace,
             contents=contents,

@@ -178,8 +178,8 @@ class Subscription:
     )
     workspace_changed = strawberry.subscription(
         resolver=resolvers.workspace.changed,
-        description="The workspace as it is, then that it changed, at most twice a second: after tools, and while "
-        "commands write. The stream ends when the conversation is deleted.",
+        description="The workspace as it is, then that it changed, at most twice a second: after tools and "
+        "commits, and while commands write. The stream ends when the conversation is deleted.",
     )
 
 

@@ -21,7 +21,7 @@ class PushBranchInput:
     expected_head_sha: str | None = strawberry.field(
         default=None,
         description="The commit that is meant: where the workspace's last commit is another one, nothing is pushed. "
-        "Null or omitted: whatever it is.",
+        "Null or omitted: whatever it is, unless the agent is at work.",
     )
     replaced_commit_sha: str | None = strawberry.field(
         default=None,

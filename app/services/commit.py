@@ -20,6 +20,7 @@ from app.services.clock import Clock
 from app.services.git.commit import REFUSALS, CommitTarget, Committer, NewCommit, Signature
 from app.services.git.hosts import checked_branch
 from app.services.message import check_storable
+from app.services.push.wakeups import Wakeups, workspace_topic
 from app.services.workspace import WorkspaceService
 from app.services.workspace_contents import (
     ReadBudget,
@@ -41,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CommitWorkspace:
-    """What is to be committed. A blank ``message`` is generated; ``paths``: ``None`` for all changes.
+    """Arguments of a commit. A blank ``message`` is generated; ``paths``: ``None`` for all changes.
 
     ``is_agent``: the agent asks for it by a tool, so that its own run is no hindrance.
     """
@@ -70,6 +71,7 @@ class CommitService:
     def __init__(
         self,
         database: Database,
+        wakeups: Wakeups,
         clock: Clock,
         *,
         workspace: WorkspaceService,
@@ -79,6 +81,7 @@ class CommitService:
         coauthor: str,
     ) -> None:
         self._database = database
+        self._wakeups = wakeups
         self._clock = clock
         self._workspace = workspace
         self._contents = contents
@@ -93,10 +96,10 @@ class CommitService:
         """
         message = _checked_message(command.message)
         paths = _checked_paths(command.paths)
-        conversation, repository = await self._read(owner_id, command.conversation_id)
-        if not command.is_agent:
-            check_idle(conversation)
         async with self._workspace.lock(command.conversation_id):
+            conversation, repository = await self._read(owner_id, command.conversation_id)
+            if not command.is_agent:
+                check_idle(conversation)
             summary = await ready_workspace(self._contents, command.conversation_id)
             target = self._target(summary)
             author = await self._author(owner_id, repository)
@@ -105,6 +108,7 @@ class CommitService:
             message = _with_trailer(message, self._coauthor)
             now = self._clock()
             sha = await self._committer.commit(target, NewCommit(message, author, now, paths))
+        self._wakeups.publish(workspace_topic(command.conversation_id))
         log.info("workspace.committed", conversation_id=str(command.conversation_id), commit=sha)
         return Commit(sha, target.head, target.branch, message, author, now)
 

@@ -59,7 +59,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CreatePullRequest:
-    """What is to be proposed. A blank title or body is generated.
+    """Arguments of a new pull request. A blank title or body is generated.
 
     ``head_branch``: ``None`` for the branch that was pushed last; ``base_branch``: ``None`` for the conversation's.
     """

@@ -54,10 +54,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PushBranch:
-    """What is to be pushed where.
+    """Arguments of a push.
 
-    ``expected_head`` is the commit that the workspace has to be at. ``replaced`` is the commit of the branch that may
-    be lost (a forced push); without it the branch only moves forwards.
+    ``expected_head`` is the commit that the workspace has to be at; without it, the agent must not be at work.
+    ``replaced`` is the commit of the branch that may be lost (a forced push); ``None``: none may.
     """
 
     conversation_id: UUID
@@ -108,15 +108,7 @@ class PushService:
         InvalidInput, InvalidState, GitProviderAuthentication, GitProviderUnavailable, GitScopeMissing, GitRefusal or
         WorkspaceFailure; then this call has changed nothing at the git host.
         """
-        command = _checked(command)
-        conversation, repository = await read_repository(self._database, owner_id, command.conversation_id)
-        if not command.is_agent:
-            check_idle(conversation)
-        source = await self._repositories.clone_source(owner_id, repository.id)
-        if source.password is None:
-            message = "No token is stored for the conversation's git host: store one that may push."
-            raise GitProviderAuthentication(message, provider=repository.provider)
-        return await self._in_background(self._locked(conversation, repository, source, command))
+        return await self._in_background(self._locked(owner_id, _checked(command)))
 
     async def _in_background(self, work: Coroutine[Any, Any, T]) -> T:
         """Finish the work even if the caller is cancelled. Raises its AppError."""
@@ -136,10 +128,16 @@ class PushService:
             raise result
         return result
 
-    async def _locked(
-        self, conversation: Conversation, repository: GitRepository, source: CloneSource, command: PushBranch
-    ) -> Pushed:
-        async with self._workspace.lock(conversation.id):
+    async def _locked(self, owner_id: str, command: PushBranch) -> Pushed:
+        async with self._workspace.lock(command.conversation_id):
+            conversation, repository = await read_repository(self._database, owner_id, command.conversation_id)
+            if not command.is_agent and command.expected_head is None:
+                # The agent may commit at any moment while it works.
+                check_idle(conversation)
+            source = await self._repositories.clone_source(owner_id, repository.id)
+            if source.password is None:
+                message = "No token is stored for the conversation's git host: store one that may push."
+                raise GitProviderAuthentication(message, provider=repository.provider)
             summary = await ready_workspace(self._contents, conversation.id)
             head = _head(summary, command)
             source, refs = await self._refs(conversation.owner_id, repository, source, command.branch)

@@ -66,9 +66,15 @@ async def test_an_agent_s_work_becomes_a_pull_request_without_its_seeing_the_tok
     assert "+An engine that moves." in change["diff"]
 
     llm.script(text("Say that the engine moves"))
-    committed = (await client.execute(documents.COMMIT, input={"conversationId": conversation_id}))["commitWorkspace"]
-    assert committed["userErrors"] == []
-    sha = committed["commit"]["sha"]
+    async with client.subscribe(documents.WATCH_WORKSPACE, id=conversation_id) as watching:
+        before = (await watching.next())["workspaceChanged"]
+        assert (before["changedFiles"], before["workspace"]["headCommitSha"]) == (1, workspace["headCommitSha"])
+        payload = await client.execute(documents.COMMIT, input={"conversationId": conversation_id})
+        committed = payload["commitWorkspace"]
+        assert committed["userErrors"] == []
+        sha = committed["commit"]["sha"]
+        after = (await watching.next())["workspaceChanged"]
+        assert (after["changedFiles"], after["workspace"]["headCommitSha"]) == (1, sha)
     wanted_push = {"conversationId": conversation_id, "branchName": "docs/moves", "expectedHeadSha": sha}
     pushed = (await client.execute(documents.PUSH, input=wanted_push))["pushBranch"]
     assert pushed["userErrors"] == []

@@ -442,14 +442,16 @@ async def test_the_token_is_in_no_argument_file_or_event(ada: Client, origin: Or
     assert TOKEN not in str(await steps.events(ada, origin.conversation_id))
 
 
-async def test_nothing_is_pushed_while_the_agent_works_or_without_a_repository(
+async def test_while_the_agent_works_a_push_names_its_commit_and_there_has_to_be_a_repository(
     ada: Client, origin: Origin, llm: ScriptedLLM
 ) -> None:
-    await commit(ada, origin)
+    sha = await commit(ada, origin)
     llm.script(never())
     await steps.send(ada, origin.conversation_id, "Work")
     await steps.until(ada, origin.conversation_id, agentState="RUNNING")
     assert (await refused(ada, origin))["code"] == "INVALID_STATE"
+    # What is meant is certain where it is named.
+    assert (await pushed(ada, origin, "named", expectedHeadSha=sha))["commitSha"] == sha
     await ada.execute(documents.STOP, input={"id": origin.conversation_id})
     await pushed(ada, origin)
     plain = cast("str", (await steps.create(ada))["id"])

@@ -132,7 +132,7 @@ class CommitTarget:
 
 @dataclass(frozen=True, slots=True)
 class NewCommit:
-    """What is committed. ``paths`` are relative to the workspace, in bytes; None for all changes."""
+    """Arguments of a commit. ``paths`` are relative to the workspace, in bytes; None for all changes."""
 
     message: str
     author: Signature

@@ -1,4 +1,4 @@
-"""Commits by git in the sandbox: what a trusted git would have made, whatever an agent left in its repository."""
+"""Commits by git in the sandbox: the same as those of a trusted git, whatever an agent left in its repository."""
 
 import os
 import subprocess

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from app.models.pull_request import PullRequestState
 from app.services.git.base import GitAccess, NewPullRequest, RemotePullRequest
 from app.services.git.hosts import checked_branch, checked_name
-from app.services.git.proposals.refusal import error_of, is_created, sentence
+from app.services.git.proposals.refusal import is_created, parse_refusal, refusal_error
 from app.services.git.rest import RESTProvider
 
 SCOPES = ("pullrequest:write", "write:pullrequest:bitbucket")
@@ -49,7 +49,7 @@ class _DetailJSON(BaseModel):
 
 class _FaultJSON(BaseModel):
     message: str = ""
-    # For a scope that is missing it names the scopes, for other errors it is a sentence.
+    # For a scope that is missing it names the scopes, for other errors it is a parse_refusal.
     detail: _DetailJSON | str | None = None
     fields: dict[str, list[str] | str] = Field(default_factory=dict[str, list[str] | str])
 
@@ -83,7 +83,7 @@ async def find(
 async def create(
     provider: RESTProvider, access: GitAccess, name_with_owner: str, new: NewPullRequest
 ) -> RemotePullRequest | None:
-    """Create a pull request; ``None`` if there is one already, which Bitbucket tells by 400 and a sentence."""
+    """Create a pull request; ``None`` if there is one already, which Bitbucket tells by 400 and a parse_refusal."""
     fields = {
         "title": new.title,
         "description": new.body,
@@ -95,12 +95,12 @@ async def create(
     answer = await provider.client.create(url, provider.headers(access), orjson.dumps(fields))
     if is_created(answer):
         return _shown(provider, access, name_with_owner, provider.client.read(_PULL_REQUEST, answer))
-    refusal = sentence(_REFUSAL, answer)
+    refusal = parse_refusal(_REFUSAL, answer)
     fault = refusal.error if refusal is not None else _FaultJSON()
     if "already" in fault.message.lower() and "pull request" in fault.message.lower():
         return None
     scopes = tuple(fault.detail.required) if isinstance(fault.detail, _DetailJSON) else ()
-    raise error_of(provider, answer, scopes or SCOPES, fault.message)
+    raise refusal_error(provider, answer, scopes or SCOPES, fault.message)
 
 
 async def get(provider: RESTProvider, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:

@@ -9,7 +9,7 @@ from app.models.pull_request import PullRequestState
 from app.services.git.base import GitAccess, NewPullRequest, RemotePullRequest
 from app.services.git.hosts import checked_branch, checked_name
 from app.services.git.paging import PAGE_SIZE
-from app.services.git.proposals.refusal import error_of, is_created, sentence
+from app.services.git.proposals.refusal import is_created, parse_refusal, refusal_error
 from app.services.git.rest import RESTProvider
 
 SCOPES = ("repo", "Pull requests: write")
@@ -72,7 +72,7 @@ async def find(
 async def create(
     provider: RESTProvider, access: GitAccess, name_with_owner: str, new: NewPullRequest
 ) -> RemotePullRequest | None:
-    """Create a pull request; ``None`` if there is one already, which GitHub tells by 422 and a sentence."""
+    """Create a pull request; ``None`` if there is one already, which GitHub tells by 422 and a parse_refusal."""
     fields = {
         "title": new.title,
         "body": new.body,
@@ -84,12 +84,12 @@ async def create(
     answer = await provider.client.create(url, provider.headers(access), orjson.dumps(fields))
     if is_created(answer):
         return _shown(provider, access, name_with_owner, provider.client.read(_PULL_REQUEST, answer))
-    refusal = sentence(_REFUSAL, answer) or _RefusalJSON()
+    refusal = parse_refusal(_REFUSAL, answer) or _RefusalJSON()
     faults = [fault if isinstance(fault, str) else _told(fault) for fault in refusal.errors]
     if any("pull request already exists" in fault for fault in faults):
         return None
     reason = " ".join(fault for fault in faults if fault) or refusal.message
-    raise error_of(provider, answer, SCOPES, reason)
+    raise refusal_error(provider, answer, SCOPES, reason)
 
 
 async def get(provider: RESTProvider, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:
@@ -116,5 +116,5 @@ def _path(name: str) -> str:
 
 
 def _told(fault: _FaultJSON) -> str:
-    """A sentence about an error; those of codes other than `custom` have no message."""
+    """A parse_refusal about an error; those of codes other than `custom` have no message."""
     return fault.message or (f"{fault.field} is {fault.code}." if fault.field else "")

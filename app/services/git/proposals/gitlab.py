@@ -9,7 +9,7 @@ from app.models.pull_request import PullRequestState
 from app.services.git.base import GitAccess, NewPullRequest, RemotePullRequest
 from app.services.git.hosts import checked_branch, checked_name
 from app.services.git.paging import PAGE_SIZE
-from app.services.git.proposals.refusal import error_of, is_created, sentence
+from app.services.git.proposals.refusal import is_created, parse_refusal, refusal_error
 from app.services.git.rest import RESTProvider
 
 SCOPES = ("api",)
@@ -31,7 +31,7 @@ class _MergeRequestJSON(BaseModel):
 
 
 class _RefusalJSON(BaseModel):
-    # A sentence, several, or several for each field.
+    # A parse_refusal, several, or several for each field.
     message: str | list[str] | dict[str, list[str]] = ""
     error: str | None = None
     scope: str | None = None
@@ -76,9 +76,9 @@ async def create(
         return _shown(provider, access, name_with_owner, provider.client.read(_MERGE_REQUEST, answer))
     if answer.status == _CONFLICT:
         return None
-    refusal = sentence(_REFUSAL, answer) or _RefusalJSON()
+    refusal = parse_refusal(_REFUSAL, answer) or _RefusalJSON()
     scopes = (refusal.scope,) if refusal.error == "insufficient_scope" and refusal.scope else SCOPES
-    raise error_of(provider, answer, scopes, _sentences(refusal.message))
+    raise refusal_error(provider, answer, scopes, _sentences(refusal.message))
 
 
 async def get(provider: RESTProvider, access: GitAccess, name_with_owner: str, number: int) -> RemotePullRequest | None:

@@ -1,4 +1,4 @@
-"""What a provider answers instead of a new pull request."""
+"""Errors for answers by which a provider refuses a new pull request."""
 
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ def is_created(answer: HTTPAnswer) -> bool:
     return answer.status in _CREATED
 
 
-def sentence(shape: TypeAdapter[T], answer: HTTPAnswer) -> T | None:
+def parse_refusal(shape: TypeAdapter[T], answer: HTTPAnswer) -> T | None:
     """Validate the body of a refusal; ``None`` if it has another shape, since the status alone tells enough."""
     try:
         return shape.validate_json(answer.body)
@@ -30,7 +30,7 @@ def sentence(shape: TypeAdapter[T], answer: HTTPAnswer) -> T | None:
         return None
 
 
-def error_of(provider: RESTProvider, answer: HTTPAnswer, scopes: tuple[str, ...], reason: str) -> AppError:
+def refusal_error(provider: RESTProvider, answer: HTTPAnswer, scopes: tuple[str, ...], reason: str) -> AppError:
     """Build the error for a refusal; ``scopes`` are what the creation needs, ``reason`` is what the provider says."""
     if answer.status in _NOT_ALLOWED:
         message = f"The token may not create pull requests here: it needs the scope {' or '.join(scopes)}."
