@@ -43,7 +43,7 @@ class _Buffer:
         return taken
 
 
-class _Steps:
+class _StepBudget:
     """Tells when a generator should yield: after enough output, or enough work."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class _Steps:
 
 def zip_pieces(found: Generator[Member]) -> Generator[bytes]:
     """Generate a ZIP archive of the members. Its central directory stays in memory until the end. Blocking."""
-    buffer, steps = _Buffer(), _Steps()
+    buffer, step = _Buffer(), _StepBudget()
     with closing(found), ZipFile(cast("IO[bytes]", buffer), "w") as archive:
         for member in found:
             info = _zip_info(member)
@@ -69,9 +69,9 @@ def zip_pieces(found: Generator[Member]) -> Generator[bytes]:
                     entry.write(member.target.encode("utf-8", "surrogateescape"))
                 for piece in member.pieces() if member.is_file else ():
                     entry.write(piece)
-                    if steps.is_over(len(piece), len(buffer)):
+                    if step.is_over(len(piece), len(buffer)):
                         yield buffer.take()
-            if steps.is_over(WORK_PER_ENTRY, len(buffer)):
+            if step.is_over(WORK_PER_ENTRY, len(buffer)):
                 yield buffer.take()
     yield buffer.take()
 
@@ -79,16 +79,16 @@ def zip_pieces(found: Generator[Member]) -> Generator[bytes]:
 def tar_pieces(found: Generator[Member]) -> Generator[bytes]:
     """Generate a gzipped tar archive of the members in pax format (POSIX.1-2001). Blocking."""
     squeeze = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
-    buffer, steps = _Buffer(), _Steps()
+    buffer, step = _Buffer(), _StepBudget()
     with closing(found):
         for member in found:
             info = _tar_info(member)
             buffer.write(squeeze.compress(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")))
             for piece in _padded(member, info.size):
                 buffer.write(squeeze.compress(piece))
-                if steps.is_over(len(piece), len(buffer)):
+                if step.is_over(len(piece), len(buffer)):
                     yield buffer.take()
-            if steps.is_over(WORK_PER_ENTRY, len(buffer)):
+            if step.is_over(WORK_PER_ENTRY, len(buffer)):
                 yield buffer.take()
     buffer.write(squeeze.compress(bytes(2 * tarfile.BLOCKSIZE)) + squeeze.flush())
     yield buffer.take()
