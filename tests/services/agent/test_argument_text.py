@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.services.agent.argument_text import fault_in, is_whole, parse_arguments
+from app.services.message import storable_json
 from tests.support import steps
 from tests.support.client import Client
 from tests.support.scripted_llm import Call, ScriptedLLM, text, tools
@@ -110,7 +111,8 @@ def test_what_json_and_python_write_is_read(value: JSON) -> None:
         json.dumps(value, ensure_ascii=False, indent=1),
         f"```\n{json.dumps(value)}\n```",
     ):
-        assert parse_arguments(written) == value
+        # A lone surrogate, which no text can hold, may become U+FFFD here, as it does where arguments are stored.
+        assert storable_json(parse_arguments(written)) == storable_json(value)
     if repr(value).isascii() and "\\" not in repr(value):
         assert parse_arguments(repr(value)) == value
 
