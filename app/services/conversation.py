@@ -1,7 +1,6 @@
 """Use cases of conversations: create, read, search, send a message, start, stop, rename and delete."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -11,7 +10,7 @@ import orjson
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import InvalidInput, NotFound, WorkspaceFailure, conversation_not_found
+from app.errors import conversation_not_found
 from app.models.conversation import (
     LIVE_STATUSES,
     Conversation,
@@ -35,9 +34,10 @@ from app.services.attachment import AttachmentStore
 from app.services.background import BackgroundTasks
 from app.services.clock import Clock
 from app.services.export import LogExport
-from app.services.filesystem.files import AbsentPath, WorkspaceFiles, WorkspacePathError
+from app.services.filesystem.files import WorkspaceFiles
 from app.services.idempotency import Idempotency, Key
 from app.services.lifecycle import moves
+from app.services.lifecycle.attachments import attach
 from app.services.lifecycle.capacity import make_room
 from app.services.lifecycle.creation import CreateConversation, check_creation, check_task, new_conversation, with_task
 from app.services.lifecycle.title import TitleService, checked_title
@@ -53,7 +53,6 @@ from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.suggested_task import SuggestedTaskService
 from app.services.workspace import WorkspaceService
-from app.services.workspace_contents import checked_path
 
 log = structlog.get_logger(__name__)
 
@@ -231,7 +230,8 @@ class ConversationService:
         await self._must_get(owner_id, command.conversation_id, path=("conversationId",))
         command.message.check("message")
         await self._settings.model(owner_id)
-        attached = await self._attach(command)
+        files = WorkspaceFiles(self._workspace.path(command.conversation_id), None)
+        attached = await attach(self._attachments, files, command.conversation_id, command.message)
         now = self._clock()
         written: tuple[list[Conversation], Event] | None = None
         async with self._database.unit_of_work() as unit:
@@ -348,28 +348,6 @@ class ConversationService:
         body = MessageBody(message.text, message.image_urls, attachments=attached)
         event = await moves.receive(session, conversation, now, body)
         return stopped, event
-
-    async def _attach(self, command: SendMessage) -> tuple[Attachment, ...]:
-        """Copy the files that a message names. Raises InvalidInput, NotFound and WorkspaceFailure."""
-        paths = [
-            checked_path(path, "message", "attachments", str(number), "path")
-            for number, path in enumerate(command.message.attachment_paths)
-        ]
-        files = WorkspaceFiles(self._workspace.path(command.conversation_id), None)
-        attached: list[Attachment] = []
-        for number, path in enumerate(paths):
-            where = ("message", "attachments", str(number), "path")
-            try:
-                attached.append(
-                    await asyncio.to_thread(self._attachments.keep, command.conversation_id, files, path or os.curdir)
-                )
-            except AbsentPath as error:
-                raise NotFound(str(error), path=where) from None
-            except (WorkspacePathError, InvalidInput) as error:
-                raise InvalidInput(str(error), path=where) from None
-            except OSError as error:
-                raise WorkspaceFailure(f"The workspace can't be read: {error.strerror}.") from None
-        return tuple(attached)
 
     async def _submit(self, conversation: Conversation) -> None:
         if conversation.active_run is not None:
