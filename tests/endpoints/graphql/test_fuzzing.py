@@ -43,6 +43,7 @@ SCALARS: dict[str, Any] = {
     "DateTime": st.sampled_from(["2026-11-22T10:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "x"]).map(
         nodes.String
     ),
+    "Long": st.sampled_from([0, 5, -1, 2**31, 2**63 - 1]).map(nodes.Int),
     "JSON": st.sampled_from([nodes.Null, nodes.Int(5), nodes.List([]), nodes.Object([]), nodes.String("{}")]),
 }
 WORDS = """
