@@ -1,4 +1,4 @@
-"""What a flood took goes back to the system, and nothing grows with each one."""
+"""Memory after floods: it goes back to the system, and does not grow from one round to the next."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ NOISE_BYTES = 24 * MIB
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """What it holds does not depend on the database."""
+    """Run on one database, since memory does not depend on it."""
     with running_server(tmp_path_factory.mktemp("data")) as started:
         yield started
 

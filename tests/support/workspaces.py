@@ -79,7 +79,7 @@ async def browser() -> AsyncGenerator[httpx.AsyncClient]:
 
 
 async def fetched(client: Client, conversation_id: str, wanted: str, *paths: str, **headers: str) -> httpx.Response:
-    """What a download gives."""
+    """Request a download, and return its response."""
     url = await url_of(client, conversation_id, wanted, *paths)
     async with browser() as http:
         return await http.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()})

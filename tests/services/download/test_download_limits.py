@@ -1,4 +1,4 @@
-"""What can't be downloaded, for how long a URL is valid, and what ends a download."""
+"""Refusals of downloads, the validity of their URLs, and the ends of those under way."""
 
 import asyncio
 import os
