@@ -62,7 +62,7 @@ async def test_the_schema_passes_every_rule(tmp_path: Path) -> None:
             'Description is required for field "title" in type "Conversation"',
         ),
         (
-            '"""A user's message: text, images, or both."""\n',
+            '"""A user\'s message: text, images, or both."""\n',
             "",
             "require-description",
             'Description is required for input "MessageInput"',
@@ -98,8 +98,8 @@ async def test_the_schema_passes_every_rule(tmp_path: Path) -> None:
             "Field `hasNextPage` must return non-null Boolean.",
         ),
         (
-            '  """The page's position in the connection."""\n  pageInfo: PageInfo!\n\n  """Counted',
-            '  """The page's position in the connection."""\n  pageInfo: PageInfo\n\n  """Counted',
+            '  """The page\'s position in the connection."""\n  pageInfo: PageInfo!\n\n  """Counted',
+            '  """The page\'s position in the connection."""\n  pageInfo: PageInfo\n\n  """Counted',
             "relay-connection-types",
             "`pageInfo` field must return a non-null `PageInfo` Object type.",
         ),
