@@ -73,7 +73,6 @@ class _Server(uvicorn.Server):
         self._ending = ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # uvicorn's own classes are known here; those of the endpoints are imported when a server is run.
         from app.endpoints.uvicorn.accepting import accept_more
 
         await super().startup(sockets)
