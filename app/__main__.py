@@ -73,8 +73,11 @@ class _Server(uvicorn.Server):
         self._ending = ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        from app.endpoints.uvicorn.accepting import accept_more
+
         await super().startup(sockets)
         if self.started and not self.should_exit:
+            await accept_more(self)
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             name = f"[{host}]" if ":" in host else host
             print(f"Parley ready at http://{name}:{port}/", flush=True)

@@ -6,18 +6,19 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from benchmarks import fan_out, growth, http, http_postgres, report, runs, start, streaming
+from benchmarks import fan_out, floods, growth, http, http_postgres, report, runs, start, streaming
 from benchmarks.operations import OPERATIONS
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "fan_out": lambda: asyncio.run(fan_out.main()),
+    "floods": floods.main,
     "growth": growth.main,
     "runs": runs.main,
     "start": lambda: asyncio.run(start.main()),
     "streaming": streaming.main,
 }
-# These only run if they are named: growth and streaming take long, and runs compares no servers.
-ONLY_BY_NAME = {"growth", "runs", "streaming"}
+# These only run if they are named: growth and streaming take long, and floods and runs compare no servers.
+ONLY_BY_NAME = {"floods", "growth", "runs", "streaming"}
 
 
 ON_POSTGRES = {f"postgres_{name}": name for name in OPERATIONS}

@@ -193,12 +193,12 @@ async def test_a_message_that_is_complete_is_counted_until_it_is_read_and_no_lon
 async def test_what_strangers_begin_to_say_is_counted_among_the_heads(server: RunningServer) -> None:
     async with connected(server) as raw:
         await said_hello(raw, None)
-        await raw.send(frame(0x81, 60_000, b"{" * 50_000))
+        await raw.send(frame(0x81, 16_000, b"{" * 15_000))
 
         async def held() -> int:
             return server.gate.held_bytes
 
         async with asyncio.timeout(WAIT_SECONDS):
-            while await asyncio.to_thread(server.call, held()) < 50_000:  # noqa: ASYNC110  Nothing tells of it.
+            while await asyncio.to_thread(server.call, held()) < 15_000:  # noqa: ASYNC110  Nothing tells of it.
                 await asyncio.sleep(0.05)
     await assert_nothing_stays(server)

@@ -25,7 +25,7 @@ FIGURES = re.compile(r"^(\w+(?: \w+)?) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) "
 STARTS = re.compile(r"^(parley|bare imports) +([\d.]+) +[\d.]+ +[\d.]+ +([\d.]+) +([\d.]+) +([\d.]+|-)$", re.MULTILINE)
 MAX_IDLE_MEGABYTES = 150
 ON_POSTGRES = ["postgres_q1", "postgres_q2", "postgres_q3", "postgres_m1"]
-NAMES = ["q1", "q2", "q3", "m1", *ON_POSTGRES, "fan_out", "growth", "runs", "start", "streaming"]
+NAMES = ["q1", "q2", "q3", "m1", *ON_POSTGRES, "fan_out", "floods", "growth", "runs", "start", "streaming"]
 
 
 def run(*names: str, **settings: str) -> subprocess.CompletedProcess[str]:

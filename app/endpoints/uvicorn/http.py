@@ -125,7 +125,9 @@ class HTTPProtocol(HttpToolsProtocol):
             return None if is_small or is_body else Priority.CALLER
         if is_small and self._in_head and not self._head_bytes and data.startswith(_HEALTH_STARTS):
             return None
-        return Priority.SMALL if is_small else Priority.LARGE
+        # A WebSocket's handshake takes ten times as long as a request that is refused.
+        is_handshake = self._in_head and b"sec-websocket-" in data.lower()
+        return Priority.SMALL if is_small and not is_handshake else Priority.LARGE
 
     def _stop_waiting(self) -> bytes:
         data, self._waiting = self._waiting, b""
@@ -176,7 +178,7 @@ class HTTPProtocol(HttpToolsProtocol):
         self.transport.set_write_buffer_limits()
         successor = self.transport.get_protocol()
         if isinstance(successor, WebSocketProtocol):
-            successor.seat = seat
+            successor.seat, successor.turns = seat, self.turns
         else:
             seat.leave()
         # Breaks a reference cycle, since this protocol is not told of the connection's end any more.

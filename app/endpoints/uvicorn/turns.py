@@ -4,14 +4,17 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
-from time import perf_counter
+from time import perf_counter, thread_time
 
 SMALL_BYTES = 4096
-# Limits of the work in one turn; each iteration of the event loop has one turn. Answering a request takes up to ten
-# times as long as parsing its head, and happens within the next iteration.
+# Limits of the work in one turn; each iteration of the event loop has one turn.
 _TURN_SECONDS = 0.005
 _TURN_BYTES = 128 * 1024
+# Answering a request takes up to ten times as long as parsing its head, and happens within the next iteration. So the
+# number of pieces is halved when an iteration took longer than this, in time of the processor, else it grows by one.
+_ITERATION_SECONDS = 0.0025
 _TURN_PIECES = 20
+_LEAST_PIECES = 2
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 
@@ -37,7 +40,8 @@ class Turns:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._seconds_left = _TURN_SECONDS
         self._bytes_left = _TURN_BYTES
-        self._pieces_left = _TURN_PIECES
+        self._pieces = self._pieces_left = _TURN_PIECES
+        self._scheduled_at = 0.0
         self._waiting_bytes = 0
 
     @property
@@ -80,11 +84,14 @@ class Turns:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
+            self._scheduled_at = thread_time()
             loop.call_soon(self._next)
 
     def _next(self) -> None:
         self._loop = None
-        self._seconds_left, self._bytes_left, self._pieces_left = _TURN_SECONDS, _TURN_BYTES, _TURN_PIECES
+        is_long = thread_time() - self._scheduled_at > _ITERATION_SECONDS
+        self._pieces = max(_LEAST_PIECES, self._pieces // 2) if is_long else min(_TURN_PIECES, self._pieces + 1)
+        self._seconds_left, self._bytes_left, self._pieces_left = _TURN_SECONDS, _TURN_BYTES, self._pieces
         if any(self._waiting):
             self._schedule()
         for waiting in reversed(self._waiting):

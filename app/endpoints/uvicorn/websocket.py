@@ -11,6 +11,7 @@ from websockets.frames import Frame
 
 from app.endpoints.connections import TRUST, Seat
 from app.endpoints.uvicorn.flow import take_apart
+from app.endpoints.uvicorn.turns import Priority, Turns
 
 LINGER_SECONDS = 3.0
 # The key of an ASGI extension, by which the application calls ``WebSocketProtocol.write``.
@@ -18,16 +19,19 @@ WRITE = "parley.websocket.write"
 # The key of an ASGI extension, by which the application gives the account of what has come and is not read.
 HELD = "parley.websocket.held"
 # Message limit before authentication; ``connection_init`` has little more than the token.
-EARLY_MESSAGE_BYTES = 64 * 1024
+EARLY_MESSAGE_BYTES = 16 * 1024
 # Limits on frames of all types, also empty fragments and pings: (rate per second, burst).
 EARLY_FRAMES = (10, 40)
 FRAMES = (500, 2000)
 TOO_MANY_FRAMES = 1008
 TRY_AGAIN_LATER = 1013
-# Bytes that are parsed at once; at most 340 frames fit in, which take 2 ms. Before authentication 42 do, as many as are
-# allowed, since a thousand sockets can send theirs at the same moment.
+# Bytes that are parsed at once, before authentication in one turn of the connection: most tokens fit in. 340 frames fit
+# in, too, which take 2 ms, so parsing stops before that at those that are too many: 42 fit in an early piece.
 _PIECE_BYTES = 2048
 _EARLY_PIECE_BYTES = 256
+# Limit of bytes that wait for their turn. After ``connection_init`` a client waits for the answer.
+_MAX_WAITING_BYTES = 2 * EARLY_MESSAGE_BYTES
+MESSAGE_TOO_BIG = 1009
 
 
 class Account(Protocol):
@@ -59,6 +63,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """
 
     seat: Seat | None = None
+    turns: Turns | None = None
+    # Input that waits for the connection's turn.
+    _waiting: bytes = b""
     _account: Account | None = None
     # Bytes of fragments whose message is not complete, and of messages that the application has not read.
     _fragment_bytes: int = 0
@@ -82,6 +89,43 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._counted_at = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
+        """Parse frames now, or before authentication in this connection's turn, until which reading is paused."""
+        if self.turns is None or (self._is_trusted and not self._waiting):
+            self._parse(data)
+            return
+        is_first = not self._waiting
+        self._waiting += data
+        if is_first:
+            self._wait(self.turns)
+        if len(self._waiting) > _MAX_WAITING_BYTES:
+            self._fail(MESSAGE_TOO_BIG, "Too many bytes before connection_init")
+        self._count()
+
+    def _wait(self, turns: Turns) -> None:
+        size = min(len(self._waiting), _PIECE_BYTES)
+        if not turns.take(Priority.LARGE, size, lambda: self._take_waiting(turns)):
+            self.transport.pause_reading()
+
+    def _take_waiting(self, turns: Turns) -> None:
+        """Parse a piece of the waiting input, in this connection's turn."""
+        if self.transport.is_closing():
+            self._waiting = b""
+            return
+        piece, self._waiting = self._waiting[:_PIECE_BYTES], self._waiting[_PIECE_BYTES:]
+        try:
+            self._parse(piece)
+        except BaseException:
+            # In ``data_received`` an exception would end the connection. Here the event loop would only log it.
+            self.transport.abort()
+            raise
+        if self.transport.is_closing():
+            self._waiting = b""
+        elif self._waiting:
+            self._wait(turns)
+        elif not self.read_paused:
+            self.transport.resume_reading()
+
+    def _parse(self, data: bytes) -> None:
         """Parse frames piece by piece, until there are too many."""
         start = 0
         while start < len(data):
@@ -171,7 +215,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Count what the server holds of this connection's messages; end it if all hold too much."""
         if self._account is None and self.seat is not None:
             self._account = EarlyAccount(self.seat)
-        size = len(self.conn.reader.buffer) + self._fragment_bytes + self._unread_bytes
+        size = len(self._waiting) + len(self.conn.reader.buffer) + self._fragment_bytes + self._unread_bytes
         if self._account is not None and not self._account.resize(size) and not self.transport.is_closing():
             self._fail(TRY_AGAIN_LATER, "The server holds as many bodies as it can; try again.")
 
@@ -180,6 +224,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.queue.empty():
             self._unread_bytes = 0
             self._count()
+            if self._waiting and not self.transport.is_closing():
+                self.transport.pause_reading()
         return message
 
     def _end_soon(self) -> None:
@@ -211,6 +257,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._linger is not None:
             self._linger.cancel()
+        self._waiting = b""
         super().connection_lost(exc)
         # It would wait for the next frame, and refers to the connection, until the garbage collector finds it.
         self.conn.parser.close()

@@ -6,23 +6,7 @@ from collections import Counter
 import pytest
 
 from app.endpoints.uvicorn.turns import Priority, Turns
-
-
-class Iterations:
-    """Counts the iterations of the loop, each of which lets everybody else on."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._task = asyncio.create_task(self._count())
-
-    async def _count(self) -> None:
-        while True:
-            await asyncio.sleep(0)
-            self.number += 1
-
-    async def end(self) -> None:
-        self._task.cancel()
-        await asyncio.wait({self._task})
+from tests.support.iterations import Iterations
 
 
 @pytest.mark.parametrize(("size", "at_most"), [(100, 40), (64 * 1024, 6), (1024 * 1024, 4)])

@@ -21,7 +21,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         yield started
 
 
-BIG = b"x" * 60_000
+# The longest message before the token, and one that is longer by a byte.
+LONGEST = b"x" * 16_384
+BIG = LONGEST + b"x"
 
 
 def frame(opcode: int, payload: bytes = b"") -> bytes:
@@ -65,9 +67,21 @@ async def test_frames_without_end_behind_a_token_end_the_socket(server: RunningS
 
 async def test_a_message_before_the_token_is_small(server: RunningServer) -> None:
     async with opened(server) as wire:
-        await wire.send(json.dumps({"type": "connection_init", "payload": {"a": "b" * 70_000}}))
+        await wire.send(json.dumps({"type": "connection_init", "payload": {"a": "b" * 20_000}}))
         assert (await wire.closed())[0] == 1009
     await assert_nothing_stays(server)
+
+
+async def test_a_beginning_as_long_as_allowed_is_taken(server: RunningServer, client: Client) -> None:
+    hello = init(client.token)
+    hello["payload"]["a"] = "b" * (len(LONGEST) - len(json.dumps(hello)) - len(', "a": ""'))
+    assert len(json.dumps(hello)) == len(LONGEST)
+    async with opened(server) as wire:
+        await wire.send(hello)
+        assert await wire.receive() == {"type": "connection_ack"}
+        # From then on messages may be longer.
+        await wire.send(subscribe("1", "{ __typename }" + " " * len(BIG)))
+        assert (await wire.receive())["type"] == "next"
 
 
 async def test_nothing_is_compressed(server: RunningServer, client: Client) -> None:
@@ -87,11 +101,15 @@ async def test_nothing_is_compressed(server: RunningServer, client: Client) -> N
     ("data", "expected"),
     [
         (frame(0x81, b'{"id":"1","type":"subscribe","payload":{"query":"{ __typename }"}}'), 4401),
-        (frame(0x81, b'{"type":"connection_init","payload":{"a":[' + b"1," * 20_000 + b"1]}}"), 4400),
+        (frame(0x81, b'{"type":"connection_init","payload":{"a":[' + b"1," * 5_000 + b"1]}}"), 4400),
         (frame(0x81, b"[" * 10_000), 4400),
         (frame(0x81, b"{"), 4400),
         (frame(0x81, b"\xff"), 1007),
-        (frame(0x82, BIG), 4400),
+        (frame(0x82, LONGEST), 4400),
+        (frame(0x82, BIG)[:8], 1009),
+        (frame(0x81, BIG)[:8], 1009),
+        (frame(0x01, LONGEST) + frame(0x00, b"x"), 1009),
+        (b"\xc1" + frame(0x81, b"{}")[1:], 1002),
         (frame(0x81, b"{}")[:1] + b"\x02{}", 1002),
         (frame(0x09, b"a fragment"), 1002),
         (frame(0x89, b"x" * 126), 1002),
@@ -112,6 +130,10 @@ async def test_nothing_is_compressed(server: RunningServer, client: Client) -> N
         "no JSON",
         "no UTF-8",
         "binary",
+        "head of a binary frame",
+        "head of a text",
+        "fragments",
+        "reserved bit",
         "not masked",
         "fragment of a ping",
         "long ping",

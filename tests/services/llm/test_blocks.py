@@ -127,10 +127,44 @@ async def test_three_calls_and_a_text_at_once_are_told_apart(llm: LiteLLM, serve
     assert found.text == "Hello world"
 
 
-async def test_late_arguments_of_a_call_never_become_those_of_another(llm: LiteLLM, server: ScriptedLLM) -> None:
-    late = arguments(0, '{"path": "a"}')
-    found = await answer(llm, server, begin(0, "a"), end(0), begin(1, "b"), late, end(1))
-    assert [(call.id, parse_arguments(call.arguments)) for call in found.tool_calls] == [("a", {}), ("b", {})]
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        # Behind the end of their own block, which is the last one or not.
+        [begin(0, "a"), end(0), arguments(0, '{"path": "a"}'), *whole(1, "b")],
+        [*whole(0, "a"), begin(1, "b"), end(1), arguments(1, '{"path": "b"}')],
+        [begin(0, "a"), arguments(0, '{"path":'), end(0), arguments(0, '"a"}'), *whole(1, "b")],
+        # Behind the beginning or the end of the next one.
+        [begin(0, "a"), end(0), begin(1, "b"), arguments(0, '{"path": "a"}'), arguments(1, '{"path": "b"}'), end(1)],
+        [begin(0, "a"), end(0), begin(1, "b"), arguments(1, '{"path": "b"}'), arguments(0, '{"path": "a"}'), end(1)],
+        [begin(0, "a"), end(0), *whole(1, "b"), arguments(0, '{"pa'), arguments(0, 'th": "a"}')],
+        # All ends come before all arguments.
+        [begin(0, "a"), begin(1, "b"), end(0), end(1), arguments(0, '{"path": "a"}'), arguments(1, '{"path": "b"}')],
+        [begin(0, "a"), begin(1, "b"), end(1), end(0), arguments(1, '{"path": "b"}'), arguments(0, '{"path": "a"}')],
+        # One index for all.
+        [begin(0, "a"), end(0), arguments(0, '{"path": "a"}'), begin(0, "b"), end(0), arguments(0, '{"path": "b"}')],
+    ],
+)  # fmt: skip
+async def test_arguments_behind_the_end_of_their_call_are_its_own(
+    llm: LiteLLM, server: ScriptedLLM, blocks: list[JSON]
+) -> None:
+    found = await answer(llm, server, *blocks)
+    assert [(call.id, parse_arguments(call.arguments)) for call in found.tool_calls] == [("a", A), ("b", B)]
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+async def test_late_arguments_of_a_call_never_become_those_of_another(
+    llm: LiteLLM, server: ScriptedLLM, is_late: bool
+) -> None:
+    late = [arguments(0, '{"path": "a"}')] if is_late else []
+    found = await answer(
+        llm, server, begin(0, "a"), end(0), begin(1, "b"), *late, end(1), text(2), said(2, "X"), end(2)
+    )
+    assert [(call.id, parse_arguments(call.arguments)) for call in found.tool_calls] == [
+        ("a", A if is_late else {}),
+        ("b", {}),
+    ]
+    assert found.text == "X"
 
 
 @pytest.mark.parametrize(
@@ -163,6 +197,7 @@ async def test_more_calls_at_once_than_are_read_end_the_answer(llm: LiteLLM, ser
 def test_what_waits_is_joined_and_has_a_bound(kinds: tuple[str, ...]) -> None:
     order = BlockOrder()
     assert order.ordered(begin(0, "a")) == [begin(0, "a")]
+    assert order.ordered(arguments(0, "{}")) == [arguments(0, "{}")]
     assert order.ordered(begin(1, "b")) == []
     for number in range(5_000):
         kind = kinds[number % len(kinds)]
