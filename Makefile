@@ -51,13 +51,13 @@ format: $(DEVELOPMENT) ## format the code and mend what can be mended
 	@$(VENV)/bin/ruff format --quiet .
 	@$(VENV)/bin/ruff check .
 
-# One of q1, q2, q3, m1, each of them with postgres_ before it, fan_out, start, growth, streaming; all but the last two
-# otherwise, which writes benchmarks/RESULTS.md.
+# One of q1, q2, q3, m1, each of them with postgres_ before it, fan_out, start, growth, streaming, floods, runs; without a
+# name all but the last four, in 20 minutes, which writes benchmarks/RESULTS.md.
 ONLY ?=
 
 .PHONY: bench
 bench: $(DEVELOPMENT) $(PEERS) ## measure against other servers; ONLY=q1 for one operation
-	@timeout --kill-after=30 900 $(VENV)/bin/python -m benchmarks $(ONLY)
+	@timeout --kill-after=30 1800 $(VENV)/bin/python -m benchmarks $(ONLY)
 
 .PHONY: profile
 profile: $(DEVELOPMENT) ## show where a request's time goes

@@ -64,6 +64,6 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     sys.exit("The benchmarks were ended.")
 
 
-# `make bench` sends SIGTERM after 15 minutes, whose default action would leave the servers running.
+# `make bench` sends SIGTERM after 30 minutes, whose default action would leave the servers running.
 signal.signal(signal.SIGTERM, _end)
 sys.exit(run(sys.argv[1:]))
