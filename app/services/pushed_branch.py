@@ -58,6 +58,7 @@ class PushBranch:
 
     ``expected_head`` is the commit that the workspace has to be at; without it, the agent must not be at work.
     ``replaced`` is the commit of the branch that may be lost (a forced push); ``None``: none may.
+    ``is_new_or_own``: the branch must not exist yet, unless it was pushed from the conversation before.
     """
 
     conversation_id: UUID
@@ -66,6 +67,7 @@ class PushBranch:
     replaced: str | None = None
     to_default_branch: bool = False
     is_agent: bool = False
+    is_new_or_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +143,7 @@ class PushService:
             summary = await ready_workspace(self._contents, conversation.id)
             head = _head(summary, command)
             source, refs = await self._refs(conversation.owner_id, repository, source, command.branch)
-            is_default = command.branch in {refs.default_branch, repository.default_branch_name}
-            if is_default and not command.to_default_branch:
-                message = f"{command.branch} is the repository's default branch: say `toDefaultBranch` to push to it."
-                raise GitRefusal(message, code=ErrorCode.DEFAULT_BRANCH, path=("branchName",))
+            await self._check_branch(command, repository, refs)
             if command.replaced is not None and refs.sha not in {command.replaced, head}:
                 raise branch_moved(command.branch)
             if refs.sha != head:
@@ -155,6 +154,27 @@ class PushService:
         )
         page = _PAGES[ProviderType(repository.provider)]
         return Pushed(command.branch, head, f"{repository.url}{page}{quote(command.branch)}")
+
+    async def _check_branch(self, command: PushBranch, repository: GitRepository, refs: RemoteRefs) -> None:
+        """Raise GitRefusal for a branch that the command does not allow."""
+        is_default = command.branch in {refs.default_branch, repository.default_branch_name}
+        if is_default and not command.to_default_branch:
+            advice = "name another branch." if command.is_agent else "say `toDefaultBranch` to push to it."
+            message = f"{command.branch} is the repository's default branch: {advice}"
+            raise GitRefusal(message, code=ErrorCode.DEFAULT_BRANCH, path=("branchName",))
+        if not command.is_new_or_own:
+            return
+        if refs.default_branch is None:
+            # The first branch of a repository becomes its default branch.
+            message = "The git host names no default branch: only the user may push there."
+            raise GitRefusal(message, code=ErrorCode.DEFAULT_BRANCH, path=("branchName",))
+        if refs.sha is not None and not await self._is_own(command):
+            message = f"{command.branch} exists at the git host, and was not pushed from this conversation."
+            raise GitRefusal(message, code=ErrorCode.BRANCH_EXISTS, path=("branchName",))
+
+    async def _is_own(self, command: PushBranch) -> bool:
+        async with self._database.read() as session:
+            return await PushedBranchRepository(session).get(command.conversation_id, command.branch) is not None
 
     async def _refs(
         self, owner_id: str, repository: GitRepository, source: CloneSource, branch: str
