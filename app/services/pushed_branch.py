@@ -221,7 +221,7 @@ class PushService:
         before: str | None,
     ) -> None:
         path = self._workspace.path(command.conversation_id)
-        shallow = await asyncio.to_thread(shallow_commits, WorkspaceFiles(path, None), summary.base_commit)
+        shallow = await asyncio.to_thread(shallow_commits, WorkspaceFiles(path, None), summary.known_commits)
         async with self._pusher.repository(head, shallow) as bare:
             await self._export.export(command.conversation_id, path, head, shallow, bare.pack)
             await bare.take_in(head)
