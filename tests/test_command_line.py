@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from tests.support import forked
 from tests.support.client import NO_TLS
 from tests.support.paths import ROOT
 from tests.support.processes import ServerProcess
@@ -30,9 +31,21 @@ SECRET = "not-for-anybodys-eyes"
 def run(
     directory: Path, *arguments: str, within: Sequence[str] = (), **settings: str
 ) -> subprocess.CompletedProcess[str]:
-    """A command, with these settings alone, within another one where that is given."""
+    """Run a command with these settings alone, within another one where that is given."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
     environment |= {"PARLEY_DATA_DIR": str(directory / "data"), "PYTHONPATH": str(ROOT), **settings}
+    # A process whose modules are imported already, but where the start is the subject.
+    return (
+        run_typed(directory, environment, arguments, within)
+        if within or "schema" in arguments
+        else forked.run(arguments, environment, directory)
+    )
+
+
+def run_typed(
+    directory: Path, environment: Mapping[str, str], arguments: Sequence[str], within: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user types it."""
     return subprocess.run(
         [*within, sys.executable, "-m", "app", *arguments],
         # A directory without `.env`.

@@ -14,6 +14,7 @@ import pytest
 
 from app.models.conversation import AgentState, ConversationStatus
 from tests.support.client import NO_TLS
+from tests.support.forked import ForkedProcess
 from tests.support.processes import printed
 
 JSON = dict[str, Any]
@@ -37,30 +38,18 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @asynccontextmanager
-async def demonstration(
-    directory: Path, **settings: str
-) -> AsyncGenerator[tuple[httpx.AsyncClient, asyncio.subprocess.Process]]:
+async def demonstration(directory: Path, **settings: str) -> AsyncGenerator[tuple[httpx.AsyncClient, ForkedProcess]]:
     """A client of the command's server, whose temporary files are in this directory."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "app",
-        "serve",
-        "--demo",
-        "--port",
-        "0",
-        env={**environment, "TMPDIR": str(directory), **settings},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+    process = await ForkedProcess.start(
+        ["serve", "--demo", "--port", "0"], {**environment, "TMPDIR": str(directory), **settings}, Path(os.devnull)
     )
     try:
         url = (await printed(process, "Parley ready at ")).rstrip("/")
         async with httpx.AsyncClient(base_url=url, verify=NO_TLS, timeout=SECONDS) as http:
             yield http, process
     finally:
-        if process.returncode is None:
-            process.kill()
+        process.kill()
         await process.communicate()
 
 
@@ -142,7 +131,7 @@ async def test_nothing_is_left_of_it(tmp_path: Path, how: signal.Signals) -> Non
         assert [path.name.startswith("parley-demo-") for path in temporary.iterdir()] == [True]
         process.send_signal(how)
         async with asyncio.timeout(SECONDS):
-            await process.wait()
+            await process.communicate()
     assert (list(temporary.iterdir()), home.exists()) == ([], False)
 
 

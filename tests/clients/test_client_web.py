@@ -13,7 +13,7 @@ from app.models.provider_account import ProviderType
 from tests.support.fake_git import TOKEN, FakeGitProvider, repository
 from tests.support.node import check_types, generate_types
 from tests.support.playground import WAIT_MILLISECONDS, in_chromium
-from tests.support.processes import ServerProcess
+from tests.support.processes import ForkedServer
 from tests.support.scripted_llm import Body, Call, Gate, Reply, ScriptedLLM, echo, hold, tools
 from tests.support.server import RunningServer, running_server
 
@@ -274,8 +274,8 @@ async def test_a_deletion_is_sent_when_the_page_is_left(
 
 
 @asynccontextmanager
-async def process(data_dir: Path) -> AsyncGenerator[ServerProcess]:
-    server = ServerProcess(data_dir, llm_private_base_urls="true")
+async def process(data_dir: Path) -> AsyncGenerator[ForkedServer]:
+    server = ForkedServer(data_dir, llm_private_base_urls="true")
     try:
         await server.start()
         yield server

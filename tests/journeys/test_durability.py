@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import documents
-from tests.support.processes import ServerProcess
+from tests.support.processes import ForkedServer
 from tests.support.scripted_llm import ScriptedLLM, echo
 
 CONVERSATIONS = 3
@@ -30,9 +30,9 @@ def slow_llm() -> Iterator[ScriptedLLM]:
 
 
 @asynccontextmanager
-async def server_process(data_dir: Path, database_url: str | None, llm: ScriptedLLM) -> AsyncGenerator[ServerProcess]:
+async def server_process(data_dir: Path, database_url: str | None, llm: ScriptedLLM) -> AsyncGenerator[ForkedServer]:
     """A server with settings."""
-    server = ServerProcess(data_dir, database_url)
+    server = ForkedServer(data_dir, database_url)
     try:
         await server.start()
         settings = {"llmModel": "openai/scripted", "llmBaseUrl": llm.url, "llmApiKey": "sk-durable-0123456789"}
@@ -43,7 +43,7 @@ async def server_process(data_dir: Path, database_url: str | None, llm: Scripted
         await server.close()
 
 
-async def begin_work(server: ServerProcess, label: str) -> dict[str, list[str]]:
+async def begin_work(server: ForkedServer, label: str) -> dict[str, list[str]]:
     """Conversations with several messages each, all but the first of them queued; their texts by conversation."""
     texts: dict[str, list[str]] = {}
     for number in range(CONVERSATIONS):
@@ -57,7 +57,7 @@ async def begin_work(server: ServerProcess, label: str) -> dict[str, list[str]]:
     return texts
 
 
-async def add_work(server: ServerProcess, texts: dict[str, list[str]]) -> None:
+async def add_work(server: ForkedServer, texts: dict[str, list[str]]) -> None:
     """One more message to each conversation."""
     for conversation_id, said in texts.items():
         text = f"{said[0]} and {len(said)}"
@@ -76,7 +76,7 @@ async def random_moment(chance: random.Random, llm: ScriptedLLM, asked: int) -> 
     await asyncio.sleep(chance.uniform(0.0, 0.6))
 
 
-async def until_all_wait(server: ServerProcess, ids: list[str]) -> None:
+async def until_all_wait(server: ForkedServer, ids: list[str]) -> None:
     """Return once every conversation waits for its user."""
     async with asyncio.timeout(WAIT_SECONDS):
         for conversation_id in ids:
@@ -88,7 +88,7 @@ async def until_all_wait(server: ServerProcess, ids: list[str]) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def check_log(server: ServerProcess, conversation_id: str, texts: list[str]) -> None:
+async def check_log(server: ForkedServer, conversation_id: str, texts: list[str]) -> None:
     """Numbered without a gap; every message answered once, in its turn. What broke off of an answer is marked."""
     data = await server.execute(documents.EVENTS, id=conversation_id, first=100)
     events: list[JSON] = data["conversation"]["events"]["nodes"]
@@ -101,14 +101,14 @@ async def check_log(server: ServerProcess, conversation_id: str, texts: list[str
     assert states[-1] == "AWAITING_USER_INPUT"
 
 
-async def check_all(server: ServerProcess, texts: dict[str, list[str]]) -> None:
+async def check_all(server: ForkedServer, texts: dict[str, list[str]]) -> None:
     """Every conversation comes to its end, and its log is as if nothing had happened."""
     await until_all_wait(server, list(texts))
     for conversation_id, said in texts.items():
         await check_log(server, conversation_id, said)
 
 
-async def survive_kills(server: ServerProcess, llm: ScriptedLLM, seed: int, kills: int) -> None:
+async def survive_kills(server: ForkedServer, llm: ScriptedLLM, seed: int, kills: int) -> None:
     """Give work, kill the server again and again, and look at what came of it."""
     chance = random.Random(seed)
     texts = await begin_work(server, f"seed {seed}")

@@ -16,7 +16,7 @@ from app.errors import StorageFull
 from app.models.database.database import Database, is_outage
 from tests.support import documents, steps
 from tests.support.client import Client
-from tests.support.processes import ServerProcess
+from tests.support.processes import ForkedServer
 from tests.support.scripted_llm import Gate, ScriptedLLM, hold, text
 from tests.support.server import running_server
 
@@ -54,16 +54,16 @@ def shown(body: JSON) -> list[JSON]:
     return [{"code": error["extensions"]["code"], "message": error["message"]} for error in body["errors"]]
 
 
-def allow_files(server: ServerProcess, size: int) -> None:
+def allow_files(server: ForkedServer, size: int) -> None:
     """Let the process write files up to that size: its database, its log and everything else."""
     _, most = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (size, most))
 
 
 @pytest.fixture
-async def embedded(tmp_path: Path) -> AsyncGenerator[ServerProcess]:
+async def embedded(tmp_path: Path) -> AsyncGenerator[ForkedServer]:
     """A process with SQLite."""
-    server = ServerProcess(tmp_path)
+    server = ForkedServer(tmp_path)
     try:
         await server.start()
         yield server
@@ -71,14 +71,14 @@ async def embedded(tmp_path: Path) -> AsyncGenerator[ServerProcess]:
         await server.close()
 
 
-async def read(server: ServerProcess, conversation_id: str) -> list[JSON]:
+async def read(server: ForkedServer, conversation_id: str) -> list[JSON]:
     """The conversation's log."""
     data = await server.execute(documents.EVENTS, id=conversation_id, first=100)
     nodes: list[JSON] = data["conversation"]["events"]["nodes"]
     return nodes
 
 
-async def until_log_has(server: ServerProcess, conversation_id: str, length: int) -> list[JSON]:
+async def until_log_has(server: ForkedServer, conversation_id: str, length: int) -> list[JSON]:
     """The log, once it is that long."""
     async with asyncio.timeout(30):
         while len(log := await read(server, conversation_id)) < length:  # noqa: ASYNC110  As clients poll.
@@ -88,7 +88,7 @@ async def until_log_has(server: ServerProcess, conversation_id: str, length: int
 
 @pytest.mark.timeout(120)
 async def test_on_a_full_disk_each_mutation_says_so_and_afterwards_all_goes_on(
-    embedded: ServerProcess, llm: ScriptedLLM
+    embedded: ForkedServer, llm: ScriptedLLM
 ) -> None:
     given = {"llmModel": "openai/scripted", "llmBaseUrl": llm.url, "llmApiKey": "sk-full-disk-0123456789"}
     await embedded.execute(documents.UPDATE_SETTINGS, input=given)

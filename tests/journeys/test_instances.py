@@ -11,7 +11,7 @@ import pytest
 from tests.support import documents, steps
 from tests.support.client import Client, Subscription
 from tests.support.postgres import PostgresServer
-from tests.support.processes import ServerProcess
+from tests.support.processes import ForkedServer
 from tests.support.scripted_llm import Gate, ScriptedLLM, echo, hold, text
 from tests.support.server import RunningServer
 from tests.support.tokens import HS256_SECRET
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
-async def instances(tmp_path: Path, postgres_url: str) -> AsyncGenerator[tuple[ServerProcess, ServerProcess]]:
+async def instances(tmp_path: Path, postgres_url: str) -> AsyncGenerator[tuple[ForkedServer, ForkedServer]]:
     """Two processes that share the database and the key of the secrets in it."""
     settings = {
         "auth": "jwt",
@@ -32,8 +32,8 @@ async def instances(tmp_path: Path, postgres_url: str) -> AsyncGenerator[tuple[S
         "secret_key": "a key that both of them have been given",
     }
     pair = (
-        ServerProcess(tmp_path / "one", postgres_url, **settings),
-        ServerProcess(tmp_path / "other", postgres_url, **settings),
+        ForkedServer(tmp_path / "one", postgres_url, **settings),
+        ForkedServer(tmp_path / "other", postgres_url, **settings),
     )
     try:
         await asyncio.gather(*(server.start() for server in pair))
@@ -42,7 +42,7 @@ async def instances(tmp_path: Path, postgres_url: str) -> AsyncGenerator[tuple[S
         await asyncio.gather(*(server.close() for server in pair))
 
 
-def caller(server: ServerProcess, name: str = "ada") -> Client:
+def caller(server: ForkedServer, name: str = "ada") -> Client:
     """The same caller on either instance."""
     return Client(cast("RunningServer", server), name)
 
@@ -56,7 +56,7 @@ async def until_text(deltas: Subscription, whole: str) -> list[JSON]:
 
 
 async def test_what_one_writes_is_pushed_to_the_subscribers_of_the_other(
-    instances: tuple[ServerProcess, ServerProcess], llm: ScriptedLLM
+    instances: tuple[ForkedServer, ForkedServer], llm: ScriptedLLM
 ) -> None:
     answer = "Grüße an alle 🙂, es ist so weit."
     async with caller(instances[0]) as here, caller(instances[1]) as there:
@@ -89,9 +89,7 @@ async def test_what_one_writes_is_pushed_to_the_subscribers_of_the_other(
         assert [change["agentState"] for change in changes] == ["RUNNING", "AWAITING_USER_INPUT"]
 
 
-async def test_a_url_of_one_is_valid_at_the_other(
-    instances: tuple[ServerProcess, ServerProcess], tmp_path: Path
-) -> None:
+async def test_a_url_of_one_is_valid_at_the_other(instances: tuple[ForkedServer, ForkedServer], tmp_path: Path) -> None:
     async with caller(instances[0]) as here, browser() as http:
         await steps.save_settings(here)
         conversation_id = (await steps.create(here))["id"]
@@ -110,7 +108,7 @@ async def test_a_url_of_one_is_valid_at_the_other(
 
 
 async def test_a_stop_at_one_cancels_the_run_at_the_other(
-    instances: tuple[ServerProcess, ServerProcess], llm: ScriptedLLM
+    instances: tuple[ForkedServer, ForkedServer], llm: ScriptedLLM
 ) -> None:
     async with caller(instances[0]) as here, caller(instances[1]) as there:
         await steps.save_settings(here, llm)
@@ -128,7 +126,7 @@ async def test_a_stop_at_one_cancels_the_run_at_the_other(
 
 
 async def test_the_runs_of_a_killed_one_are_finished_by_the_other(
-    instances: tuple[ServerProcess, ServerProcess], llm: ScriptedLLM
+    instances: tuple[ForkedServer, ForkedServer], llm: ScriptedLLM
 ) -> None:
     llm.default = echo(pieces=5, pause_seconds=0.05)
     async with caller(instances[0]) as here, caller(instances[1]) as there:
@@ -153,7 +151,7 @@ async def test_the_runs_of_a_killed_one_are_finished_by_the_other(
 
 
 async def test_both_go_on_when_their_connections_are_cut(
-    instances: tuple[ServerProcess, ServerProcess], llm: ScriptedLLM, postgres_server: PostgresServer, postgres_url: str
+    instances: tuple[ForkedServer, ForkedServer], llm: ScriptedLLM, postgres_server: PostgresServer, postgres_url: str
 ) -> None:
     async with caller(instances[0]) as here, caller(instances[1]) as there:
         await steps.save_settings(here, llm)
@@ -204,7 +202,7 @@ async def used_on_both(here: Client, there: Client, tmp_path: Path) -> str:
 
 
 async def test_a_deletion_at_one_removes_the_workspace_at_the_other(
-    instances: tuple[ServerProcess, ServerProcess], llm: ScriptedLLM, tmp_path: Path
+    instances: tuple[ForkedServer, ForkedServer], llm: ScriptedLLM, tmp_path: Path
 ) -> None:
     async with caller(instances[0]) as here, caller(instances[1]) as there:
         await steps.save_settings(here, llm)
@@ -221,7 +219,7 @@ async def test_a_deletion_at_one_removes_the_workspace_at_the_other(
 
 
 async def test_an_instance_that_was_down_removes_the_workspace_when_it_comes_back(
-    instances: tuple[ServerProcess, ServerProcess], llm: ScriptedLLM, tmp_path: Path
+    instances: tuple[ForkedServer, ForkedServer], llm: ScriptedLLM, tmp_path: Path
 ) -> None:
     async with caller(instances[0]) as here:
         await steps.save_settings(here, llm)

@@ -24,7 +24,7 @@ from app.config import load_config
 from app.logs import configure_logging, current_reference_id, forward_library_logs, hide_secrets, new_reference_id
 from tests.support import documents
 from tests.support.git_server import GitServer, git_server
-from tests.support.processes import ServerProcess
+from tests.support.processes import ForkedServer
 from tests.support.scripted_llm import ScriptedLLM, error
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("app.tests")
@@ -345,7 +345,7 @@ async def test_a_server_on_debug_logs_nothing_that_callers_authenticate_with(
     with git_server(tmp_path / "served") as host:
         host.add({"README.md": "An engine."})
         host.token = "git-token-of-the-caller"
-        server = ServerProcess(
+        server = ForkedServer(
             tmp_path / "data",
             postgres_url,
             log_level="DEBUG",
@@ -360,7 +360,7 @@ async def test_a_server_on_debug_logs_nothing_that_callers_authenticate_with(
 
 
 async def talk(
-    server: ServerProcess, llm: ScriptedLLM, host: GitServer, headers: Mapping[str, str], address: str
+    server: ForkedServer, llm: ScriptedLLM, host: GitServer, headers: Mapping[str, str], address: str
 ) -> None:
     """Say and send secrets of all kinds, in forms that no key is known by; some are refused and repeated."""
     try:

@@ -12,7 +12,7 @@ from app.models.database.database import Database, database_url
 from app.models.replay import ReplayRepository
 from app.schema.node import conversation_key
 from tests.support import documents
-from tests.support.processes import ServerProcess
+from tests.support.processes import ForkedServer
 
 JSON = dict[str, Any]
 WAIT_SECONDS = 60.0
@@ -49,7 +49,7 @@ def answered_late() -> JSON:
     return {"version": 1, "events": [*calls, *results]}
 
 
-async def until_longer(server: ServerProcess, conversation_id: str, length: int) -> None:
+async def until_longer(server: ForkedServer, conversation_id: str, length: int) -> None:
     """Return once the log has more events than that."""
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
@@ -71,7 +71,7 @@ async def played(url: str, conversation_id: str) -> int | None:
         await database.close()
 
 
-async def until_waiting(server: ServerProcess, conversation_id: str) -> None:
+async def until_waiting(server: ForkedServer, conversation_id: str) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
             found = (await server.execute(documents.GET, id=conversation_id))["conversation"]
@@ -85,7 +85,7 @@ async def until_waiting(server: ServerProcess, conversation_id: str) -> None:
 async def test_two_kills_and_a_message_in_the_middle_of_a_replay_change_no_event_of_it(
     tmp_path: Path, fresh_database_url: str
 ) -> None:
-    server = ServerProcess(tmp_path / "data", fresh_database_url)
+    server = ForkedServer(tmp_path / "data", fresh_database_url)
     try:
         await server.start()
         await server.execute(documents.UPDATE_SETTINGS, input={"llmModel": "demo/assistant"})

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import documents
 from tests.support.git_server import TOKEN, GitServer, git_server
-from tests.support.processes import ServerProcess
+from tests.support.processes import ForkedServer
 
 JSON = dict[str, Any]
 STAGES = ["Preparing the sandbox.", "Cloning ada/engine, branch main.", "The workspace is ready."]
@@ -24,7 +24,7 @@ def git_host(tmp_path: Path) -> Iterator[GitServer]:
         yield started
 
 
-async def said(server: ServerProcess, conversation_id: str) -> list[tuple[str, str]]:
+async def said(server: ForkedServer, conversation_id: str) -> list[tuple[str, str]]:
     data = await server.execute(documents.EVENTS, id=conversation_id, first=100)
     log = cast("list[JSON]", data["conversation"]["events"]["nodes"])
     assert [event["sequence"] for event in log] == list(range(1, len(log) + 1))
@@ -39,7 +39,7 @@ async def cloning(git_host: GitServer, requests: int) -> None:
 
 @pytest.mark.timeout(120)
 async def test_a_kill_during_the_clone_loses_and_doubles_nothing(tmp_path: Path, git_host: GitServer) -> None:
-    server = ServerProcess(tmp_path / "data", git_private_hosts=git_host.origin)
+    server = ForkedServer(tmp_path / "data", git_private_hosts=git_host.origin)
     try:
         await server.start()
         await server.execute(documents.UPDATE_SETTINGS, input={"llmModel": "demo/assistant"})

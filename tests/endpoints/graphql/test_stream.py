@@ -17,7 +17,7 @@ import pytest
 from app.services.push.wakeups import events_topic
 from tests.support import documents, steps
 from tests.support.client import NO_TLS, Client
-from tests.support.processes import ServerProcess
+from tests.support.processes import ForkedServer
 from tests.support.scripted_llm import ScriptedLLM, text
 from tests.support.server import RunningServer, running_server
 from tests.support.tokens import hs256_token
@@ -259,7 +259,7 @@ async def test_a_client_that_takes_nothing_loses_its_subscription(client: Client
 
 @pytest.mark.timeout(120)
 async def test_the_end_of_the_server_ends_its_streams_in_good_order(tmp_path: Path) -> None:
-    server = ServerProcess(tmp_path / "data")
+    server = ForkedServer(tmp_path / "data")
     try:
         await server.start()
         async with (

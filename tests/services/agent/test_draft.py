@@ -22,7 +22,7 @@ from app.services.clock import utc_now
 from app.services.housekeeping import RECONCILE_AFTER
 from tests.support import documents, steps
 from tests.support.client import Client
-from tests.support.processes import ServerProcess
+from tests.support.processes import ForkedServer
 from tests.support.scripted_llm import Call, Gate, Reply, ScriptedLLM, hold, text
 from tests.support.server import RunningServer
 
@@ -61,7 +61,7 @@ async def until_drafted(database: Database, conversation_id: str, expected: str)
             await asyncio.sleep(0.02)
 
 
-async def messages(server: ServerProcess, conversation_id: str) -> list[tuple[str, bool]]:
+async def messages(server: ForkedServer, conversation_id: str) -> list[tuple[str, bool]]:
     """What the agent said, and whether that is a part; the log has no gap."""
     data = await server.execute(documents.EVENTS, id=conversation_id, first=100)
     log = cast("list[JSON]", data["conversation"]["events"]["nodes"])
@@ -73,7 +73,7 @@ async def messages(server: ServerProcess, conversation_id: str) -> list[tuple[st
     ]
 
 
-async def until_waiting(server: ServerProcess, conversation_id: str) -> JSON:
+async def until_waiting(server: ForkedServer, conversation_id: str) -> JSON:
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
             found = (await server.execute(documents.GET, id=conversation_id))["conversation"]
@@ -83,7 +83,7 @@ async def until_waiting(server: ServerProcess, conversation_id: str) -> JSON:
             await asyncio.sleep(0.05)
 
 
-async def started(server: ServerProcess, llm: ScriptedLLM, said: str) -> str:
+async def started(server: ForkedServer, llm: ScriptedLLM, said: str) -> str:
     """Settings, and a conversation that begins with this."""
     await server.start()
     settings = {"llmModel": "openai/gpt-4o", "llmBaseUrl": llm.url, "llmApiKey": KEY}
@@ -101,7 +101,7 @@ async def test_what_was_read_before_a_kill_is_there_once_and_marked(
     first, second = Gate(), Gate()
     half = [f"The first half. {KEY[:9]}", f"{KEY[9:]} is hidden.", " So far, so good."]
     outside_llm.script(hold(first, *half), hold(second))
-    server = ServerProcess(tmp_path / "data", fresh_database_url)
+    server = ForkedServer(tmp_path / "data", fresh_database_url)
     try:
         conversation_id = await started(server, outside_llm, "Hello")
         kept = "The first half. <secret hidden> is hidden. So far, so good."
@@ -140,7 +140,7 @@ async def test_a_call_of_which_the_words_were_read_is_asked_for_again_after_a_ki
         ("I will look", " there."), (Call("look", "{}"),), gate=gate, gate_after=2, finish_reason="tool_calls"
     )
     outside_llm.script(called, Reply(calls=(Call("look", "{}"),), finish_reason="tool_calls"))
-    server = ServerProcess(tmp_path / "data", fresh_database_url)
+    server = ForkedServer(tmp_path / "data", fresh_database_url)
     try:
         conversation_id = await started(server, outside_llm, "Look")
         async with opened(fresh_database_url) as database:
@@ -278,7 +278,7 @@ async def test_what_was_read_before_a_stop_and_a_kill_at_once_is_there_after_the
 ) -> None:
     url = f"sqlite:///{tmp_path / 'parley.db'}"
     answering = Gate()
-    server = ServerProcess(tmp_path / "data", url)
+    server = ForkedServer(tmp_path / "data", url)
     try:
         conversation_id = await started(server, outside_llm, "Hello")
         await until_waiting(server, conversation_id)

@@ -11,7 +11,7 @@ import pytest
 from app.services.agent.tool_stream import MAX_STREAMED_LENGTH
 from tests.support import documents, steps
 from tests.support.client import Client, RequestFailed
-from tests.support.processes import ServerProcess
+from tests.support.processes import ForkedServer
 from tests.support.sandboxes import needs_sandbox, until_gone, until_there
 from tests.support.scripted_llm import Call, Reply, ScriptedLLM, text, tools
 
@@ -127,7 +127,7 @@ async def test_a_killed_server_leaves_nothing_running_and_the_next_one_goes_on(
     tmp_path: Path, llm: ScriptedLLM
 ) -> None:
     mark = uuid4().hex
-    server = ServerProcess(tmp_path)
+    server = ForkedServer(tmp_path)
     try:
         await server.start()
         settings = {"llmModel": "openai/scripted", "llmBaseUrl": llm.url, "llmApiKey": KEY}
