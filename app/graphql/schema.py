@@ -62,7 +62,7 @@ INTROSPECTION_BYTES = 16 * 1024 * 1024
 BYTES_PER_JSON_BYTE = 10
 
 
-@strawberry.type(description="What can be read.")
+@strawberry.type(description="Queries.")
 class Query:
     node: Node | None = strawberry.field(
         resolver=resolvers.node.get, description="Refetch any object by its global ID."
@@ -87,10 +87,10 @@ class Query:
     settings: Settings | None = strawberry.field(
         resolver=resolvers.settings.get, description="Null until the caller saves settings."
     )
-    viewer: Viewer = strawberry.field(resolver=Viewer, description="What is the caller's at git providers.")
+    viewer: Viewer = strawberry.field(resolver=Viewer, description="The caller.")
 
 
-@strawberry.type(description="What can be changed.")
+@strawberry.type(description="Mutations.")
 class Mutation:
     create_conversation: CreateConversationPayload = strawberry.field(
         resolver=resolvers.conversation.create, description="Create a conversation and start its agent."
@@ -154,7 +154,7 @@ class Mutation:
     )
 
 
-@strawberry.type(description="What can be watched.")
+@strawberry.type(description="Subscriptions.")
 class Subscription:
     conversation_status_changed = strawberry.subscription(
         resolver=resolvers.conversation.status_changed,
@@ -173,7 +173,7 @@ class Subscription:
     )
     tool_output_deltas = strawberry.subscription(
         resolver=resolvers.event.tool_output_deltas,
-        description="What the agent's tools write while they run; where it is much, not all of it. Nothing is kept: "
+        description="The output of the agent's tools while they run; of much output, not all. Nothing is kept: "
         "the finished output comes as a `ToolResultEvent`.",
     )
     workspace_changed = strawberry.subscription(

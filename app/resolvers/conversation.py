@@ -63,7 +63,7 @@ async def get(
 
 async def search(
     info: Info,
-    first: Annotated[int | None, strawberry.argument(description="How many, 1 to 100.")] = DEFAULT_FIRST,
+    first: Annotated[int | None, strawberry.argument(description="The page's size, 1 to 100.")] = DEFAULT_FIRST,
     after: Annotated[str | None, strawberry.argument(description="Only what stands behind this cursor.")] = None,
     filter: Annotated[ConversationFilter | None, strawberry.argument(description="Only these.")] = None,  # noqa: A002  The contract's name.
     order_by: Annotated[
@@ -86,7 +86,7 @@ async def search(
 @with_user_errors
 async def create(
     info: Info,
-    input: Annotated[CreateConversationInput, strawberry.argument(description="What it begins with.")],  # noqa: A002  The contract's name.
+    input: Annotated[CreateConversationInput, strawberry.argument(description="The conversation's beginning.")],  # noqa: A002  The contract's name.
 ) -> CreateConversationPayload:
     command = CreateConversation(
         title=input.title,

@@ -15,7 +15,7 @@ Info = strawberry.Info[Context, None]
 @with_user_errors
 async def create(
     info: Info,
-    input: Annotated[CreateDownloadInput, strawberry.argument(description="What is downloaded.")],  # noqa: A002  The contract's name.
+    input: Annotated[CreateDownloadInput, strawberry.argument(description="The files to download.")],  # noqa: A002  The contract's name.
 ) -> CreateDownloadPayload:
     key = existing_conversation_key(input.conversation_id, "conversationId")
     context = info.context

@@ -16,7 +16,7 @@ Info = strawberry.Info[Context, None]
 @with_user_errors
 async def create(
     info: Info,
-    input: Annotated[CreatePullRequestInput, strawberry.argument(description="Of which conversation, and how.")],  # noqa: A002  The contract's name.
+    input: Annotated[CreatePullRequestInput, strawberry.argument(description="The pull request and its conversation.")],  # noqa: A002  The contract's name.
 ) -> CreatePullRequestPayload:
     command = CreatePullRequest(
         existing_conversation_key(input.conversation_id, "conversationId"),

@@ -16,7 +16,7 @@ Info = strawberry.Info[Context, None]
 @with_user_errors
 async def push(
     info: Info,
-    input: Annotated[PushBranchInput, strawberry.argument(description="Of which conversation, and where.")],  # noqa: A002  The contract's name.
+    input: Annotated[PushBranchInput, strawberry.argument(description="The branch and its conversation.")],  # noqa: A002  The contract's name.
 ) -> PushBranchPayload:
     command = PushBranch(
         existing_conversation_key(input.conversation_id, "conversationId"),

@@ -31,11 +31,11 @@ async def search(
     query: Annotated[
         str | None,
         strawberry.argument(
-            description="What to search for, own and public, at most 200 characters. Null: all of the caller's own."
+            description="The search text, own and public, at most 200 characters. Null: all of the caller's own."
         ),
     ] = None,
     sort: Annotated[RepositorySort, strawberry.argument(description="In this order.")] = RepositorySort.PUSHED,
-    first: Annotated[int | None, strawberry.argument(description="How many, 1 to 100.")] = DEFAULT_FIRST,
+    first: Annotated[int | None, strawberry.argument(description="The page's size, 1 to 100.")] = DEFAULT_FIRST,
     after: Annotated[str | None, strawberry.argument(description="Only what stands behind this cursor.")] = None,
 ) -> RepositoryConnection | None:
     repository_query = RepositoryQuery(

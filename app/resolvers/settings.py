@@ -26,7 +26,7 @@ async def get(info: Info) -> Settings | None:
 @with_user_errors
 async def update(
     info: Info,
-    input: Annotated[UpdateSettingsInput, strawberry.argument(description="What changes.")],  # noqa: A002  The contract's name.
+    input: Annotated[UpdateSettingsInput, strawberry.argument(description="The changes.")],  # noqa: A002  The contract's name.
 ) -> UpdateSettingsPayload:
     row = await info.context.services.settings.update(info.context.owner_id, input.to_command())
     return UpdateSettingsPayload(settings=convert(row))

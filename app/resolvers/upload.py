@@ -15,7 +15,7 @@ Info = strawberry.Info[Context, None]
 @with_user_errors
 async def create(
     info: Info,
-    input: Annotated[CreateUploadInput, strawberry.argument(description="What is uploaded.")],  # noqa: A002  The contract's name.
+    input: Annotated[CreateUploadInput, strawberry.argument(description="The file to upload.")],  # noqa: A002  The contract's name.
 ) -> CreateUploadPayload:
     key = existing_conversation_key(input.conversation_id, "conversationId")
     context = info.context

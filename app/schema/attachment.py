@@ -19,11 +19,11 @@ class Attachment:
     digest: Private[str]
     name: str = strawberry.field(description="The file's name.")
     media_type: str = strawberry.field(description="Images are told by their content, other files by their name.")
-    size_bytes: Long = strawberry.field(description="How long it is.")
+    size_bytes: Long = strawberry.field(description="The size in bytes.")
 
     @strawberry.field(
-        description="Where it can be downloaded for five minutes, as `WorkspaceFile.downloadUrl`. Null where the file "
-        "is not here: in a conversation that was replayed."
+        description="The URL of a download, valid for five minutes, as `WorkspaceFile.downloadUrl`. Null where the "
+        "file is not here: in a conversation that was replayed."
     )
     async def url(self, info: Info) -> str | None:
         if not self.digest:

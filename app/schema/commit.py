@@ -34,7 +34,7 @@ class CommitEdge:
 class CommitConnection:
     edges: list[CommitEdge] = strawberry.field(description="The commits with their cursors.")
     nodes: list[Commit] = strawberry.field(description="Shortcut for `edges { node }`.")
-    page_info: PageInfo = strawberry.field(description="Where the page lies.")
+    page_info: PageInfo = strawberry.field(description="The page's position in the connection.")
 
 
 def convert(commit: LoggedCommit) -> Commit:

@@ -8,7 +8,7 @@ from app.services import commit as services
 from app.services.git.commit_object import LoggedCommit, Person
 
 
-@strawberry.input(description="What is to be committed.")
+@strawberry.input(description="The changes to commit.")
 class CommitWorkspaceInput:
     conversation_id: strawberry.ID = strawberry.field(description="The conversation.")
     message: str | None = strawberry.field(
@@ -26,7 +26,7 @@ class CommitWorkspaceInput:
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `commitWorkspace`.")
 class CommitWorkspacePayload:
     commit: Commit | None = strawberry.field(default=None, description="The new commit.")
     branch_name: str | None = strawberry.field(default=None, description="The branch that it was made on.")

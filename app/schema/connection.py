@@ -32,8 +32,8 @@ MAX_SEQUENCE = 2**31 - 1
 
 @strawberry.type(description="Relay page information.")
 class PageInfo:
-    has_next_page: bool = strawberry.field(description="Whether there is more behind this page.")
-    has_previous_page: bool = strawberry.field(description="Whether there is more before this page.")
+    has_next_page: bool = strawberry.field(description="True if more follows this page.")
+    has_previous_page: bool = strawberry.field(description="True if more precedes this page.")
     start_cursor: str | None = strawberry.field(description="Cursor of the first edge; null on an empty page.")
     end_cursor: str | None = strawberry.field(description="Cursor of the last edge; null on an empty page.")
 

@@ -45,12 +45,12 @@ class Conversation(Node):
     row: Private[models.Conversation | ConversationRow]
     title: str = strawberry.field(description="1 to 200 characters.")
     title_is_auto_generated: bool = strawberry.field(description="False once a user renamed it.")
-    status: ConversationStatus = strawberry.field(description="Whether its runtime is there.")
+    status: ConversationStatus = strawberry.field(description="The state of the conversation's runtime.")
     status_reason: Problem | None = strawberry.field(
         description="Why it failed, paused or was stopped by the server; null otherwise."
     )
     agent_state: AgentState | None = strawberry.field(description="Null unless `status` is RUNNING.")
-    trigger: ConversationTrigger = strawberry.field(description="What made it.")
+    trigger: ConversationTrigger = strawberry.field(description="The conversation's origin.")
     branch_name: str | None = strawberry.field(
         description="The branch it works on: without one given, the provider's default branch until the clone is "
         "there, then what git's HEAD names. Null without a repository, or where that has no commits, or "
@@ -59,7 +59,7 @@ class Conversation(Node):
     llm_model: str | None = strawberry.field(description="The model in use; null before the first run.")
     created_at: datetime = strawberry.field(description="When it was created.")
     updated_at: datetime = strawberry.field(description="When something last happened in it.")
-    usage: TokenUsage = strawberry.field(description="What all its LLM calls took together.")
+    usage: TokenUsage = strawberry.field(description="The total of all its LLM calls.")
 
     @strawberry.field(description="The git repository it works on, as its provider last told of it.")
     async def repository(self, info: Info) -> Repository | None:
@@ -68,15 +68,15 @@ class Conversation(Node):
         row = await info.context.repositories.load(self.row.repository_id)
         return repository.convert(row) if row is not None else None
 
-    @strawberry.field(description="What its agent works in; null before the first start has prepared it.")
+    @strawberry.field(description="The agent's workspace; null before the first start has prepared it.")
     async def workspace(self, info: Info) -> Workspace | None:
         context = info.context
         summary = await context.services.workspace.get(self.row.id, context.workspace_reads)
         return workspace.convert(summary) if summary is not None else None
 
     @strawberry.field(
-        description="What `createPullRequest` proposed, newest first. What was seen more than a minute ago is asked "
-        "for again, at most 20 of them; where its provider can't be asked, the last known state is shown."
+        description="The pull requests of `createPullRequest`, newest first. States seen more than a minute ago are "
+        "asked for again, at most 20 of them; where its provider can't be asked, the last known state is shown."
     )
     async def pull_requests(
         self, info: Info, first: pull_request.First = pull_request.DEFAULT_FIRST, after: pull_request.After = None
@@ -118,7 +118,7 @@ class ConversationConnection:
     wanted: Private[conversation_search.ConversationFilter]
     edges: list[ConversationEdge] = strawberry.field(description="The conversations with their cursors.")
     nodes: list[Conversation] = strawberry.field(description="Shortcut for `edges { node }`.")
-    page_info: PageInfo = strawberry.field(description="Where the page lies.")
+    page_info: PageInfo = strawberry.field(description="The page's position in the connection.")
 
     @strawberry.field(description="Counted only when selected.")
     async def total_count(self, info: Info) -> int:
@@ -161,7 +161,7 @@ class ConversationFilter:
         )
 
 
-@strawberry.input(description="How conversations are ordered; ties are broken by id.")
+@strawberry.input(description="The order of conversations; ties are broken by id.")
 class ConversationOrder:
     field: ConversationOrderField = strawberry.field(
         default=ConversationOrderField.CREATED_AT, description="The sort key."
@@ -181,7 +181,7 @@ class AttachmentInput:
     )
 
 
-@strawberry.input(description="What a user says: text, images, or both.")
+@strawberry.input(description="A user's message: text, images, or both.")
 class MessageInput:
     text: str = strawberry.field(description="At most 100,000 characters; may be blank where there is an image.")
     image_urls: list[URI] = strawberry.field(
@@ -219,7 +219,7 @@ class CreateConversationInput:
         "unless there is one.",
     )
     trigger: ConversationTrigger = strawberry.field(
-        default=ConversationTrigger.GUI, description="What makes the conversation."
+        default=ConversationTrigger.GUI, description="The conversation's origin."
     )
     attach_conversation_id: bool = strawberry.field(
         default=False,
@@ -264,13 +264,13 @@ class StopConversationInput:
 @strawberry.input(description="A message to a conversation.")
 class SendMessageInput:
     conversation_id: strawberry.ID = strawberry.field(description="The conversation.")
-    message: MessageInput = strawberry.field(description="What the user says.")
+    message: MessageInput = strawberry.field(description="The user's message.")
     idempotency_key: str | None = strawberry.field(
         default=None, description="Same key returns the first result again instead of a second message."
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `createConversation`.")
 class CreateConversationPayload:
     conversation: Conversation | None = strawberry.field(default=None, description="The new conversation.")
     conversation_edge: ConversationEdge | None = strawberry.field(default=None, description="For Relay's @prependEdge.")
@@ -279,7 +279,7 @@ class CreateConversationPayload:
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `renameConversation`.")
 class RenameConversationPayload:
     conversation: Conversation | None = strawberry.field(default=None, description="The renamed conversation.")
     user_errors: list[RenameConversationError] = strawberry.field(
@@ -287,7 +287,7 @@ class RenameConversationPayload:
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `deleteConversation`.")
 class DeleteConversationPayload:
     deleted_conversation_id: strawberry.ID | None = strawberry.field(
         default=None, description="For Relay's @deleteEdge / @deleteRecord and cache eviction."
@@ -297,7 +297,7 @@ class DeleteConversationPayload:
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `startConversation`.")
 class StartConversationPayload:
     conversation: Conversation | None = strawberry.field(default=None, description="The started conversation.")
     user_errors: list[StartConversationError] = strawberry.field(
@@ -305,7 +305,7 @@ class StartConversationPayload:
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `stopConversation`.")
 class StopConversationPayload:
     conversation: Conversation | None = strawberry.field(default=None, description="The stopped conversation.")
     user_errors: list[StopConversationError] = strawberry.field(
@@ -313,7 +313,7 @@ class StopConversationPayload:
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `sendMessage`.")
 class SendMessagePayload:
     event_edge: EventEdge | None = strawberry.field(default=None, description="The message in the log.")
     conversation: Conversation | None = strawberry.field(default=None, description="The conversation.")

@@ -9,7 +9,7 @@ from app.services import download
 from app.services.download import DownloadFormat
 
 URL = (
-    "Where it is, by one GET that needs no header: keep it secret. Relative to the address of `/graphql`, as in "
+    "The URL of one GET without a header: keep it secret. Relative to the address of `/graphql`, as in "
     "`new URL(url, endpoint)`."
 )
 
@@ -33,9 +33,9 @@ class Download:
     media_type: str = strawberry.field(description="The Content-Type of the response.")
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `createDownload`.")
 class CreateDownloadPayload:
-    download: Download | None = strawberry.field(default=None, description="Where it is; null where it is not.")
+    download: Download | None = strawberry.field(default=None, description="Null if there are errors.")
     user_errors: list[CreateDownloadError] = strawberry.field(
         default_factory=list, description="Why there is no download; empty when there is one."
     )

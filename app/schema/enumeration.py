@@ -49,7 +49,7 @@ _describe(
 )
 _describe(
     AgentState,
-    "What the agent inside a RUNNING conversation is doing.",
+    "The activity of the agent in a RUNNING conversation.",
     {
         AgentState.LOADING: "It is getting ready.",
         AgentState.RUNNING: "It works on the user's message.",
@@ -64,7 +64,7 @@ _describe(
 )
 _describe(
     ConversationTrigger,
-    "What made the conversation.",
+    "The origin of a conversation.",
     {
         ConversationTrigger.GUI: "A person at a front end.",
         ConversationTrigger.API: "A program.",
@@ -74,7 +74,7 @@ _describe(
 )
 _describe(
     TaskKind,
-    "What a suggested task is about. A pull request has the first of the first three that applies.",
+    "The kind of a suggested task. A pull request has the first of the first three that applies.",
     {
         TaskKind.MERGE_CONFLICTS: "The pull request has conflicts with its base branch.",
         TaskKind.FAILING_CHECKS: "Checks of the pull request's last commit fail.",
@@ -84,7 +84,7 @@ _describe(
 )
 _describe(
     ConversationOrderField,
-    "What conversations are ordered by.",
+    "The sort key of conversations.",
     {
         ConversationOrderField.CREATED_AT: "When it was created.",
         ConversationOrderField.UPDATED_AT: "When something last happened in it.",
@@ -93,7 +93,7 @@ _describe(
 )
 _describe(
     EventSource,
-    "Who caused an event.",
+    "The author of an event.",
     {
         EventSource.USER: "The user.",
         EventSource.AGENT: "The agent.",
@@ -158,7 +158,7 @@ _describe(
 )
 _describe(
     PullRequestState,
-    "What became of a pull request.",
+    "The state of a pull request.",
     {
         PullRequestState.OPEN: "It waits to be merged; drafts are open, too.",
         PullRequestState.CLOSED: "It was closed, declined or superseded.",
@@ -181,7 +181,7 @@ _describe(
 )
 _describe(
     RepositorySort,
-    "What repositories are ordered by.",
+    "The sort key of repositories.",
     {
         RepositorySort.PUSHED: "Newest push first.",
         RepositorySort.UPDATED: "Newest change first.",
@@ -190,7 +190,7 @@ _describe(
 )
 _describe(
     WorkspaceState,
-    "Whether a workspace can be used. Clients must tolerate values added later.",
+    "The state of a workspace. Clients must tolerate values added later.",
     {
         WorkspaceState.PREPARING: "Its repository is being cloned; nothing is shown yet.",
         WorkspaceState.READY: "It is there as a whole.",
@@ -198,7 +198,7 @@ _describe(
 )
 _describe(
     ChangesSince,
-    "What a workspace is compared with.",
+    "The base with which a workspace is compared.",
     {
         ChangesSince.CLONED: "The commit that was cloned; without one, a directory that holds nothing.",
         ChangesSince.COMMITTED: "The last commit in the workspace.",
@@ -206,7 +206,7 @@ _describe(
 )
 _describe(
     ChangeStatus,
-    "What became of a file. Clients must tolerate values added later.",
+    "The kind of a file's change. Clients must tolerate values added later.",
     {
         ChangeStatus.ADDED: "It is new.",
         ChangeStatus.MODIFIED: "Its content or its mode is another.",
@@ -218,13 +218,13 @@ _describe(
 )
 _describe(
     DownloadFormat,
-    "What is downloaded, and how.",
+    "The content and format of a download.",
     {
         DownloadFormat.FILE: "One file as it is, which takes `Range`.",
         DownloadFormat.ZIP: "Files and directories as a ZIP, 50,000 at most. What is not named leaves out `.git`, "
         "whose configuration and hooks an agent may have written for whoever unpacks it.",
         DownloadFormat.TAR_GZ: "As `ZIP`, as a tar with gzip; 500,000 at most.",
-        DownloadFormat.PATCH: "What was changed since the clone, binary files included, as `git apply` takes it; "
+        DownloadFormat.PATCH: "The changes since the clone, binary files included, as `git apply` takes it; "
         "11 MiB at most.",
         DownloadFormat.TRAJECTORY_JSON: "The log as `Conversation.trajectory` has it, however long it is.",
         DownloadFormat.TRAJECTORY_MARKDOWN: "The log for people.",

@@ -33,16 +33,16 @@ UNREADABLE = "This event can't be read by this release of the server."
 class Event(Node):
     sequence: int = strawberry.field(description="Strictly increasing inside one conversation.")
     created_at: datetime = strawberry.field(description="When it happened.")
-    source: EventSource = strawberry.field(description="Who caused it.")
+    source: EventSource = strawberry.field(description="The event's author.")
 
 
 @strawberry.type(description="Somebody said something.")
 class MessageEvent(Event, Node):
-    text: str = strawberry.field(description="What was said; Markdown where an agent said it.")
+    text: str = strawberry.field(description="The message's text; Markdown if an agent wrote it.")
     image_urls: list[URI] = strawberry.field(description="Images that belong to it.")
     attachments: list[Attachment] = strawberry.field(description="Files that belong to it.")
     is_partial: bool = strawberry.field(
-        description="Whether the rest of the answer never came: the agent was stopped, the stream broke off, the "
+        description="True if the answer is incomplete: the agent was stopped, the stream broke off, the "
         "server ended, or a limit was reached. Where the provider told no counts of tokens, those of such an answer "
         "are estimated."
     )
@@ -52,15 +52,15 @@ class MessageEvent(Event, Node):
 class ToolCallEvent(Event, Node):
     tool_name: str = strawberry.field(description="The tool's name.")
     arguments: JSON = strawberry.field(description="The call's arguments, as the agent gave them.")
-    thought: str | None = strawberry.field(description="What the agent said before the call.")
+    thought: str | None = strawberry.field(description="The agent's text before the call.")
 
 
 @strawberry.type(description="A tool answered.")
 class ToolResultEvent(Event, Node):
     call: Private[tuple[UUID, int] | None]
-    output: str = strawberry.field(description="What the tool answered, possibly shortened.")
-    truncated: bool = strawberry.field(description="Whether the output was shortened.")
-    is_error: bool = strawberry.field(description="Whether the call failed.")
+    output: str = strawberry.field(description="The tool's output, possibly shortened.")
+    truncated: bool = strawberry.field(description="True if the output was shortened.")
+    is_error: bool = strawberry.field(description="True if the call failed.")
 
     @strawberry.field(description="The call that this answers.")
     async def tool_call(self, info: Info) -> ToolCallEvent | None:
@@ -87,7 +87,7 @@ class EventEdge:
 class EventConnection:
     edges: list[EventEdge] = strawberry.field(description="The events with their cursors.")
     nodes: list[Event] = strawberry.field(description="Shortcut for `edges { node }`.")
-    page_info: PageInfo = strawberry.field(description="Where the page lies.")
+    page_info: PageInfo = strawberry.field(description="The page's position in the connection.")
 
 
 @strawberry.input(description="All that is given must hold.")
@@ -218,8 +218,8 @@ def _message(
 
 EVENT_TYPES = (MessageEvent, ToolCallEvent, ToolResultEvent, StateChangeEvent)
 
-First = Annotated[int | None, strawberry.argument(description="How many events from the start, 1 to 100.")]
-Last = Annotated[int | None, strawberry.argument(description="How many events from the end, 1 to 100.")]
+First = Annotated[int | None, strawberry.argument(description="The number of events from the start, 1 to 100.")]
+Last = Annotated[int | None, strawberry.argument(description="The number of events from the end, 1 to 100.")]
 After = Annotated[str | None, strawberry.argument(description="Only events behind this cursor.")]
 Before = Annotated[str | None, strawberry.argument(description="Only events before this cursor.")]
 Filter = Annotated[EventFilter | None, strawberry.argument(description="Only these events.")]

@@ -14,7 +14,7 @@ from app.schema.user_error import CreatePullRequestError
 
 DEFAULT_FIRST = 20
 
-First = Annotated[int | None, strawberry.argument(description="How many, 1 to 100.")]
+First = Annotated[int | None, strawberry.argument(description="The page's size, 1 to 100.")]
 After = Annotated[str | None, strawberry.argument(description="Only what stands behind this cursor.")]
 
 
@@ -22,11 +22,11 @@ After = Annotated[str | None, strawberry.argument(description="Only what stands 
 class PullRequest(Node):
     number: int = strawberry.field(description="Its number in the repository.")
     url: URI = strawberry.field(description="Its page for people.")
-    state: PullRequestState = strawberry.field(description="What became of it.")
+    state: PullRequestState = strawberry.field(description="The current state.")
     title: str = strawberry.field(description="Its title; GitLab marks drafts there.")
     head_branch_name: str = strawberry.field(description="The branch with the commits.")
     base_branch_name: str = strawberry.field(description="The branch that they are meant for.")
-    is_draft: bool = strawberry.field(description="Whether it is not to be merged yet.")
+    is_draft: bool = strawberry.field(description="True if it is a draft, which can't be merged yet.")
 
 
 @strawberry.type(description="A pull request and its place in a list.")
@@ -39,11 +39,11 @@ class PullRequestEdge:
 class PullRequestConnection:
     edges: list[PullRequestEdge] = strawberry.field(description="The pull requests with their cursors.")
     nodes: list[PullRequest] = strawberry.field(description="Shortcut for `edges { node }`.")
-    page_info: PageInfo = strawberry.field(description="Where the page lies.")
-    total_count: int = strawberry.field(description="How many pull requests there are in all.")
+    page_info: PageInfo = strawberry.field(description="The page's position in the connection.")
+    total_count: int = strawberry.field(description="The number of all pull requests.")
 
 
-@strawberry.input(description="What is to be proposed.")
+@strawberry.input(description="The pull request to open.")
 class CreatePullRequestInput:
     conversation_id: strawberry.ID = strawberry.field(description="The conversation.")
     title: str | None = strawberry.field(
@@ -56,7 +56,7 @@ class CreatePullRequestInput:
         description="Markdown, at most 50,000 characters. Null, omitted or blank: the model makes one; where it fails, "
         "the changed files are listed.",
     )
-    is_draft: bool = strawberry.field(default=False, description="Whether it is not to be merged yet.")
+    is_draft: bool = strawberry.field(default=False, description="True if it is a draft, which can't be merged yet.")
     base_branch_name: str | None = strawberry.field(
         default=None,
         description="The branch that the commits are meant for. Null or omitted: the one that was cloned, else the "
@@ -70,7 +70,7 @@ class CreatePullRequestInput:
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `createPullRequest`.")
 class CreatePullRequestPayload:
     pull_request: PullRequest | None = strawberry.field(default=None, description="The pull request.")
     user_errors: list[CreatePullRequestError] = strawberry.field(

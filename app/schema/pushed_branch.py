@@ -14,7 +14,7 @@ class PushedBranch:
     url: URI = strawberry.field(description="Its page for people.")
 
 
-@strawberry.input(description="What is to be pushed where.")
+@strawberry.input(description="The branch to push, and its conditions.")
 class PushBranchInput:
     conversation_id: strawberry.ID = strawberry.field(description="The conversation.")
     branch_name: str = strawberry.field(description="The branch at the git host, which may not exist yet.")
@@ -29,7 +29,7 @@ class PushBranchInput:
         "Null or omitted: a branch that has commits of others is left alone.",
     )
     to_default_branch: bool = strawberry.field(
-        default=False, description="Whether the branch may be the repository's default branch."
+        default=False, description="Allows pushing to the repository's default branch."
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
@@ -37,7 +37,7 @@ class PushBranchInput:
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `pushBranch`.")
 class PushBranchPayload:
     pushed_branch: PushedBranch | None = strawberry.field(default=None, description="The branch at the git host.")
     user_errors: list[PushBranchError] = strawberry.field(

@@ -28,7 +28,7 @@ NAME_ONLY = {"name", "__typename"}
 class Branch(Node):
     name: str = strawberry.field(description="Such as `main`, without `refs/heads/`.")
     commit_sha: str = strawberry.field(description="The branch's last commit.")
-    is_protected: bool = strawberry.field(description="Whether the provider protects it.")
+    is_protected: bool = strawberry.field(description="True if the provider protects the branch.")
 
 
 @strawberry.type(description="A branch and its place in a list.")
@@ -41,7 +41,7 @@ class BranchEdge:
 class BranchConnection:
     edges: list[BranchEdge] = strawberry.field(description="The branches with their cursors.")
     nodes: list[Branch] = strawberry.field(description="Shortcut for `edges { node }`.")
-    page_info: PageInfo = strawberry.field(description="Where the page lies.")
+    page_info: PageInfo = strawberry.field(description="The page's position in the connection.")
 
 
 @strawberry.type(description="A git repository, as its provider last told of it.")
@@ -50,7 +50,7 @@ class Repository(Node):
     provider: ProviderType = strawberry.field(description="The kind of host it is at.")
     name_with_owner: str = strawberry.field(description="`owner/name`.")
     url: URI = strawberry.field(description="Its page for people.")
-    is_private: bool = strawberry.field(description="Whether strangers can't see it.")
+    is_private: bool = strawberry.field(description="True if only authorized people can see it.")
 
     @strawberry.field(description="Null when the repository is empty.")
     async def default_branch(self, info: Info) -> Branch | None:
@@ -71,7 +71,7 @@ class Repository(Node):
     async def branches(
         self,
         info: Info,
-        first: Annotated[int | None, strawberry.argument(description="How many, 1 to 100.")] = DEFAULT_FIRST,
+        first: Annotated[int | None, strawberry.argument(description="The page's size, 1 to 100.")] = DEFAULT_FIRST,
         after: Annotated[str | None, strawberry.argument(description="Only what stands behind this cursor.")] = None,
         query: Annotated[
             str | None,
@@ -95,7 +95,7 @@ class RepositoryEdge:
 class RepositoryConnection:
     edges: list[RepositoryEdge] = strawberry.field(description="The repositories with their cursors.")
     nodes: list[Repository] = strawberry.field(description="Shortcut for `edges { node }`.")
-    page_info: PageInfo = strawberry.field(description="Where the page lies.")
+    page_info: PageInfo = strawberry.field(description="The page's position in the connection.")
 
 
 @strawberry.input(description="A repository by its provider and name.")

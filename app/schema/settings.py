@@ -70,7 +70,7 @@ class UpdateSettingsInput:
         "known no limit can hold, so the agent pauses behind each call and says so.",
     )
     confirmation_mode: bool | None = strawberry.field(
-        default=strawberry.UNSET, description="Whether tool calls wait for `respondToToolCall`; default false."
+        default=strawberry.UNSET, description="True: tool calls wait for `respondToToolCall`. Default false."
     )
     git_author_name: str | None = strawberry.field(
         default=strawberry.UNSET, description="The author of commits, at most 200 characters."
@@ -98,7 +98,7 @@ class UpdateSettingsInput:
         )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `updateSettings`.")
 class UpdateSettingsPayload:
     settings: Settings | None = strawberry.field(default=None, description="The settings as they are saved now.")
     user_errors: list[UpdateSettingsError] = strawberry.field(
@@ -106,14 +106,14 @@ class UpdateSettingsPayload:
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `resetSettings`.")
 class ResetSettingsPayload:
     deleted_settings_id: strawberry.ID | None = strawberry.field(
         description="The settings that are gone; null where there were none."
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `setProviderToken`.")
 class SetProviderTokenPayload:
     provider_account: ProviderAccount | None = strawberry.field(default=None, description="The account it opens.")
     settings: Settings | None = strawberry.field(
@@ -124,7 +124,7 @@ class SetProviderTokenPayload:
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `removeProviderToken`.")
 class RemoveProviderTokenPayload:
     deleted_provider_account_id: strawberry.ID | None = strawberry.field(
         default=None, description="The account that is gone."

@@ -25,7 +25,7 @@ _ID = re.compile(
 class SuggestedTask:
     id: strawberry.ID = strawberry.field(description="For `createConversation`. It names no `Node`.")
     provider: ProviderType = strawberry.field(description="The kind of host it is at.")
-    kind: TaskKind = strawberry.field(description="What is to be done.")
+    kind: TaskKind = strawberry.field(description="The task's kind.")
     repository_name: str = strawberry.field(description="`owner/name`.")
     number: int = strawberry.field(description="The pull request's or issue's number in its repository.")
     title: str = strawberry.field(description="The pull request's or issue's title, at most 500 characters.")
@@ -47,7 +47,7 @@ class SuggestedTaskEdge:
 class SuggestedTaskConnection:
     edges: list[SuggestedTaskEdge] = strawberry.field(description="The tasks with their cursors.")
     nodes: list[SuggestedTask] = strawberry.field(description="Shortcut for `edges { node }`.")
-    page_info: PageInfo = strawberry.field(description="Where the page lies.")
+    page_info: PageInfo = strawberry.field(description="The page's position in the connection.")
 
 
 @strawberry.type(description="The caller.")
@@ -65,7 +65,7 @@ class Viewer:
         self,
         info: Info,
         provider: Annotated[ProviderType, strawberry.argument(description="The kind of host that is asked.")],
-        first: Annotated[int | None, strawberry.argument(description="How many, 1 to 100.")] = DEFAULT_FIRST,
+        first: Annotated[int | None, strawberry.argument(description="The page's size, 1 to 100.")] = DEFAULT_FIRST,
         after: Annotated[str | None, strawberry.argument(description="Only what stands behind this cursor.")] = None,
     ) -> SuggestedTaskConnection | None:
         context = info.context

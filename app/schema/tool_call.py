@@ -10,13 +10,13 @@ from app.schema.user_error import RespondToToolCallError
 class RespondToToolCallInput:
     conversation_id: strawberry.ID = strawberry.field(description="The conversation.")
     tool_call_id: strawberry.ID = strawberry.field(description="The `ToolCallEvent` that waits.")
-    approved: bool = strawberry.field(description="Whether the agent may do it.")
+    approved: bool = strawberry.field(description="True: the agent may run the tool.")
     reason: str | None = strawberry.field(
         default=None, description="Told to the agent when not approved; at most 2,000 characters."
     )
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `respondToToolCall`.")
 class RespondToToolCallPayload:
     conversation: Conversation | None = strawberry.field(default=None, description="The conversation, which goes on.")
     user_errors: list[RespondToToolCallError] = strawberry.field(

@@ -15,26 +15,26 @@ from app.services.filesystem.names import shown
 class CreateUploadInput:
     conversation_id: strawberry.ID = strawberry.field(description="The conversation, whose workspace is there.")
     path: str = strawberry.field(
-        description="Where it goes in the workspace, in the place of a file that is there. A name alone, such as "
+        description="The path in the workspace; an existing file is replaced. A name alone, such as "
         "`data.csv`, goes to `uploads`; `./data.csv` goes beside that."
     )
-    size_bytes: Long = strawberry.field(description="How long the file is; by default at most 100 MiB.")
+    size_bytes: Long = strawberry.field(description="The file's size; by default at most 100 MiB.")
 
 
 @strawberry.type(description="A URL that one file can be uploaded to for a while.")
 class Upload:
     url: str = strawberry.field(
-        description="Where the file goes by one PUT, with the file as its body, that needs no header: keep it secret. "
+        description="The URL of one PUT without a header, whose body is the file: keep it secret. "
         "Relative to the address of `/graphql`, as in `new URL(url, endpoint)`. The answer is 201."
     )
     expires_at: datetime = strawberry.field(description="Until when the PUT may begin: five minutes.")
     path: str = strawberry.field(description=PATH)
-    size_bytes: Long = strawberry.field(description="How long the body is.")
+    size_bytes: Long = strawberry.field(description="The required size of the body.")
 
 
-@strawberry.type(description="What came of it.")
+@strawberry.type(description="The result of `createUpload`.")
 class CreateUploadPayload:
-    upload: Upload | None = strawberry.field(default=None, description="Where it goes; null where it may not.")
+    upload: Upload | None = strawberry.field(default=None, description="Null if there are errors.")
     user_errors: list[CreateUploadError] = strawberry.field(
         default_factory=list, description="Why there is no upload; empty when there is one."
     )

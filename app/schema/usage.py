@@ -5,7 +5,7 @@ import strawberry
 from app.schema.scalar import Long
 
 
-@strawberry.type(description="What LLM calls took.")
+@strawberry.type(description="The tokens and cost of LLM calls.")
 class TokenUsage:
     prompt_tokens: Long = strawberry.field(description="Tokens that were sent, at most 2**53 - 1.")
     completion_tokens: Long = strawberry.field(description="Tokens that were answered, at most 2**53 - 1.")

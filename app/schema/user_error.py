@@ -21,7 +21,7 @@ class UserError:
     code: ErrorCode = strawberry.field(description="Machine-readable reason.")
     message_id: str = strawberry.field(description="Original i18n id, e.g. `CONFIGURATION$SETTINGS_NOT_FOUND`.")
     message: str = strawberry.field(description="For people; may change.")
-    path: list[str] = strawberry.field(description="Where in `input` the fault lies.")
+    path: list[str] = strawberry.field(description="The path of the invalid field in `input`.")
 
 
 @strawberry.type(description="The caller never saved settings.")
@@ -57,7 +57,7 @@ class InvalidInputError(UserError):
 
 @strawberry.type(description="The caller already runs as many conversations as the server allows.")
 class TooManyRunningError(UserError):
-    limit: int = strawberry.field(description="How many conversations may run.")
+    limit: int = strawberry.field(description="The number of conversations that may run.")
 
 
 @strawberry.type(description="The conversation's status does not allow this action.")

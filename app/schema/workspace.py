@@ -33,7 +33,7 @@ MAX_LINE = 2**31 - 1
 _TYPES = mimetypes.MimeTypes(filenames=())
 _TEXT, _BINARY = "text/plain", "application/octet-stream"
 
-First = Annotated[int | None, strawberry.argument(description="How many, 1 to 100.")]
+First = Annotated[int | None, strawberry.argument(description="The page's size, 1 to 100.")]
 After = Annotated[str | None, strawberry.argument(description="Only what stands behind this cursor.")]
 FirstLine = Annotated[int | None, strawberry.argument(description="The first line, counted from 1.")]
 LastLine = Annotated[int | None, strawberry.argument(description="The last line; null: to the end.")]
@@ -55,7 +55,7 @@ class WorkspaceFile(WorkspaceEntry):
 
     conversation_key: Private[UUID]
     real_path: Private[str]
-    size_bytes: Long = strawberry.field(description="How long it is.")
+    size_bytes: Long = strawberry.field(description="The size in bytes.")
 
     @strawberry.field(description="Told by its name; where that says nothing, `text/plain` or what stands for bytes.")
     async def media_type(self, info: Info) -> str:
@@ -64,7 +64,7 @@ class WorkspaceFile(WorkspaceEntry):
             return known
         return _BINARY if await self._is_binary(info) else _TEXT
 
-    @strawberry.field(description="Whether there is a null byte among its first 8,000.")
+    @strawberry.field(description="True if there is a null byte among the first 8,000.")
     async def is_binary(self, info: Info) -> bool:
         return await self._is_binary(info)
 
@@ -76,13 +76,13 @@ class WorkspaceFile(WorkspaceEntry):
         text_and_cut = await self._lines(info, first_line, last_line)
         return text_and_cut[0] if text_and_cut is not None else None
 
-    @strawberry.field(description="Whether `text` of the same arguments leaves something out.")
+    @strawberry.field(description="True if `text` of the same arguments leaves something out.")
     async def is_truncated(self, info: Info, first_line: FirstLine = 1, last_line: LastLine = None) -> bool:
         text_and_cut = await self._lines(info, first_line, last_line)
         return text_and_cut is not None and text_and_cut[1]
 
     @strawberry.field(
-        description="Where it can be downloaded for five minutes by one GET that needs no header: keep it secret. "
+        description="The URL of one GET without a header, valid for five minutes: keep it secret. "
         "Relative to the address of `/graphql`. It takes `Range`."
     )
     async def download_url(self, info: Info) -> str:
@@ -116,7 +116,7 @@ class WorkspaceDirectory(WorkspaceEntry):
 
 @strawberry.type(description="A symbolic link in a workspace.")
 class WorkspaceLink(WorkspaceEntry):
-    target: str = strawberry.field(description="Where it leads, as it says itself. It is never followed out.")
+    target: str = strawberry.field(description="The link's target as text. The server never follows it.")
 
 
 @strawberry.type(description="An entry and its place in a list.")
@@ -129,7 +129,7 @@ class WorkspaceEntryEdge:
 class WorkspaceEntryConnection:
     edges: list[WorkspaceEntryEdge] = strawberry.field(description="The entries with their cursors.")
     nodes: list[WorkspaceEntry] = strawberry.field(description="Shortcut for `edges { node }`.")
-    page_info: PageInfo = strawberry.field(description="Where the page lies.")
+    page_info: PageInfo = strawberry.field(description="The page's position in the connection.")
 
 
 @strawberry.type(description="A file that is different from the commit that it is compared with.")
@@ -138,11 +138,11 @@ class FileChange:
     workspace: Private[WorkspaceSummary]
     since: Private[ChangesSince]
     path: str = strawberry.field(description=PATH)
-    previous_path: str | None = strawberry.field(description="Where a file was renamed or copied from.")
-    status: ChangeStatus = strawberry.field(description="What became of it.")
+    previous_path: str | None = strawberry.field(description="The path from which the file was renamed or copied.")
+    status: ChangeStatus = strawberry.field(description="The current state.")
     additions: int = strawberry.field(description="Lines that are new; 0 for a binary file.")
     deletions: int = strawberry.field(description="Lines that are gone; 0 for a binary file.")
-    is_binary: bool = strawberry.field(description="Whether git compares it as bytes rather than as lines.")
+    is_binary: bool = strawberry.field(description="True if git compares the file as bytes instead of lines.")
 
     @strawberry.field(
         description="A unified diff as git writes it, up to 100,000 bytes; what is no UTF-8 is U+FFFD. Empty where the "
@@ -151,7 +151,7 @@ class FileChange:
     async def diff(self, info: Info, context_lines: ContextLines = DEFAULT_CONTEXT_LINES) -> str:
         return (await self._diff(info, context_lines)).text
 
-    @strawberry.field(description="Whether `diff` of the same argument leaves something out.")
+    @strawberry.field(description="True if `diff` of the same argument leaves something out.")
     async def is_truncated(self, info: Info, context_lines: ContextLines = DEFAULT_CONTEXT_LINES) -> bool:
         return (await self._diff(info, context_lines)).is_cut
 
@@ -172,14 +172,14 @@ class FileChangeEdge:
 class FileChangeConnection:
     edges: list[FileChangeEdge] = strawberry.field(description="The changes with their cursors.")
     nodes: list[FileChange] = strawberry.field(description="Shortcut for `edges { node }`.")
-    page_info: PageInfo = strawberry.field(description="Where the page lies.")
-    total_count: int = strawberry.field(description="How many changes there are in all.")
+    page_info: PageInfo = strawberry.field(description="The page's position in the connection.")
+    total_count: int = strawberry.field(description="The number of all changes.")
 
 
 @strawberry.type(description="The directory that a conversation's agent works in.")
 class Workspace(Node):
     summary: Private[WorkspaceSummary]
-    state: WorkspaceState = strawberry.field(description="Whether it can be used.")
+    state: WorkspaceState = strawberry.field(description="The workspace's state.")
     branch_name: str | None = strawberry.field(
         description="The branch that is checked out now; null without a repository, and where HEAD names none."
     )
@@ -188,13 +188,15 @@ class Workspace(Node):
         description="The last commit that is checked out, as the workspace says; null before the first one."
     )
 
-    @strawberry.field(description="What it takes on the disk.")
+    @strawberry.field(description="The size on disk, in bytes.")
     async def size_bytes(self, info: Info) -> Long:
         context = info.context
         size = await context.services.workspace.size(self.summary.conversation_id, context.workspace_reads)
         return Long(size)
 
-    @strawberry.field(description="What a directory holds, by the bytes of the names. Pipes and the like are left out.")
+    @strawberry.field(
+        description="A directory's entries, sorted by the bytes of their names. Pipes and the like are left out."
+    )
     async def entries(
         self,
         info: Info,
@@ -229,7 +231,7 @@ class Workspace(Node):
         return _file(self.summary.conversation_id, relative(path), entry)
 
     @strawberry.field(
-        description="What is different in the working tree, untracked files included and ignored ones not. Null with "
+        description="The differences of the working tree, untracked files included and ignored ones not. Null with "
         "an error where there is no sandbox, in which git compares. Without a repository all is added."
     )
     async def changes(
@@ -238,7 +240,7 @@ class Workspace(Node):
         first: First = DEFAULT_FIRST,
         after: After = None,
         since: Annotated[
-            ChangesSince, strawberry.argument(description="What it is compared with.")
+            ChangesSince, strawberry.argument(description="The base of the comparison.")
         ] = ChangesSince.CLONED,
     ) -> FileChangeConnection | None:
         count = check_count("first", first, DEFAULT_FIRST)

@@ -301,47 +301,18 @@ def _body(part: AnyPart, sequences: Mapping[int, int]) -> EventBody:
 
 
 def _part(event: Event) -> AnyPart | None:
-    usage = None
-    if event.llm_model is not None:
-        cost = event.cost_usd
-        usage = _UsagePart(
-            llm_model=event.llm_model[:MAX_MODEL_NAME],
-            prompt_tokens=max(0, event.prompt_tokens or 0),
-            completion_tokens=max(0, event.completion_tokens or 0),
-            cost_usd=cost if cost is not None and cost >= 0 and math.isfinite(cost) else None,
-        )
     head: dict[str, Any] = {
         "sequence": event.sequence,
         "run": event.run,
         "source": EventSource(event.source),
         "created_at": event.created_at,
-        "usage": usage,
+        "usage": _usage(event),
     }
     match decode_body(event):
         case MessageBody() as body:
-            return _MessagePart(
-                **head,
-                text=body.text,
-                image_urls=list(body.image_urls),
-                is_partial=body.is_partial,
-                attachments=[
-                    _AttachmentPart(name=each.name, media_type=each.media_type, size_bytes=each.size, path=each.path)
-                    for each in body.attachments
-                ]
-                or None,
-            )
+            return _message(head, body)
         case ToolCallBody() as body:
-            arguments = dict(body.arguments)
-            return _ToolCallPart(
-                **head,
-                call_id=body.call_id,
-                tool_name=body.tool_name,
-                arguments=arguments,
-                thought=body.thought,
-                is_cut=body.is_cut,
-                call_fields=dict(body.call_fields) if body.call_fields else None,
-                answer_fields=dict(body.answer_fields) if body.answer_fields else None,
-            )
+            return _tool_call(head, body)
         case ToolResultBody() as body:
             return _ToolResultPart(
                 **head,
@@ -355,6 +326,45 @@ def _part(event: Event) -> AnyPart | None:
             return _StateChangePart(**head, agent_state=body.agent_state, problem=problem)
         case None:
             return None
+
+
+def _usage(event: Event) -> _UsagePart | None:
+    if event.llm_model is None:
+        return None
+    cost = event.cost_usd
+    return _UsagePart(
+        llm_model=event.llm_model[:MAX_MODEL_NAME],
+        prompt_tokens=max(0, event.prompt_tokens or 0),
+        completion_tokens=max(0, event.completion_tokens or 0),
+        cost_usd=cost if cost is not None and cost >= 0 and math.isfinite(cost) else None,
+    )
+
+
+def _message(head: dict[str, Any], body: MessageBody) -> _MessagePart:
+    attachments = [
+        _AttachmentPart(name=each.name, media_type=each.media_type, size_bytes=each.size, path=each.path)
+        for each in body.attachments
+    ]
+    return _MessagePart(
+        **head,
+        text=body.text,
+        image_urls=list(body.image_urls),
+        is_partial=body.is_partial,
+        attachments=attachments or None,
+    )
+
+
+def _tool_call(head: dict[str, Any], body: ToolCallBody) -> _ToolCallPart:
+    return _ToolCallPart(
+        **head,
+        call_id=body.call_id,
+        tool_name=body.tool_name,
+        arguments=dict(body.arguments),
+        thought=body.thought,
+        is_cut=body.is_cut,
+        call_fields=dict(body.call_fields) if body.call_fields else None,
+        answer_fields=dict(body.answer_fields) if body.answer_fields else None,
+    )
 
 
 def _without_secrets(event: dict[str, Any], redactor: Redactor) -> dict[str, Any]:

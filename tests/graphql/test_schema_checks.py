@@ -62,7 +62,7 @@ async def test_the_schema_passes_every_rule(tmp_path: Path) -> None:
             'Description is required for field "title" in type "Conversation"',
         ),
         (
-            '"""What a user says: text, images, or both."""\n',
+            '"""A user\'s message: text, images, or both."""\n',
             "",
             "require-description",
             'Description is required for input "MessageInput"',
@@ -92,14 +92,14 @@ async def test_the_schema_passes_every_rule(tmp_path: Path) -> None:
             NO_CURSOR,
         ),
         (
-            '  """Whether there is more behind this page."""\n  hasNextPage: Boolean!',
-            '  """Whether there is more behind this page."""\n  hasNextPage: Boolean',
+            '  """True if more follows this page."""\n  hasNextPage: Boolean!',
+            '  """True if more follows this page."""\n  hasNextPage: Boolean',
             "relay-page-info",
             "Field `hasNextPage` must return non-null Boolean.",
         ),
         (
-            '  """Where the page lies."""\n  pageInfo: PageInfo!\n\n  """Counted',
-            '  """Where the page lies."""\n  pageInfo: PageInfo\n\n  """Counted',
+            '  """The page\'s position in the connection."""\n  pageInfo: PageInfo!\n\n  """Counted',
+            '  """The page\'s position in the connection."""\n  pageInfo: PageInfo\n\n  """Counted',
             "relay-connection-types",
             "`pageInfo` field must return a non-null `PageInfo` Object type.",
         ),

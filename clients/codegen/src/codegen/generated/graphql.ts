@@ -4,7 +4,7 @@ type Exact<T extends { [key: string]: unknown }> = { [K in keyof T]: T[K] };
 /** Internal type. DO NOT USE DIRECTLY. */
 export type Incremental<T> = T | { [P in keyof T]?: P extends ' $fragmentName' | '__typename' ? T[P] : never };
 import type { TypedDocumentNode as DocumentNode } from '@graphql-typed-document-node/core';
-/** What the agent inside a RUNNING conversation is doing. */
+/** The activity of the agent in a RUNNING conversation. */
 export type AgentState =
   /** It waits until the user allows or refuses a tool call. */
   | 'AWAITING_USER_CONFIRMATION'
@@ -64,7 +64,7 @@ export type ConversationStatus =
   /** Not running; may be started again. */
   | 'STOPPED';
 
-/** What made the conversation. */
+/** The origin of a conversation. */
 export type ConversationTrigger =
   /** A program. */
   | 'API'
@@ -93,7 +93,7 @@ export type CreateConversationInput = {
   suggestedTaskId?: string | number | null | undefined;
   /** Null or omitted: the server generates one from the first message. */
   title?: string | null | undefined;
-  /** What makes the conversation. */
+  /** The conversation's origin. */
   trigger?: ConversationTrigger;
 };
 
@@ -170,7 +170,7 @@ export type ErrorCode =
   /** The workspace could not be prepared: sandbox or clone failed. */
   | 'WORKSPACE_ERROR';
 
-/** Who caused an event. */
+/** The author of an event. */
 export type EventSource =
   /** The agent. */
   | 'AGENT'
@@ -179,7 +179,7 @@ export type EventSource =
   /** The user. */
   | 'USER';
 
-/** What a user says: text, images, or both. */
+/** A user's message: text, images, or both. */
 export type MessageInput = {
   /** At most 10 files of the workspace, of 20 MiB each; not in a first message. Images among them are shown to the model, all are named to it. */
   attachments?: Array<AttachmentInput>;
