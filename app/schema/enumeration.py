@@ -167,7 +167,7 @@ _describe(
 )
 _describe(
     PublishPolicy,
-    "How far the agent may publish its work, by the tools `commit_changes` and `open_pull_request`, without asking by "
+    "A policy for the agent's tools `commit_changes` and `open_pull_request`: the calls that do not wait in "
     "`AWAITING_USER_CONFIRMATION`. Each value allows what the one before allows. Clients must tolerate values added "
     "later.",
     {

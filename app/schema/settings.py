@@ -39,8 +39,8 @@ class Settings(Node):
         description="The author's e-mail address; null: one that is made of the login and receives no mail."
     )
     publish_policy: PublishPolicy = strawberry.field(
-        description="What the agent may commit and propose without `respondToToolCall`. With `confirmationMode` it "
-        "asks all the same."
+        description="The agent's commits and pull requests that need no `respondToToolCall`. With `confirmationMode` "
+        "it asks all the same."
     )
 
     @strawberry.field(description="The git providers the caller stored a token for.")
@@ -80,7 +80,7 @@ class UpdateSettingsInput:
     )
     publish_policy: PublishPolicy | None = strawberry.field(
         default=strawberry.UNSET,
-        description="What the agent may commit and propose without asking; default `ALWAYS_ASK`.",
+        description="The agent's commits and pull requests that go without asking; default `ALWAYS_ASK`.",
     )
 
     def to_command(self) -> UpdateSettings:
