@@ -13,7 +13,7 @@ KEY_MAX_LENGTH = 200
 class IdempotencyKey(SQLModel, table=True):
     """A key and its first result: the conversation's id, and for a sent message also the event's sequence.
 
-    For a pull request its number takes the sequence's place.
+    For a pull request its number takes the sequence's place. Of a commit and a pushed branch, ``result`` is the JSON.
     """
 
     __table_args__ = (Index("ix_idempotencykey_created", "created_at"),)
@@ -23,6 +23,7 @@ class IdempotencyKey(SQLModel, table=True):
     key: str = Field(primary_key=True, max_length=KEY_MAX_LENGTH)
     conversation_id: UUID
     event_sequence: int | None = Field(default=None)
+    result: str | None = Field(default=None)
     created_at: datetime = Field(sa_type=UTCDateTime)
 
 

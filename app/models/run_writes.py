@@ -146,7 +146,7 @@ def _idempotency_key() -> ClauseElement:
 def _remember(dialect: str) -> ClauseElement:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert(_KEY).values({column.name: bindparam(column.name, type_=column.type) for column in _KEY.c})
-    result = ("conversation_id", "event_sequence", "created_at")
+    result = ("conversation_id", "event_sequence", "result", "created_at")
     return statement.on_conflict_do_update(
         index_elements=list(_KEY.primary_key), set_={name: statement.excluded[name] for name in result}
     )

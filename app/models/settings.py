@@ -1,12 +1,21 @@
 """The table of callers' settings, one row per owner. The API key is stored only in encrypted form."""
 
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID, uuid4
 
 from sqlmodel import Field, SQLModel, UTCDateTime, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 DEFAULT_MAX_ITERATIONS = 100
+
+
+class PublishPolicy(StrEnum):
+    """How far the agent may publish its work without asking the user. Each value allows what the one before allows."""
+
+    ALWAYS_ASK = "ALWAYS_ASK"
+    ALLOW_COMMITS = "ALLOW_COMMITS"
+    ALLOW_PULL_REQUESTS = "ALLOW_PULL_REQUESTS"
 
 
 class Settings(SQLModel, table=True):
@@ -22,8 +31,19 @@ class Settings(SQLModel, table=True):
     confirmation_mode: bool = Field(default=False)
     git_author_name: str | None = Field(default=None, max_length=200)
     git_author_email: str | None = Field(default=None, max_length=254)
+    publish_policy: str = Field(
+        default=PublishPolicy.ALWAYS_ASK,
+        max_length=40,
+        sa_column_kwargs={"default": None, "server_default": PublishPolicy.ALWAYS_ASK.value},
+    )
     created_at: datetime = Field(sa_type=UTCDateTime)
     updated_at: datetime = Field(sa_type=UTCDateTime)
+
+
+def publish_policy(settings: Settings | None) -> PublishPolicy:
+    """Return the owner's policy: ``ALWAYS_ASK`` without settings, and for a value that only a newer release knows."""
+    stored = settings.publish_policy if settings is not None else PublishPolicy.ALWAYS_ASK
+    return PublishPolicy.__members__.get(stored, PublishPolicy.ALWAYS_ASK)
 
 
 class SettingsRepository:

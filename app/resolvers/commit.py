@@ -20,7 +20,6 @@ async def create(
 ) -> CommitWorkspacePayload:
     key = existing_conversation_key(input.conversation_id, "conversationId")
     paths = tuple(input.paths) if input.paths is not None else None
-    commit = await info.context.services.commit.commit(
-        info.context.owner_id, CommitWorkspace(key, input.message, paths)
-    )
+    command = CommitWorkspace(key, input.message, paths, idempotency_key=input.idempotency_key)
+    commit = await info.context.services.commit.commit(info.context.owner_id, command)
     return payload(commit)

@@ -24,6 +24,7 @@ async def push(
         expected_head=input.expected_head_sha,
         replaced=input.replaced_commit_sha,
         to_default_branch=input.to_default_branch,
+        idempotency_key=input.idempotency_key,
     )
     return PushBranchPayload(
         pushed_branch=convert(await info.context.services.push.push(info.context.owner_id, command))

@@ -21,6 +21,9 @@ class CommitWorkspaceInput:
         description="Files and directories in the workspace, at most 500; everything else stays uncommitted. Null or "
         "omitted: all changes, untracked files included and ignored ones not.",
     )
+    idempotency_key: str | None = strawberry.field(
+        default=None, description="Same key within 24 h returns the first commit again instead of a second one."
+    )
 
 
 @strawberry.type(description="The result of `commitWorkspace`.")

@@ -12,6 +12,7 @@ from app.models.event import EventSource
 from app.models.provider_account import ProviderType
 from app.models.pull_request import PullRequestState
 from app.models.search.query import ConversationOrderField, OrderDirection
+from app.models.settings import PublishPolicy
 from app.services.download import DownloadFormat
 from app.services.git.base import RepositorySort, TaskKind
 from app.services.git.patch import ChangeStatus
@@ -140,6 +141,7 @@ _describe(
         ErrorCode.NOTHING_TO_PUSH: "There is no commit beyond what was cloned, or no branch was pushed.",
         ErrorCode.BRANCH_MOVED: "The branch at the git host has commits that a push would remove.",
         ErrorCode.DEFAULT_BRANCH: "The branch is the repository's default one, which the input does not allow.",
+        ErrorCode.BRANCH_EXISTS: "The branch is at the git host already, and was not pushed from the conversation.",
         ErrorCode.BRANCH_PROTECTED: "The git host protects the branch.",
         ErrorCode.PUSH_REJECTED: "The git host rejected the push.",
         ErrorCode.PULL_REQUEST_REFUSED: "The git host refused the pull request.",
@@ -161,6 +163,20 @@ _describe(
         PullRequestState.OPEN: "It waits to be merged; drafts are open, too.",
         PullRequestState.CLOSED: "It was closed, declined or superseded.",
         PullRequestState.MERGED: "It was merged.",
+    },
+)
+_describe(
+    PublishPolicy,
+    "A policy for the agent's tools `commit_changes` and `open_pull_request`: the calls that do not wait in "
+    "`AWAITING_USER_CONFIRMATION`. Each value allows what the one before allows. Clients must tolerate values added "
+    "later.",
+    {
+        PublishPolicy.ALWAYS_ASK: "It asks for each commit and each pull request.",
+        PublishPolicy.ALLOW_COMMITS: "It commits to the branch that is checked out in the workspace. It asks for each "
+        "pull request.",
+        PublishPolicy.ALLOW_PULL_REQUESTS: "It also pushes to a branch that is new at the git host, or that was pushed "
+        "from the conversation before, and opens a pull request for it. For the branch that was cloned it asks; it "
+        "never pushes to the repository's default branch, and never by force.",
     },
 )
 _describe(

@@ -31,6 +31,10 @@ class PushBranchInput:
     to_default_branch: bool = strawberry.field(
         default=False, description="Allows pushing to the repository's default branch."
     )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="Same key within 24 h returns the first result again, whatever was committed or pushed since.",
+    )
 
 
 @strawberry.type(description="The result of `pushBranch`.")

@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from app.context import Context
 from app.models import settings as models
+from app.models.settings import PublishPolicy, publish_policy
 from app.schema import provider_account
 from app.schema.node import Node, settings_id
 from app.schema.provider_account import ProviderAccount
@@ -36,6 +37,10 @@ class Settings(Node):
     )
     git_author_email: str | None = strawberry.field(
         description="The author's e-mail address; null: one that is made of the login and receives no mail."
+    )
+    publish_policy: PublishPolicy = strawberry.field(
+        description="The agent's commits and pull requests that need no `respondToToolCall`. With `confirmationMode` "
+        "it asks all the same."
     )
 
     @strawberry.field(description="The git providers the caller stored a token for.")
@@ -73,6 +78,10 @@ class UpdateSettingsInput:
     git_author_email: str | None = strawberry.field(
         default=strawberry.UNSET, description="The author's e-mail address, at most 254 characters."
     )
+    publish_policy: PublishPolicy | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="The agent's commits and pull requests that go without asking; default `ALWAYS_ASK`.",
+    )
 
     def to_command(self) -> UpdateSettings:
         """Convert without validation, and keep an omitted field apart from an explicit null."""
@@ -85,6 +94,7 @@ class UpdateSettingsInput:
             confirmation_mode=_given(self.confirmation_mode),
             git_author_name=_given(self.git_author_name),
             git_author_email=_given(self.git_author_email),
+            publish_policy=_given(self.publish_policy),
         )
 
 
@@ -139,6 +149,7 @@ def convert(row: models.Settings) -> Settings:
         confirmation_mode=row.confirmation_mode,
         git_author_name=row.git_author_name,
         git_author_email=row.git_author_email,
+        publish_policy=publish_policy(row),
     )
 
 

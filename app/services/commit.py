@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 import structlog
+from pydantic import TypeAdapter
 
 from app.errors import ErrorCode, GitRefusal, InvalidInput, InvalidState, WorkspaceFailure, conversation_not_found
 from app.models.conversation import AgentState, Conversation, ConversationRepository
@@ -19,6 +20,7 @@ from app.services.change_text import ChangeTextService
 from app.services.clock import Clock
 from app.services.git.commit import REFUSALS, CommitTarget, Committer, NewCommit, Signature
 from app.services.git.hosts import checked_branch
+from app.services.idempotency import Idempotency, Key
 from app.services.message import check_storable
 from app.services.push.wakeups import Wakeups, workspace_topic
 from app.services.workspace import WorkspaceService
@@ -51,6 +53,7 @@ class CommitWorkspace:
     message: str | None = None
     paths: tuple[str, ...] | None = None
     is_agent: bool = False
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,9 @@ class Commit:
     message: str
     author: Signature
     committed_at: datetime
+
+
+_COMMIT = TypeAdapter(Commit)
 
 
 class CommitService:
@@ -88,16 +94,21 @@ class CommitService:
         self._committer = committer
         self._texts = texts
         self._coauthor = coauthor
+        self._idempotency = Idempotency(database, clock)
 
     async def commit(self, owner_id: str, command: CommitWorkspace) -> Commit:
-        """Commit the working tree on the branch that is checked out.
+        """Commit the working tree on the branch that is checked out, or return the first commit under the same key.
 
         Raises NotFound, InvalidInput, InvalidState, GitRefusal or WorkspaceFailure; then nothing was committed.
         """
+        key = Key(owner_id, f"commit:{command.conversation_id}", command.idempotency_key)
         message = _checked_message(command.message)
         paths = _checked_paths(command.paths)
         async with self._workspace.lock(command.conversation_id):
             conversation, repository = await self._read(owner_id, command.conversation_id)
+            earlier = await self._idempotency.earlier(key)
+            if earlier is not None and earlier.result is not None:
+                return _COMMIT.validate_json(earlier.result)
             if not command.is_agent:
                 check_idle(conversation)
             summary = await ready_workspace(self._contents, command.conversation_id)
@@ -108,9 +119,13 @@ class CommitService:
             message = _with_trailer(message, self._coauthor)
             now = self._clock()
             sha = await self._committer.commit(target, NewCommit(message, author, now, paths))
+            commit = Commit(sha, target.head, target.branch, message, author, now)
+            if key.key is not None:
+                async with self._database.unit_of_work() as unit:
+                    self._idempotency.remember(unit, key, conversation.id, None, _COMMIT.dump_json(commit).decode())
         self._wakeups.publish(workspace_topic(command.conversation_id))
         log.info("workspace.committed", conversation_id=str(command.conversation_id), commit=sha)
-        return Commit(sha, target.head, target.branch, message, author, now)
+        return commit
 
     def _target(self, summary: WorkspaceSummary) -> CommitTarget:
         head, path = summary.head, self._workspace.path(summary.conversation_id)

@@ -20,8 +20,8 @@ from app.models.conversation import (
 from app.models.database.database import Database
 from app.models.database.row import Rows
 from app.models.database.unit_of_work import Writes
-from app.models.event import Attachment, Event, EventRepository, MessageBody
-from app.models.idempotency import IdempotencyKey
+from app.models.event import Attachment, Event, MessageBody
+from app.models.merge_base import MergeBase
 from app.models.owner import OwnerRepository
 from app.models.replay import encode_events, new_replay
 from app.models.rows.conversation import ConversationRow, ConversationRows
@@ -40,6 +40,7 @@ from app.services.lifecycle import moves
 from app.services.lifecycle.attachments import attach
 from app.services.lifecycle.capacity import make_room
 from app.services.lifecycle.creation import CreateConversation, check_creation, check_task, new_conversation, with_task
+from app.services.lifecycle.earlier import created, sent
 from app.services.lifecycle.title import TitleService, checked_title
 from app.services.message import Message
 from app.services.push.wakeups import (
@@ -173,7 +174,7 @@ class ConversationService:
         earlier = await self._idempotency.earlier(key)
         if earlier is not None:
             async with self._database.read() as session:
-                return await _created(session, owner_id, earlier)
+                return await created(session, owner_id, earlier)
         check_task(command)
         if command.task is not None:
             task = await self._tasks.get(owner_id, command.task, self._repository.budget())
@@ -186,6 +187,7 @@ class ConversationService:
         repository, branch_name = None, None
         if command.repository is not None:
             repository, branch_name = await self._repository.choose(owner_id, command.repository, command.branch_name)
+        base = await self._repository.merge_base(owner_id, command.merge, repository)
         conversation = new_conversation(
             command,
             owner_id,
@@ -205,10 +207,12 @@ class ConversationService:
             if earlier is None:
                 stopped = await make_room(unit, owner_id, self._max_concurrent, now)
                 await self._store(unit, conversation, message, replay, now)
+                if base is not None:
+                    unit.add(MergeBase(conversation_id=conversation_id, repository_id=base[0], branch_name=base[1]))
                 self._idempotency.remember(unit, key, conversation.id, None)
         if earlier is not None:
             async with self._database.read() as session:
-                return await _created(session, owner_id, earlier)
+                return await created(session, owner_id, earlier)
         log.info("conversation.created", conversation_id=str(conversation_id))
         moves.announce(self._wakeups, conversation, *stopped)
         await self._submit(conversation)
@@ -226,7 +230,7 @@ class ConversationService:
         earlier = await self._idempotency.earlier(key)
         if earlier is not None:
             async with self._database.read() as session:
-                return await _sent(session, owner_id, earlier)
+                return await sent(session, owner_id, earlier)
         await self._must_get(owner_id, command.conversation_id, path=("conversationId",))
         command.message.check("message")
         await self._settings.model(owner_id)
@@ -245,7 +249,7 @@ class ConversationService:
                 self._idempotency.remember(unit, key, conversation.id, written[1].sequence)
         if written is None:
             async with self._database.read() as session:
-                return await _sent(session, owner_id, earlier)
+                return await sent(session, owner_id, earlier)
         stopped, event = written
         moves.announce(self._wakeups, conversation, *stopped)
         await self._submit(conversation)
@@ -379,21 +383,3 @@ class ConversationService:
         if conversation is None:
             raise conversation_not_found(*path)
         return conversation
-
-
-async def _created(session: AsyncSession, owner_id: str, earlier: IdempotencyKey) -> Conversation:
-    conversation = await ConversationRepository(session).get(owner_id, earlier.conversation_id)
-    if conversation is None:
-        raise conversation_not_found("idempotencyKey")
-    return conversation
-
-
-async def _sent(session: AsyncSession, owner_id: str, earlier: IdempotencyKey | None) -> tuple[Conversation, Event]:
-    if earlier is None:
-        raise conversation_not_found("conversationId")
-    conversation = await ConversationRepository(session).get(owner_id, earlier.conversation_id)
-    key = (earlier.conversation_id, earlier.event_sequence or 0)
-    [event] = await EventRepository(session).get_many(owner_id, [key])
-    if conversation is None or event is None:
-        raise conversation_not_found("conversationId")
-    return conversation, event

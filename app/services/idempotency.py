@@ -49,10 +49,12 @@ class Idempotency:
         async with self._database.read() as reading:
             return await IdempotencyKeyRepository(reading).get(key.owner_id, key.operation, key.key, since)
 
-    def remember(self, unit: UnitOfWork, key: Key, conversation_id: UUID, event_sequence: int | None) -> None:
+    def remember(
+        self, unit: UnitOfWork, key: Key, conversation_id: UUID, event_sequence: int | None, result: str | None = None
+    ) -> None:
         """Store the result, in the same transaction as the change itself where that is one of the database.
 
-        ``event_sequence``: that of a message, or the number of a pull request.
+        ``event_sequence``: that of a message, or the number of a pull request. ``result``: JSON of any other result.
         """
         if key.key is None:
             return
@@ -62,6 +64,7 @@ class Idempotency:
             key=key.key,
             conversation_id=conversation_id,
             event_sequence=event_sequence,
+            result=result,
             created_at=self._clock(),
         )
         RunWrites(unit).remember(record)

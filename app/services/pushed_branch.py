@@ -8,6 +8,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import structlog
+from pydantic import TypeAdapter
 
 from app.errors import (
     AppError,
@@ -34,6 +35,7 @@ from app.services.git.head import SHA
 from app.services.git.hosts import checked_branch
 from app.services.git.push import GitPusher, RemoteRefs
 from app.services.git.rejection import branch_moved, error_of
+from app.services.idempotency import Idempotency, Key
 from app.services.lifecycle import moves
 from app.services.repository import RepositoryService
 from app.services.workspace import WorkspaceService
@@ -58,6 +60,7 @@ class PushBranch:
 
     ``expected_head`` is the commit that the workspace has to be at; without it, the agent must not be at work.
     ``replaced`` is the commit of the branch that may be lost (a forced push); ``None``: none may.
+    ``is_new_or_own``: the branch must not exist yet, unless it was pushed from the conversation before.
     """
 
     conversation_id: UUID
@@ -66,6 +69,8 @@ class PushBranch:
     replaced: str | None = None
     to_default_branch: bool = False
     is_agent: bool = False
+    is_new_or_own: bool = False
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,9 @@ class Pushed:
     branch: str
     commit: str
     url: str
+
+
+_PUSHED = TypeAdapter(Pushed)
 
 
 class PushService:
@@ -100,15 +108,17 @@ class PushService:
         self._export = export
         self._pusher = pusher
         self._background = background
+        self._idempotency = Idempotency(database, clock)
 
     async def push(self, owner_id: str, command: PushBranch) -> Pushed:
-        """Push the last commit of the branch that is checked out.
+        """Push the last commit of the branch that is checked out, or return the first result under the same key.
 
         The push goes on when the call is cancelled; the same call then finds the branch pushed. Raises NotFound,
         InvalidInput, InvalidState, GitProviderAuthentication, GitProviderUnavailable, GitScopeMissing, GitRefusal or
         WorkspaceFailure; then this call has changed nothing at the git host.
         """
-        return await self._in_background(self._locked(owner_id, _checked(command)))
+        key = Key(owner_id, f"push:{command.conversation_id}", command.idempotency_key)
+        return await self._in_background(self._locked(owner_id, _checked(command), key))
 
     async def _in_background(self, work: Coroutine[Any, Any, T]) -> T:
         """Finish the work even if the caller is cancelled. Raises its AppError."""
@@ -128,33 +138,63 @@ class PushService:
             raise result
         return result
 
-    async def _locked(self, owner_id: str, command: PushBranch) -> Pushed:
+    async def _locked(self, owner_id: str, command: PushBranch, key: Key) -> Pushed:
         async with self._workspace.lock(command.conversation_id):
             conversation, repository = await read_repository(self._database, owner_id, command.conversation_id)
+            earlier = await self._idempotency.earlier(key)
+            if earlier is not None and earlier.result is not None:
+                return _PUSHED.validate_json(earlier.result)
             if not command.is_agent and command.expected_head is None:
                 # The agent may commit at any moment while it works.
                 check_idle(conversation)
-            source = await self._repositories.clone_source(owner_id, repository.id)
-            if source.password is None:
-                message = "No token is stored for the conversation's git host: store one that may push."
-                raise GitProviderAuthentication(message, provider=repository.provider)
-            summary = await ready_workspace(self._contents, conversation.id)
-            head = _head(summary, command)
-            source, refs = await self._refs(conversation.owner_id, repository, source, command.branch)
-            is_default = command.branch in {refs.default_branch, repository.default_branch_name}
-            if is_default and not command.to_default_branch:
-                message = f"{command.branch} is the repository's default branch: say `toDefaultBranch` to push to it."
-                raise GitRefusal(message, code=ErrorCode.DEFAULT_BRANCH, path=("branchName",))
-            if command.replaced is not None and refs.sha not in {command.replaced, head}:
-                raise branch_moved(command.branch)
-            if refs.sha != head:
-                await self._send(summary, repository, source, command, head, refs.sha)
-            await self._remember(conversation, command.branch, head)
+            head = await self._push(conversation, repository, command)
+            page = _PAGES[ProviderType(repository.provider)]
+            pushed = Pushed(command.branch, head, f"{repository.url}{page}{quote(command.branch)}")
+            if key.key is not None:
+                async with self._database.unit_of_work() as unit:
+                    self._idempotency.remember(unit, key, conversation.id, None, _PUSHED.dump_json(pushed).decode())
         log.info(
             "branch.pushed", conversation_id=str(conversation.id), commit=head, forced=command.replaced is not None
         )
-        page = _PAGES[ProviderType(repository.provider)]
-        return Pushed(command.branch, head, f"{repository.url}{page}{quote(command.branch)}")
+        return pushed
+
+    async def _push(self, conversation: Conversation, repository: GitRepository, command: PushBranch) -> str:
+        """Push, and return the commit."""
+        source = await self._repositories.clone_source(conversation.owner_id, repository.id)
+        if source.password is None:
+            message = "No token is stored for the conversation's git host: store one that may push."
+            raise GitProviderAuthentication(message, provider=repository.provider)
+        summary = await ready_workspace(self._contents, conversation.id)
+        head = _head(summary, command)
+        source, refs = await self._refs(conversation.owner_id, repository, source, command.branch)
+        await self._check_branch(command, repository, refs)
+        if command.replaced is not None and refs.sha not in {command.replaced, head}:
+            raise branch_moved(command.branch)
+        if refs.sha != head:
+            await self._send(summary, repository, source, command, head, refs.sha)
+        await self._remember(conversation, command.branch, head)
+        return head
+
+    async def _check_branch(self, command: PushBranch, repository: GitRepository, refs: RemoteRefs) -> None:
+        """Raise GitRefusal for a branch that the command does not allow."""
+        is_default = command.branch in {refs.default_branch, repository.default_branch_name}
+        if is_default and not command.to_default_branch:
+            advice = "name another branch." if command.is_agent else "say `toDefaultBranch` to push to it."
+            message = f"{command.branch} is the repository's default branch: {advice}"
+            raise GitRefusal(message, code=ErrorCode.DEFAULT_BRANCH, path=("branchName",))
+        if not command.is_new_or_own:
+            return
+        if refs.default_branch is None:
+            # The first branch of a repository becomes its default branch.
+            message = "The git host names no default branch: only the user may push there."
+            raise GitRefusal(message, code=ErrorCode.DEFAULT_BRANCH, path=("branchName",))
+        if refs.sha is not None and not await self._is_own(command):
+            message = f"{command.branch} exists at the git host, and was not pushed from this conversation."
+            raise GitRefusal(message, code=ErrorCode.BRANCH_EXISTS, path=("branchName",))
+
+    async def _is_own(self, command: PushBranch) -> bool:
+        async with self._database.read() as session:
+            return await PushedBranchRepository(session).get(command.conversation_id, command.branch) is not None
 
     async def _refs(
         self, owner_id: str, repository: GitRepository, source: CloneSource, branch: str
@@ -181,7 +221,7 @@ class PushService:
         before: str | None,
     ) -> None:
         path = self._workspace.path(command.conversation_id)
-        shallow = await asyncio.to_thread(shallow_commits, WorkspaceFiles(path, None), summary.base_commit)
+        shallow = await asyncio.to_thread(shallow_commits, WorkspaceFiles(path, None), summary.known_commits)
         async with self._pusher.repository(head, shallow) as bare:
             await self._export.export(command.conversation_id, path, head, shallow, bare.pack)
             await bare.take_in(head)

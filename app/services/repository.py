@@ -65,6 +65,14 @@ class RepositoryChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class MergeChoice:
+    """A branch that is to be merged into the cloned one. ``repository``: ``None`` for that of the clone."""
+
+    branch_name: str
+    repository: RepositoryChoice | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """Rows with their cursors, in the order of the provider's answer."""
 
@@ -200,6 +208,17 @@ class RepositoryService:
             message = f"{repository.name_with_owner} has no branch named {branch_name[:100]}."
             raise InvalidInput(message, path=("branchName",))
         return repository, branch_name
+
+    async def merge_base(
+        self, owner_id: str, choice: MergeChoice | None, cloned: GitRepository | None
+    ) -> tuple[UUID, str] | None:
+        """Return repository and branch of what is to be merged into a clone, if there is one. Raises as ``choose``."""
+        if choice is None or cloned is None:
+            return None
+        if choice.repository is None:
+            return cloned.id, choice.branch_name
+        repository, _ = await self.choose(owner_id, choice.repository, None)
+        return repository.id, choice.branch_name
 
     async def clone_source(self, owner_id: str, repository_id: UUID) -> CloneSource:
         """Return the arguments of a clone of an owner's repository. Raises NotFound or GitProviderAuthentication."""

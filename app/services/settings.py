@@ -16,7 +16,7 @@ from app.errors import InvalidInput, LLMAuthentication, SettingsNotFound
 from app.models.database.database import Database
 from app.models.owner import OwnerRepository
 from app.models.run_reads import RunReads
-from app.models.settings import DEFAULT_MAX_ITERATIONS, Settings, SettingsRepository
+from app.models.settings import DEFAULT_MAX_ITERATIONS, PublishPolicy, Settings, SettingsRepository
 from app.services.clock import Clock
 from app.services.llm.base import LLM, Model
 from app.services.outbound import check_base_url
@@ -58,6 +58,7 @@ class UpdateSettings:
     confirmation_mode: bool | Unset | None = UNSET
     git_author_name: str | Unset | None = UNSET
     git_author_email: str | Unset | None = UNSET
+    publish_policy: PublishPolicy | Unset | None = UNSET
 
 
 class SettingsService:
@@ -221,6 +222,7 @@ class SettingsService:
         settings.confirmation_mode = _given(change.confirmation_mode, settings.confirmation_mode, default=False)
         settings.git_author_name = _given(change.git_author_name, settings.git_author_name, None)
         settings.git_author_email = _given(change.git_author_email, settings.git_author_email, None)
+        settings.publish_policy = _given(change.publish_policy, settings.publish_policy, PublishPolicy.ALWAYS_ASK)
         if isinstance(change.llm_api_key, SecretStr):
             context = _context(settings.owner_id)
             settings.llm_api_key_encrypted = self._secret_box.encrypt(change.llm_api_key, context=context)

@@ -7,13 +7,14 @@ from app.errors import GitProviderAuthentication, NotFound
 from app.models.provider_account import ProviderType
 from app.services.git.base import GitAccess, GitProvider, RemotePage, RemoteTask, TaskKind
 from app.services.git.call_budget import CallBudget
+from app.services.git.checkout import merge_remote
 from app.services.git.paging import ProviderPage, take
 from app.services.provider_account import ProviderAccountService
 
 _WORK = {
     TaskKind.MERGE_CONFLICTS: "It has conflicts with its base branch, {base}. Merge {base} into {branch}, which is "
     "checked out, and resolve the conflicts: look at the commits on both sides, keep what each of them is for, and run "
-    "the tests.",
+    "the tests. The base branch is there as {remote}/{base}; commit the merge with git.",
     TaskKind.FAILING_CHECKS: "Its checks fail. The branch {branch} is checked out. Find out how the checks are run, "
     "reproduce the failure, and mend its cause rather than the check.",
     TaskKind.UNRESOLVED_COMMENTS: "Reviewers have left comments that are not resolved. The branch {branch} is checked "
@@ -79,5 +80,6 @@ def first_message(provider: ProviderType, task: RemoteTask) -> str:
     noun, mark = ("merge request", "!") if provider is ProviderType.GITLAB else ("pull request", "#")
     if task.kind is TaskKind.OPEN_ISSUE:
         noun, mark = "issue", "#"
-    work = _WORK[task.kind].format(branch=task.branch_name, base=task.base_branch_name)
+    remote = merge_remote(is_fork=task.clone_name != task.repository_name)
+    work = _WORK[task.kind].format(branch=task.branch_name, base=task.base_branch_name, remote=remote)
     return f"Work on {noun} {mark}{task.number} of {task.repository_name}, “{task.title}” ({task.url}). {work}"

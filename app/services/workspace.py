@@ -16,15 +16,16 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from app.errors import WorkspaceFailure
+from app.errors import AppError, WorkspaceFailure
 from app.models.conversation import Conversation, ConversationRepository
 from app.models.database.database import Database
 from app.models.git_repository import GitRepositoryRepository
+from app.models.merge_base import MergeBaseRepository
 from app.models.workspace_removal import WorkspaceRemovalRepository
 from app.services.clock import Clock
 from app.services.filesystem.tree import remove_tree
 from app.services.git.base import CloneSource
-from app.services.git.checkout import clone_branch
+from app.services.git.checkout import clone_branch, merge_remote
 from app.services.git.clone import GitCloner
 from app.services.sandbox.shell import Shell
 
@@ -107,13 +108,15 @@ class WorkspaceService:
         path = self.path(conversation_id)
         return True if path.is_dir() else False if _partial(path).is_dir() else None
 
-    def base_commit(self, conversation_id: UUID) -> str | None:
-        """Return the commit that was cloned; ``None`` if none was. It blocks: call it in a thread."""
+    def cloned_commits(self, conversation_id: UUID) -> tuple[str, ...]:
+        """Return the commit that was cloned, then that of the branch to be merged. It blocks: call it in a thread.
+
+        Both are at the git host, so a push needs nothing below them. Nothing is returned where none was cloned.
+        """
         try:
-            text = self._base_path(conversation_id).read_text()
+            return tuple(self._base_path(conversation_id).read_text().split())
         except FileNotFoundError:
-            return None
-        return text.strip() or None
+            return ()
 
     def _base_path(self, conversation_id: UUID) -> Path:
         return self._cloned / str(conversation_id)
@@ -202,6 +205,7 @@ class WorkspaceService:
                 await asyncio.to_thread(remove_tree, partial)
                 outcome = await clone_branch(self._cloner, source, partial, branch, is_default=is_default)
             await asyncio.to_thread(partial.chmod, 0o700)
+            merged = await self._fetch_merge_base(conversation, source, partial, outcome.branch, tell)
             await self._adopt(conversation.id, partial)
             if outcome.branch != branch:
                 async with self._database.write() as session:
@@ -209,12 +213,38 @@ class WorkspaceService:
             if outcome.note is not None:
                 await tell(outcome.note)
             await asyncio.to_thread(self._cloned.mkdir, mode=0o700, exist_ok=True)
-            await asyncio.to_thread(self._base_path(conversation.id).write_text, f"{outcome.commit or ''}\n")
+            await asyncio.to_thread(self._base_path(conversation.id).write_text, f"{outcome.commit or ''} {merged}\n")
             await asyncio.to_thread(partial.rename, path)
         except BaseException:
             await asyncio.shield(self._remove_quietly(partial))
             raise
         await tell("The workspace is ready.")
+
+    async def _fetch_merge_base(
+        self, conversation: Conversation, source: CloneSource, directory: Path, branch: str | None, tell: Tell
+    ) -> str:
+        """Fetch the branch that is to be merged, and both histories, since a merge needs a common commit.
+
+        Returns its commit if that is in the repository which was cloned, else "". A failure is told to the user only:
+        what the agent lacks then is no reason not to begin.
+        """
+        async with self._database.read() as session:
+            base = await MergeBaseRepository(session).get(conversation.id)
+        if base is None or branch is None:
+            return ""
+        is_same = base.repository_id == conversation.repository_id
+        remote = merge_remote(is_fork=not is_same)
+        try:
+            base_source = source
+            if not is_same:
+                base_source = await self._sources.clone_source(conversation.owner_id, base.repository_id)
+            await self._cloner.fetch(source, directory, branch, "origin")
+            commit = await self._cloner.fetch(base_source, directory, base.branch_name, remote)
+        except AppError as failure:
+            await tell(f"The base branch {base.branch_name} can't be fetched: {failure.message}")
+            return ""
+        await tell(f"The base branch is there as {remote}/{base.branch_name}, with the history of both.")
+        return commit if is_same else ""
 
     async def _adopt(self, conversation_id: UUID, path: Path) -> None:
         if self._shell.sandbox is not None:

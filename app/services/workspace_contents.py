@@ -45,12 +45,16 @@ class WorkspaceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSummary:
-    """A workspace's state. ``base_commit`` is the commit that was cloned, if one was."""
+    """A workspace's state. ``base_commit`` is the commit that was cloned, if one was.
+
+    ``known_commits`` are those that the git host has: that one, and the last one of a branch that is to be merged.
+    """
 
     conversation_id: UUID
     state: WorkspaceState
     base_commit: str | None
     head: Head
+    known_commits: tuple[str, ...] = ()
 
 
 class ReadBudget:
@@ -212,8 +216,9 @@ class WorkspaceContents:
             return None
         if not is_prepared:
             return WorkspaceSummary(conversation_id, WorkspaceState.PREPARING, None, Head())
-        base = self._workspace.base_commit(conversation_id)
-        return WorkspaceSummary(conversation_id, WorkspaceState.READY, base, read_head(self.files(conversation_id)))
+        known = self._workspace.cloned_commits(conversation_id)
+        head = read_head(self.files(conversation_id))
+        return WorkspaceSummary(conversation_id, WorkspaceState.READY, known[0] if known else None, head, known)
 
     async def _in_files(self, conversation_id: UUID, work: Callable[[WorkspaceFiles], T]) -> T:
         try:

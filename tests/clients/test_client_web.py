@@ -191,6 +191,7 @@ async def test_a_conversation_is_about_a_repository_and_a_branch(
     await page.get_by_role("button", name="New", exact=True).click()
     await page.get_by_role("button", name="settings", exact=True).click()
     settings = page.get_by_role("dialog", name="Settings")
+    await settings.get_by_label("Publishing by the agent").select_option("ALLOW_COMMITS")
     await settings.get_by_label("Token", exact=True).fill("not-a-token")
     await settings.get_by_role("button", name="Save").click()
     await expect(settings.get_by_role("alert")).to_be_visible()
@@ -215,6 +216,7 @@ async def test_a_conversation_is_about_a_repository_and_a_branch(
 
     # What was typed can be read nowhere.
     await page.get_by_role("button", name="Settings", exact=True).click()
+    await expect(settings.get_by_label("Publishing by the agent")).to_have_value("ALLOW_COMMITS")
     await expect(settings.get_by_label("API key")).to_have_value("")
     await expect(settings.get_by_label("API key")).to_have_attribute("placeholder", "one is stored")
     await expect(settings.get_by_label("Token", exact=True)).to_have_attribute("placeholder", "stored, of ada")

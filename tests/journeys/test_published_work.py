@@ -1,9 +1,9 @@
-"""From a message to a pull request: an agent edits a clone, its user looks at it, commits, pushes and proposes it."""
+"""From a message to a pull request: an agent edits a clone, and its user or it itself commits and proposes that."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +18,11 @@ JSON = dict[str, Any]
 NAME = "ada/engine"
 CHANGES = """
 query ($id: ID!) { conversation(id: $id) { workspace { headCommitSha changes { nodes { path status diff } } } } }
+"""
+PULL_REQUESTS = """
+query ($id: ID!) { conversation(id: $id) { pullRequests { nodes {
+  number title state headBranchName baseBranchName
+} } } }
 """
 # What an agent may try for the sake of the token.
 SNOOP = (
@@ -115,3 +120,53 @@ async def test_an_agent_s_work_becomes_a_pull_request_without_its_seeing_the_tok
     files = [path for path in client.server.config.data_dir.rglob("*") if path.is_file()]
     assert len(files) > 20
     assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
+
+
+async def test_an_agent_publishes_by_itself_as_long_as_its_user_lets_it(
+    client: Client, llm: ScriptedLLM, git_host: GitServer
+) -> None:
+    name = "ada/rocket"
+    bare = git_host.add({"README.md": "A rocket.\n"}, name)
+    main = git(bare, "rev-parse", "main")
+    given = {"provider": "GITHUB", "token": TOKEN, "host": git_host.host}
+    await client.execute(documents.SET_TOKEN, input=given)
+    saved = await steps.save_settings(client, llm, publishPolicy="ALLOW_PULL_REQUESTS")
+    assert saved["publishPolicy"] == "ALLOW_PULL_REQUESTS"
+    llm.script(
+        tools(call("write_file", path="README.md", content="A rocket that flies.\n")),
+        tools(call("commit_changes", message="Say that it flies")),
+        tools(call("open_pull_request", branch_name="flies", title="It flies", body="See the README.")),
+        text("Proposed."),
+    )
+    wanted = {"byName": {"provider": "GITHUB", "nameWithOwner": name}}
+    conversation_id = (await steps.create(client, "Say more in the README.", repository=wanted))["id"]
+    await steps.until_waiting(client, conversation_id)
+
+    events = await steps.events(client, conversation_id)
+    assert [event["isError"] for event in events if event["__typename"] == "ToolResultEvent"] == [False] * 3
+    assert "AWAITING_USER_CONFIRMATION" not in {event.get("agentState") for event in events}
+    assert git(bare, "show", "flies:README.md") == "A rocket that flies.\n"
+    assert await pull_requests(client, conversation_id) == [(1, "It flies", "OPEN", "flies", "main")]
+
+    await steps.save_settings(client, llm, publishPolicy=None)
+    llm.script(
+        tools(call("write_file", path="README.md", content="A rocket that lands.\n")),
+        tools(call("commit_changes", message="Say that it lands")),
+        text("A pity."),
+    )
+    await steps.send(client, conversation_id, "Say that it lands.")
+    await steps.until(client, conversation_id, agentState="AWAITING_USER_CONFIRMATION")
+    waiting = [event for event in await steps.events(client, conversation_id) if event["__typename"] == "ToolCallEvent"]
+    decision = {"conversationId": conversation_id, "toolCallId": waiting[-1]["id"], "approved": False}
+    assert (await client.execute(documents.RESPOND, input=decision))["respondToToolCall"]["userErrors"] == []
+    await steps.until_waiting(client, conversation_id)
+    workspace = (await client.execute(CHANGES, id=conversation_id))["conversation"]["workspace"]
+    assert workspace["headCommitSha"] == git(bare, "rev-parse", "flies").strip()
+    assert git(bare, "rev-parse", "main") == main
+
+
+async def pull_requests(client: Client, conversation_id: str) -> list[tuple[object, ...]]:
+    data = await client.execute(PULL_REQUESTS, id=conversation_id)
+    nodes = cast("list[JSON]", data["conversation"]["pullRequests"]["nodes"])
+    fields = ("number", "title", "state", "headBranchName", "baseBranchName")
+    return [tuple(node[field] for field in fields) for node in nodes]

@@ -35,6 +35,7 @@ TABLES = {
     "gitbranch",
     "gitrepository",
     "idempotencykey",
+    "mergebase",
     "provideraccount",
     "pullrequest",
     "pushedbranch",

@@ -121,6 +121,8 @@ async def test_the_tour_to_a_pull_request_works_as_it_is_written(client: Client,
     proposed = (await client.execute(step("Propose"), id=conversation_id))["createPullRequest"]
     assert proposed["userErrors"] == []
     assert (proposed["pullRequest"]["number"], proposed["pullRequest"]["state"]) == (1, "OPEN")
+    allowed = (await client.execute(step("LetTheAgentPublish")))["updateSettings"]
+    assert allowed == {"settings": {"publishPolicy": "ALLOW_PULL_REQUESTS"}, "userErrors": []}
     [shown] = (await client.execute(step("PullRequests"), id=conversation_id))["conversation"]["pullRequests"]["nodes"]
     assert (shown["headBranchName"], shown["baseBranchName"], shown["isDraft"]) == ("docs/engine", "main", True)
 
@@ -137,7 +139,7 @@ async def test_the_tour_of_a_task_works_as_it_is_written(client: Client, git_hos
 
 
 def test_the_tour_has_a_step_for_every_operation() -> None:
-    assert len(TOUR) == 23
+    assert len(TOUR) == 24
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", README))

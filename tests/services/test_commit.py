@@ -235,3 +235,32 @@ async def test_before_the_clone_there_is_nothing_to_commit(ada: Client, git_host
     finally:
         del git_host.faults["ada/engine"]
     assert await refused(ada, conversation_id, message="x") == ("WorkspaceFailureError", "WORKSPACE_ERROR", [])
+
+
+async def test_the_same_key_gives_the_first_commit_again(ada: Client) -> None:
+    conversation_id, path = await cloned(ada)
+    (path / "README.md").write_text("one\n")
+    answers = await asyncio.gather(
+        *(committed(ada, conversation_id, message="One", idempotencyKey="once") for _ in range(3))
+    )
+    (path / "README.md").write_text("two\n")
+    again = await committed(ada, conversation_id, message="Two", idempotencyKey="once")
+    assert [*answers, again] == [answers[0]] * 4
+    assert (again["message"], again["sha"]) == (f"One\n\n{COAUTHOR}", told(path, "rev-parse", "HEAD"))
+    assert told(path, "rev-list", "--count", "HEAD") == "2"
+    second = await committed(ada, conversation_id, message="Two", idempotencyKey="twice")
+    assert second["parentShas"] == [again["sha"]]
+
+
+async def test_a_key_is_of_one_conversation_and_of_commits_that_were_made(ada: Client) -> None:
+    conversation_id, path = await cloned(ada)
+    assert (await refused(ada, conversation_id, idempotencyKey="once"))[1] == "NOTHING_TO_COMMIT"
+    for key in ("", "x" * 201):
+        fault = await refused(ada, conversation_id, idempotencyKey=key)
+        assert fault == ("InvalidInputError", "INVALID_INPUT", ["idempotencyKey"])
+    (path / "README.md").write_text("one\n")
+    first = await committed(ada, conversation_id, message="One", idempotencyKey="once")
+    other_id, other_path = await cloned(ada)
+    (other_path / "README.md").write_text("other\n")
+    other = await committed(ada, other_id, message="Other", idempotencyKey="once")
+    assert (other["sha"] == first["sha"], other["messageHeadline"]) == (False, "Other")

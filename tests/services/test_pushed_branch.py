@@ -10,10 +10,8 @@ from uuid import UUID
 import psutil
 import pytest
 
-from app.config import load_config
 from app.errors import WorkspaceFailure
 from app.services.git.export import CommitExport
-from app.services.git.push import GitPusher
 from app.services.git.sandboxed import SandboxGit
 from app.services.pushed_branch import PushBranch
 from tests.support import documents, steps
@@ -116,6 +114,16 @@ async def test_the_same_push_again_succeeds_and_changes_nothing(ada: Client, ori
     assert origin.refs() == before
 
 
+async def test_the_same_key_gives_the_first_push_again(ada: Client, origin: Origin) -> None:
+    first = await commit(ada, origin)
+    answer = await pushed(ada, origin, idempotencyKey="once")
+    second = await commit(ada, origin, "again\n")
+    assert await pushed(ada, origin, "elsewhere", idempotencyKey="once") == answer
+    assert [origin.told("rev-parse", "fix/typo"), len(origin.refs())] == [first, 2]
+    assert (await refused(ada, origin, "main", idempotencyKey="twice"))["code"] == "DEFAULT_BRANCH"
+    assert (await pushed(ada, origin, idempotencyKey="twice"))["commitSha"] == second
+
+
 async def test_a_push_goes_on_when_its_request_is_given_up(ada: Client, origin: Origin) -> None:
     sha = await commit(ada, origin)
     command = PushBranch(UUID(origin.conversation_id), "fix/typo")
@@ -139,14 +147,6 @@ async def test_a_push_goes_on_when_its_request_is_given_up(ada: Client, origin: 
         while not any(line.endswith(f"fix/typo {sha}") for line in origin.refs()):  # noqa: ASYNC110  As above.
             await asyncio.sleep(0.05)
     assert (await pushed(ada, origin))["commitSha"] == sha
-
-
-async def test_what_a_killed_server_left_of_a_push_is_removed_at_the_next_start(tmp_path: Path) -> None:
-    left = tmp_path / "pushes" / "tmpabc" / "bare.git"
-    left.mkdir(parents=True)
-    (left / "objects.pack").write_bytes(b"PACK")
-    await GitPusher(load_config(env_file=None, data_dir=tmp_path), tmp_path / "pushes").sweep()
-    assert not (tmp_path / "pushes").exists()
 
 
 async def test_the_default_branch_is_pushed_only_where_the_input_says_so(ada: Client, origin: Origin) -> None:

@@ -11,7 +11,9 @@ from tests.support.server import running_server
 
 JSON = dict[str, Any]
 
-SETTINGS = "{ settings { id llmModel llmBaseUrl llmApiKeySet maxIterations maxBudgetUsd confirmationMode } }"
+SETTINGS = (
+    "{ settings { id llmModel llmBaseUrl llmApiKeySet maxIterations maxBudgetUsd confirmationMode publishPolicy } }"
+)
 DEFAULTS = {
     "llmModel": "demo/assistant",
     "llmBaseUrl": None,
@@ -19,6 +21,7 @@ DEFAULTS = {
     "maxIterations": 100,
     "maxBudgetUsd": None,
     "confirmationMode": False,
+    "publishPolicy": "ALWAYS_ASK",
 }
 CHOSEN = {
     "llmModel": "openai/gpt-4o",
@@ -26,6 +29,7 @@ CHOSEN = {
     "maxIterations": 7,
     "maxBudgetUsd": 1.5,
     "confirmationMode": True,
+    "publishPolicy": "ALLOW_PULL_REQUESTS",
 }
 
 

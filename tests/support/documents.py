@@ -13,7 +13,8 @@ userErrors { __typename ... on UserError { code messageId message path } }
 
 UPDATE_SETTINGS = f"""
 mutation ($input: UpdateSettingsInput!) {{ updateSettings(input: $input) {{
-  settings {{ id llmModel llmBaseUrl llmApiKeySet maxIterations maxBudgetUsd confirmationMode }} {ERRORS}
+  settings {{ id llmModel llmBaseUrl llmApiKeySet maxIterations maxBudgetUsd confirmationMode publishPolicy }}
+  {ERRORS}
 }} }}
 """
 

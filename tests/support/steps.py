@@ -10,13 +10,14 @@ from tests.support.scripted_llm import ScriptedLLM
 JSON = dict[str, Any]
 WAIT_SECONDS = 20.0
 MODEL = "openai/scripted"
+API_KEY = "sk-test-key-0123456789"
 
 
 async def save_settings(client: Client, llm: ScriptedLLM | None = None, **fields: object) -> JSON:
     """Save settings that use the scripted LLM, or without one the demo model."""
     given: JSON = {"llmModel": "demo/assistant"}
     if llm is not None:
-        given = {"llmModel": MODEL, "llmBaseUrl": llm.url, "llmApiKey": "sk-test-key-0123456789"}
+        given = {"llmModel": MODEL, "llmBaseUrl": llm.url, "llmApiKey": API_KEY}
     data = await client.execute(documents.UPDATE_SETTINGS, input={**given, **fields})
     assert data["updateSettings"]["userErrors"] == []
     return cast("JSON", data["updateSettings"]["settings"])

@@ -5,6 +5,7 @@ from app.models.database.database import Database
 from app.models.event import EventSource, NewEvent, ToolCallBody, ToolResultBody
 from app.models.run_reads import RunReads
 from app.models.run_writes import RunWrites
+from app.models.settings import Settings, publish_policy
 from app.models.tool_call import ToolCall, ToolCallRepository
 from app.services.agent.run_log import RunEnded, RunLog
 from app.services.agent.tool_stream import ToolStream
@@ -43,7 +44,8 @@ class CallRunner:
     async def run(self, run_log: RunLog, conversation: Conversation, sequence: int, body: ToolCallBody) -> None:
         """Run a call, after the user's confirmation if that is needed, and append its result. Raises RunEnded.
 
-        ``confirmation_mode`` is read once: a call that is waiting goes on waiting if the mode is turned off.
+        ``confirmation_mode`` and the publish policy are read once, before the call begins: a call that is waiting goes
+        on waiting if the user would not be asked any more.
         """
         if body.is_cut:
             await run_log.append(
@@ -53,8 +55,7 @@ class CallRunner:
         settings, secrets = await self._settings.with_secrets(conversation.owner_id)
         redactor = Redactor(secrets)
         call = None if run_log.take_new_call(sequence) else await self._read(run_log, sequence)
-        is_asked = settings is not None and settings.confirmation_mode
-        if call is None and (is_asked or self._toolbox.needs_confirmation(body.tool_name)):
+        if call is None and self._needs_confirmation(conversation, body, settings):
             call = await self._ask(run_log, sequence)
         if call is not None and call.begun_at is None and call.approved is None:
             call = await self._decision(run_log, sequence)
@@ -65,9 +66,16 @@ class CallRunner:
         else:
             # Can be repeated safely. Without it, an outage here would be reported as an interrupted call.
             await until_answered(lambda: self._begin(run_log, sequence))
-            result = await self._execute(conversation, sequence, body, redactor)
+            is_confirmed = call is not None and bool(call.approved)
+            result = await self._execute(conversation, sequence, body, redactor, is_confirmed=is_confirmed)
         answer = ToolResultBody(sequence, redactor.text(storable(result.output)), result.truncated, result.is_error)
         await run_log.append([NewEvent(EventSource.ENVIRONMENT, answer)])
+
+    def _needs_confirmation(self, conversation: Conversation, body: ToolCallBody, settings: Settings | None) -> bool:
+        if settings is not None and settings.confirmation_mode:
+            return True
+        policy = publish_policy(settings)
+        return self._toolbox.needs_confirmation(conversation, body.tool_name, body.arguments, policy)
 
     async def _read(self, run_log: RunLog, sequence: int) -> ToolCall | None:
         return await self._reads.tool_call(run_log.conversation_id, sequence)
@@ -97,11 +105,11 @@ class CallRunner:
             RunWrites(unit).begin_call(conversation.id, sequence, run_log.now())
 
     async def _execute(
-        self, conversation: Conversation, sequence: int, body: ToolCallBody, redactor: Redactor
+        self, conversation: Conversation, sequence: int, body: ToolCallBody, redactor: Redactor, *, is_confirmed: bool
     ) -> ToolOutput:
         stream = ToolStream(self._wakeups, conversation.id, sequence, redactor)
         try:
-            context = ToolContext(conversation.id, stream.write, conversation.owner_id)
+            context = ToolContext(conversation.id, stream.write, conversation.owner_id, is_confirmed)
             result = await self._toolbox.run(context, body.tool_name, body.arguments)
         except BaseException:
             stream.abandon()

@@ -76,7 +76,7 @@ def _place(repository: GitRepository | None, branch_name: str | None) -> str:
     return (
         f"Your workspace is {WORKSPACE}: a clone of the git repository {repository.name_with_owner}, {branch}. It has "
         "the last commit only, and is kept between messages. You can commit in it; pushing needs the network, so it is "
-        "left to the user, or to a tool that asks the user first."
+        "left to the user, or to a tool that may ask the user first."
     )
 
 

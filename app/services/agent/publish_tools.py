@@ -1,15 +1,18 @@
 """The agent's tools that publish its work through the server: ``commit_changes`` and ``open_pull_request``.
 
-They always wait for the user's confirmation, whatever the confirmation mode is. They hold no token: the server commits
-and pushes as it does for its callers.
+They wait for the user's confirmation unless the owner's ``PublishPolicy`` allows the call. They hold no token: the
+server commits and pushes as it does for its callers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from pydantic import Field
 
-from app.errors import AppError, ErrorCode
-from app.services.agent.tools import Arguments, Tool, ToolContext, ToolFault, ToolOutput, typed_tool
+from app.errors import AppError
+from app.models.conversation import Conversation
+from app.models.settings import PublishPolicy
+from app.services.agent.tools import Arguments, PublishRule, Tool, ToolContext, ToolFault, ToolOutput, typed_tool
 from app.services.commit import MAX_PATHS, MESSAGE_MAX_LENGTH, CommitService, CommitWorkspace
 from app.services.filesystem.path_walk import MAX_PATH_CHARACTERS
 from app.services.git.call_budget import CallBudget
@@ -50,6 +53,15 @@ class PullRequestArguments(Arguments):
     is_draft: bool = Field(default=False, description="Whether it is not to be merged yet.")
 
 
+def pushes_to_cloned_branch(conversation: Conversation, arguments: Mapping[str, Any]) -> bool:
+    """Tell whether a call of ``open_pull_request`` names the branch that the user chose: a push there is the user's."""
+    return arguments.get("branch_name") == conversation.branch_name
+
+
+COMMITTING = PublishRule(frozenset({PublishPolicy.ALLOW_COMMITS, PublishPolicy.ALLOW_PULL_REQUESTS}))
+PROPOSING = PublishRule(frozenset({PublishPolicy.ALLOW_PULL_REQUESTS}), pushes_to_cloned_branch)
+
+
 class PublishTools:
     """Implements the tools with the use cases of commits, pushes and pull requests."""
 
@@ -69,15 +81,15 @@ class PublishTools:
         """Return the tools for a ``Toolbox``."""
         commit = (
             "Commit what is different in the workspace, with the user as author and you as co-author, on the branch "
-            "that is checked out. The user is asked first."
+            "that is checked out. The user may be asked first."
         )
         propose = (
             "Push the commits of the workspace to a branch at the git host, and open a pull request for it. Commit "
-            "first. The user is asked first; the server pushes, since there is no network here."
+            "first. The user may be asked first; the server pushes, since there is no network here."
         )
         return [
             typed_tool(
-                "commit_changes", commit, CommitArguments, self._commit, needs_shell=True, is_for_publishing=True
+                "commit_changes", commit, CommitArguments, self._commit, needs_shell=True, publishing=COMMITTING
             ),
             typed_tool(
                 "open_pull_request",
@@ -85,7 +97,7 @@ class PublishTools:
                 PullRequestArguments,
                 self._propose,
                 needs_shell=True,
-                is_for_publishing=True,
+                publishing=PROPOSING,
             ),
         ]
 
@@ -100,9 +112,10 @@ class PublishTools:
 
     async def _propose(self, context: ToolContext, given: PullRequestArguments) -> ToolOutput:
         try:
-            pushed = await self._pushes.push(
-                context.owner_id, PushBranch(context.conversation_id, given.branch_name, is_agent=True)
+            push = PushBranch(
+                context.conversation_id, given.branch_name, is_agent=True, is_new_or_own=not context.is_confirmed
             )
+            pushed = await self._pushes.push(context.owner_id, push)
             command = CreatePullRequest(
                 context.conversation_id,
                 given.title,
@@ -121,6 +134,4 @@ class PublishTools:
 
 def _fault(error: AppError) -> ToolFault:
     """Build the fault that the agent is told; the codes of refusals help it to go on."""
-    if error.code is ErrorCode.DEFAULT_BRANCH:
-        return ToolFault("That is the repository's default branch: name another branch.")
     return ToolFault(f"{error.wire_code()}: {error.message}")

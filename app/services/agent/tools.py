@@ -10,6 +10,8 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.logs import new_reference_id
+from app.models.conversation import Conversation
+from app.models.settings import PublishPolicy
 from app.services.agent.argument_text import UNPARSED, fault_in
 from app.services.filesystem.path_walk import WorkspacePathError
 from app.services.llm.base import ToolSpec
@@ -33,11 +35,15 @@ class ToolOutput:
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """The context of a call. ``on_output`` is called with output while the tool runs, for subscribers."""
+    """The context of a call. ``on_output`` is called with output while the tool runs, for subscribers.
+
+    ``is_confirmed``: the user has confirmed this very call.
+    """
 
     conversation_id: UUID
     on_output: OnOutput | None = None
     owner_id: str = ""
+    is_confirmed: bool = False
 
 
 class ToolFault(Exception):
@@ -51,18 +57,30 @@ class Arguments(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class PublishRule:
+    """When a tool that publishes work may go without confirmation.
+
+    ``allowed_by``: the policies of the owner that may let a call go. ``needs_user`` excepts single calls, by their
+    conversation and the arguments as the LLM sent them.
+    """
+
+    allowed_by: frozenset[PublishPolicy]
+    needs_user: Callable[[Conversation, Mapping[str, Any]], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """A tool: its specification for the LLM, and its implementation. If it needs a shell, it needs a sandbox too.
 
-    ``changes_files``: whoever watches the workspace is told after a call. ``is_for_publishing``: it is only for
-    conversations with a repository, and always waits for the user's confirmation.
+    ``changes_files``: whoever watches the workspace is told after a call. ``publishing``: it is only for conversations
+    with a repository, and waits for the user's confirmation unless the owner's policy allows the call.
     """
 
     spec: ToolSpec
     run: Callable[[ToolContext, Mapping[str, Any]], Awaitable[ToolOutput]]
     needs_shell: bool = False
     changes_files: bool = True
-    is_for_publishing: bool = False
+    publishing: PublishRule | None = None
 
 
 A = TypeVar("A", bound=Arguments)
@@ -76,7 +94,7 @@ def typed_tool(
     *,
     needs_shell: bool = False,
     changes_files: bool = True,
-    is_for_publishing: bool = False,
+    publishing: PublishRule | None = None,
 ) -> Tool:
     """Build a tool whose arguments are validated by a pydantic model, of which the LLM gets the JSON Schema."""
 
@@ -87,7 +105,7 @@ def typed_tool(
             raise ToolFault(f"The call does not fit {name}: {_faults(error, given)}.") from None
         return await work(context, checked)
 
-    return Tool(ToolSpec(name, description, _schema(arguments)), run, needs_shell, changes_files, is_for_publishing)
+    return Tool(ToolSpec(name, description, _schema(arguments)), run, needs_shell, changes_files, publishing)
 
 
 class Toolbox:
@@ -105,13 +123,19 @@ class Toolbox:
     def specs_for(self, *, has_repository: bool) -> tuple[ToolSpec, ...]:
         """The specifications of the tools that are of use in a conversation."""
         tools = self._tools().values()
-        return tuple(tool.spec for tool in tools if has_repository or not tool.is_for_publishing)
+        return tuple(tool.spec for tool in tools if has_repository or tool.publishing is None)
 
-    def needs_confirmation(self, name: str) -> bool:
-        """Tell whether the user has to confirm a call of the tool, whatever the confirmation mode is."""
+    def needs_confirmation(
+        self, conversation: Conversation, name: str, arguments: Mapping[str, Any], policy: PublishPolicy
+    ) -> bool:
+        """Tell whether the user has to confirm a call although the confirmation mode is off."""
         tools = self._tools()
         tool = tools.get(resolved_name(name, tools.keys()))
-        return tool is not None and tool.is_for_publishing
+        if tool is None or tool.publishing is None:
+            return False
+        publishing = tool.publishing
+        is_excepted = publishing.needs_user is not None and publishing.needs_user(conversation, arguments)
+        return is_excepted or policy not in publishing.allowed_by
 
     @property
     def shortcoming(self) -> str | None:

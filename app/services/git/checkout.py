@@ -26,6 +26,11 @@ class CheckoutOutcome:
     commit: str | None = None
 
 
+def merge_remote(*, is_fork: bool) -> str:
+    """Return the remote's name under which a clone has the branch to be merged: a fork has it from elsewhere."""
+    return "upstream" if is_fork else "origin"
+
+
 async def clone_branch(
     cloner: GitCloner, source: CloneSource, directory: Path, branch: str | None, *, is_default: bool
 ) -> CheckoutOutcome:

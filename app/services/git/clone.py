@@ -36,7 +36,7 @@ REDIRECTS = "The git host redirects, which is not followed."
 _NONE_MATCHES = 2
 # Patterns of git's messages (in English, because of LC_ALL=C), and the sentences for the user.
 _REASONS = (
-    (re.compile(r"Remote branch (?:(?!Remote branch ).)* not found"), NO_BRANCH),
+    (re.compile(r"Remote branch (?:(?!Remote branch ).)* not found|couldn't find remote ref"), NO_BRANCH),
     (
         re.compile(
             r"^remote: [^\n]*\b(?:disabled|blocked|suspended)\b|returned error: 451", re.MULTILINE | re.IGNORECASE
@@ -77,23 +77,21 @@ class GitCloner:
         A repository without commits gives an empty clone. Raises ``WorkspaceFailure`` with a message for the user.
         After a failure or cancellation git's processes are gone, but the caller has to remove the directory.
         """
-        process = await self._git.start(*_clone_arguments(source, directory, branch), source=source)
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                errors, _ = await asyncio.gather(read_errors(process), self._watch(process, directory))
-        except TimeoutError:
-            raise WorkspaceFailure(f"Cloning took longer than {self._timeout_seconds:.0f} s.") from None
-        finally:
-            await kill(process)
-        if process.returncode:
-            raise WorkspaceFailure(reason_of(errors, source, branch))
-        if await asyncio.to_thread(_bytes_of, directory) > self._max_bytes:
-            raise self._too_large()
+        await self._bounded(_clone_arguments(source, directory, branch), source, directory, branch)
         checkout = await self._checkout(directory)
         if branch is not None and checkout.branch != branch:
             # ``git clone --branch`` also accepts a tag's name, and then leaves a detached HEAD.
             raise WorkspaceFailure(NO_BRANCH.format(branch=branch))
         return checkout
+
+    async def fetch(self, source: CloneSource, directory: Path, branch: str, remote: str) -> str:
+        """Fetch a branch with its whole history into a clone, as ``refs/remotes/<remote>/<branch>``; return its commit.
+
+        The clone has to be one that no agent has seen. Raises ``WorkspaceFailure`` as ``clone`` does.
+        """
+        reference = f"refs/remotes/{remote}/{branch}"
+        await self._bounded(_fetch_arguments(source, directory, branch, reference), source, directory, branch)
+        return await self._ask(directory, "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
 
     async def has_branch(self, source: CloneSource, branch: str | None = None) -> bool:
         """Ask the remote for the branch; ``None`` asks for any. Raises ``WorkspaceFailure`` as ``clone`` does."""
@@ -111,6 +109,21 @@ class GitCloner:
         if process.returncode not in (0, _NONE_MATCHES):
             raise WorkspaceFailure(reason_of(errors, source, branch))
         return process.returncode == 0
+
+    async def _bounded(self, arguments: list[str], source: CloneSource, directory: Path, branch: str | None) -> None:
+        """Run git within the limits of time and size. Raises ``WorkspaceFailure``."""
+        process = await self._git.start(*arguments, source=source)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                errors, _ = await asyncio.gather(read_errors(process), self._watch(process, directory))
+        except TimeoutError:
+            raise WorkspaceFailure(f"Cloning took longer than {self._timeout_seconds:.0f} s.") from None
+        finally:
+            await kill(process)
+        if process.returncode:
+            raise WorkspaceFailure(reason_of(errors, source, branch))
+        if await asyncio.to_thread(_bytes_of, directory) > self._max_bytes:
+            raise self._too_large()
 
     async def _checkout(self, directory: Path) -> Checkout:
         reference = await self._ask(directory, "symbolic-ref", "--quiet", "HEAD")
@@ -167,6 +180,23 @@ def _clone_arguments(source: CloneSource, directory: Path, branch: str | None) -
         "--",
         source.url,
         os.fspath(directory),
+    ]
+
+
+def _fetch_arguments(source: CloneSource, directory: Path, branch: str, reference: str) -> list[str]:
+    return [
+        "-C",
+        os.fspath(directory),
+        "fetch",
+        "--quiet",
+        # All of the history, also where the clone has it already, in which case ``--unshallow`` is an error.
+        "--depth=2147483647",
+        "--no-tags",
+        "--no-recurse-submodules",
+        "--no-write-fetch-head",
+        "--",
+        source.url,
+        f"+refs/heads/{branch}:{reference}",
     ]
 
 

@@ -7,6 +7,7 @@ bounds, and removed. A shallow clone's pack ends at the commit that was cloned.
 import asyncio
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
@@ -81,13 +82,14 @@ class CommitExport:
             copy.write(piece)
 
 
-def shallow_commits(files: WorkspaceFiles, base: str | None) -> list[str]:
-    """Return the commits at which a clone's history ends. Blocking.
+def shallow_commits(files: WorkspaceFiles, known: Sequence[str]) -> list[str]:
+    """Return the commits at which a pack may end. Blocking.
 
-    That is the commit that was cloned; where none was noted, what the workspace's own repository says.
+    Those are the ones that the git host is known to have; where none was noted, what the workspace's own repository
+    says of its history.
     """
-    if base is not None:
-        return [base]
+    if known:
+        return list(known)
     try:
         lines = files.read(".git/shallow", MAX_SHALLOW_BYTES).decode("ascii", "replace").splitlines()
     except (WorkspacePathError, OSError):

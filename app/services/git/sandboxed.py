@@ -5,8 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 from app.errors import ErrorCode, GitRefusal, WorkspaceFailure
-from app.services.git.working_tree import FAILED, SETUP
-from app.services.sandbox.base import CommandResult, SandboxUnavailable
+from app.services.git.working_tree import FAILED, SETUP, run_in_sandbox
 from app.services.sandbox.shell import Shell
 
 REFUSED = "?"
@@ -41,7 +40,18 @@ class SandboxGit:
 
     async def run(self, conversation_id: UUID, path: Path, script: SandboxScript) -> str:
         """The line that the script printed. Raises WorkspaceFailure and GitRefusal."""
-        result = await self._sandboxed(conversation_id, path, script)
+        granted = self._shell.limits
+        limits = replace(
+            granted,
+            wall_seconds=script.wall_seconds,
+            # A workspace that is full already can still be committed and pushed.
+            workspace_bytes=2**62,
+            file_bytes=granted.file_bytes if script.file_bytes is None else script.file_bytes,
+        )
+        command = f"{SETUP}{REFUSE}{script.text}"
+        result = await run_in_sandbox(
+            self._shell, conversation_id, path, command, limits, refusal="Git can't run in the workspace"
+        )
         if result.limit is not None:
             raise WorkspaceFailure(f"Git did not come to an end in the workspace: {result.limit}.")
         if result.output.startswith(REFUSED):
@@ -55,22 +65,3 @@ class SandboxGit:
         if result.exit_code != 0 or not newline or rest:
             raise WorkspaceFailure("Git failed in the workspace.")
         return line
-
-    async def _sandboxed(self, conversation_id: UUID, path: Path, script: SandboxScript) -> CommandResult:
-        sandbox, limits = self._shell.sandbox, self._shell.limits
-        if sandbox is None:
-            raise WorkspaceFailure(f"Git can't run in the workspace without a sandbox: {self._shell.absence}")
-        limits = replace(
-            limits,
-            wall_seconds=script.wall_seconds,
-            # A workspace that is full already can still be committed and pushed.
-            workspace_bytes=2**62,
-            file_bytes=limits.file_bytes if script.file_bytes is None else script.file_bytes,
-        )
-        try:
-            return await sandbox.run(
-                conversation_id, path, f"{SETUP}{REFUSE}{script.text}", directory="/workspace", limits=limits
-            )
-        except (SandboxUnavailable, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise WorkspaceFailure(f"Git can't run in the workspace without a sandbox: {reason}") from None

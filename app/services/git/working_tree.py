@@ -148,7 +148,14 @@ base64 -w0; echo; base64 -w0 </tmp/parley.status; echo
         """Run a command that only needs the workspace's objects, and decode its output of ``lines`` lines in base64."""
         sha = tree.commit or ""
         variables = f"format={'sha256' if len(sha) == 64 else 'sha1'} tree={sha}\n"  # noqa: PLR2004  SHA-256 in hex.
-        result = await self._sandboxed(tree, f"{SETUP}{variables}{OBJECTS}{command}")
+        result = await run_in_sandbox(
+            self._shell,
+            tree.conversation_id,
+            tree.path,
+            f"{SETUP}{variables}{OBJECTS}{command}",
+            _within(self._shell.limits),
+            refusal="Changes can't be shown",
+        )
         if result.limit is not None:
             raise WorkspaceFailure(f"Git could not look at the workspace: {result.limit}.")
         if result.output.startswith(FAILED):
@@ -166,21 +173,18 @@ base64 -w0; echo; base64 -w0 </tmp/parley.status; echo
         """Run like ``objects``, with an index of the tree and the untracked files."""
         return await self.objects(tree, INDEX + command, lines)
 
-    async def _sandboxed(self, tree: Tree, command: str) -> CommandResult:
-        sandbox = self._shell.sandbox
-        if sandbox is None:
-            raise WorkspaceFailure(f"Changes can't be shown without a sandbox: {self._shell.absence}")
-        try:
-            return await sandbox.run(
-                tree.conversation_id,
-                tree.path,
-                command,
-                directory="/workspace",
-                limits=_within(self._shell.limits),
-            )
-        except (SandboxUnavailable, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise WorkspaceFailure(f"Changes can't be shown without a sandbox: {reason}") from None
+
+async def run_in_sandbox(
+    shell: Shell, conversation_id: UUID, path: Path, command: str, limits: CommandLimits, *, refusal: str
+) -> CommandResult:
+    """Run a command of the server's own in a workspace. Raises WorkspaceFailure, which begins with ``refusal``."""
+    if shell.sandbox is None:
+        raise WorkspaceFailure(f"{refusal} without a sandbox: {shell.absence}")
+    try:
+        return await shell.sandbox.run(conversation_id, path, command, directory="/workspace", limits=limits)
+    except (SandboxUnavailable, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise WorkspaceFailure(f"{refusal} without a sandbox: {reason}") from None
 
 
 def _within(limits: CommandLimits) -> CommandLimits:

@@ -9,11 +9,11 @@ from app.errors import InvalidInput
 from app.models.conversation import Conversation, ConversationStatus, ConversationTrigger, fold
 from app.models.database.unit_of_work import made
 from app.models.provider_account import ProviderType
-from app.services.git.base import RemoteTask
+from app.services.git.base import RemoteTask, TaskKind
 from app.services.git.hosts import checked_branch
 from app.services.lifecycle.title import checked_title, default_title, truncated_title
 from app.services.message import Message
-from app.services.repository import RepositoryChoice
+from app.services.repository import MergeChoice, RepositoryChoice
 from app.services.suggested_task import TaskReference, first_message
 
 PLACEHOLDER = "{conversation_id}"
@@ -28,8 +28,8 @@ class CreateConversation:
     """Arguments of a new conversation, not validated yet.
 
     ``replay`` is a trajectory as the client sent it; it excludes ``message`` and ``repository``. Without
-    ``branch_name`` the repository's default branch is used. ``task`` gives repository, branch and trigger, and the
-    message unless there is one.
+    ``branch_name`` the repository's default branch is used. ``task`` gives repository, branch and trigger, the
+    message unless there is one, and ``merge``, the branch to be merged.
     """
 
     title: str | None = None
@@ -37,6 +37,7 @@ class CreateConversation:
     repository: RepositoryChoice | None = None
     branch_name: str | None = None
     task: TaskReference | None = None
+    merge: MergeChoice | None = None
     trigger: ConversationTrigger = ConversationTrigger.GUI
     attach_conversation_id: bool = False
     replay: object | None = None
@@ -60,8 +61,17 @@ def with_task(command: CreateConversation, provider: ProviderType, task: RemoteT
         message=command.message or Message(first_message(provider, task)),
         repository=RepositoryChoice(provider=provider, name_with_owner=task.clone_name),
         branch_name=task.branch_name,
+        merge=_merge(provider, task),
         trigger=ConversationTrigger.SUGGESTED_TASK,
     )
+
+
+def _merge(provider: ProviderType, task: RemoteTask) -> MergeChoice | None:
+    if task.kind is not TaskKind.MERGE_CONFLICTS or task.base_branch_name is None:
+        return None
+    is_fork = task.repository_name != task.clone_name
+    repository = RepositoryChoice(provider=provider, name_with_owner=task.repository_name) if is_fork else None
+    return MergeChoice(task.base_branch_name, repository)
 
 
 def check_creation(command: CreateConversation, conversation_id: UUID) -> tuple[str | None, Message | None]:

@@ -21,7 +21,7 @@ const EVENT = graphql(`
 
 const SETTINGS = graphql(`
   fragment Settings on Settings {
-    id llmModel llmBaseUrl llmApiKeySet maxIterations confirmationMode
+    id llmModel llmBaseUrl llmApiKeySet maxIterations confirmationMode publishPolicy
     providerAccounts { id provider login tokenSet }
   }
 `);

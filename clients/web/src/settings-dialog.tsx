@@ -5,6 +5,12 @@ import { READ_SETTINGS, SAVE_SETTINGS, SET_TOKEN, type Settings } from "./docume
 import { ask, check, token } from "./server.ts";
 
 const PROVIDERS = ["GITHUB", "GITLAB", "BITBUCKET"] as const;
+type PublishPolicy = Settings["publishPolicy"];
+const POLICIES: Record<PublishPolicy, string> = {
+  ALWAYS_ASK: "asks for each commit and pull request",
+  ALLOW_COMMITS: "commits, and asks for each pull request",
+  ALLOW_PULL_REQUESTS: "commits, pushes new branches, and opens pull requests",
+};
 const FIRST_MODEL = "demo/assistant";
 
 /** Keys and tokens can be written and never read: an empty field leaves what is stored as it is. */
@@ -14,6 +20,7 @@ export function SettingsDialog({ close }: { close: () => void }) {
   const [baseUrl, setBaseUrl] = useState("");
   const [apiKey, setApiKey] = useState("");
   const [mustConfirm, setMustConfirm] = useState(false);
+  const [publishPolicy, setPublishPolicy] = useState<PublishPolicy>("ALWAYS_ASK");
   const [provider, setProvider] = useState<(typeof PROVIDERS)[number]>("GITHUB");
   const [providerToken, setProviderToken] = useState("");
   const [bearer, setBearer] = useState(token.get() ?? "");
@@ -28,6 +35,7 @@ export function SettingsDialog({ close }: { close: () => void }) {
         setModel(found.llmModel);
         setBaseUrl(found.llmBaseUrl ?? "");
         setMustConfirm(found.confirmationMode);
+        setPublishPolicy(found.publishPolicy);
       },
       (failure: Error) => setError(failure.message),
     );
@@ -43,6 +51,7 @@ export function SettingsDialog({ close }: { close: () => void }) {
           llmModel: model.trim(),
           llmBaseUrl: baseUrl.trim() || null,
           confirmationMode: mustConfirm,
+          publishPolicy,
           ...(apiKey ? { llmApiKey: apiKey } : {}),
         },
       });
@@ -85,6 +94,20 @@ export function SettingsDialog({ close }: { close: () => void }) {
       <label className="check">
         <input type="checkbox" checked={mustConfirm} onChange={(change) => setMustConfirm(change.target.checked)} />
         Ask me before the agent uses a tool
+      </label>
+      <label>
+        Publishing by the agent
+        <select
+          value={publishPolicy}
+          disabled={mustConfirm}
+          onChange={(change) => setPublishPolicy(change.target.value as PublishPolicy)}
+        >
+          {Object.entries(POLICIES).map(([name, text]) => (
+            <option key={name} value={name}>
+              {text}
+            </option>
+          ))}
+        </select>
       </label>
       <fieldset>
         <legend>Token for a git provider</legend>

@@ -1,7 +1,8 @@
-"""The tools by which an agent proposes to commit and to open a pull request: only after the user has agreed."""
+"""The tools by which an agent commits and opens pull requests: after the user's word, or as far as a policy allows."""
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,17 +66,18 @@ COMMIT = call("commit_changes", message="Say that it moves")
 PROPOSE = call("open_pull_request", branch_name="moves", title="It moves", body="See the README.")
 
 
-async def begin(client: Client) -> str:
-    wanted = {"byName": {"provider": "GITHUB", "nameWithOwner": NAME}}
-    return cast("str", (await steps.create(client, "Say more.", repository=wanted))["id"])
+async def begin(client: Client, name: str = NAME, **fields: object) -> str:
+    wanted = {"byName": {"provider": "GITHUB", "nameWithOwner": name}}
+    return cast("str", (await steps.create(client, "Say more.", repository=wanted, **fields))["id"])
 
 
 async def decide(client: Client, conversation_id: str, *, approved: bool) -> str:
     """Answer the call that waits; its tool's name."""
     await steps.until(client, conversation_id, agentState="AWAITING_USER_CONFIRMATION")
-    waiting = [each for each in await steps.events(client, conversation_id) if each["__typename"] == "ToolCallEvent"][
-        -1
-    ]
+    events = await steps.events(client, conversation_id)
+    answered = {each["toolCall"]["id"] for each in events if each["__typename"] == "ToolResultEvent"}
+    calls = [each for each in events if each["__typename"] == "ToolCallEvent"]
+    waiting = next(each for each in calls if each["id"] not in answered)
     given = {"conversationId": conversation_id, "toolCallId": waiting["id"], "approved": approved}
     assert (await client.execute(documents.RESPOND, input=given))["respondToToolCall"]["userErrors"] == []
     return cast("str", waiting["toolName"])
@@ -85,6 +87,24 @@ async def results(client: Client, conversation_id: str) -> list[tuple[str, bool]
     """Output, and whether it is an error, of each call."""
     events = await steps.events(client, conversation_id)
     return [(each["output"], each["isError"]) for each in events if each["__typename"] == "ToolResultEvent"]
+
+
+async def times_asked(client: Client, conversation_id: str) -> int:
+    events = await steps.events(client, conversation_id)
+    states = [each["agentState"] for each in events if each["__typename"] == "StateChangeEvent"]
+    return states.count("AWAITING_USER_CONFIRMATION")
+
+
+def inside(client: Client, conversation_id: str, *arguments: str) -> str:
+    """Run git in the workspace."""
+    path = client.server.config.data_dir / "workspaces" / conversation_id
+    return git(path, "-c", "safe.directory=*", *arguments).strip()
+
+
+def branches(bare: Path) -> dict[str, str]:
+    """The commit of each branch at the host."""
+    listed = git(bare, "for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads")
+    return dict(cast("tuple[str, str]", tuple(line.split())) for line in listed.splitlines())
 
 
 def offered(llm: ScriptedLLM) -> set[str]:
@@ -150,7 +170,7 @@ async def test_what_can_t_be_done_is_told_to_the_agent(ada: Client, llm: Scripte
     assert [is_error for _, is_error in outputs] == [True, True, False, False, True]
     assert outputs[0][0] == "NOTHING_TO_COMMIT: Nothing is different from the last commit."
     assert outputs[1][0].startswith("NOTHING_TO_PUSH: ")
-    assert outputs[4][0] == "That is the repository's default branch: name another branch."
+    assert outputs[4][0] == "DEFAULT_BRANCH: main is the repository's default branch: name another branch."
 
 
 @pytest.mark.usefixtures("bare")
@@ -161,3 +181,163 @@ async def test_the_tools_are_offered_where_there_is_a_repository(ada: Client, ll
     plain = cast("str", (await steps.create(ada, "Hello"))["id"])
     await steps.until_waiting(ada, plain)
     assert not offered(llm) & PUBLISHING
+
+
+async def test_a_policy_for_commits_lets_them_go_and_asks_for_pull_requests(
+    ada: Client, llm: ScriptedLLM, bare: Path
+) -> None:
+    await steps.save_settings(ada, llm, publishPolicy="ALLOW_COMMITS")
+    llm.script(tools(WRITE), tools(COMMIT), tools(PROPOSE), text("A pity."))
+    conversation_id = await begin(ada)
+    assert await decide(ada, conversation_id, approved=False) == "open_pull_request"
+    await steps.until_waiting(ada, conversation_id)
+    assert await times_asked(ada, conversation_id) == 1
+    assert (await results(ada, conversation_id))[1:] == [
+        (f"Committed {inside(ada, conversation_id, 'rev-parse', 'HEAD')} on main.", False),
+        ("The user refused this call.", True),
+    ]
+    assert list(branches(bare)) == ["main"]
+
+
+async def test_a_policy_for_pull_requests_asks_for_nothing_on_branches_of_the_agent_s_own(
+    ada: Client, llm: ScriptedLLM, bare: Path, git_host: GitServer
+) -> None:
+    await steps.save_settings(ada, llm, publishPolicy="ALLOW_PULL_REQUESTS")
+    before = branches(bare)
+    llm.script(tools(WRITE), tools(COMMIT), tools(PROPOSE), text("Done."))
+    conversation_id = await begin(ada)
+    await steps.until_waiting(ada, conversation_id)
+    first = inside(ada, conversation_id, "rev-parse", "HEAD")
+    assert branches(bare) == {**before, "moves": first}
+
+    more = call("write_file", path="README.md", content="An engine that moves fast.\n")
+    llm.script(tools(more), tools(COMMIT), tools(PROPOSE), text("Done."))
+    await steps.send(ada, conversation_id, "Say even more.")
+    await steps.until_said(ada, conversation_id, "USER", "Say even more.")
+    await steps.until_waiting(ada, conversation_id)
+    second = inside(ada, conversation_id, "rev-parse", "HEAD")
+    assert branches(bare) == {**before, "moves": second}
+    assert git(bare, "log", "--format=%H", "moves").split()[:2] == [second, first]
+    assert await times_asked(ada, conversation_id) == 0
+    [proposed] = git_host.pull_requests[NAME].proposed
+    assert (proposed.head, proposed.base) == ("moves", "main")
+
+
+@pytest.mark.usefixtures("bare")
+async def test_in_confirmation_mode_each_call_waits_whatever_the_policy_allows(ada: Client, llm: ScriptedLLM) -> None:
+    await steps.save_settings(ada, llm, confirmationMode=True, publishPolicy="ALLOW_PULL_REQUESTS")
+    llm.script(tools(WRITE), tools(COMMIT), text("A pity."))
+    conversation_id = await begin(ada)
+    assert await decide(ada, conversation_id, approved=True) == "write_file"
+    assert await decide(ada, conversation_id, approved=False) == "commit_changes"
+    await steps.until_waiting(ada, conversation_id)
+    assert inside(ada, conversation_id, "rev-list", "--count", "HEAD") == "1"
+
+
+async def test_without_a_question_nothing_goes_to_branches_of_others_or_elsewhere(
+    ada: Client, llm: ScriptedLLM, bare: Path, git_host: GitServer
+) -> None:
+    await steps.save_settings(ada, llm, publishPolicy="ALLOW_PULL_REQUESTS")
+    for name in ("next", "production"):
+        git(bare, "branch", name, "main")
+    before = branches(bare)
+    tried: list[dict[str, object]] = [
+        {"branch_name": "production"},
+        {"branch_name": "main"},
+        {"branch_name": "new:refs/heads/main"},
+        {"branch_name": "new", "force": True},
+        {"branch_name": "new", "to_default_branch": True},
+        {"branch_name": "new", "repository": "ada/another"},
+        {"branch_name": ["main"]},
+    ]
+    attempts = [tools(call("open_pull_request", title="Mine", **arguments)) for arguments in tried]
+    llm.script(tools(WRITE), tools(COMMIT), *attempts, text("Well."))
+    conversation_id = await begin(ada, branchName="next")
+    await steps.until_waiting(ada, conversation_id)
+    outputs = await results(ada, conversation_id)
+    assert [is_error for _, is_error in outputs] == [False, False, *[True] * len(tried)]
+    assert [output.partition(":")[0] for output, _ in outputs[2:]] == [
+        "BRANCH_EXISTS",
+        "DEFAULT_BRANCH",
+        "INVALID_INPUT",
+        *["The call does not fit open_pull_request"] * 4,
+    ]
+    assert branches(bare) == before
+    assert await times_asked(ada, conversation_id) == 0
+    assert git_host.pull_requests[NAME].proposed == []
+
+
+async def test_the_first_branch_of_a_repository_is_never_pushed_without_a_question(
+    ada: Client, llm: ScriptedLLM, git_host: GitServer
+) -> None:
+    bare = git_host.add({}, "ada/empty")
+    git_host.described["ada/empty"] = {"default_branch": None}
+    await steps.save_settings(ada, llm, publishPolicy="ALLOW_PULL_REQUESTS")
+    llm.script(tools(WRITE), tools(COMMIT), tools(PROPOSE), text("Well."))
+    conversation_id = await begin(ada, "ada/empty")
+    await steps.until_waiting(ada, conversation_id)
+    assert (await results(ada, conversation_id))[2] == (
+        "DEFAULT_BRANCH: The git host names no default branch: only the user may push there.",
+        True,
+    )
+    assert branches(bare) == {}
+
+
+async def test_the_branch_that_the_user_chose_is_asked_for(
+    ada: Client, llm: ScriptedLLM, bare: Path, git_host: GitServer
+) -> None:
+    await steps.save_settings(ada, llm, publishPolicy="ALLOW_PULL_REQUESTS")
+    git(bare, "branch", "next", "main")
+    before = branches(bare)
+    llm.script(tools(WRITE), tools(COMMIT), tools(call("open_pull_request", branch_name="next", title="x")), text("Ok"))
+    conversation_id = await begin(ada, branchName="next")
+    await steps.until(ada, conversation_id, agentState="AWAITING_USER_CONFIRMATION")
+    assert branches(bare) == before
+    assert await decide(ada, conversation_id, approved=True) == "open_pull_request"
+    await steps.until_waiting(ada, conversation_id)
+    assert branches(bare) == {**before, "next": inside(ada, conversation_id, "rev-parse", "HEAD")}
+    [proposed] = git_host.pull_requests[NAME].proposed
+    assert (proposed.head, proposed.base) == ("next", "main")
+
+
+@pytest.mark.usefixtures("bare")
+async def test_a_policy_that_is_withdrawn_before_a_call_begins_does_not_count(ada: Client, llm: ScriptedLLM) -> None:
+    await steps.save_settings(ada, llm, publishPolicy="ALLOW_PULL_REQUESTS")
+    to_cloned = call("open_pull_request", branch_name="main", title="x")
+    llm.script(tools(WRITE), tools(to_cloned, replace(COMMIT, id="call_2")), text("A pity."))
+    conversation_id = await begin(ada)
+    await steps.until(ada, conversation_id, agentState="AWAITING_USER_CONFIRMATION")
+    await steps.save_settings(ada, llm, publishPolicy="ALWAYS_ASK")
+    assert await decide(ada, conversation_id, approved=False) == "open_pull_request"
+    assert await decide(ada, conversation_id, approved=False) == "commit_changes"
+    await steps.until_waiting(ada, conversation_id)
+    assert inside(ada, conversation_id, "rev-list", "--count", "HEAD") == "1"
+
+
+async def test_a_policy_that_is_given_meanwhile_counts_from_the_next_call_on(
+    ada: Client, llm: ScriptedLLM, bare: Path
+) -> None:
+    llm.script(tools(WRITE), tools(COMMIT), tools(PROPOSE), text("Done."))
+    conversation_id = await begin(ada)
+    await steps.until(ada, conversation_id, agentState="AWAITING_USER_CONFIRMATION")
+    await steps.save_settings(ada, llm, publishPolicy="ALLOW_PULL_REQUESTS")
+    assert (await steps.get(ada, conversation_id))["agentState"] == "AWAITING_USER_CONFIRMATION"
+    assert await decide(ada, conversation_id, approved=True) == "commit_changes"
+    await steps.until_waiting(ada, conversation_id)
+    assert await times_asked(ada, conversation_id) == 1
+    assert list(branches(bare)) == ["main", "moves"]
+
+
+async def test_what_the_agent_publishes_unasked_holds_no_secret_of_the_user_s(
+    ada: Client, llm: ScriptedLLM, bare: Path, git_host: GitServer
+) -> None:
+    await steps.save_settings(ada, llm, publishPolicy="ALLOW_PULL_REQUESTS")
+    commit = call("commit_changes", message=f"Use {steps.API_KEY}\n\nand {TOKEN}")
+    propose = call("open_pull_request", branch_name="moves", title=f"Use {TOKEN}", body=f"It is {steps.API_KEY}.")
+    llm.script(tools(WRITE), tools(commit), tools(propose), text("Done."))
+    conversation_id = await begin(ada)
+    await steps.until_waiting(ada, conversation_id)
+    [proposed] = git_host.pull_requests[NAME].proposed
+    published = git(bare, "log", "-1", "--format=%B", "moves") + proposed.title + proposed.body
+    assert (proposed.title.startswith("Use "), proposed.body.startswith("It is ")) == (True, True)
+    assert [secret for secret in (steps.API_KEY, TOKEN) if secret in published] == []

@@ -1,12 +1,16 @@
 """The agent's tools as a whole, its commands and its searches: what they do, and what they refuse."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from app.models.conversation import Conversation
+from app.models.settings import PublishPolicy
 from app.services.agent.command_tools import CommandTools
-from app.services.agent.tools import Toolbox, ToolContext
+from app.services.agent.publish_tools import COMMITTING, PROPOSING
+from app.services.agent.tools import Arguments, Toolbox, ToolContext, ToolOutput, typed_tool
 from app.services.sandbox.bubblewrap import BubblewrapSandbox
 from app.services.sandbox.shell import Shell
 from tests.support.sandboxes import LIMITS, needs_sandbox
@@ -163,3 +167,51 @@ async def test_a_search_with_many_matches_is_cut(agent: Agent) -> None:
     await agent.told("run_command", command="for i in $(seq 20); do seq 1 100 > $i.txt; done")
     found = await agent.call("search_files", pattern="[0-9]")
     assert (found.truncated, found.is_error) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked"),
+    [
+        (PublishPolicy.ALWAYS_ASK, {"commit", "propose", "propose to next"}),
+        (PublishPolicy.ALLOW_COMMITS, {"propose", "propose to next"}),
+        (PublishPolicy.ALLOW_PULL_REQUESTS, {"propose to next"}),
+    ],
+)
+@pytest.mark.parametrize("written", ["{}", "functions.{}", "{}<|channel|>json", " {} "])
+def test_a_policy_lets_calls_of_publishing_tools_go_however_their_names_are_written(
+    policy: PublishPolicy, asked: set[str], written: str
+) -> None:
+    async def work(_context: ToolContext, _given: Arguments) -> ToolOutput:
+        return ToolOutput("")
+
+    now = datetime(2026, 11, 29, tzinfo=UTC)
+    conversation = Conversation(
+        owner_id="ada",
+        title="",
+        title_folded="",
+        status="RUNNING",
+        trigger="API",
+        branch_name="next",
+        created_at=now,
+        updated_at=now,
+    )
+    toolbox = Toolbox(
+        [
+            typed_tool("commit", "", Arguments, work, publishing=COMMITTING),
+            typed_tool("propose", "", Arguments, work, publishing=PROPOSING),
+            typed_tool("read", "", Arguments, work),
+        ]
+    )
+    calls: dict[str, tuple[str, dict[str, object]]] = {
+        "commit": ("commit", {}),
+        "propose": ("propose", {"branch_name": "mine"}),
+        "propose to next": ("propose", {"branch_name": "next"}),
+        "read": ("read", {}),
+        "unknown": ("unknown", {}),
+    }
+    needing = {
+        call
+        for call, (name, arguments) in calls.items()
+        if toolbox.needs_confirmation(conversation, written.format(name), arguments, policy)
+    }
+    assert needing == asked

@@ -80,6 +80,31 @@ async def test_the_default_branch_is_cloned_alone_and_shallow(server: GitServer,
     assert git(target, "rev-parse", "--is-shallow-repository") == "true\n"
 
 
+async def test_a_branch_is_fetched_beside_a_clone_with_its_history(server: GitServer, target: Path) -> None:
+    bare = server.add(README, branches=("main", "topic"))
+    work = server.root / "work" / "ada/engine"
+    for number in (2, 3):
+        git(work, "commit", "--quiet", "--allow-empty", "--message", f"Commit {number}")
+    git(work, "push", "--quiet", os.fspath(bare), "HEAD:refs/heads/main")
+    await cloner(server).clone(server.source(), target, branch="main")
+    assert git(target, "rev-list", "--count", "HEAD") == "1\n"
+    commit = await cloner(server).fetch(server.source(), target, "main", "origin")
+    assert (commit, git(target, "rev-list", "--count", "HEAD")) == (git(bare, "rev-parse", "main").strip(), "3\n")
+    # It has all of the history already.
+    topic = await cloner(server).fetch(server.source(), target, "topic", "upstream")
+    assert git(target, "rev-parse", "upstream/topic", "HEAD~2").split() == [topic, topic]
+    assert git(target, "rev-parse", "--is-shallow-repository") == "false\n"
+    assert files_with(TOKEN, target) == []
+    with pytest.raises(WorkspaceFailure, match="no branch named none"):
+        await cloner(server).fetch(server.source(), target, "none", "origin")
+    (work / "large").write_bytes(os.urandom(2 << 20))
+    git(work, "add", "large")
+    git(work, "commit", "--quiet", "--message", "Grow")
+    git(work, "push", "--quiet", os.fspath(bare), "HEAD:refs/heads/main")
+    with pytest.raises(WorkspaceFailure, match="larger than 1048576 bytes"):
+        await cloner(server, workspace_max_bytes=1 << 20).fetch(server.source(), target, "main", "origin")
+
+
 async def test_the_named_branch_is_cloned(server: GitServer, target: Path) -> None:
     server.add(README, branches=("main", "feature/next"))
     await cloner(server).clone(server.source(), target, branch="feature/next")

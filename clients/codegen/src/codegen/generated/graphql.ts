@@ -107,6 +107,8 @@ export type DeleteConversationInput = {
 export type ErrorCode =
   /** The agent repeated the same call with the same result. */
   | 'AGENT_STUCK'
+  /** The branch is at the git host already, and was not pushed from the conversation. */
+  | 'BRANCH_EXISTS'
   /** The branch at the git host has commits that a push would remove. */
   | 'BRANCH_MOVED'
   /** The git host protects the branch. */
