@@ -25,7 +25,7 @@ def test_a_field_is_a_line_of_the_row_and_two_of_the_type(tmp_path: Path) -> Non
     schema = app / "schema/conversation.py"
     insert_behind(
         schema,
-        '    usage: TokenUsage = strawberry.field(description="What all its LLM calls took together.")',
+        '    usage: TokenUsage = strawberry.field(description="The total of all its LLM calls.")',
         '    title_revision: int = strawberry.field(description="How often it was renamed.")',
     )
     insert_behind(
