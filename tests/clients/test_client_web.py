@@ -283,7 +283,6 @@ async def process(data_dir: Path) -> AsyncGenerator[ForkedServer]:
         await server.close()
 
 
-@pytest.mark.timeout(180)
 async def test_a_server_that_goes_and_comes_back_is_followed_without_gap_or_double(
     browser: BrowserContext, tmp_path: Path, llm: ScriptedLLM
 ) -> None:

@@ -6,12 +6,12 @@ from typing import Any, cast
 
 from tests.support import documents, steps
 from tests.support.client import Client, Subscription
+from tests.support.patience import WAIT_SECONDS
 from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import Call, Reply, ScriptedLLM, text, tools
 from tests.support.workspaces import started
 
 JSON = dict[str, Any]
-WAIT_SECONDS = 20.0
 
 
 def write(path: str, content: str) -> Reply:
