@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine, Generator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -24,7 +24,7 @@ from app.services.agent.tools import Toolbox
 from app.services.clock import Clock, utc_now
 from app.services.git.base import GitProvider
 from app.services.llm.base import LLM
-from tests.support.patience import WAIT_SECONDS
+from tests.support.patience import PROGRAM_SECONDS, WAIT_SECONDS
 from tests.support.tokens import HS256_SECRET
 
 T = TypeVar("T")
@@ -101,14 +101,16 @@ class RunningServer:
     def start(self) -> None:
         """Start the server, and return once it answers and has loaded the LLM library."""
         self._thread.start()
-        self._started.result(WAIT_SECONDS)
+        self._started.result(PROGRAM_SECONDS)
         if self._llm is None:
             # Otherwise the first conversation waits for the library, and its log has an event that says so.
             self.call(self.parley.llm.ready(ANY_MODEL))
 
     def stop(self) -> None:
-        """Shut down gracefully, as a signal would do."""
-        self._server.should_exit = True
+        """Shut down gracefully, as a signal would do, once the start has ended, which holds the database."""
+        wait([self._started], WAIT_SECONDS)
+        if self._started.done() and self._started.exception() is None:
+            self._server.should_exit = True
         self._thread.join(WAIT_SECONDS)
 
     def _numbered(self, app: ASGIApp) -> ASGIApp:
@@ -183,8 +185,8 @@ def running_server(
     }
     config = load_config(env_file=None, data_dir=data_dir, database_url=database_url, **given)
     server = RunningServer(config, clock, llm, git_providers, toolbox)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()
