@@ -20,6 +20,7 @@ from app.models.settings import Settings
 from app.services.auth.authenticator import Caller
 from app.services.commit import CommitService
 from app.services.conversation import ConversationService
+from app.services.conversation_batch import ConversationBatchService
 from app.services.download import DownloadService
 from app.services.event import EventPage, EventService
 from app.services.git.call_budget import CallBudget
@@ -47,6 +48,7 @@ class Services:
     """All services, as resolvers reach them."""
 
     conversation: ConversationService
+    conversation_batch: ConversationBatchService
     event: EventService
     status: StatusFeed
     settings: SettingsService

@@ -30,6 +30,7 @@ from app.services.change_text import ChangeTextService
 from app.services.clock import Clock, utc_now
 from app.services.commit import CommitService
 from app.services.conversation import ConversationService
+from app.services.conversation_batch import ConversationBatchService
 from app.services.download import DownloadService
 from app.services.event import EventService
 from app.services.export import LogExport
@@ -172,6 +173,7 @@ class Parley:
         )
         return Services(
             conversation=conversation,
+            conversation_batch=ConversationBatchService(self.database, self.wakeups, clock, self.engine, conversation),
             event=EventService(self.database, self.wakeups),
             status=StatusFeed(self.database, self.wakeups, clock, config.conversation_max_age_seconds),
             settings=settings,

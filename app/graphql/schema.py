@@ -34,6 +34,7 @@ from app.schema.conversation import (
     StartConversationPayload,
     StopConversationPayload,
 )
+from app.schema.conversation_batch import DeleteConversationsPayload, UpdateConversationsPayload
 from app.schema.download import CreateDownloadPayload
 from app.schema.event import EVENT_TYPES
 from app.schema.node import Node
@@ -101,6 +102,14 @@ class Mutation:
     delete_conversation: DeleteConversationPayload = strawberry.field(
         resolver=resolvers.conversation.delete,
         description="Stop a conversation, and delete it with its log and workspace.",
+    )
+    update_conversations: UpdateConversationsPayload = strawberry.field(
+        resolver=resolvers.conversation_batch.update,
+        description="Tag, pin or archive many conversations, in one transaction: all that can be changed, or nothing.",
+    )
+    delete_conversations: DeleteConversationsPayload = strawberry.field(
+        resolver=resolvers.conversation_batch.delete,
+        description="Delete many conversations, one after the other, each as `deleteConversation` does.",
     )
     start_conversation: StartConversationPayload = strawberry.field(
         resolver=resolvers.conversation.start, description="Bring a stopped conversation back to waiting for input."

@@ -3,6 +3,7 @@
 from app.resolvers import (
     commit,
     conversation,
+    conversation_batch,
     download,
     event,
     node,
@@ -19,6 +20,7 @@ from app.resolvers import (
 __all__ = [
     "commit",
     "conversation",
+    "conversation_batch",
     "download",
     "event",
     "node",

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
@@ -11,12 +12,7 @@ import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import conversation_not_found
-from app.models.conversation import (
-    LIVE_STATUSES,
-    Conversation,
-    ConversationRepository,
-    ConversationStatus,
-)
+from app.models.conversation import LIVE_STATUSES, Conversation, ConversationRepository
 from app.models.database.database import Database
 from app.models.database.row import Rows
 from app.models.database.unit_of_work import Writes
@@ -26,7 +22,8 @@ from app.models.owner import OwnerRepository
 from app.models.replay import encode_events, new_replay
 from app.models.rows.conversation import ConversationRow, ConversationRows
 from app.models.run_writes import RunWrites
-from app.models.search.query import ConversationFilter, ConversationQuery, ConversationSearch
+from app.models.search.filter import ConversationFilter
+from app.models.search.query import ConversationQuery, ConversationSearch
 from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
 from app.services import trajectory
 from app.services.agent.engine import RunEngine
@@ -305,6 +302,15 @@ class ConversationService:
 
         If the workspace can't be removed, the deletion succeeds nevertheless: the removal is recorded, and retried.
         """
+        if removal := await self.begin_deletion(owner_id, conversation_id):
+            await asyncio.wait(removal, timeout=REMOVAL_WAIT_SECONDS)
+        self.announce_removals()
+
+    async def begin_deletion(self, owner_id: str, conversation_id: UUID) -> set[asyncio.Task[Any]]:
+        """Delete the rows, and return the task that removes the workspace, unless it is left to a retry.
+
+        The caller waits for the task, then calls ``announce_removals``. Raises NotFound.
+        """
         now = self._clock()
         async with self._database.write() as session:
             conversation = await self._lock(session, owner_id, conversation_id)
@@ -316,9 +322,11 @@ class ConversationService:
         self._wakeups.publish(deltas_topic(conversation_id))
         self._wakeups.publish(tool_output_topic(conversation_id))
         self._wakeups.publish(workspace_topic(conversation_id))
-        if removal := self._background.start("remove workspace", self._workspace.remove(conversation_id)):
-            await asyncio.wait({removal}, timeout=REMOVAL_WAIT_SECONDS)
-        # The workspace may be in another instance's data directory.
+        removal = self._background.start("remove workspace", self._workspace.remove(conversation_id))
+        return {removal} if removal is not None else set()
+
+    def announce_removals(self) -> None:
+        """Tell all instances to remove workspaces of deleted conversations, which may be in their data directories."""
         self._wakeups.publish(removals_topic())
 
     async def _store(
@@ -345,7 +353,7 @@ class ConversationService:
         now: datetime,
     ) -> tuple[list[Conversation], Event]:
         stopped: list[Conversation] = []
-        if conversation.status not in (*LIVE_STATUSES, ConversationStatus.ARCHIVED):
+        if conversation.status not in LIVE_STATUSES:
             stopped = await make_room(
                 session, conversation.owner_id, self._max_concurrent, now, besides=conversation.id
             )

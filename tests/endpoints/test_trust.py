@@ -129,6 +129,22 @@ async def mutation_delete_conversation(intruder: Client, owned: Owned) -> None:
     await refused(intruder, documents.DELETE, "deleteConversation", {"id": owned.conversation_id})
 
 
+async def mutation_update_conversations(intruder: Client, owned: Owned) -> None:
+    given = {"ids": [owned.conversation_id], "addTags": ["stolen"], "isPinned": True, "isArchived": True}
+    await refused_each(intruder, documents.UPDATE_MANY, "updateConversations", given)
+
+
+async def mutation_delete_conversations(intruder: Client, owned: Owned) -> None:
+    await refused_each(intruder, documents.DELETE_MANY, "deleteConversations", {"ids": [owned.conversation_id]})
+
+
+async def refused_each(intruder: Client, document: str, field: str, given: JSON) -> None:
+    """The single result is that there is no such conversation."""
+    payload = (await intruder.execute(document, input=given))[field]
+    [[error]] = [result["userErrors"] for result in payload["results"]]
+    assert error["__typename"] == "NotFoundError"
+
+
 async def mutation_start_conversation(intruder: Client, owned: Owned) -> None:
     await refused(intruder, documents.START, "startConversation", {"id": owned.conversation_id})
 
@@ -281,6 +297,8 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Mutation.createConversation": mutation_create_conversation,
     "Mutation.renameConversation": mutation_rename_conversation,
     "Mutation.deleteConversation": mutation_delete_conversation,
+    "Mutation.updateConversations": mutation_update_conversations,
+    "Mutation.deleteConversations": mutation_delete_conversations,
     "Mutation.startConversation": mutation_start_conversation,
     "Mutation.stopConversation": mutation_stop_conversation,
     "Mutation.sendMessage": mutation_send_message,

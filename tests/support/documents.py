@@ -36,6 +36,19 @@ mutation ($input: DeleteConversationInput!) {{ deleteConversation(input: $input)
 }} }}
 """
 
+UPDATE_MANY = f"""
+mutation ($input: UpdateConversationsInput!) {{ updateConversations(input: $input) {{
+  results {{ conversation {{ ...O }} {ERRORS} }} {ERRORS}
+}} }}
+fragment O on Conversation {{ id title status updatedAt tags isPinned archivedAt }}
+"""
+
+DELETE_MANY = f"""
+mutation ($input: DeleteConversationsInput!) {{ deleteConversations(input: $input) {{
+  results {{ deletedConversationId {ERRORS} }} {ERRORS}
+}} }}
+"""
+
 START = f"""
 mutation ($input: StartConversationInput!) {{ startConversation(input: $input) {{
   conversation {{ ...C }} {ERRORS}

@@ -133,6 +133,7 @@ def new_conversation(  # noqa: PLR0913  Each is a column of the row.
         "branch_name": branch_name,
         "branch_is_default": repository_id is not None and command.branch_name is None,
         "llm_model": llm_model,
+        "tags": [],
         "created_at": now,
         "updated_at": now,
     }

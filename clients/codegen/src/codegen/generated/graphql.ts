@@ -33,14 +33,22 @@ export type AttachmentInput = {
 
 /** All that is given must hold. */
 export type ConversationFilter = {
+  /** With all of these tags, at most 10, in upper or lower case. */
+  allTags?: Array<string> | null | undefined;
   /** Created later than this. */
   createdAfter?: string | null | undefined;
   /** Created earlier than this. */
   createdBefore?: string | null | undefined;
+  /** True: only archived ones. Null: archived ones too. By default they are left out, as in a mailbox. */
+  isArchived?: boolean | null | undefined;
+  /** True: only pinned ones. False: only others. */
+  isPinned?: boolean | null | undefined;
   /** Only conversations that work on this repository. */
   repositoryId?: string | number | null | undefined;
   /** Any of these. */
   status?: Array<ConversationStatus> | null | undefined;
+  /** With any of these tags, at most 10, in upper or lower case. */
+  tags?: Array<string> | null | undefined;
   /** Case-insensitive substring of the title, at most 200 characters. */
   titleContains?: string | null | undefined;
   /** Any of these. */
@@ -53,8 +61,6 @@ export type ConversationFilter = {
 
 /** Lifecycle of a conversation's runtime. Clients must tolerate values added later. */
 export type ConversationStatus =
-  /** Not running; cannot be started again. */
-  | 'ARCHIVED'
   /** Start or run failed; see `statusReason`. */
   | 'ERROR'
   /** The runtime is up; see `agentState` for what the agent does. */
