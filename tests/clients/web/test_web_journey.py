@@ -20,7 +20,7 @@ async def test_a_user_goes_all_the_way(window: Window, llm: ScriptedLLM) -> None
     await expect(window.status).to_have_text("working")
     gate.release()
     await expect(window.status).to_have_text("ready")
-    assert await window.said() == ["Please begin", "It is **done**."]
+    assert await window.said() == ["Please begin", "It is done."]
 
     await window.say("And now?")
     await expect(window.message("answer to And now?")).to_be_visible()

@@ -1,41 +1,28 @@
 import { memo } from "react";
 
 import type { LogEvent } from "../documents.ts";
-import { RichText } from "./rich-text.tsx";
-import { TerminalText } from "./terminal-text.tsx";
+import { PlainText, RichText } from "./rich-text.tsx";
+import { LoneResult, ToolCard, type ToolResult } from "./tool-card.tsx";
 
 interface Props {
   event: LogEvent;
   /** What the log's end says already. */
   told: string | undefined;
+  /** Of a call. */
+  result: ToolResult | undefined;
+  /** What a call's tool has written so far. */
+  live: string | undefined;
 }
 
 /** One event of the log. */
-export const Entry = memo(function Entry({ event, told }: Props) {
+export const Entry = memo(function Entry({ event, told, result, live }: Props) {
   switch (event.__typename) {
     case "MessageEvent":
       return <Message message={event} />;
     case "ToolCallEvent":
-      return (
-        <div className="call entry">
-          {event.thought && <p dir="auto">{event.thought}</p>}
-          <pre>
-            <b>{event.toolName}</b> {written(event.arguments)}
-          </pre>
-        </div>
-      );
+      return <ToolCard call={event} result={result} live={live} />;
     case "ToolResultEvent":
-      return (
-        <details className={event.isError ? "result entry is-error" : "result entry"} open={event.output.length < 2000}>
-          <summary>
-            {event.isError ? "Failed" : "Result"}
-            {event.truncated ? ", shortened" : ""}
-          </summary>
-          <pre className="output">
-            <TerminalText text={event.output} />
-          </pre>
-        </details>
-      );
+      return <LoneResult result={event} />;
     case "StateChangeEvent":
       if (!event.problem || event.problem.message === told) return null;
       return (
@@ -59,7 +46,7 @@ function Message({ message: { source, text, imageUrls, attachments, isPartial } 
     );
   return (
     <div className={source === "USER" ? "message entry user" : "message entry agent"} dir="auto">
-      <RichText text={text} />
+      {source === "USER" ? <PlainText text={text} /> : <RichText text={text} />}
       {imageUrls.map((url) => (
         <p key={url} className="note">
           Image: {url.startsWith("data:") ? "attached" : url}
@@ -73,10 +60,4 @@ function Message({ message: { source, text, imageUrls, attachments, isPartial } 
       {isPartial && <p className="note cut-off">Cut off here.</p>}
     </div>
   );
-}
-
-/** A call of one argument, such as a command, is shown as that alone. */
-function written(given: unknown): string {
-  const values = given && typeof given === "object" ? Object.values(given) : [given];
-  return values.length === 1 && typeof values[0] === "string" ? values[0] : JSON.stringify(given, null, 2);
 }

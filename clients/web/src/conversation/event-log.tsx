@@ -1,11 +1,11 @@
-import { useEffect, useLayoutEffect, useRef } from "react";
+import { type RefObject, useEffect, useLayoutEffect, useMemo, useRef } from "react";
 
 import type { Conversation, LogEvent } from "../documents.ts";
 import { describe } from "../status-chip.tsx";
 import { Approval } from "./approval.tsx";
 import { Entry } from "./entry.tsx";
 import { RichText } from "./rich-text.tsx";
-import { TerminalText } from "./terminal-text.tsx";
+import type { ToolResult } from "./tool-card.tsx";
 import { useEnd } from "./use-end.ts";
 import type { Log } from "./use-log.ts";
 
@@ -28,6 +28,7 @@ export function EventLog({ conversation, log, loadEarlier, retry, openSettings, 
   const isWorking = describe(conversation)[1] === "busy";
   const waiting = conversation.agentState === "AWAITING_USER_CONFIRMATION" ? lastCall(log) : undefined;
   const { statusReason } = conversation;
+  const [calls, results] = useMemo(() => pairs(log.events), [log.events]);
   useKeptPlace(box, log.events[0]?.id);
 
   return (
@@ -36,14 +37,18 @@ export function EventLog({ conversation, log, loadEarlier, retry, openSettings, 
         <div className="log-content" ref={content}>
           {log.before && <Earlier key={log.before} box={box} load={loadEarlier} />}
           {log.events.every(isSilent) && <p className="empty">Nothing was said yet.</p>}
-          {log.events.map((event) => (
-            <Entry key={event.id} event={event} told={statusReason?.message} />
-          ))}
-          {[...log.output].map(([id, text]) => (
-            <pre key={id} className="output is-live">
-              <TerminalText text={text} />
-            </pre>
-          ))}
+          {log.events.map(
+            (event) =>
+              !isPaired(event, calls) && (
+                <Entry
+                  key={event.id}
+                  event={event}
+                  told={statusReason?.message}
+                  result={results.get(event.id)}
+                  live={log.output.get(event.id)}
+                />
+              ),
+          )}
           {isWorking && log.answer && !log.answer.isOver && (
             <div className="message agent is-live" dir="auto">
               <RichText text={log.answer.text} />
@@ -64,6 +69,22 @@ export function EventLog({ conversation, log, loadEarlier, retry, openSettings, 
   );
 }
 
+/** The calls that are here, and their results by the calls' ids. */
+function pairs(events: readonly LogEvent[]): [ReadonlySet<string>, ReadonlyMap<string, ToolResult>] {
+  const calls = new Set<string>();
+  const results = new Map<string, ToolResult>();
+  for (const event of events) {
+    if (event.__typename === "ToolCallEvent") calls.add(event.id);
+    if (event.__typename === "ToolResultEvent" && event.toolCall) results.set(event.toolCall.id, event);
+  }
+  return [calls, results];
+}
+
+/** A result is shown with its call, if that is here. */
+function isPaired(event: LogEvent, calls: ReadonlySet<string>): boolean {
+  return event.__typename === "ToolResultEvent" && event.toolCall !== null && calls.has(event.toolCall.id);
+}
+
 /** Most changes of state are told by the conversation's status alone. */
 function isSilent(event: LogEvent): boolean {
   return event.__typename === "StateChangeEvent" && event.problem === null;
@@ -75,7 +96,7 @@ function lastCall({ events }: Log) {
 }
 
 /** At the very top browsers keep no place when something is inserted above, so this does. */
-function useKeptPlace(box: React.RefObject<HTMLDivElement | null>, firstId: string | undefined) {
+function useKeptPlace(box: RefObject<HTMLDivElement | null>, firstId: string | undefined) {
   const before = useRef({ firstId, height: 0 });
   useLayoutEffect(() => {
     const element = box.current;
@@ -87,7 +108,7 @@ function useKeptPlace(box: React.RefObject<HTMLDivElement | null>, firstId: stri
 }
 
 /** Asks for earlier events when it comes into view. */
-function Earlier({ box, load }: { box: React.RefObject<HTMLDivElement | null>; load: () => void }) {
+function Earlier({ box, load }: { box: RefObject<HTMLDivElement | null>; load: () => void }) {
   const button = useRef<HTMLButtonElement>(null);
   const current = useRef(load);
   current.current = load;

@@ -1,16 +1,18 @@
-/** A text with its line breaks, and with code between backticks set as such. Nothing in it becomes markup. */
+import { lazy, Suspense } from "react";
+
+// Half of the page's weight, so it comes with the first conversation. Without it, texts are shown as they were written.
+const Markdown = lazy(() => import("./markdown.tsx").catch(() => ({ default: PlainText })));
+
+/** An agent's text, which is Markdown. */
 export function RichText({ text }: { text: string }) {
-  return text.split(/^```[^\n]*\n?/m).map((block, number) =>
-    number % 2 === 1 ? (
-      <pre key={number}>{block.replace(/\n$/, "")}</pre>
-    ) : (
-      block.trim() && (
-        <p key={number}>
-          {block.trim().split(/(`[^`\n]+`)/).map((piece, part) =>
-            part % 2 === 1 ? <code key={part}>{piece.slice(1, -1)}</code> : piece,
-          )}
-        </p>
-      )
-    ),
+  return (
+    <Suspense fallback={<PlainText text={text} />}>
+      <Markdown text={text} />
+    </Suspense>
   );
+}
+
+/** A text as it was written. */
+export function PlainText({ text }: { text: string }) {
+  return <p className="plain">{text.trim()}</p>;
 }
