@@ -11,6 +11,7 @@ from app.services.attachment import MAX_BYTES
 from tests.support import documents, steps
 from tests.support.client import Client
 from tests.support.message_files import SEND
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.workspaces import absolute, browser, fetched, started
 
@@ -151,7 +152,7 @@ async def test_attachments_go_with_their_conversation(ada: Client, data_dir: Pat
     kept = data_dir / "attachments" / conversation_id
     assert len(list(kept.iterdir())) == 1
     await ada.execute(documents.DELETE, input={"id": conversation_id})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while kept.exists():  # noqa: ASYNC110  The system has no event for it.
             await asyncio.sleep(0.02)
     async with browser() as http:

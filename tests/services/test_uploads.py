@@ -16,6 +16,7 @@ from app.services.attachment import MAX_BYTES
 from app.services.sandbox.identity import sandbox_uid
 from tests.support import documents, steps
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.server import RunningServer, running_server
@@ -181,7 +182,7 @@ async def test_an_upload_for_a_message_is_one_put_of_its_size(ada: Client) -> No
     assert [(error["code"], error["path"]) for error in refused["userErrors"]] == [
         ("NOT_FOUND", ["initialMessage", "attachments", "0", "uploadId"])
     ]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         # Until the server has seen that the last one broke off.
         while (await put(url, pieces(b"ab", b"", b"cd"))).status_code != 201:  # noqa: ASYNC110  It is told to nobody.
             await asyncio.sleep(0.05)
@@ -269,7 +270,7 @@ async def test_a_client_that_leaves_leaves_nothing(ada: Client) -> None:
 
     with pytest.raises(OSError):  # noqa: PT011  It has no more to it.
         await put(url, breaking())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while (await put(url, bytes(MEBIBYTE))).status_code != 201:  # noqa: ASYNC110  It is told to nobody.
             await asyncio.sleep(0.05)
     assert names(path) == ["a"]

@@ -12,12 +12,12 @@ from app.services.workspace_contents import WorkspaceContents
 from app.services.workspace_feed import WorkspaceFeed
 from tests.support import documents, steps
 from tests.support.client import Client, Subscription
+from tests.support.patience import WAIT_SECONDS
 from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import Call, Reply, ScriptedLLM, text, tools
 from tests.support.workspaces import started
 
 JSON = dict[str, Any]
-WAIT_SECONDS = 20.0
 
 
 def write(path: str, content: str) -> Reply:

@@ -12,7 +12,8 @@ from urllib.parse import urljoin
 import httpx
 
 from tests.support import steps
-from tests.support.client import NO_TLS, WAIT_SECONDS, Client
+from tests.support.client import NO_TLS, Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.server import RunningServer
 
 JSON = dict[str, Any]

@@ -19,6 +19,7 @@ from tests.support.client import Client
 from tests.support.fake_git import TOKEN, FakeGitProvider, repository
 from tests.support.git_server import GitServer, git, git_server
 from tests.support.message_files import SEND, asked, created, errors, left, sent, workspace
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import Gate, ScriptedLLM, hold, text
 from tests.support.server import RunningServer, running_server
 from tests.support.workspaces import absolute, browser, staged, started
@@ -197,7 +198,7 @@ async def test_a_creation_that_is_refused_uses_no_upload_up(ada: Client, client:
     llm.script(*(hold(gate, "I ") for _ in range(3)))
     for _ in range(3):
         await steps.create(ada, "Work hard")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while asked(llm, "Work hard") < 3:  # noqa: ASYNC110  The model is in another thread.
             await asyncio.sleep(0.02)
     try:
@@ -276,7 +277,7 @@ async def test_files_go_with_their_conversation_also_before_they_are_placed(ada:
     await ada.execute(documents.DELETE, input={"id": conversation_id})
     git_host.gate.set()
     data_dir = ada.server.config.data_dir
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while list(data_dir.glob(f"*/{conversation_id}*")):  # noqa: ASYNC110  The system has no event for it.
             await asyncio.sleep(0.02)
     assert errors(await created(ada, "Look", other)) == []
