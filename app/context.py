@@ -31,6 +31,7 @@ from app.services.pull_request import PullRequestService
 from app.services.push.progress import Progress
 from app.services.push.status_feed import StatusFeed
 from app.services.pushed_branch import PushService
+from app.services.read_mark import ReadMarkService
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.suggested_task import SuggestedTaskService
@@ -50,6 +51,7 @@ class Services:
     conversation: ConversationService
     conversation_batch: ConversationBatchService
     event: EventService
+    read_mark: ReadMarkService
     status: StatusFeed
     settings: SettingsService
     provider_account: ProviderAccountService

@@ -56,6 +56,7 @@ from app.services.push.postgres import PostgresWakeups
 from app.services.push.status_feed import StatusFeed
 from app.services.push.wakeups import LocalWakeups, Wakeups
 from app.services.pushed_branch import PushService
+from app.services.read_mark import ReadMarkService
 from app.services.repository import RepositoryService
 from app.services.sandbox.shell import Shell, build_sandbox, command_limits
 from app.services.secrets.box import SecretBox, open_secret_box, prepare_data_dir
@@ -189,6 +190,7 @@ class Parley:
             conversation=conversation,
             conversation_batch=ConversationBatchService(self.database, self.wakeups, clock, self.engine, conversation),
             event=EventService(self.database, self.wakeups),
+            read_mark=ReadMarkService(self.database, self.wakeups, clock),
             status=StatusFeed(self.database, self.wakeups, clock, config.conversation_max_age_seconds),
             settings=settings,
             provider_account=parts.account,

@@ -84,6 +84,8 @@ class Conversation(SQLModel, table=True):
     begun. ``branch_is_default``: the user chose no branch, so ``branch_name`` comes from the provider until git has
     cloned the repository. ``tags`` are as they are shown, and sorted; ``ConversationTag`` has them for filters.
     ``is_archived`` says whether ``archived_at`` is set, since an index can order rows behind a flag only.
+    ``last_message_sequence`` is that of the last message by the user or the agent; up to ``read_sequence`` the user has
+    read. Both are written with ``last_sequence``, so they cost no statement.
     """
 
     __table_args__ = (
@@ -138,6 +140,8 @@ class Conversation(SQLModel, table=True):
     is_pinned: bool = Field(default=False, sa_column_kwargs={"default": None, "server_default": false()})
     is_archived: bool = Field(default=False, sa_column_kwargs={"default": None, "server_default": false()})
     archived_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    last_message_sequence: int | None = Field(default=None)
+    read_sequence: int = Field(default=0, sa_column_kwargs={"default": None, "server_default": "0"})
 
     def archive(self, now: datetime) -> None:
         """Put the conversation away; the time stays if it is archived already."""

@@ -13,13 +13,13 @@ from app.models.search.filter import ConversationFilter
 from app.models.search.order import ConversationOrder
 from app.schema import event, pull_request, repository, workspace
 from app.schema.connection import PageInfo, check_count, conversation_cursor
-from app.schema.event import EventConnection, EventEdge, event_query
+from app.schema.event import EventConnection, EventEdge, MessageEvent, event_query
 from app.schema.event_connection import RowEventConnection
 from app.schema.node import Node, conversation_id
 from app.schema.problem import Problem
 from app.schema.pull_request import PullRequestConnection
 from app.schema.repository import Repository, RepositoryRef
-from app.schema.rows.conversation import AGENT_STATE, STATUS, TRIGGER
+from app.schema.rows.conversation import AGENT_STATE, STATUS, TRIGGER, unread
 from app.schema.scalar import JSON, URI
 from app.schema.usage import TokenUsage
 from app.schema.user_error import (
@@ -63,6 +63,8 @@ class Conversation(Node):
     archived_at: datetime | None = strawberry.field(
         description="When it was archived; null if it is not. A message to it, or its start, brings it back."
     )
+    event_count: int = strawberry.field(description="The number of events in its log.")
+    unread: int = strawberry.field(description="The events behind `markRead` and the user's own last message.")
     usage: TokenUsage = strawberry.field(description="The total of all its LLM calls.")
 
     @strawberry.field(description="The git repository it works on, as its provider last told of it.")
@@ -71,6 +73,14 @@ class Conversation(Node):
             return None
         row = await info.context.repositories.load(self.row.repository_id)
         return repository.convert(row) if row is not None else None
+
+    @strawberry.field(description="The last message of the user or the agent; null before the first one.")
+    async def last_message(self, info: Info) -> MessageEvent | None:
+        if self.row.last_message_sequence is None:
+            return None
+        row = await info.context.events.load((self.row.id, self.row.last_message_sequence))
+        message = event.convert(row) if row is not None else None
+        return message if isinstance(message, MessageEvent) else None
 
     @strawberry.field(description="The agent's workspace; null before the first start has prepared it.")
     async def workspace(self, info: Info) -> Workspace | None:
@@ -322,6 +332,8 @@ def convert(row: models.Conversation | ConversationRow) -> Conversation:
         tags=row.tags,
         is_pinned=row.is_pinned,
         archived_at=row.archived_at,
+        event_count=row.last_sequence,
+        unread=unread(row.last_sequence, row.read_sequence),
         usage=TokenUsage.of_columns(row.prompt_tokens, row.completion_tokens, row.cost_usd, row.is_cost_known),
     )
 

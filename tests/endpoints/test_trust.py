@@ -145,6 +145,10 @@ async def refused_each(intruder: Client, document: str, field: str, given: JSON)
     assert error["__typename"] == "NotFoundError"
 
 
+async def mutation_mark_read(intruder: Client, owned: Owned) -> None:
+    await refused(intruder, documents.MARK_READ, "markRead", {"conversationId": owned.conversation_id})
+
+
 async def mutation_start_conversation(intruder: Client, owned: Owned) -> None:
     await refused(intruder, documents.START, "startConversation", {"id": owned.conversation_id})
 
@@ -299,6 +303,7 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Mutation.deleteConversation": mutation_delete_conversation,
     "Mutation.updateConversations": mutation_update_conversations,
     "Mutation.deleteConversations": mutation_delete_conversations,
+    "Mutation.markRead": mutation_mark_read,
     "Mutation.startConversation": mutation_start_conversation,
     "Mutation.stopConversation": mutation_stop_conversation,
     "Mutation.sendMessage": mutation_send_message,
@@ -373,7 +378,8 @@ async def test_a_second_caller_does_not_hear_an_answer_that_is_being_written(
 
 async def test_a_second_caller_takes_no_room_from_the_first(owned: Owned, intruder: Client) -> None:
     for _ in range(4):
-        await steps.create(intruder)
+        # One that starts can't be stopped to make room for the next one.
+        await steps.until_waiting(intruder, (await steps.create(intruder))["id"])
     assert (await steps.get(owned.client, owned.conversation_id))["status"] == "RUNNING"
 
 

@@ -49,6 +49,12 @@ mutation ($input: DeleteConversationsInput!) {{ deleteConversations(input: $inpu
 }} }}
 """
 
+MARK_READ = f"""
+mutation ($input: MarkReadInput!) {{ markRead(input: $input) {{
+  conversation {{ id eventCount unread lastMessage {{ id text source createdAt }} }} {ERRORS}
+}} }}
+"""
+
 START = f"""
 mutation ($input: StartConversationInput!) {{ startConversation(input: $input) {{
   conversation {{ ...C }} {ERRORS}

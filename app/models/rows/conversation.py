@@ -39,6 +39,9 @@ class ConversationRow(TypedRow):
     tags: list[str]
     is_pinned: bool
     archived_at: datetime | None
+    last_sequence: int
+    last_message_sequence: int | None
+    read_sequence: int
 
 
 # The columns that most lists show. Reading all columns costs a quarter more.

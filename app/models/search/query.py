@@ -6,10 +6,25 @@ order, whether there is a cursor) and cached. ``walk`` and ``title_grams`` provi
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import reduce
+from operator import add
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, UnaryExpression, Uuid, bindparam, case, func, or_, true, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    UnaryExpression,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    true,
+    tuple_,
+    union_all,
+)
 from sqlalchemy import select as sqlalchemy_select
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -220,13 +235,17 @@ class ConversationSearch:
             paths.insert(0, Path(grams.matches(owner), lambda is_taken: grams.ids(owner, is_taken)))
         if not paths:
             return (await self._session.exec(counting.where(*conditions))).one()
-        wide = paths[0].matches.limit(1).offset(NARROW_MAX_ROWS).cte("wide")
-        is_wide = sqlalchemy_select(wide.c[0]).exists()
-        among = col(Conversation.id).in_(paths[0].ids(~is_wide))
-        few = counting.where(among, without_index(*conditions)).scalar_subquery()
-        everyone = col(Conversation.owner_id) == case((is_wide, owner))
-        many = counting.where(everyone, *conditions).scalar_subquery()
-        return (await self._session.exec(select(few + many))).one()
+        counts: list[ColumnElement[int]] = []
+        closed: list[ColumnElement[bool]] = []
+        for number, path in enumerate(paths):
+            wide = path.matches.limit(1).offset(NARROW_MAX_ROWS).cte(f"wide_{number}")
+            is_wide = sqlalchemy_select(wide.c[0]).exists()
+            among = col(Conversation.id).in_(path.ids(and_(*closed, ~is_wide)))
+            counts.append(counting.where(among, without_index(*conditions)).scalar_subquery())
+            closed.append(is_wide)
+        everyone = col(Conversation.owner_id) == case((and_(*closed), owner))
+        counts.append(counting.where(everyone, *conditions).scalar_subquery())
+        return (await self._session.exec(select(reduce(add, counts)))).one()
 
     @property
     def _dialect(self) -> str:

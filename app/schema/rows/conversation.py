@@ -15,6 +15,12 @@ from app.models.search.order import NEWEST_FIRST, ConversationOrder, Conversatio
 from app.schema.problem import Problem
 from app.schema.usage import TokenUsage
 
+
+def unread(last_sequence: int | None, read_sequence: int | None) -> int:
+    """Count the events behind the mark. Columns that were not read are ``None``, and then the count is not shown."""
+    return (last_sequence or 0) - (read_sequence or 0)
+
+
 STATUS = EnumName("status", ConversationStatus, ConversationStatus.ERROR)
 AGENT_STATE = EnumName("agent_state", AgentState, None)
 TRIGGER = EnumName("trigger", ConversationTrigger, ConversationTrigger.API)
@@ -28,6 +34,8 @@ FIELDS = {
         is_leaf=False,
     ),
     "tags": Field(Made(lenient_json, (Column("tags"),))),
+    "event_count": Field(Column("last_sequence")),
+    "unread": Field(Made(unread, (Column("last_sequence"), Column("read_sequence")))),
     "usage": Field(
         Made(
             TokenUsage.of_columns,

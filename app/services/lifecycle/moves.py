@@ -38,7 +38,7 @@ from app.models.conversation import (
     Problem,
 )
 from app.models.database.unit_of_work import UnitOfWork, Writes, made
-from app.models.event import Event, EventSource, MessageBody, NewEvent, StateChangeBody, new_row
+from app.models.event import Event, EventSource, MessageBody, NewEvent, StateChangeBody, count_event, new_row
 from app.models.owner import OwnerRepository
 from app.models.replay import ReplayRepository
 from app.models.run_writes import RunWrites
@@ -87,9 +87,10 @@ async def create(
         await session.flush()
         return
     # The event's foreign key needs the row first. Setting the sequence before the flush saves an UPDATE afterwards.
-    conversation.last_sequence = 1
+    event = NewEvent(EventSource.USER, message)
+    sequence = count_event(conversation, event)
     await session.flush()
-    session.add(new_row(conversation.id, run, 1, NewEvent(EventSource.USER, message), now))
+    session.add(new_row(conversation.id, run, sequence, event, now))
 
 
 async def receive(session: Writes, conversation: Conversation, now: datetime, message: MessageBody) -> Event:

@@ -125,7 +125,7 @@ def conversations(count: int, *, lifetime: timedelta | None = None) -> list[Conv
 
 
 def tags_of(number: int, count: int) -> set[str]:
-    every = {"common": 3, "few": count // 200, "rare": count // 4}
+    every = {"common": 2, "few": count // 200, "rare": count // 4}
     return {name for name, distance in every.items() if number % distance == 0}
 
 
