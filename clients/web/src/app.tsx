@@ -46,9 +46,11 @@ function Page() {
   useKeys({
     "/": () => searchField.current?.focus(),
     "?": () => setIsShowingKeys(true),
-    // With a conversation, which knows better what it ends.
-    ...(openId === null && search ? { Escape: () => setSearch("") } : {}),
-    ...(openId === "" ? { Escape: () => open(null) } : {}),
+    Escape: ({ target }) => {
+      if (target === searchField.current && search) setSearch("");
+      else if (openId === "") open(null);
+      else return false;
+    },
   });
 
   return (

@@ -3,7 +3,7 @@ import type { Conversation } from "./documents.ts";
 /** What is going on, in a word or two, and the colour that goes with it. */
 export function describe({ status, agentState }: Pick<Conversation, "status" | "agentState">): [string, string] {
   if (status !== "RUNNING") {
-    const words = { STARTING: "starting", STOPPED: "stopped", ARCHIVED: "archived", ERROR: "failed" } as const;
+    const words = { STARTING: "starting", STOPPED: "stopped", ERROR: "failed" } as const;
     return [words[status], status === "ERROR" ? "bad" : status === "STARTING" ? "busy" : "still"];
   }
   switch (agentState) {

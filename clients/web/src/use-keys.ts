@@ -1,7 +1,10 @@
 import { useEffect, useRef } from "react";
 
+/** What a key does. False: it is not for this one. */
+type Action = (pressed: KeyboardEvent) => void | false;
+
 /** What keys do while no dialog is open. Those that write characters do nothing while one types. */
-export function useKeys(keys: Record<string, () => void>): void {
+export function useKeys(keys: Record<string, Action>): void {
   const current = useRef(keys);
   current.current = keys;
   useEffect(() => {
@@ -11,9 +14,7 @@ export function useKeys(keys: Record<string, () => void>): void {
       if (target?.closest("dialog")) return;
       if (pressed.key !== "Escape" && target?.matches("input, textarea, select")) return;
       const act = current.current[pressed.key];
-      if (!act) return;
-      pressed.preventDefault();
-      act();
+      if (act && act(pressed) !== false) pressed.preventDefault();
     };
     window.addEventListener("keydown", press);
     return () => window.removeEventListener("keydown", press);

@@ -137,8 +137,9 @@ async def test_who_has_no_token_is_told_so_and_let_in_with_one(
     await page.get_by_label("Bearer token").fill(newcomer.token)
     await page.get_by_role("button", name="Continue").click()
     await expect(page.get_by_text("There is no conversation yet.")).to_be_visible()
-    await Window(page, newcomer.server.url).create("Let in")
-    await expect(page.get_by_text("answer to Let in")).to_be_visible()
+    window = Window(page, newcomer.server.url)
+    await window.create("Let in")
+    await expect(window.message("answer to Let in")).to_be_visible()
 
 
 async def test_it_works_on_plain_http(window: Window) -> None:

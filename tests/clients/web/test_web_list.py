@@ -10,6 +10,11 @@ from tests.support.window import Window, opened
 
 pytestmark = in_chromium
 MOST_NODES = 1500
+ARCHIVE = """
+mutation ($id: ID!) { updateConversations(input: { ids: [$id], isArchived: true }) {
+  results { conversation { archivedAt } }
+} }
+"""
 
 
 async def test_five_thousand_conversations_are_listed_in_pages_and_few_rows(window: Window, caller: Client) -> None:
@@ -39,6 +44,22 @@ async def test_five_thousand_conversations_are_listed_in_pages_and_few_rows(wind
     await expect(window.item("The newest")).to_have_count(0)
     await page.get_by_label("Search titles").fill("seeded 77")
     await expect(page.get_by_text("11 conversations", exact=True)).to_be_visible()
+    assert window.faults == []
+
+
+async def test_an_archived_conversation_leaves_the_list_and_stays_away(window: Window, caller: Client) -> None:
+    for title in ("Kept", "Put away"):
+        created = await steps.create(caller, title=title)
+    await expect(window.item("Put away")).to_be_visible()
+    await caller.execute(ARCHIVE, id=created["id"])
+    await expect(window.item("Put away")).to_have_count(0)
+    # The subscription tells of it anew, before it tells of what is created then.
+    await window.page.reload()
+    await expect(window.item("Kept")).to_be_visible()
+    await expect(window.page.locator("[data-live=true]")).to_be_visible()
+    await steps.create(caller, title="Later")
+    await expect(window.item("Later")).to_be_visible()
+    await expect(window.item("Put away")).to_have_count(0)
     assert window.faults == []
 
 

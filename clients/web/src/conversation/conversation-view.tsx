@@ -38,7 +38,9 @@ export function ConversationView({ id, listed, put, remove, close, openSettings,
 
   usePageTitle(conversation);
   useKeys({
-    Escape: () => {
+    Escape: ({ target }) => {
+      // It empties the field first.
+      if (target instanceof HTMLInputElement && target.type === "search" && target.value) return false;
       if (conversation && tab === "log" && describe(conversation)[1] === "busy") stop(id).catch(fail);
       else if (tab === "log") close();
       else setTab("log");

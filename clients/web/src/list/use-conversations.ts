@@ -167,7 +167,10 @@ function withNewest(before: Page, newest: Page): Page {
   return { ...before, totalCount: newest.totalCount, conversations: joined(before.conversations, newest.conversations) };
 }
 
-/** Changes of what is on no page yet are left out: paging finds them where they are then. */
+/**
+ * Changes of what is on no page yet are left out: paging finds them where they are then. What is archived is on none,
+ * but the subscription tells of it too.
+ */
 function withChanges(before: Page, changes: readonly Change[], title: string | null): Page {
   const known = new Map(before.conversations.map((conversation) => [conversation.id, conversation]));
   const oldest = before.conversations.at(-1);
@@ -175,11 +178,12 @@ function withChanges(before: Page, changes: readonly Change[], title: string | n
   let totalCount = before.totalCount;
   let isChanged = false;
   for (const { conversation, deletedConversationId } of changes) {
-    if (deletedConversationId && known.delete(deletedConversationId)) {
+    const goneId = conversation?.archivedAt ? conversation.id : deletedConversationId;
+    if (goneId && known.delete(goneId)) {
       totalCount -= 1;
       isChanged = true;
     }
-    if (!conversation) continue;
+    if (!conversation || conversation.archivedAt) continue;
     const isShown = known.has(conversation.id);
     const isFound = title === null || conversation.title.toLowerCase().includes(title.toLowerCase());
     if (!isShown && (!isFound || Date.parse(conversation.updatedAt) < end)) continue;
