@@ -51,8 +51,8 @@ format: $(DEVELOPMENT) ## format the code and mend what can be mended
 	@$(VENV)/bin/ruff format --quiet .
 	@$(VENV)/bin/ruff check .
 
-# One of q1, q2, q3, m1, each of them with postgres_ before it, fan_out, start, growth, streaming, floods, runs; without a
-# name all but the last four, in 20 minutes, which writes benchmarks/RESULTS.md.
+# One of q1, q2, q3, m1, each of them with postgres_ before it, fan_out, start, growth, streaming, floods, runs, run_load;
+# without a name all but the last five, in 20 minutes, which writes benchmarks/RESULTS.md.
 ONLY ?=
 
 .PHONY: bench

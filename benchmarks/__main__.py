@@ -6,19 +6,20 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from benchmarks import fan_out, floods, growth, http, http_postgres, report, runs, start, streaming
+from benchmarks import fan_out, floods, growth, http, http_postgres, report, run_load, runs, start, streaming
 from benchmarks.operations import OPERATIONS
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "fan_out": lambda: asyncio.run(fan_out.main()),
     "floods": floods.main,
     "growth": growth.main,
+    "run_load": run_load.main,
     "runs": runs.main,
     "start": lambda: asyncio.run(start.main()),
     "streaming": streaming.main,
 }
-# These only run if they are named: growth and streaming take long, and floods and runs compare no servers.
-ONLY_BY_NAME = {"floods", "growth", "runs", "streaming"}
+# These only run if they are named: growth and streaming take long, and the others compare no servers.
+ONLY_BY_NAME = {"floods", "growth", "run_load", "runs", "streaming"}
 
 
 ON_POSTGRES = {f"postgres_{name}": name for name in OPERATIONS}

@@ -1,7 +1,8 @@
 """An OpenAI-compatible server that requests tool calls: ``python -m benchmarks.tool_llm``.
 
 The first user message is the number of tool calls, which write and read one file; each answer has one call, and the
-last answer is text. It answers at once, prints its URL, and ends when its standard input is closed.
+last answer is text. Requests that ask for no stream get text as JSON. It answers at once, prints its URL, and ends when
+its standard input is closed.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import uvloop
 from benchmarks.paced_llm import HEAD, chunk, message
 
 WORDS = "That is done, and the file holds what it should hold."
+USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 
 
 class _Connection(asyncio.Protocol):
@@ -36,7 +38,11 @@ class _Connection(asyncio.Protocol):
         if len(rest) < length:
             return
         self._received = rest[length:]
-        messages = json.loads(rest[:length])["messages"]
+        request = json.loads(rest[:length])
+        if not request.get("stream"):
+            self._transport.write(_whole())
+            return
+        messages = request["messages"]
         asked = int(next(said["content"] for said in messages if said["role"] == "user"))
         done = sum(said["role"] == "tool" for said in messages)
         self._transport.write(HEAD + (_call(done) if done < asked else _words()))
@@ -52,6 +58,13 @@ def _call(number: int) -> bytes:
     return _answer([{"tool_calls": [{**call, "function": function}]}], "tool_calls")
 
 
+def _whole() -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": WORDS}, "finish_reason": "stop"}
+    about = {"id": "answer", "object": "chat.completion", "created": 1, "model": "benchmark"}
+    body = json.dumps({**about, "choices": [choice], "usage": USAGE}).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
 def _words() -> bytes:
     return _answer([{"content": f"{word} "} for word in WORDS.split()], "stop")
 
@@ -60,7 +73,7 @@ def _answer(deltas: list[dict[str, object]], finish_reason: str) -> bytes:
     pieces = [{"role": "assistant", "content": ""}, *deltas]
     choices = [chunk({"choices": [{"index": 0, "delta": piece, "finish_reason": None}]}) for piece in pieces]
     end = chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": finish_reason}]})
-    usage = chunk({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}})
+    usage = chunk({"choices": [], "usage": USAGE})
     return b"".join((*choices, end, usage, message("[DONE]"), b"0\r\n\r\n"))
 
 

@@ -31,7 +31,7 @@ from app.schema.user_error import (
     StopConversationError,
 )
 from app.schema.workspace import Workspace
-from app.services.message import Message
+from app.services.message import AttachmentChoice, Message
 from app.services.push.status_feed import StatusUpdate
 
 Info = strawberry.Info[Context, None]
@@ -140,12 +140,24 @@ class ConversationConnection:
         return await context.services.conversation.count(context.owner_id, self.wanted)
 
 
-@strawberry.input(description="A file that a message names.")
+@strawberry.input(description="Exactly one way to name a file of a message.", one_of=True)
 class AttachmentInput:
-    path: str = strawberry.field(
-        description="The file in the workspace, such as `uploads/plan.png`. It is copied: later changes make no "
-        "difference to the message."
+    path: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="The file in the workspace, such as `uploads/plan.png`; not in a first message. It is copied: "
+        "later changes make no difference to the message.",
     )
+    upload_id: strawberry.ID | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="An upload of `createUpload` without a conversation, which the message uses up. The file is put "
+        "into the workspace, at the upload's path, before the agent reads the message.",
+    )
+
+    def to_choice(self) -> AttachmentChoice:
+        """Convert without validation."""
+        if isinstance(self.upload_id, str):
+            return AttachmentChoice(upload_id=self.upload_id)
+        return AttachmentChoice(path=self.path or "")
 
 
 @strawberry.input(description="A user's message: text, images, or both.")
@@ -157,13 +169,12 @@ class MessageInput:
 
     attachments: list[AttachmentInput] = strawberry.field(
         default_factory=list,
-        description="At most 10 files of the workspace, of 20 MiB each; not in a first message. Images among them are "
-        "shown to the model, all are named to it.",
+        description="At most 10 files, of 20 MiB each. Images among them are shown to the model, all are named to it.",
     )
 
     def to_message(self) -> Message:
         """Convert without validation: the service checks length and image URLs."""
-        return Message(self.text, tuple(self.image_urls), tuple(each.path for each in self.attachments))
+        return Message(self.text, tuple(self.image_urls), tuple(each.to_choice() for each in self.attachments))
 
 
 @strawberry.input(description="A new conversation.")

@@ -25,7 +25,7 @@ FIGURES = re.compile(r"^(\w+(?: \w+)?) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) "
 STARTS = re.compile(r"^(parley|bare imports) +([\d.]+) +[\d.]+ +[\d.]+ +([\d.]+) +([\d.]+) +([\d.]+|-)$", re.MULTILINE)
 MAX_IDLE_MEGABYTES = 150
 ON_POSTGRES = ["postgres_q1", "postgres_q2", "postgres_q3", "postgres_m1"]
-NAMES = ["q1", "q2", "q3", "m1", *ON_POSTGRES, "fan_out", "floods", "growth", "runs", "start", "streaming"]
+NAMES = ["q1", "q2", "q3", "m1", *ON_POSTGRES, "fan_out", "floods", "growth", "run_load", "runs", "start", "streaming"]
 
 
 def run(*names: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -158,7 +158,6 @@ def test_an_operation_is_measured_and_printed(name: str, title: str) -> None:
     assert raw[2:4] == ["1.00", "1.00–1.00"]
 
 
-@pytest.mark.timeout(120)
 def test_runs_are_measured_and_printed_on_both_databases() -> None:
     measured = run("runs", ROUNDS="1", RUNS="1", CALLS="1")
     assert measured.returncode == 0, measured.stderr
@@ -182,3 +181,19 @@ def test_runs_are_measured_and_printed_on_both_databases() -> None:
         assert statements > commits >= 3
         assert int(tools[4]) > 10 * 2
         assert int(tools[5]) >= commits + 10 * 2
+
+
+@pytest.mark.timeout(270)
+def test_runs_at_once_and_conversations_that_wait_are_measured_on_both_databases() -> None:
+    few = {"ALONE": "2", "TOGETHER": "3", "RUNS": "4", "CONVERSATIONS": "6", "WARM_UP": "1"}
+    measured = run("run_load", IDLE="0.5", SECONDS="0.5", **few)
+    assert measured.returncode == 0, measured.stderr
+    title, _, head, _, *rows = measured.stdout.splitlines()
+    assert title == "run_load: 1 rounds of 2 runs one after the other and 3 at once"
+    assert head == "| | SQLite | PostgreSQL |"
+    cells = {name: figures for name, *figures in ([cell.strip() for cell in row.strip("|").split("|")] for row in rows)}
+    assert cells["4 runs at once: finished"] == ["4", "4"]
+    for figures in cells["one after the other: the request at the model, p50 / p99, ms"]:
+        p50, p99 = map(float, figures.split(" / "))
+        assert 0 < p50 <= p99
+    assert len(cells) == 8

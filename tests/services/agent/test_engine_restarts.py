@@ -1,8 +1,10 @@
 """Servers that are stopped in the middle of a run, and databases that go away in the middle of one."""
 
 import asyncio
+import contextlib
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
@@ -10,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, event
 from structlog.testing import capture_logs
 
 from app.services.llm.base import LLM
@@ -17,6 +20,7 @@ from app.services.lock_file import LockFile
 from tests.support import steps
 from tests.support.client import Client
 from tests.support.fake_llm import FakeLLM
+from tests.support.patience import PROGRAM_SECONDS
 from tests.support.postgres import PostgresServer
 from tests.support.scripted_llm import Gate, ScriptedLLM, hold, text
 from tests.support.server import RunningServer, running_server
@@ -166,7 +170,7 @@ def test_a_second_server_on_the_same_embedded_database_says_so_and_ends(tmp_path
             env={**inherited, "PARLEY_DATA_DIR": str(tmp_path)},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=PROGRAM_SECONDS,
             check=False,
         )
     assert (second.returncode, second.stdout) == (2, "")
@@ -183,9 +187,41 @@ def test_a_database_that_is_not_there_is_named_without_its_password(tmp_path: Pa
         env={**inherited, **nowhere},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PROGRAM_SECONDS,
         check=False,
     )
     assert (server.returncode, server.stdout) == (1, "")
     assert server.stderr.startswith("parley: the database can't be reached: ")
     assert "hunter2" not in server.stderr
+
+
+async def test_the_embedded_engine_writes_ahead_and_syncs_every_commit(tmp_path: Path, llm: ScriptedLLM) -> None:
+    path = tmp_path / "parley-engine.db"
+    modes = set[tuple[str, int]]()
+
+    def look(*executed: object) -> None:
+        cursor = executed[1]
+        # The server's own statements go through another driver.
+        if not isinstance(cursor, sqlite3.Cursor):
+            return
+        connection = cursor.connection
+        if connection.execute("PRAGMA database_list").fetchone()[2] == str(path):
+            [journal], [synchronous] = (
+                connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous")
+            )
+            modes.add((journal, synchronous))
+
+    # As a release left it that did not set the mode.
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
+    with running_server(tmp_path) as server:
+        event.listen(Engine, "before_cursor_execute", look)
+        try:
+            async with Client(server) as client:
+                await steps.save_settings(client, llm)
+                conversation = await steps.create(client, "Hello")
+                await steps.until_waiting(client, conversation["id"])
+        finally:
+            event.remove(Engine, "before_cursor_execute", look)
+    # 2 is FULL.
+    assert modes == {("wal", 2)}

@@ -8,10 +8,9 @@ from uuid import UUID
 from app.services.agent.engine import RunEngine
 from tests.support import steps
 from tests.support.client import Client
-from tests.support.scripted_llm import ScriptedLLM
+from tests.support.patience import WAIT_SECONDS
+from tests.support.scripted_llm import Gate, ScriptedLLM, hold
 from tests.support.server import RunningServer, running_server
-
-WAIT_SECONDS = 20.0
 
 
 def soon() -> datetime:
@@ -43,3 +42,22 @@ async def test_housekeeping_forgets_them_after_a_day_unless_it_is_told_otherwise
                 assert server.config.run_history_seconds == (86_400.0 if seconds is None else seconds)
                 server.call(server.parley.housekeeping.forget_runs())
                 assert server.call(server.parley.engine.forget(soon(), 10)) == left
+
+
+async def test_they_are_forgotten_in_batches_beside_a_run_that_goes_on(
+    server: RunningServer, client: Client, llm: ScriptedLLM
+) -> None:
+    await steps.save_settings(client, llm)
+    engine = server.parley.engine
+    server.call(engine.forget(soon(), 1000))
+    for number in range(3):
+        await finished(client, engine, server, f"Run {number}")
+    gate = Gate()
+    llm.script(hold(gate, after=["Not forgotten"]))
+    conversation = await steps.create(client, "Hello")
+    await gate.reached()
+    assert [server.call(engine.forget(soon(), 2)) for _ in range(3)] == [2, 1, 0]
+    assert server.call(engine.is_alive(UUID(conversation["id"]), 1))
+    gate.release()
+    await steps.until_waiting(client, conversation["id"])
+    assert await steps.said(client, conversation["id"]) == [("USER", "Hello"), ("AGENT", "Not forgotten")]

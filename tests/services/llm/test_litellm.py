@@ -15,6 +15,7 @@ from app.services.llm.base import ChatMessage, Completion, Model, RequestedCall,
 from app.services.llm.faults import MAX_MESSAGE_CHARS
 from app.services.llm.gathering import INTERVAL_SECONDS
 from app.services.llm.litellm import LiteLLM
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import Call, Gate, Reply, ScriptedLLM, cut, error, hold, never, text, tools, unfinished
 
 KEY = "sk-the-callers-own-key"
@@ -331,7 +332,7 @@ asyncio.run(main())
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", script, server.url), stdout=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WAIT_SECONDS):
         output, _ = await process.communicate()
 
     assert process.returncode == 0

@@ -25,11 +25,12 @@ export type AgentState =
   /** It works on the user's message. */
   | 'RUNNING';
 
-/** A file that a message names. */
-export type AttachmentInput = {
-  /** The file in the workspace, such as `uploads/plan.png`. It is copied: later changes make no difference to the message. */
-  path: string;
-};
+/** Exactly one way to name a file of a message. */
+export type AttachmentInput =
+  {   /** The file in the workspace, such as `uploads/plan.png`; not in a first message. It is copied: later changes make no difference to the message. */
+  path: string; uploadId?: never; }
+  |  { path?: never;   /** An upload of `createUpload` without a conversation, which the message uses up. The file is put into the workspace, at the upload's path, before the agent reads the message. */
+  uploadId: string | number; };
 
 /** All that is given must hold. */
 export type ConversationFilter = {
@@ -187,7 +188,7 @@ export type EventSource =
 
 /** A user's message: text, images, or both. */
 export type MessageInput = {
-  /** At most 10 files of the workspace, of 20 MiB each; not in a first message. Images among them are shown to the model, all are named to it. */
+  /** At most 10 files, of 20 MiB each. Images among them are shown to the model, all are named to it. */
   attachments?: Array<AttachmentInput>;
   /** At most 10 images, as https or data URLs. */
   imageUrls?: Array<string>;

@@ -1,7 +1,7 @@
 import { useState } from "react";
 
-import { type LogEvent, RESPOND } from "./documents.ts";
-import { ask, check } from "./server.ts";
+import { type LogEvent, RESPOND } from "../documents.ts";
+import { ask, check } from "../server.ts";
 
 interface Props {
   conversationId: string;

@@ -1,8 +1,8 @@
 import { useEffect, useState } from "react";
 
+import { READ_SETTINGS, SAVE_SETTINGS, SET_TOKEN, type Settings } from "../documents.ts";
+import { ask, check, token } from "../server.ts";
 import { Dialog } from "./dialog.tsx";
-import { READ_SETTINGS, SAVE_SETTINGS, SET_TOKEN, type Settings } from "./documents.ts";
-import { ask, check, token } from "./server.ts";
 
 const PROVIDERS = ["GITHUB", "GITLAB", "BITBUCKET"] as const;
 type PublishPolicy = Settings["publishPolicy"];
@@ -65,9 +65,16 @@ export function SettingsDialog({ close }: { close: () => void }) {
     }
   }
 
+  const isChanged =
+    model !== (settings?.llmModel ?? FIRST_MODEL) ||
+    baseUrl !== (settings?.llmBaseUrl ?? "") ||
+    mustConfirm !== (settings?.confirmationMode ?? false) ||
+    publishPolicy !== (settings?.publishPolicy ?? "ALWAYS_ASK") ||
+    bearer !== (token.get() ?? "") ||
+    apiKey + providerToken !== "";
   const account = settings?.providerAccounts.find((found) => found.provider === provider);
   return (
-    <Dialog title="Settings" action="Save" isBusy={isBusy} error={error} submit={save} close={close}>
+    <Dialog title="Settings" action="Save" isBusy={isBusy} error={error} isChanged={isChanged} submit={save} close={close}>
       <label>
         Model
         <input required maxLength={200} value={model} onChange={(change) => setModel(change.target.value)} />
