@@ -77,10 +77,13 @@ class ConversationFilter:
 
     def marks(self, *, is_scan: bool = False) -> list[ColumnElement[bool]]:
         """Return the conditions on pins and tags, which the indexes of the sort keys do not have."""
-        conditions = [has_tag(names, is_scan=is_scan) for names in self._tags()]
-        if self.is_pinned is not None:
-            conditions.append(_is(Conversation.is_pinned, value=self.is_pinned))
-        return [without_index(condition) for condition in conditions]
+        conditions = [without_index(has_tag(names, is_scan=is_scan)) for names in self._tags()]
+        if self.is_pinned:
+            conditions.append(without_index(is_pinned_row()))
+        elif self.is_pinned is not None:
+            # No index has those that are not pinned, and the planner knows that these are almost all rows.
+            conditions.append(_is(Conversation.is_pinned, value=False))
+        return conditions
 
     def mark_paths(self, walk: Walk, owner_id: ColumnElement[str]) -> list[Path]:
         """Return the paths to the rows with the filter's tags, and to pinned rows."""
