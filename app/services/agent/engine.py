@@ -22,6 +22,7 @@ from app.services.agent.loop import AgentLoop, Outcome
 from app.services.agent.run_log import RunLog
 from app.services.agent.takeover import Takeover
 from app.services.outage import until_answered
+from app.services.pacing import Pacing, give_way
 from app.services.push.wakeups import POLL_SECONDS, Wakeups, run_topic
 
 log = structlog.get_logger(__name__)
@@ -96,6 +97,7 @@ class DurableRunEngine:
         self.executor_id = "local" if self._is_embedded else str(uuid4())
         self._takeover = None if self._is_embedded else Takeover(url, self.executor_id, self)
         self._workflow: Callable[[str, int], Coroutine[Any, Any, None]] | None = None
+        self._pacing = Pacing()
         self._is_closing = False
         self._is_closed = asyncio.Event()
         self._advances: set[asyncio.Task[Outcome]] = set()
@@ -126,8 +128,11 @@ class DurableRunEngine:
         async def run(conversation: str, number: int) -> None:
             self._count(1)
             try:
-                run_log = await until_answered(lambda: self._loop.begin(UUID(conversation), number))
-                outcome = Outcome.CONTINUE if run_log is not None else Outcome.ENDED
+                async with self._pacing.slot():
+                    if self._is_closing:
+                        await self._park()
+                    run_log = await until_answered(lambda: self._loop.begin(UUID(conversation), number))
+                    outcome = await self._advance(run_log) if run_log is not None else Outcome.ENDED
                 while run_log is not None and outcome == Outcome.CONTINUE:
                     outcome = await self._advance(run_log)
                 if run_log is None or not run_log.is_last:
@@ -292,6 +297,7 @@ class DurableRunEngine:
 
     async def _park(self) -> None:
         """Wait until the engine is closed, then end the workflow as a crash would: it stays pending."""
+        give_way()
         self._count(-1)
         try:
             await self._is_closed.wait()
