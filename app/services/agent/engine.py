@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import importlib
 import itertools
 import logging
 import sqlite3
@@ -38,8 +39,10 @@ ANSWER_SECONDS = 2.0
 FORGET_SECONDS = 10.0
 # A run whose tool takes longer to end is not waited for.
 LET_GO_SECONDS = 0.5
-# No workflow is scheduled, so DBOS need not look for due ones.
+# No workflow is scheduled, delayed or has a deadline, so DBOS need not look for due ones.
 UNUSED_POLL_SECONDS = 3600.0
+# DBOS's own interval. On PostgreSQL it keeps a transaction open for so long.
+JOBS_POLL_SECONDS = 1.0
 _OVER = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 
 
@@ -122,6 +125,7 @@ class DurableRunEngine:
             run_migrations=True,
         )
         DBOS(config=config)
+        _set_jobs_interval(UNUSED_POLL_SECONDS if self._is_embedded else JOBS_POLL_SECONDS)
         logging.getLogger("dbos").addFilter(_is_unexpected)
 
         # DBOS sets attributes on the function that it decorates, which a bound method does not allow.
@@ -319,6 +323,12 @@ class DurableRunEngine:
         if active is None or active == run:
             return
         self._in_background(self.submit(conversation_id, active))
+
+
+def _set_jobs_interval(seconds: float) -> None:
+    """Set how often DBOS looks for delayed workflows and deadlines, for which it has no setting."""
+    commands = importlib.import_module("dbos._workflow_commands")
+    setattr(commands, "_BACKGROUND_JOBS_INTERVAL_SEC", seconds)  # noqa: B010  a module has no such name to a type checker
 
 
 def _use_write_ahead_log(path: str) -> None:
