@@ -20,6 +20,7 @@ from app.models.settings import Settings
 from app.services.auth.authenticator import Caller
 from app.services.commit import CommitService
 from app.services.conversation import ConversationService
+from app.services.conversation_batch import ConversationBatchService
 from app.services.download import DownloadService
 from app.services.event import EventPage, EventService
 from app.services.git.call_budget import CallBudget
@@ -30,6 +31,7 @@ from app.services.pull_request import PullRequestService
 from app.services.push.progress import Progress
 from app.services.push.status_feed import StatusFeed
 from app.services.pushed_branch import PushService
+from app.services.read_mark import ReadMarkService
 from app.services.repository import RepositoryService
 from app.services.settings import SettingsService
 from app.services.suggested_task import SuggestedTaskService
@@ -47,7 +49,9 @@ class Services:
     """All services, as resolvers reach them."""
 
     conversation: ConversationService
+    conversation_batch: ConversationBatchService
     event: EventService
+    read_mark: ReadMarkService
     status: StatusFeed
     settings: SettingsService
     provider_account: ProviderAccountService

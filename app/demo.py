@@ -53,6 +53,7 @@ class Scene:
     trigger: ConversationTrigger = ConversationTrigger.GUI
     has_repository: bool = False
     waits_for_confirmation: bool = False
+    is_archived: bool = False
 
 
 async def seed(parley: Parley) -> None:
@@ -99,6 +100,8 @@ async def _add(parley: Parley, scene: Scene, age: timedelta, repository_id: UUID
         created_at=moment,
         updated_at=moment,
     )
+    if scene.is_archived:
+        conversation.archive(moment)
     async with parley.database.write() as session:
         await OwnerRepository(session).lock(LOCAL_CALLER_ID)
         await moves.create(session, conversation, moment, message=None)
@@ -132,9 +135,7 @@ def _statuses() -> Iterator[Scene]:
 
 
 def _ended() -> Iterator[Scene]:
-    yield Scene(
-        "Tidy up the release notes", ConversationStatus.ARCHIVED, None, _said("Tidy them up.", "They are tidy.")
-    )
+    yield Scene("Tidy up the release notes", ConversationStatus.STOPPED, None, _said("Tidy them up.", "They are tidy."))
     yield Scene("Explain the build", ConversationStatus.STOPPED, None, _said("How is it built?", "With make."))
     yield Scene(
         "Upgrade the database driver",

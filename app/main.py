@@ -30,6 +30,7 @@ from app.services.change_text import ChangeTextService
 from app.services.clock import Clock, utc_now
 from app.services.commit import CommitService
 from app.services.conversation import ConversationService
+from app.services.conversation_batch import ConversationBatchService
 from app.services.download import DownloadService
 from app.services.event import EventService
 from app.services.export import LogExport
@@ -42,6 +43,7 @@ from app.services.git.push import GitPusher
 from app.services.git.sandboxed import SandboxGit
 from app.services.git.working_tree import WorkingTreeReader
 from app.services.housekeeping import Housekeeping
+from app.services.lifecycle.attachments import MessageFiles
 from app.services.lifecycle.title import TitleService
 from app.services.llm.attached import AttachedImages
 from app.services.llm.base import LLM
@@ -54,10 +56,13 @@ from app.services.push.postgres import PostgresWakeups
 from app.services.push.status_feed import StatusFeed
 from app.services.push.wakeups import LocalWakeups, Wakeups
 from app.services.pushed_branch import PushService
+from app.services.read_mark import ReadMarkService
 from app.services.repository import RepositoryService
 from app.services.sandbox.shell import Shell, build_sandbox, command_limits
 from app.services.secrets.box import SecretBox, open_secret_box, prepare_data_dir
 from app.services.settings import SettingsService
+from app.services.staged_upload import DIRECTORY as STAGED
+from app.services.staged_upload import StagedUploads
 from app.services.suggested_task import SuggestedTaskService
 from app.services.ticket import Tickets
 from app.services.tool_call import ToolCallService
@@ -117,7 +122,16 @@ class Parley:
             shell=self.shell,
         )
         contents = WorkspaceContents(workspace, WorkingTreeReader(self.shell))
-        parts = _Parts(clock, secret_box, account, repository, settings, contents, attachments)
+        staged = StagedUploads(config.data_dir / STAGED, clock)
+        message_files = MessageFiles(
+            self.database,
+            self.wakeups,
+            store=attachments,
+            staged=staged,
+            workspace=workspace,
+            workspace_bytes=config.workspace_max_bytes,
+        )
+        parts = _Parts(clock, secret_box, account, repository, settings, contents, attachments, staged, message_files)
         publishing = _Publishing(self, parts)
         self.pusher = publishing.pusher
         self.loop = self._build_loop(parts, publishing, toolbox)
@@ -128,6 +142,7 @@ class Parley:
             clock,
             self.engine,
             workspace,
+            staged,
             idle_close_seconds=config.idle_close_seconds,
             run_history_seconds=config.run_history_seconds,
         )
@@ -147,6 +162,7 @@ class Parley:
             llm=self.llm,
             settings=parts.settings,
             workspace=self.workspace,
+            message_files=parts.message_files,
             toolbox=toolbox or Toolbox(tools, self.shell),
         )
 
@@ -161,7 +177,7 @@ class Parley:
             self.engine,
             settings=settings,
             export=export,
-            attachments=parts.attachments,
+            message_files=parts.message_files,
             title=TitleService(self.database, self.llm, settings, clock, config.title_timeout_seconds),
             workspace=self.workspace,
             repository=parts.repository,
@@ -172,7 +188,9 @@ class Parley:
         )
         return Services(
             conversation=conversation,
+            conversation_batch=ConversationBatchService(self.database, self.wakeups, clock, self.engine, conversation),
             event=EventService(self.database, self.wakeups),
+            read_mark=ReadMarkService(self.database, self.wakeups, clock),
             status=StatusFeed(self.database, self.wakeups, clock, config.conversation_max_age_seconds),
             settings=settings,
             provider_account=parts.account,
@@ -206,6 +224,7 @@ class Parley:
             parts.clock,
             self.wakeups,
             workspace=self.workspace,
+            staged=parts.staged,
             max_bytes=self.config.max_upload_bytes,
             workspace_bytes=self.config.workspace_max_bytes,
         )
@@ -248,6 +267,8 @@ class _Parts:
     settings: SettingsService
     contents: WorkspaceContents
     attachments: AttachmentStore
+    staged: StagedUploads
+    message_files: MessageFiles
 
 
 class _Publishing:

@@ -46,7 +46,6 @@ SECONDS_APART = 37
 STATUSES = {
     ConversationStatus.STOPPED: 70,
     ConversationStatus.RUNNING: 20,
-    ConversationStatus.ARCHIVED: 6,
     ConversationStatus.ERROR: 4,
 }
 # Idle states only, so that Parley neither starts nor stops runs during a measurement.

@@ -27,7 +27,8 @@ from app.endpoints.graphql.request import BodyLimits, read_parameters
 from app.graphql.schema import build_schema
 from app.main import Parley, create_app
 from app.memory import spare_collector
-from app.models.search.query import NEWEST_FIRST, ConversationQuery
+from app.models.search.order import NEWEST_FIRST
+from app.models.search.query import ConversationQuery
 from app.schema.connection import parse_conversation_cursor
 from app.schema.conversation_connection import RowConnection
 from app.services.auth.authenticator import Caller, bearer_token

@@ -21,10 +21,10 @@ from sqlalchemy.engine import make_url
 from tests.support import forked
 from tests.support.client import NO_TLS
 from tests.support.paths import ROOT
+from tests.support.patience import PROGRAM_SECONDS
 from tests.support.processes import ServerProcess
 from tests.support.sandboxes import needs_sandbox
 
-SECONDS = 40
 SECRET = "not-for-anybodys-eyes"
 
 
@@ -53,7 +53,7 @@ def run_typed(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=PROGRAM_SECONDS,
         check=False,
     )
 

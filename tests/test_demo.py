@@ -15,10 +15,10 @@ import pytest
 from app.models.conversation import AgentState, ConversationStatus
 from tests.support.client import NO_TLS
 from tests.support.forked import ForkedProcess
+from tests.support.patience import WAIT_SECONDS
 from tests.support.processes import printed
 
 JSON = dict[str, Any]
-SECONDS = 40
 LIST = """
 query ($first: Int, $after: String, $filter: ConversationFilter) {
   conversations(first: $first, after: $after, filter: $filter) {
@@ -34,8 +34,6 @@ WAITING = """
 } } }
 """
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @asynccontextmanager
 async def demonstration(directory: Path, **settings: str) -> AsyncGenerator[tuple[httpx.AsyncClient, ForkedProcess]]:
@@ -46,7 +44,7 @@ async def demonstration(directory: Path, **settings: str) -> AsyncGenerator[tupl
     )
     try:
         url = (await printed(process, "Parley ready at ")).rstrip("/")
-        async with httpx.AsyncClient(base_url=url, verify=NO_TLS, timeout=SECONDS) as http:
+        async with httpx.AsyncClient(base_url=url, verify=NO_TLS, timeout=WAIT_SECONDS) as http:
             yield http, process
     finally:
         process.kill()
@@ -64,7 +62,7 @@ async def test_every_status_is_there_on_more_than_one_page(tmp_path: Path) -> No
     async with demonstration(tmp_path) as (http, _):
         first = (await ask(http, LIST, first=20))["conversations"]
         assert (len(first["nodes"]), first["pageInfo"]["hasNextPage"], first["totalCount"]) == (20, True, 43)
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 everything = (await ask(http, LIST, first=100))["conversations"]["nodes"]
                 # A conversation in error has no state; the one whose call waits gets there once it is served.
@@ -88,7 +86,7 @@ async def test_it_is_alive(tmp_path: Path) -> None:
         message = {"conversationId": nodes[0]["id"], "message": {"text": "How do I search?"}}
         assert (await ask(http, sent, input=message))["sendMessage"]["userErrors"] == []
         said = "query ($id: ID!) { conversation(id: $id) { agentState events { nodes { __typename source } } } }"
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 found = (await ask(http, said, id=nodes[0]["id"]))["conversation"]
                 messages = [event for event in found["events"]["nodes"] if event["__typename"] == "MessageEvent"]
@@ -99,7 +97,7 @@ async def test_it_is_alive(tmp_path: Path) -> None:
 
 async def test_a_tool_call_waits_for_an_answer_and_gets_one(tmp_path: Path) -> None:
     async with demonstration(tmp_path) as (http, _):
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 nodes = (await ask(http, WAITING))["conversations"]["nodes"]
                 asked = [found for found in nodes if found["agentState"] == "AWAITING_USER_CONFIRMATION"]
@@ -130,7 +128,7 @@ async def test_nothing_is_left_of_it(tmp_path: Path, how: signal.Signals) -> Non
         }
         assert [path.name.startswith("parley-demo-") for path in temporary.iterdir()] == [True]
         process.send_signal(how)
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             await process.communicate()
     assert (list(temporary.iterdir()), home.exists()) == ([], False)
 
@@ -148,7 +146,7 @@ async def test_nothing_is_left_of_one_that_ends_before_it_began(tmp_path: Path) 
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         # Python tries out with a file of its own whether it may write there.
         while not any(name.startswith("parley-demo-") for name in left(tmp_path)):  # noqa: ASYNC110  Another process makes it.
             await asyncio.sleep(0.005)

@@ -13,7 +13,8 @@ import pytest
 
 from app.memory import give_back
 from tests.support.client import Client
-from tests.support.raw import START, UPGRADE, WAIT_SECONDS, assert_nothing_stays, connected
+from tests.support.patience import WAIT_SECONDS
+from tests.support.raw import START, UPGRADE, assert_nothing_stays, connected
 from tests.support.server import RunningServer, running_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of memory in /proc")

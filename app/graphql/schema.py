@@ -34,11 +34,13 @@ from app.schema.conversation import (
     StartConversationPayload,
     StopConversationPayload,
 )
+from app.schema.conversation_batch import DeleteConversationsPayload, UpdateConversationsPayload
 from app.schema.download import CreateDownloadPayload
 from app.schema.event import EVENT_TYPES
 from app.schema.node import Node
 from app.schema.pull_request import CreatePullRequestPayload
 from app.schema.pushed_branch import PushBranchPayload
+from app.schema.read_mark import MarkReadPayload
 from app.schema.repository import Repository, RepositoryConnection
 from app.schema.scalar import SCALARS
 from app.schema.settings import (
@@ -101,6 +103,18 @@ class Mutation:
     delete_conversation: DeleteConversationPayload = strawberry.field(
         resolver=resolvers.conversation.delete,
         description="Stop a conversation, and delete it with its log and workspace.",
+    )
+    update_conversations: UpdateConversationsPayload = strawberry.field(
+        resolver=resolvers.conversation_batch.update,
+        description="Tag, pin or archive many conversations, in one transaction: all that can be changed, or nothing.",
+    )
+    delete_conversations: DeleteConversationsPayload = strawberry.field(
+        resolver=resolvers.conversation_batch.delete,
+        description="Delete many conversations, one after the other, each as `deleteConversation` does.",
+    )
+    mark_read: MarkReadPayload = strawberry.field(
+        resolver=resolvers.read_mark.mark,
+        description="Mark events of a conversation as read, which `unread` counts no more. The mark never goes back.",
     )
     start_conversation: StartConversationPayload = strawberry.field(
         resolver=resolvers.conversation.start, description="Bring a stopped conversation back to waiting for input."

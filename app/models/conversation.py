@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import cast
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, Index, Integer, String, false, update
+from sqlalchemy import JSON, BigInteger, ColumnElement, Index, Integer, String, column, false, func, true, update
 from sqlmodel import Field, SQLModel, UTCDateTime, col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -22,6 +22,8 @@ MAX_TOKENS = 2**53 - 1
 TOKENS = cast("type[BigInteger]", BigInteger().with_variant(Integer, "sqlite"))
 # Without the "C" collation PostgreSQL would compare by the database's locale, on which cursors must not depend.
 _FOLDED = String(TITLE_MAX_LENGTH * 3).with_variant(String(TITLE_MAX_LENGTH * 3, collation="C"), "postgresql")
+
+_IS_PINNED: ColumnElement[bool] = column("is_pinned") == true()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,6 @@ class ConversationStatus(StrEnum):
     STARTING = "STARTING"
     RUNNING = "RUNNING"
     STOPPED = "STOPPED"
-    ARCHIVED = "ARCHIVED"
     ERROR = "ERROR"
 
 
@@ -81,22 +82,26 @@ class Conversation(SQLModel, table=True):
     ``active_run`` is the run that may append to the log now; null while nothing runs. ``last_run`` is the highest run
     number that was assigned; runs between the two are queued. ``run_attempts`` counts how often the active run was
     begun. ``branch_is_default``: the user chose no branch, so ``branch_name`` comes from the provider until git has
-    cloned the repository.
+    cloned the repository. ``tags`` are as they are shown, and sorted; ``ConversationTag`` has them for filters.
+    ``is_archived`` says whether ``archived_at`` is set, since an index can order rows behind a flag only.
+    ``last_message_sequence`` is that of the last message by the user or the agent; up to ``read_sequence`` the user has
+    read. Both are written with ``last_sequence``, so they cost no statement.
     """
 
     __table_args__ = (
-        Index("ix_conversation_created", "owner_id", "created_at", "id"),
-        Index("ix_conversation_updated", "owner_id", "updated_at", "id"),
-        Index("ix_conversation_title", "owner_id", "title_folded", "id"),
-        Index("ix_conversation_status_created", "owner_id", "status", "created_at", "id"),
-        Index("ix_conversation_status_updated", "owner_id", "status", "updated_at", "id"),
-        Index("ix_conversation_status_title", "owner_id", "status", "title_folded", "id"),
-        Index("ix_conversation_trigger_created", "owner_id", "trigger", "created_at", "id"),
-        Index("ix_conversation_trigger_updated", "owner_id", "trigger", "updated_at", "id"),
-        Index("ix_conversation_trigger_title", "owner_id", "trigger", "title_folded", "id"),
-        Index("ix_conversation_repository_created", "owner_id", "repository_id", "created_at", "id"),
-        Index("ix_conversation_repository_updated", "owner_id", "repository_id", "updated_at", "id"),
-        Index("ix_conversation_repository_title", "owner_id", "repository_id", "title_folded", "id"),
+        Index("ix_conversation_created", "owner_id", "is_archived", "created_at", "id"),
+        Index("ix_conversation_updated", "owner_id", "is_archived", "updated_at", "id"),
+        Index("ix_conversation_title", "owner_id", "is_archived", "title_folded", "id"),
+        Index("ix_conversation_status_created", "owner_id", "status", "is_archived", "created_at", "id"),
+        Index("ix_conversation_status_updated", "owner_id", "status", "is_archived", "updated_at", "id"),
+        Index("ix_conversation_status_title", "owner_id", "status", "is_archived", "title_folded", "id"),
+        Index("ix_conversation_trigger_created", "owner_id", "trigger", "is_archived", "created_at", "id"),
+        Index("ix_conversation_trigger_updated", "owner_id", "trigger", "is_archived", "updated_at", "id"),
+        Index("ix_conversation_trigger_title", "owner_id", "trigger", "is_archived", "title_folded", "id"),
+        Index("ix_conversation_repository_created", "owner_id", "repository_id", "is_archived", "created_at", "id"),
+        Index("ix_conversation_repository_updated", "owner_id", "repository_id", "is_archived", "updated_at", "id"),
+        Index("ix_conversation_repository_title", "owner_id", "repository_id", "is_archived", "title_folded", "id"),
+        Index("ix_conversation_pinned", "owner_id", "id", sqlite_where=_IS_PINNED, postgresql_where=_IS_PINNED),
         Index("ix_conversation_active_run", "active_run", "id"),
         Index("ix_conversation_live", "status", "agent_state", "waiting_since"),
     )
@@ -129,6 +134,23 @@ class Conversation(SQLModel, table=True):
     waiting_since: datetime | None = Field(default=None, sa_type=UTCDateTime)
     created_at: datetime = Field(sa_type=UTCDateTime)
     updated_at: datetime = Field(sa_type=UTCDateTime)
+    tags: list[str] = Field(
+        default_factory=list, sa_type=JSON, sa_column_kwargs={"default": None, "server_default": "[]"}
+    )
+    is_pinned: bool = Field(default=False, sa_column_kwargs={"default": None, "server_default": false()})
+    is_archived: bool = Field(default=False, sa_column_kwargs={"default": None, "server_default": false()})
+    archived_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    last_message_sequence: int | None = Field(default=None)
+    read_sequence: int = Field(default=0, sa_column_kwargs={"default": None, "server_default": "0"})
+
+    def archive(self, now: datetime) -> None:
+        """Put the conversation away; the time stays if it is archived already."""
+        if not self.is_archived:
+            self.is_archived, self.archived_at = True, now
+
+    def unarchive(self) -> None:
+        """Bring the conversation back to the list."""
+        self.is_archived, self.archived_at = False, None
 
     def touch(self, now: datetime) -> None:
         """Set ``updated_at``, but never to before ``created_at``: an instance's clock may lag behind another's."""
@@ -173,6 +195,23 @@ class ConversationRepository:
             .execution_options(populate_existing=True)
         )
         return (await self._session.exec(statement)).one_or_none()
+
+    async def lock_many(self, owner_id: str, ids: Sequence[UUID]) -> list[Conversation]:
+        """Like ``lock``, for those of the conversations that are there, in the order of their ids."""
+        statement = (
+            select(Conversation)
+            .where(col(Conversation.owner_id) == owner_id, col(Conversation.id).in_(ids))
+            .order_by(col(Conversation.id))
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+        return list(await self._session.exec(statement))
+
+    async def count_pinned(self, owner_id: str) -> int:
+        """Count the owner's pinned conversations."""
+        is_pinned = col(Conversation.is_pinned) == true()
+        counting = select(func.count()).select_from(Conversation)
+        return (await self._session.exec(counting.where(col(Conversation.owner_id) == owner_id, is_pinned))).one()
 
     async def lock_for_run(self, conversation_id: UUID) -> Conversation | None:
         """Like ``lock``, without checking the owner."""

@@ -285,6 +285,19 @@ class EventQuery:
         }
 
 
+def count_event(conversation: Conversation, event: NewEvent) -> int:
+    """Return the next sequence of a locked conversation's log for an event, and note what lists show of the event.
+
+    A message of the user's marks all before it as read.
+    """
+    conversation.last_sequence += 1
+    if isinstance(event.body, MessageBody) and event.source != EventSource.ENVIRONMENT:
+        conversation.last_message_sequence = conversation.last_sequence
+    if event.source == EventSource.USER:
+        conversation.read_sequence = conversation.last_sequence
+    return conversation.last_sequence
+
+
 def new_row(conversation_id: UUID, run: int, sequence: int, event: NewEvent, now: datetime) -> Event:
     """Create the row of an event, with a sequence taken from the locked conversation."""
     usage = event.usage

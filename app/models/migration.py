@@ -26,6 +26,7 @@ from app.models import (
     replay,
     settings,
     status_change,
+    tag,
     tool_call,
     workspace_removal,
 )
@@ -47,6 +48,7 @@ TABLES = (
     replay,
     settings,
     status_change,
+    tag,
     tool_call,
     workspace_removal,
 )

@@ -9,15 +9,15 @@ import strawberry
 from app.context import Context
 from app.errors import NotFound
 from app.execution.selection import selected_names
-from app.models.search import query as conversation_search
+from app.models.search.filter import SHOWN
+from app.models.search.order import NEWEST_FIRST
+from app.models.search.query import ConversationQuery
 from app.schema import event
 from app.schema.connection import check_count, conversation_cursor, parse_conversation_cursor
 from app.schema.conversation import (
     Conversation,
     ConversationConnection,
     ConversationEdge,
-    ConversationFilter,
-    ConversationOrder,
     ConversationStatusChange,
     CreateConversationInput,
     CreateConversationPayload,
@@ -35,6 +35,7 @@ from app.schema.conversation import (
     status_change,
 )
 from app.schema.conversation_connection import RowConnection, RowConversation
+from app.schema.conversation_filter import ConversationFilter, ConversationOrder
 from app.schema.node import conversation_id, conversation_key, existing_conversation_key
 from app.schema.rows.conversation import columns_for
 from app.schema.scalar import invalid
@@ -70,11 +71,11 @@ async def search(
         ConversationOrder | None, strawberry.argument(description="In this order; the newest first by default.")
     ] = ConversationOrder(),  # noqa: B008  It is immutable in use, and the schema shows it as the default.
 ) -> ConversationConnection:
-    order = order_by.to_model() if order_by is not None else conversation_search.NEWEST_FIRST
-    query = conversation_search.ConversationQuery(
+    order = order_by.to_model() if order_by is not None else NEWEST_FIRST
+    query = ConversationQuery(
         first=check_count("first", first, DEFAULT_FIRST),
         after=parse_conversation_cursor(after, order) if after is not None else None,
-        filter=filter.to_model() if filter is not None else conversation_search.EVERYTHING,
+        filter=filter.to_model() if filter is not None else SHOWN,
         order=order,
     )
     context = info.context
@@ -101,7 +102,7 @@ async def create(
     )
     row = await info.context.services.conversation.create(info.context.owner_id, command)
     conversation = convert(row)
-    cursor = conversation_cursor(row, conversation_search.ConversationOrder())
+    cursor = conversation_cursor(row, NEWEST_FIRST)
     return CreateConversationPayload(
         conversation=conversation, conversation_edge=ConversationEdge(cursor=cursor, node=conversation)
     )

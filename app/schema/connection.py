@@ -14,7 +14,8 @@ from app.execution.columns import Column, compile_texts
 from app.models.conversation import Conversation
 from app.models.database.row import Row, Rows
 from app.models.rows.conversation import ConversationRow
-from app.models.search.query import ConversationOrder, ConversationOrderField, Position
+from app.models.search.order import ConversationOrder, ConversationOrderField
+from app.models.search.query import Position
 from app.schema.rows.conversation import ORDER_COLUMNS
 from app.schema.rows.layout import key_layout_of
 from app.schema.scalar import invalid
@@ -48,18 +49,22 @@ def check_count(name: str, value: int | None, default: int) -> int:
 
 
 def conversation_cursor(row: Conversation | ConversationRow, order: ConversationOrder) -> str:
-    """Encode the keyset of a row as an opaque cursor: base64 of the order's field, the row's sort key and its id."""
+    """Encode the keyset of a row as an opaque cursor: base64 of the order's field, the row's sort key and its id.
+
+    If pinned conversations come first, whether it is pinned follows.
+    """
     key = row.title_folded
     if order.field is ConversationOrderField.CREATED_AT:
         key = row.created_at.isoformat()
     elif order.field is ConversationOrderField.UPDATED_AT:
         key = row.updated_at.isoformat()
-    return _encode([order.field.value, key, row.id.hex])
+    pinned = [row.is_pinned] if order.pinned_first else []
+    return _encode([order.field.value, key, row.id.hex, *pinned])
 
 
 def row_edges(rows: Rows[ConversationRow], order: ConversationOrder) -> list[tuple[str, Row]]:
     """Pair rows with the cursors of ``conversation_cursor``, in an eighth of the time."""
-    if order.field is ConversationOrderField.TITLE:
+    if order.field is ConversationOrderField.TITLE or order.pinned_first:
         return [(conversation_cursor(row, order), row) for row in rows]
     texts = _cursor_texts(rows.row_class, order.field)(rows.values)
     joined = "".join(texts)
@@ -83,22 +88,28 @@ def _cursor_texts(
 def parse_conversation_cursor(cursor: str, order: ConversationOrder) -> Position:
     """Decode a cursor to its keyset. Raises an INVALID_INPUT error if it is malformed or was made for another order."""
     match _decode(cursor):
-        case [str(field), str(key), str(hexadecimal)] if field == order.field.value:
-            try:
-                row_id = UUID(hexadecimal)
-                if order.field is ConversationOrderField.TITLE:
-                    key.encode()
-                    if "\x00" in key:
-                        raise _malformed()
-                    return Position(key, row_id)
-                moment = datetime.fromisoformat(key)
-                if moment.tzinfo is not None:
-                    return Position(moment.astimezone(UTC), row_id)
-            except (ValueError, OverflowError):
-                raise _malformed() from None
+        case [str(field), str(key), str(hexadecimal)] if field == order.field.value and not order.pinned_first:
+            return _position(key, hexadecimal, order.field)
+        case [str(field), str(key), str(hexadecimal), bool(flag)] if field == order.field.value and order.pinned_first:
+            return _position(key, hexadecimal, order.field, is_pinned=flag)
         case _:
-            pass
-    raise _malformed()
+            raise _malformed()
+
+
+def _position(key: str, hexadecimal: str, field: ConversationOrderField, *, is_pinned: bool = False) -> Position:
+    try:
+        row_id = UUID(hexadecimal)
+        if field is ConversationOrderField.TITLE:
+            key.encode()
+            if "\x00" in key:
+                raise _malformed()
+            return Position(key, row_id, is_pinned)
+        moment = datetime.fromisoformat(key)
+        if moment.tzinfo is None:
+            raise _malformed()
+        return Position(moment.astimezone(UTC), row_id, is_pinned)
+    except (ValueError, OverflowError):
+        raise _malformed() from None
 
 
 @lru_cache(maxsize=10_000)

@@ -1,7 +1,6 @@
 """GraphQL types of conversations: the object, its connection, filter and order, and the inputs and payloads."""
 
 from datetime import datetime
-from uuid import UUID
 
 import strawberry
 from strawberry import Private
@@ -10,18 +9,18 @@ from app.context import Context
 from app.models import conversation as models
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
 from app.models.rows.conversation import ConversationRow
-from app.models.search import query as conversation_search
-from app.models.search.query import ConversationOrderField, OrderDirection
+from app.models.search.filter import ConversationFilter
+from app.models.search.order import ConversationOrder
 from app.schema import event, pull_request, repository, workspace
 from app.schema.connection import PageInfo, check_count, conversation_cursor
-from app.schema.event import EventConnection, EventEdge, event_query
+from app.schema.event import EventConnection, EventEdge, MessageEvent, event_query
 from app.schema.event_connection import RowEventConnection
-from app.schema.node import Node, conversation_id, repository_key
+from app.schema.node import Node, conversation_id
 from app.schema.problem import Problem
 from app.schema.pull_request import PullRequestConnection
 from app.schema.repository import Repository, RepositoryRef
-from app.schema.rows.conversation import AGENT_STATE, STATUS, TRIGGER
-from app.schema.scalar import JSON, URI, invalid
+from app.schema.rows.conversation import AGENT_STATE, STATUS, TRIGGER, unread
+from app.schema.scalar import JSON, URI
 from app.schema.usage import TokenUsage
 from app.schema.user_error import (
     CreateConversationError,
@@ -32,12 +31,10 @@ from app.schema.user_error import (
     StopConversationError,
 )
 from app.schema.workspace import Workspace
-from app.services.message import Message, is_storable
+from app.services.message import AttachmentChoice, Message
 from app.services.push.status_feed import StatusUpdate
 
 Info = strawberry.Info[Context, None]
-
-TITLE_CONTAINS_MAX_LENGTH = 200
 
 
 @strawberry.type(description="A conversation with an agent.")
@@ -59,6 +56,15 @@ class Conversation(Node):
     llm_model: str | None = strawberry.field(description="The model in use; null before the first run.")
     created_at: datetime = strawberry.field(description="When it was created.")
     updated_at: datetime = strawberry.field(description="When something last happened in it.")
+    tags: list[str] = strawberry.field(
+        description="At most 20, sorted, of 1 to 50 characters; see `updateConversations`."
+    )
+    is_pinned: bool = strawberry.field(description="True for one that the user keeps at hand; see `pinnedFirst`.")
+    archived_at: datetime | None = strawberry.field(
+        description="When it was archived; null if it is not. A message to it, or its start, brings it back."
+    )
+    event_count: int = strawberry.field(description="The number of events in its log.")
+    unread: int = strawberry.field(description="The events behind `markRead` and the user's own last message.")
     usage: TokenUsage = strawberry.field(description="The total of all its LLM calls.")
 
     @strawberry.field(description="The git repository it works on, as its provider last told of it.")
@@ -67,6 +73,14 @@ class Conversation(Node):
             return None
         row = await info.context.repositories.load(self.row.repository_id)
         return repository.convert(row) if row is not None else None
+
+    @strawberry.field(description="The last message of the user or the agent; null before the first one.")
+    async def last_message(self, info: Info) -> MessageEvent | None:
+        if self.row.last_message_sequence is None:
+            return None
+        row = await info.context.events.load((self.row.id, self.row.last_message_sequence))
+        message = event.convert(row) if row is not None else None
+        return message if isinstance(message, MessageEvent) else None
 
     @strawberry.field(description="The agent's workspace; null before the first start has prepared it.")
     async def workspace(self, info: Info) -> Workspace | None:
@@ -115,7 +129,7 @@ class ConversationEdge:
 
 @strawberry.type(description="A page of conversations.")
 class ConversationConnection:
-    wanted: Private[conversation_search.ConversationFilter]
+    wanted: Private[ConversationFilter]
     edges: list[ConversationEdge] = strawberry.field(description="The conversations with their cursors.")
     nodes: list[Conversation] = strawberry.field(description="Shortcut for `edges { node }`.")
     page_info: PageInfo = strawberry.field(description="The page's position in the connection.")
@@ -126,59 +140,24 @@ class ConversationConnection:
         return await context.services.conversation.count(context.owner_id, self.wanted)
 
 
-@strawberry.input(description="All that is given must hold.")
-class ConversationFilter:
-    status: list[ConversationStatus] | None = strawberry.field(default=None, description="Any of these.")
-    repository_id: strawberry.ID | None = strawberry.field(
-        default=None, description="Only conversations that work on this repository."
-    )
-    trigger: list[ConversationTrigger] | None = strawberry.field(default=None, description="Any of these.")
-    title_contains: str | None = strawberry.field(
-        default=None, description="Case-insensitive substring of the title, at most 200 characters."
-    )
-    created_after: datetime | None = strawberry.field(default=None, description="Created later than this.")
-    created_before: datetime | None = strawberry.field(default=None, description="Created earlier than this.")
-    updated_after: datetime | None = strawberry.field(default=None, description="Updated later than this.")
-    updated_before: datetime | None = strawberry.field(default=None, description="Updated earlier than this.")
-
-    def to_model(self) -> conversation_search.ConversationFilter:
-        """Convert to the search's filter. Raises an INVALID_INPUT error for a `titleContains` that is too long."""
-        title = self.title_contains
-        if title is not None and (len(title) > TITLE_CONTAINS_MAX_LENGTH or not is_storable(title)):
-            raise invalid(f"`titleContains` has at most {TITLE_CONTAINS_MAX_LENGTH} characters, all of them valid.")
-        return conversation_search.ConversationFilter(
-            statuses=tuple(dict.fromkeys(self.status)) if self.status is not None else None,
-            triggers=tuple(dict.fromkeys(self.trigger)) if self.trigger is not None else None,
-            # No repository has the nil UUID, so a malformed id matches no conversation.
-            repository_id=(repository_key(self.repository_id) or UUID(int=0))
-            if self.repository_id is not None
-            else None,
-            title_contains=title,
-            created_after=self.created_after,
-            created_before=self.created_before,
-            updated_after=self.updated_after,
-            updated_before=self.updated_before,
-        )
-
-
-@strawberry.input(description="The order of conversations; ties are broken by id.")
-class ConversationOrder:
-    field: ConversationOrderField = strawberry.field(
-        default=ConversationOrderField.CREATED_AT, description="The sort key."
-    )
-    direction: OrderDirection = strawberry.field(default=OrderDirection.DESC, description="Smallest or largest first.")
-
-    def to_model(self) -> conversation_search.ConversationOrder:
-        """Convert to the search's order."""
-        return conversation_search.ConversationOrder(self.field, self.direction)
-
-
-@strawberry.input(description="A file that a message names.")
+@strawberry.input(description="Exactly one way to name a file of a message.", one_of=True)
 class AttachmentInput:
-    path: str = strawberry.field(
-        description="The file in the workspace, such as `uploads/plan.png`. It is copied: later changes make no "
-        "difference to the message."
+    path: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="The file in the workspace, such as `uploads/plan.png`; not in a first message. It is copied: "
+        "later changes make no difference to the message.",
     )
+    upload_id: strawberry.ID | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="An upload of `createUpload` without a conversation, which the message uses up. The file is put "
+        "into the workspace, at the upload's path, before the agent reads the message.",
+    )
+
+    def to_choice(self) -> AttachmentChoice:
+        """Convert without validation."""
+        if isinstance(self.upload_id, str):
+            return AttachmentChoice(upload_id=self.upload_id)
+        return AttachmentChoice(path=self.path or "")
 
 
 @strawberry.input(description="A user's message: text, images, or both.")
@@ -190,13 +169,12 @@ class MessageInput:
 
     attachments: list[AttachmentInput] = strawberry.field(
         default_factory=list,
-        description="At most 10 files of the workspace, of 20 MiB each; not in a first message. Images among them are "
-        "shown to the model, all are named to it.",
+        description="At most 10 files, of 20 MiB each. Images among them are shown to the model, all are named to it.",
     )
 
     def to_message(self) -> Message:
         """Convert without validation: the service checks length and image URLs."""
-        return Message(self.text, tuple(self.image_urls), tuple(each.path for each in self.attachments))
+        return Message(self.text, tuple(self.image_urls), tuple(each.to_choice() for each in self.attachments))
 
 
 @strawberry.input(description="A new conversation.")
@@ -329,7 +307,8 @@ class ConversationStatusChange:
         description="Set instead of `conversation` when it was deleted."
     )
     previous_status: ConversationStatus | None = strawberry.field(
-        description="Null for the snapshot sent on subscribing, and for a new conversation."
+        description="Null for the snapshot sent on subscribing, and for a new conversation; the same as `status` where "
+        "only `agentState`, tags, pin or archive changed."
     )
     occurred_at: datetime = strawberry.field(description="When it changed.")
 
@@ -350,11 +329,16 @@ def convert(row: models.Conversation | ConversationRow) -> Conversation:
         llm_model=row.llm_model,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        tags=row.tags,
+        is_pinned=row.is_pinned,
+        archived_at=row.archived_at,
+        event_count=row.last_sequence,
+        unread=unread(row.last_sequence, row.read_sequence),
         usage=TokenUsage.of_columns(row.prompt_tokens, row.completion_tokens, row.cost_usd, row.is_cost_known),
     )
 
 
-def edge(row: models.Conversation | ConversationRow, order: conversation_search.ConversationOrder) -> ConversationEdge:
+def edge(row: models.Conversation | ConversationRow, order: ConversationOrder) -> ConversationEdge:
     """Build the edge of a row; its cursor is valid for ``order`` only."""
     return ConversationEdge(cursor=conversation_cursor(row, order), node=convert(row))
 

@@ -11,7 +11,7 @@ from app.models.conversation import AgentState, ConversationStatus, Conversation
 from app.models.event import EventSource
 from app.models.provider_account import ProviderType
 from app.models.pull_request import PullRequestState
-from app.models.search.query import ConversationOrderField, OrderDirection
+from app.models.search.order import ConversationOrderField, OrderDirection
 from app.models.settings import PublishPolicy
 from app.services.download import DownloadFormat
 from app.services.git.base import RepositorySort, TaskKind
@@ -43,7 +43,6 @@ _describe(
         ConversationStatus.STARTING: "The runtime is being prepared.",
         ConversationStatus.RUNNING: "The runtime is up; see `agentState` for what the agent does.",
         ConversationStatus.STOPPED: "Not running; may be started again.",
-        ConversationStatus.ARCHIVED: "Not running; cannot be started again.",
         ConversationStatus.ERROR: "Start or run failed; see `statusReason`.",
     },
 )

@@ -13,12 +13,18 @@ from app.services.filesystem.names import shown
 
 @strawberry.input(description="A request for an upload.")
 class CreateUploadInput:
-    conversation_id: strawberry.ID = strawberry.field(description="The conversation, whose workspace is there.")
+    conversation_id: strawberry.ID | None = strawberry.field(
+        default=None,
+        description="The conversation whose workspace, which is there, gets the file. Null or omitted: a message names "
+        "the upload within 24 hours by its `uploadId`.",
+    )
     path: str = strawberry.field(
         description="The path in the workspace; an existing file is replaced. A name alone, such as "
         "`data.csv`, goes to `uploads`; `./data.csv` goes beside that."
     )
-    size_bytes: Long = strawberry.field(description="The file's size; by default at most 100 MiB.")
+    size_bytes: Long = strawberry.field(
+        description="The file's size: by default at most 100 MiB, without a conversation at most 20 MiB."
+    )
 
 
 @strawberry.type(description="A URL that one file can be uploaded to for a while.")
@@ -35,13 +41,23 @@ class Upload:
 @strawberry.type(description="The result of `createUpload`.")
 class CreateUploadPayload:
     upload: Upload | None = strawberry.field(default=None, description="Null if there are errors.")
+    upload_id: strawberry.ID | None = strawberry.field(
+        default=None,
+        description="The ID for `AttachmentInput.uploadId`; null if there are errors, or the file goes to a workspace.",
+    )
     user_errors: list[CreateUploadError] = strawberry.field(
         default_factory=list, description="Why there is no upload; empty when there is one."
     )
 
 
-def convert(made: upload.Upload) -> Upload:
-    """Build the GraphQL object of an upload."""
+def payload(made: upload.Upload) -> CreateUploadPayload:
+    """Build the payload of an upload."""
+    request = made.request
+    upload_id = strawberry.ID(request.number) if request.conversation_id is None else None
+    return CreateUploadPayload(upload=_convert(made), upload_id=upload_id)
+
+
+def _convert(made: upload.Upload) -> Upload:
     return Upload(
         url=made.url,
         expires_at=made.expires_at,

@@ -98,6 +98,15 @@ RenameConversationError = Annotated[
 DeleteConversationError = Annotated[
     NotFoundError, strawberry.union("DeleteConversationError", description="Why a conversation was not deleted.")
 ]
+UpdateConversationsError = Annotated[
+    NotFoundError | InvalidInputError,
+    strawberry.union("UpdateConversationsError", description="Why a conversation, or none of them, was changed."),
+]
+DeleteConversationsError = Annotated[
+    NotFoundError | InvalidInputError,
+    strawberry.union("DeleteConversationsError", description="Why a conversation, or none of them, was deleted."),
+]
+MarkReadError = Annotated[NotFoundError, strawberry.union("MarkReadError", description="Why nothing was marked.")]
 StartConversationError = Annotated[
     SettingsNotFoundError | LlmAuthenticationError | NotFoundError | InvalidStateError | TooManyRunningError,
     strawberry.union("StartConversationError", description="Why a conversation was not started."),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
@@ -11,33 +12,27 @@ import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import conversation_not_found
-from app.models.conversation import (
-    LIVE_STATUSES,
-    Conversation,
-    ConversationRepository,
-    ConversationStatus,
-)
+from app.models.conversation import LIVE_STATUSES, Conversation, ConversationRepository
 from app.models.database.database import Database
 from app.models.database.row import Rows
 from app.models.database.unit_of_work import Writes
-from app.models.event import Attachment, Event, MessageBody
+from app.models.event import Event, MessageBody
 from app.models.merge_base import MergeBase
 from app.models.owner import OwnerRepository
 from app.models.replay import encode_events, new_replay
 from app.models.rows.conversation import ConversationRow, ConversationRows
 from app.models.run_writes import RunWrites
-from app.models.search.query import ConversationFilter, ConversationQuery, ConversationSearch
+from app.models.search.filter import ConversationFilter
+from app.models.search.query import ConversationQuery, ConversationSearch
 from app.models.workspace_removal import WorkspaceRemoval, WorkspaceRemovalRepository
 from app.services import trajectory
 from app.services.agent.engine import RunEngine
-from app.services.attachment import AttachmentStore
 from app.services.background import BackgroundTasks
 from app.services.clock import Clock
 from app.services.export import LogExport
-from app.services.filesystem.files import WorkspaceFiles
 from app.services.idempotency import Idempotency, Key
 from app.services.lifecycle import moves
-from app.services.lifecycle.attachments import attach
+from app.services.lifecycle.attachments import MessageFiles, NamedFiles
 from app.services.lifecycle.capacity import make_room
 from app.services.lifecycle.creation import CreateConversation, check_creation, check_task, new_conversation, with_task
 from app.services.lifecycle.earlier import created, sent
@@ -92,6 +87,10 @@ def _checked(replay: object) -> _PlayableTrajectory:
     return _PlayableTrajectory(encode_events(events), trajectory.last_run(events), trajectory.first_user_text(events))
 
 
+def _body(message: Message, named: NamedFiles) -> MessageBody:
+    return MessageBody(message.text, message.image_urls, attachments=named.attachments)
+
+
 class ConversationService:
     """Each use case validates its input, writes in one transaction, and publishes wake-ups after the commit."""
 
@@ -104,7 +103,7 @@ class ConversationService:
         *,
         settings: SettingsService,
         export: LogExport,
-        attachments: AttachmentStore,
+        message_files: MessageFiles,
         title: TitleService,
         workspace: WorkspaceService,
         repository: RepositoryService,
@@ -120,7 +119,7 @@ class ConversationService:
         self._engine = engine
         self._settings = settings
         self._export = export
-        self._attachments = attachments
+        self._files = message_files
         self._title = title
         self._workspace = workspace
         self._repository = repository
@@ -167,9 +166,13 @@ class ConversationService:
         """Create a conversation with its first event, and start the agent.
 
         Raises InvalidInput, SettingsNotFound, LLMAuthentication and TooManyRunning; for the repository or task, also
-        NotFound, GitProviderAuthentication and GitProviderUnavailable. Then nothing was written. Raises NotFound if the
-        conversation that was created with the same idempotency key has been deleted.
+        NotFound, GitProviderAuthentication and GitProviderUnavailable. Then nothing was written. Raises NotFound if an
+        upload is not there, or the conversation that was created with the same idempotency key has been deleted.
         """
+        async with self._files.held(owner_id, command.message):
+            return await self._create(owner_id, command)
+
+    async def _create(self, owner_id: str, command: CreateConversation) -> Conversation:
         key = Key(owner_id, "create", command.idempotency_key)
         earlier = await self._idempotency.earlier(key)
         if earlier is not None:
@@ -181,6 +184,7 @@ class ConversationService:
             command = with_task(command, command.task.provider, task)
         now, conversation_id = self._clock(), uuid4()
         title, message = check_creation(command, conversation_id)
+        named = await self._files.first(owner_id, message)
         # In a thread, since a long trajectory takes seconds.
         replay = await asyncio.to_thread(_checked, command.replay) if command.replay is not None else None
         settings, _ = await self._settings.model(owner_id)
@@ -206,7 +210,7 @@ class ConversationService:
             earlier = await self._idempotency.earlier(key, unit)
             if earlier is None:
                 stopped = await make_room(unit, owner_id, self._max_concurrent, now)
-                await self._store(unit, conversation, message, replay, now)
+                await self._store(unit, conversation, _body(message, named) if message else None, replay, now)
                 if base is not None:
                     unit.add(MergeBase(conversation_id=conversation_id, repository_id=base[0], branch_name=base[1]))
                 self._idempotency.remember(unit, key, conversation.id, None)
@@ -214,6 +218,7 @@ class ConversationService:
             async with self._database.read() as session:
                 return await created(session, owner_id, earlier)
         log.info("conversation.created", conversation_id=str(conversation_id))
+        await self._files.move(owner_id, conversation_id, 1, named)
         moves.announce(self._wakeups, conversation, *stopped)
         await self._submit(conversation)
         if message is not None:
@@ -226,6 +231,10 @@ class ConversationService:
         Raises NotFound, InvalidInput, InvalidState, SettingsNotFound, LLMAuthentication, TooManyRunning; then nothing
         was written.
         """
+        async with self._files.held(owner_id, command.message):
+            return await self._send(owner_id, command)
+
+    async def _send(self, owner_id: str, command: SendMessage) -> tuple[Conversation, Event]:
         key = Key(owner_id, f"send:{command.conversation_id}", command.idempotency_key)
         earlier = await self._idempotency.earlier(key)
         if earlier is not None:
@@ -234,8 +243,7 @@ class ConversationService:
         await self._must_get(owner_id, command.conversation_id, path=("conversationId",))
         command.message.check("message")
         await self._settings.model(owner_id)
-        files = WorkspaceFiles(self._workspace.path(command.conversation_id), None)
-        attached = await attach(self._attachments, files, command.conversation_id, command.message)
+        named = await self._files.later(owner_id, command.conversation_id, command.message)
         now = self._clock()
         written: tuple[list[Conversation], Event] | None = None
         async with self._database.unit_of_work() as unit:
@@ -245,12 +253,13 @@ class ConversationService:
                 raise conversation_not_found("conversationId")
             earlier = await self._idempotency.earlier(key, unit)
             if earlier is None:
-                written = await self._append_message(unit, conversation, command.message, attached, now)
+                written = await self._append_message(unit, conversation, _body(command.message, named), now)
                 self._idempotency.remember(unit, key, conversation.id, written[1].sequence)
         if written is None:
             async with self._database.read() as session:
                 return await sent(session, owner_id, earlier)
         stopped, event = written
+        await self._files.move(owner_id, conversation.id, event.sequence, named)
         moves.announce(self._wakeups, conversation, *stopped)
         await self._submit(conversation)
         self._name(conversation)
@@ -305,6 +314,15 @@ class ConversationService:
 
         If the workspace can't be removed, the deletion succeeds nevertheless: the removal is recorded, and retried.
         """
+        if removal := await self.begin_deletion(owner_id, conversation_id):
+            await asyncio.wait(removal, timeout=REMOVAL_WAIT_SECONDS)
+        self.announce_removals()
+
+    async def begin_deletion(self, owner_id: str, conversation_id: UUID) -> set[asyncio.Task[Any]]:
+        """Delete the rows, and return the task that removes the workspace, unless it is left to a retry.
+
+        The caller waits for the task, then calls ``announce_removals``. Raises NotFound.
+        """
         now = self._clock()
         async with self._database.write() as session:
             conversation = await self._lock(session, owner_id, conversation_id)
@@ -316,20 +334,21 @@ class ConversationService:
         self._wakeups.publish(deltas_topic(conversation_id))
         self._wakeups.publish(tool_output_topic(conversation_id))
         self._wakeups.publish(workspace_topic(conversation_id))
-        if removal := self._background.start("remove workspace", self._workspace.remove(conversation_id)):
-            await asyncio.wait({removal}, timeout=REMOVAL_WAIT_SECONDS)
-        # The workspace may be in another instance's data directory.
+        removal = self._background.start("remove workspace", self._workspace.remove(conversation_id))
+        return {removal} if removal is not None else set()
+
+    def announce_removals(self) -> None:
+        """Tell all instances to remove workspaces of deleted conversations, which may be in their data directories."""
         self._wakeups.publish(removals_topic())
 
     async def _store(
         self,
         session: Writes,
         conversation: Conversation,
-        message: Message | None,
+        body: MessageBody | None,
         replay: _PlayableTrajectory | None,
         now: datetime,
     ) -> None:
-        body = MessageBody(message.text, message.image_urls) if message is not None else None
         run = replay.last_run if replay is not None else 1
         await moves.create(session, conversation, now, message=body, run=run)
         if replay is not None:
@@ -337,19 +356,13 @@ class ConversationService:
                 session.add(row)
 
     async def _append_message(
-        self,
-        session: Writes,
-        conversation: Conversation,
-        message: Message,
-        attached: tuple[Attachment, ...],
-        now: datetime,
+        self, session: Writes, conversation: Conversation, body: MessageBody, now: datetime
     ) -> tuple[list[Conversation], Event]:
         stopped: list[Conversation] = []
-        if conversation.status not in (*LIVE_STATUSES, ConversationStatus.ARCHIVED):
+        if conversation.status not in LIVE_STATUSES:
             stopped = await make_room(
                 session, conversation.owner_id, self._max_concurrent, now, besides=conversation.id
             )
-        body = MessageBody(message.text, message.image_urls, attachments=attached)
         event = await moves.receive(session, conversation, now, body)
         return stopped, event
 

@@ -12,7 +12,7 @@ from app.models.conversation import Conversation
 from app.models.database.database import Database
 from app.models.database.row import Rows
 from app.models.database.unit_of_work import Writes
-from app.models.event import Event, EventQuery, NewEvent, new_row
+from app.models.event import Event, EventQuery, NewEvent, count_event, new_row
 from app.models.rows.conversation_state import ConversationStates
 from app.models.rows.event import EventRow, EventRows
 from app.services.outage import until_answered
@@ -30,8 +30,8 @@ def append(
     """Append events to a locked conversation's log, with the next sequence numbers."""
     rows: list[Event] = []
     for event in events:
-        conversation.last_sequence += 1
-        rows.append(new_row(conversation.id, run, conversation.last_sequence, event, now))
+        sequence = count_event(conversation, event)
+        rows.append(new_row(conversation.id, run, sequence, event, now))
         session.add(rows[-1])
     conversation.touch(now)
     return rows

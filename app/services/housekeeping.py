@@ -1,4 +1,4 @@
-"""Periodic maintenance: lost runs and drafts, idle conversations, expired rows, old workspaces, the title index."""
+"""Periodic maintenance: lost runs and drafts, idle conversations, what has expired, old workspaces, the title index."""
 
 import asyncio
 import contextlib
@@ -27,6 +27,7 @@ from app.services.push.wakeups import (
     status_topic,
     tool_output_topic,
 )
+from app.services.staged_upload import StagedUploads
 from app.services.workspace import WorkspaceService
 
 log = structlog.get_logger(__name__)
@@ -51,6 +52,7 @@ class Housekeeping:
         clock: Clock,
         engine: RunEngine,
         workspace: WorkspaceService,
+        staged: StagedUploads,
         *,
         idle_close_seconds: float | None,
         run_history_seconds: float,
@@ -60,6 +62,7 @@ class Housekeeping:
         self._clock = clock
         self._engine = engine
         self._workspace = workspace
+        self._staged = staged
         self._idempotency = Idempotency(database, clock)
         self._idle = timedelta(seconds=idle_close_seconds) if idle_close_seconds is not None else None
         self._history = timedelta(seconds=run_history_seconds)
@@ -141,6 +144,10 @@ class Housekeeping:
             if await self._engine.forget(before, BATCH) < BATCH:
                 return
 
+    async def forget_uploads(self) -> None:
+        """Remove uploads that no message has named in time, some of them in each round."""
+        await asyncio.to_thread(self._staged.sweep, BATCH)
+
     async def index_titles(self) -> None:
         """Index the titles that have changed."""
         await title_grams.catch_up(self._database)
@@ -196,7 +203,15 @@ class Housekeeping:
                 await _try(chore)
 
     def _chores(self) -> tuple[Callable[[], Awaitable[None]], ...]:
-        return self.reconcile, self.keep_drafts, self.close_idle, self.forget, self.forget_runs, self.index_titles
+        return (
+            self.reconcile,
+            self.keep_drafts,
+            self.close_idle,
+            self.forget,
+            self.forget_runs,
+            self.forget_uploads,
+            self.index_titles,
+        )
 
     async def _remove_workspaces(self) -> None:
         with self._wakeups.listen(removals_topic()) as listener:

@@ -21,16 +21,24 @@ _DATA_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0
 
 
 @dataclass(frozen=True, slots=True)
+class AttachmentChoice:
+    """A file that a message names: either one of the workspace, or an upload by its id."""
+
+    path: str | None = None
+    upload_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A user's message, which is not validated until ``check`` is called."""
 
     text: str
     image_urls: tuple[str, ...] = ()
-    attachment_paths: tuple[str, ...] = ()
+    attachments: tuple[AttachmentChoice, ...] = ()
 
     def check(self, *path: str, max_length: int = TEXT_MAX_LENGTH) -> None:
         """Raise InvalidInput if the message is empty or exceeds a limit. ``path`` is its place in the input."""
-        if not self.text.strip() and not self.image_urls and not self.attachment_paths:
+        if not self.text.strip() and not self.image_urls and not self.attachments:
             message = "A message needs a text, an image or an attachment."
             raise InvalidInput(message, path=(*path, "text"))
         if len(self.text) > max_length:
@@ -40,7 +48,7 @@ class Message:
         if len(self.image_urls) > MAX_IMAGES:
             message = f"A message has at most {MAX_IMAGES} images; this one has {len(self.image_urls)}."
             raise InvalidInput(message, path=(*path, "imageUrls"))
-        if len(self.attachment_paths) > MAX_ATTACHMENTS:
+        if len(self.attachments) > MAX_ATTACHMENTS:
             message = f"A message has at most {MAX_ATTACHMENTS} attachments."
             raise InvalidInput(message, path=(*path, "attachments"))
         for number, url in enumerate(self.image_urls):

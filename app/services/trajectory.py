@@ -28,7 +28,14 @@ from app.models.event import (
     ToolResultBody,
     decode_body,
 )
-from app.services.message import MAX_ATTACHMENTS, MAX_IMAGES, MAX_JSON_DEPTH, Message, check_storable
+from app.services.message import (
+    MAX_ATTACHMENTS,
+    MAX_IMAGES,
+    MAX_JSON_DEPTH,
+    AttachmentChoice,
+    Message,
+    check_storable,
+)
 from app.services.secrets.redaction import JSONValue, Redactor
 
 VERSION = 1
@@ -246,8 +253,8 @@ def _check_part(part: AnyPart, calls: set[int], path: tuple[str, ...]) -> None:
     match part:
         case _MessagePart():
             if part.source is EventSource.USER:
-                paths = tuple(each.path for each in part.attachments or ())
-                Message(part.text, tuple(part.image_urls), paths).check(*path, max_length=MAX_TEXT)
+                choices = tuple(AttachmentChoice(path=each.path) for each in part.attachments or ())
+                Message(part.text, tuple(part.image_urls), choices).check(*path, max_length=MAX_TEXT)
         case _ToolCallPart():
             calls.add(part.sequence)
         case _ToolResultPart():

@@ -5,6 +5,7 @@ instance compares its directories with the records: at its start, when it is wok
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,18 +17,19 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from app.errors import AppError, WorkspaceFailure
+from app.errors import AppError, InvalidInput, WorkspaceFailure
 from app.models.conversation import Conversation, ConversationRepository
 from app.models.database.database import Database
 from app.models.git_repository import GitRepositoryRepository
 from app.models.merge_base import MergeBaseRepository
 from app.models.workspace_removal import WorkspaceRemovalRepository
 from app.services.clock import Clock
-from app.services.filesystem.tree import remove_tree
+from app.services.filesystem.tree import measure, remove_tree
 from app.services.git.base import CloneSource
 from app.services.git.checkout import clone_branch, merge_remote
 from app.services.git.clone import GitCloner
 from app.services.sandbox.shell import Shell
+from app.services.sandbox.watchdog import MIN_FREE_BYTES
 
 log = structlog.get_logger(__name__)
 
@@ -117,6 +119,19 @@ class WorkspaceService:
             return tuple(self._base_path(conversation_id).read_text().split())
         except FileNotFoundError:
             return ()
+
+    def check_room(self, conversation_id: UUID, size: int, max_bytes: int) -> None:
+        """Check that ``size`` more bytes fit into the workspace and on the disk. It blocks: call it in a thread.
+
+        Raises InvalidInput, WorkspaceFailure and OSError.
+        """
+        path = self.path(conversation_id)
+        present = measure(path)
+        if present.is_too_large or present.bytes + size > max_bytes:
+            raise InvalidInput(f"The workspace would be larger than {max_bytes} bytes.", path=("sizeBytes",))
+        system = os.statvfs(path)
+        if system.f_bavail * system.f_frsize - size < MIN_FREE_BYTES:
+            raise WorkspaceFailure("The server's disk has no room for it.")
 
     def _base_path(self, conversation_id: UUID) -> Path:
         return self._cloned / str(conversation_id)

@@ -24,7 +24,7 @@ from app.models import git_repository, owner  # noqa: F401  Conversations refer 
 from app.models.conversation import AgentState, ConversationStatus, ConversationTrigger
 from app.models.event import Event as EventRow
 from app.models.event import EventSource
-from app.models.search.query import ConversationOrder
+from app.models.search.order import ConversationOrder
 from app.schema.connection import conversation_cursor, event_cursor, parse_conversation_cursor, parse_event_cursor
 
 OWNER = "bench"

@@ -13,6 +13,7 @@ import pytest
 from tests.support import steps
 from tests.support.client import Client
 from tests.support.paths import ROOT
+from tests.support.patience import PROGRAM_SECONDS
 from tests.support.scripted_llm import ScriptedLLM, last_user_text
 from tests.support.server import RunningServer, running_server
 
@@ -20,7 +21,6 @@ DIRECTORY = ROOT / "clients" / "python"
 PROGRAMS = DIRECTORY / ".venv" / "bin"
 TOUR = (DIRECTORY / "tour.py").read_text()
 # Above what each program takes on a busy machine, below what a test may take.
-RUN_SECONDS = 50.0
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ async def run(program: Path, *arguments: str | Path, **environment: str) -> tupl
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(RUN_SECONDS):
+        async with asyncio.timeout(PROGRAM_SECONDS):
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from app.endpoints.admission import TokenBuckets, TooMany
 from tests.support import documents, steps
 from tests.support.client import NO_TLS, Client, RequestFailed
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import Gate, ScriptedLLM, hold
 from tests.support.server import RunningServer, running_server
 
@@ -21,7 +22,6 @@ CONNECTIONS = 2
 SUBSCRIPTIONS = 3
 # Above what other requests take on a busy machine, below the time that a title has.
 TIMEOUT_SECONDS = 3.0
-WAIT_SECONDS = 20.0
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from tests.support.client import Client
-from tests.support.raw import JSON, START, UPGRADE, WAIT_SECONDS, Raw, assert_nothing_stays, code, connected, is_live
+from tests.support.patience import WAIT_SECONDS
+from tests.support.raw import JSON, START, UPGRADE, Raw, assert_nothing_stays, code, connected, is_live
 from tests.support.server import RunningServer, running_server
 
 TOTAL = 1024 * 1024

@@ -9,6 +9,7 @@ import pytest
 
 from app.endpoints.health import Ready
 from tests.support.client import NO_TLS
+from tests.support.patience import WAIT_SECONDS
 from tests.support.server import RunningServer, running_server
 
 OK = (200, {"status": "ok", "checks": {"database": "ok", "engine": "ok"}})
@@ -23,7 +24,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 
 async def ready(server: RunningServer) -> tuple[int, object]:
     """Status and body of the readiness, which needs no token; the server lives in any case."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=20, verify=NO_TLS) as session:
+    async with httpx.AsyncClient(base_url=server.url, timeout=WAIT_SECONDS, verify=NO_TLS) as session:
         response = await session.get("/health/ready")
         live = await session.get("/health/live")
         assert (live.status_code, live.json()) == (200, {"status": "ok"})

@@ -129,6 +129,26 @@ async def mutation_delete_conversation(intruder: Client, owned: Owned) -> None:
     await refused(intruder, documents.DELETE, "deleteConversation", {"id": owned.conversation_id})
 
 
+async def mutation_update_conversations(intruder: Client, owned: Owned) -> None:
+    given = {"ids": [owned.conversation_id], "addTags": ["stolen"], "isPinned": True, "isArchived": True}
+    await refused_each(intruder, documents.UPDATE_MANY, "updateConversations", given)
+
+
+async def mutation_delete_conversations(intruder: Client, owned: Owned) -> None:
+    await refused_each(intruder, documents.DELETE_MANY, "deleteConversations", {"ids": [owned.conversation_id]})
+
+
+async def refused_each(intruder: Client, document: str, field: str, given: JSON) -> None:
+    """The single result is that there is no such conversation."""
+    payload = (await intruder.execute(document, input=given))[field]
+    [[error]] = [result["userErrors"] for result in payload["results"]]
+    assert error["__typename"] == "NotFoundError"
+
+
+async def mutation_mark_read(intruder: Client, owned: Owned) -> None:
+    await refused(intruder, documents.MARK_READ, "markRead", {"conversationId": owned.conversation_id})
+
+
 async def mutation_start_conversation(intruder: Client, owned: Owned) -> None:
     await refused(intruder, documents.START, "startConversation", {"id": owned.conversation_id})
 
@@ -281,6 +301,9 @@ WALK: dict[str, Callable[[Client, Owned], Awaitable[None]]] = {
     "Mutation.createConversation": mutation_create_conversation,
     "Mutation.renameConversation": mutation_rename_conversation,
     "Mutation.deleteConversation": mutation_delete_conversation,
+    "Mutation.updateConversations": mutation_update_conversations,
+    "Mutation.deleteConversations": mutation_delete_conversations,
+    "Mutation.markRead": mutation_mark_read,
     "Mutation.startConversation": mutation_start_conversation,
     "Mutation.stopConversation": mutation_stop_conversation,
     "Mutation.sendMessage": mutation_send_message,
@@ -355,7 +378,8 @@ async def test_a_second_caller_does_not_hear_an_answer_that_is_being_written(
 
 async def test_a_second_caller_takes_no_room_from_the_first(owned: Owned, intruder: Client) -> None:
     for _ in range(4):
-        await steps.create(intruder)
+        # One that starts can't be stopped to make room for the next one.
+        await steps.until_waiting(intruder, (await steps.create(intruder))["id"])
     assert (await steps.get(owned.client, owned.conversation_id))["status"] == "RUNNING"
 
 

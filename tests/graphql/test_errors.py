@@ -273,7 +273,7 @@ def test_every_kind_of_expected_error_has_a_code_of_its_own() -> None:
             "GitScopeMissingError",
             {"provider": ProviderType.GITLAB, "scopes": ["api"]},
         ),
-        (errors.InvalidState("m", status="ARCHIVED"), "InvalidStateError", {"status": "ARCHIVED"}),
+        (errors.InvalidState("m", status="STOPPED"), "InvalidStateError", {"status": "STOPPED"}),
         (errors.InvalidState("m", status="OF_TOMORROW"), "InvalidStateError", {"status": "ERROR"}),
     ],
 )

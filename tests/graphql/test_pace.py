@@ -11,6 +11,7 @@ from strawberry.types import ExecutionResult
 
 from app.graphql.pace import Pace
 from app.graphql.schema import build_schema
+from tests.support.patience import WAIT_SECONDS
 
 QUERY = get_introspection_query()
 
@@ -26,7 +27,7 @@ async def most_between_iterations(count: int, work: Callable[[int], Awaitable[No
 
     tasks = [asyncio.create_task(one(number)) for number in range(count)]
     seen, most = 0, 0
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WAIT_SECONDS):
         while seen < count:
             await asyncio.sleep(0)
             most, seen = max(most, ended - seen), ended
@@ -52,7 +53,7 @@ async def test_who_gives_up_waiting_leaves_the_turn_to_the_next() -> None:
     await asyncio.sleep(0)
     for task in tasks[:9]:
         task.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_SECONDS):
         await tasks[9]
         await pace.wait()
 

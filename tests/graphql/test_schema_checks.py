@@ -130,9 +130,9 @@ async def test_what_the_schema_breaks_for_clients_of_the_last_release_is_told(tm
             "Conversation.statusReason",
         ),
         (
-            '  """Not running; cannot be started again."""\n  ARCHIVED\n\n',
+            '  """The runtime is being prepared."""\n  STARTING\n\n',
             "",
-            "ConversationStatus.ARCHIVED",
+            "ConversationStatus.STARTING",
         ),
         (
             '    """Only these events."""\n    filter: EventFilter = null\n',

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from tests.support import documents
+from tests.support.patience import WAIT_SECONDS
 from tests.support.processes import ForkedServer
 from tests.support.scripted_llm import ScriptedLLM, echo
 
 CONVERSATIONS = 3
 MESSAGES = 3
-WAIT_SECONDS = 60.0
-GRACEFUL_SECONDS = 10.0
+GRACEFUL_SECONDS = 30.0
 JSON = dict[str, Any]
 
 
@@ -138,7 +138,6 @@ async def test_on_postgresql_the_next_process_takes_over_the_runs_of_a_killed_on
         await survive_kills(server, slow_llm, 3, 3)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_a_shutdown_in_the_middle_of_a_run_is_prompt_and_quiet_and_the_run_goes_on_afterwards(
     tmp_path: Path, slow_llm: ScriptedLLM, database: str, request: pytest.FixtureRequest

@@ -16,6 +16,7 @@ from app.errors import StorageFull
 from app.models.database.database import Database, is_outage
 from tests.support import documents, steps
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.processes import ForkedServer
 from tests.support.scripted_llm import Gate, ScriptedLLM, hold, text
 from tests.support.server import running_server
@@ -80,13 +81,12 @@ async def read(server: ForkedServer, conversation_id: str) -> list[JSON]:
 
 async def until_log_has(server: ForkedServer, conversation_id: str, length: int) -> list[JSON]:
     """The log, once it is that long."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_SECONDS):
         while len(log := await read(server, conversation_id)) < length:  # noqa: ASYNC110  As clients poll.
             await asyncio.sleep(0.05)
     return log
 
 
-@pytest.mark.timeout(120)
 async def test_on_a_full_disk_each_mutation_says_so_and_afterwards_all_goes_on(
     embedded: ForkedServer, llm: ScriptedLLM
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import documents, steps
 from tests.support.client import Client, Subscription
+from tests.support.patience import WAIT_SECONDS
 from tests.support.postgres import PostgresServer
 from tests.support.processes import ForkedServer
 from tests.support.scripted_llm import Gate, ScriptedLLM, echo, hold, text
@@ -19,7 +20,6 @@ from tests.support.workspaces import absolute, browser, offered
 
 JSON = dict[str, Any]
 # A process needs seconds for its start, and again until its first call of the LLM.
-pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ async def test_the_runs_of_a_killed_one_are_finished_by_the_other(
             conversation = await steps.create(here, f"{number} a")
             await steps.send(here, conversation["id"], f"{number} b")
             texts[conversation["id"]] = [f"{number} a", f"{number} b"]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_SECONDS):
             while len(llm.requests) < len(texts):  # noqa: ASYNC110  Requests come in another thread.
                 await asyncio.sleep(0.01)
         await instances[0].end(signal.SIGKILL)
@@ -157,7 +157,7 @@ async def test_both_go_on_when_their_connections_are_cut(
         await steps.save_settings(here, llm)
         llm.script(text("Warm"))
         conversation = await steps.create(here, "Hello")
-        await asyncio.wait_for(steps.until_waiting(here, conversation["id"]), 60)
+        await asyncio.wait_for(steps.until_waiting(here, conversation["id"]), WAIT_SECONDS)
         gate = Gate()
         llm.default = lambda _body: hold(gate, after=["Once"])
         await steps.send(here, conversation["id"], "And now?")
@@ -181,9 +181,9 @@ def workspaces(tmp_path: Path, conversation_id: str) -> list[bool]:
     return [(tmp_path / name / "workspaces" / conversation_id).is_dir() for name in ("one", "other")]
 
 
-async def until_removed(tmp_path: Path, conversation_id: str, seconds: float) -> None:
-    """Return once no instance has the workspace."""
-    async with asyncio.timeout(seconds):
+async def until_removed(tmp_path: Path, conversation_id: str) -> None:
+    """Return once no instance has the workspace, long before the round of half a minute would remove it."""
+    async with asyncio.timeout(25):
         while any(workspaces(tmp_path, conversation_id)):  # noqa: ASYNC110  The file system has no event for it.
             await asyncio.sleep(0.05)
 
@@ -191,10 +191,10 @@ async def until_removed(tmp_path: Path, conversation_id: str, seconds: float) ->
 async def used_on_both(here: Client, there: Client, tmp_path: Path) -> str:
     """A conversation whose runs have been on either instance."""
     conversation_id: str = (await steps.create(here, "Hello"))["id"]
-    await asyncio.wait_for(steps.until_waiting(here, conversation_id), 60)
+    await asyncio.wait_for(steps.until_waiting(here, conversation_id), WAIT_SECONDS)
     await here.execute(documents.STOP, input={"id": conversation_id})
     await there.execute(documents.START, input={"id": conversation_id})
-    await asyncio.wait_for(steps.until_waiting(there, conversation_id), 60)
+    await asyncio.wait_for(steps.until_waiting(there, conversation_id), WAIT_SECONDS)
     assert workspaces(tmp_path, conversation_id) == [True, True]
     for name in ("one", "other"):
         (tmp_path / name / "workspaces" / conversation_id / "file.txt").write_text("left")
@@ -212,8 +212,7 @@ async def test_a_deletion_at_one_removes_the_workspace_at_the_other(
         partial = tmp_path / "other" / "workspaces" / f"{deleted}.partial"
         partial.mkdir()
         await here.execute(documents.DELETE, input={"id": deleted})
-        # Long before the round of half a minute.
-        await until_removed(tmp_path, deleted, 10)
+        await until_removed(tmp_path, deleted)
         assert not partial.exists()
         assert workspaces(tmp_path, kept) == [True, True]
 
@@ -234,5 +233,5 @@ async def test_an_instance_that_was_down_removes_the_workspace_when_it_comes_bac
         await asyncio.sleep(2)
         assert workspaces(tmp_path, deleted) == [False, True]
         await instances[1].start()
-        await until_removed(tmp_path, deleted, 10)
+        await until_removed(tmp_path, deleted)
         assert workspaces(tmp_path, kept) == [True, True]

@@ -24,6 +24,7 @@ from app.config import load_config
 from app.logs import configure_logging, current_reference_id, forward_library_logs, hide_secrets, new_reference_id
 from tests.support import documents
 from tests.support.git_server import GitServer, git_server
+from tests.support.patience import PROGRAM_SECONDS, WAIT_SECONDS
 from tests.support.processes import ForkedServer
 from tests.support.scripted_llm import ScriptedLLM, error
 
@@ -324,14 +325,13 @@ logging.getLogger("dbos").warning("from dbos")
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=PROGRAM_SECONDS,
     )
     assert ran.stdout == ""
     lines = [cast("dict[str, object]", json.loads(line)) for line in ran.stderr.splitlines()]
     assert [line["event"] for line in lines if line["logger"] in {"dbos", "LiteLLM"}] == ["from litellm", "from dbos"]
 
 
-@pytest.mark.timeout(120)
 async def test_a_server_on_debug_logs_nothing_that_callers_authenticate_with(
     tmp_path: Path, llm: ScriptedLLM, postgres_url: str
 ) -> None:
@@ -386,7 +386,7 @@ async def talk(
             given = {"title": "T", "initialMessage": {"text": "message of the caller"}, "repository": repository}
             created = (await server.execute(documents.CREATE, input=given))["createConversation"]
             assert created["userErrors"] == []
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(WAIT_SECONDS):
                 status = None
                 while status != "ERROR":
                     found = await server.execute(documents.GET, id=created["conversation"]["id"])

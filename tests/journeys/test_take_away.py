@@ -52,7 +52,9 @@ def call(name: str, **arguments: str) -> Reply:
 
 
 @needs_sandbox
-async def test_what_an_agent_made_is_watched_and_taken_away(client: Client, llm: ScriptedLLM, tmp_path: Path) -> None:
+async def test_what_an_agent_made_is_watched_and_taken_away(
+    client: Client, llm: ScriptedLLM, git_host: GitServer, tmp_path: Path
+) -> None:
     await steps.save_settings(client, llm)
     await client.execute(documents.SET_TOKEN, input={"provider": "GITHUB", "token": TOKEN})
     named = {"byName": {"provider": "GITHUB", "nameWithOwner": "ada/engine"}}
@@ -85,12 +87,10 @@ async def test_what_an_agent_made_is_watched_and_taken_away(client: Client, llm:
     assert workspace["commits"]["nodes"][0] == {"messageHeadline": "Say more", "authorName": "Agent"}
 
     await client.execute(documents.STOP, input={"id": conversation_id})
+    assert (await client.execute(CHANGES, id=conversation_id))["conversation"]["workspace"] == workspace
     patch = await fetched(client, conversation_id, "PATCH")
+    git(tmp_path, "clone", "--quiet", str(git_host.root / "ada/engine.git"), "origin")
     origin = tmp_path / "origin"
-    for name, content in FILES.items():
-        (origin / name).parent.mkdir(parents=True, exist_ok=True)
-        (origin / name).write_text(content)
-    git(origin, "init", "--quiet")
     (tmp_path / "patch").write_bytes(patch.content)
     git(origin, "apply", "../patch")
     assert (origin / "README.md").read_text() == "A better engine.\n"

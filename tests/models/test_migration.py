@@ -30,6 +30,7 @@ TABLES = {
     "condensation",
     "owner",
     "conversation",
+    "conversationtag",
     "draft",
     "event",
     "gitbranch",
@@ -45,6 +46,17 @@ TABLES = {
     "statuschange",
     "toolcall",
     "workspaceremoval",
+}
+
+# Columns of conversations that came after the third revision.
+LATER = {
+    "branch_is_default",
+    "tags",
+    "is_pinned",
+    "is_archived",
+    "archived_at",
+    "last_message_sequence",
+    "read_sequence",
 }
 
 
@@ -186,7 +198,7 @@ async def test_what_was_updated_before_it_was_created_is_mended(database: Databa
         session.add(Owner(id="ada", created_at=MOMENT))
         await session.flush()
         # As the table was: a column that came later is not named.
-        rows = [row.model_dump(exclude={"branch_is_default"}) for row in (late, fine)]
+        rows = [row.model_dump(exclude=LATER) for row in (late, fine)]
         columns = [
             column(each.name, each.type) for each in migration.METADATA.tables["conversation"].c if each.name in rows[0]
         ]
@@ -195,6 +207,51 @@ async def test_what_was_updated_before_it_was_created_is_mended(database: Databa
     async with database.read() as session:
         found = {row.id: row.updated_at for row in await session.exec(select(Conversation))}
     assert found == {late.id: MOMENT, fine.id: MOMENT + timedelta(seconds=5)}
+
+
+async def test_what_had_the_status_archived_is_stopped_and_in_the_archive(database: Database) -> None:
+    await migration.upgrade(database, "0011")
+    away, kept = conversation("ada"), conversation("ada")
+    away.status, kept.status = "ARCHIVED", "ERROR"
+    async with database.write() as session:
+        session.add(Owner(id="ada", created_at=MOMENT))
+        await session.flush()
+        rows = [row.model_dump(exclude=LATER - {"branch_is_default"}) for row in (away, kept)]
+        columns = [
+            column(each.name, each.type) for each in migration.METADATA.tables["conversation"].c if each.name in rows[0]
+        ]
+        await session.exec(insert(table("conversation", *columns)).values(rows))
+    await migration.upgrade(database)
+    async with database.read() as session:
+        found = {row.id: row for row in await session.exec(select(Conversation))}
+    shown = {key: (row.status, row.is_archived, row.archived_at, row.is_pinned, row.tags) for key, row in found.items()}
+    assert shown[away.id] == ("STOPPED", True, away.updated_at, False, [])
+    assert shown[kept.id] == ("ERROR", False, None, False, [])
+
+
+async def test_what_was_there_counts_as_read_and_its_last_message_is_found(database: Database) -> None:
+    await migration.upgrade(database, "0013")
+    talk, silent = conversation("ada"), conversation("ada")
+    talk.last_sequence = 5
+    sources = ["USER", "AGENT", "ENVIRONMENT", "AGENT", "ENVIRONMENT"]
+    kinds = ["MessageEvent", "MessageEvent", "MessageEvent", "ToolCallEvent", "StateChangeEvent"]
+    async with database.write() as session:
+        session.add(Owner(id="ada", created_at=MOMENT))
+        await session.flush()
+        rows = [row.model_dump(exclude={"last_message_sequence", "read_sequence"}) for row in (talk, silent)]
+        columns = [
+            column(each.name, each.type) for each in migration.METADATA.tables["conversation"].c if each.name in rows[0]
+        ]
+        await session.exec(insert(table("conversation", *columns)).values(rows))
+        for sequence, (kind, source) in enumerate(zip(kinds, sources, strict=True), start=1):
+            event = logged(talk.id, sequence, kind)
+            event.source = source
+            session.add(event)
+    await migration.upgrade(database)
+    async with database.read() as session:
+        found = {row.id: row for row in await session.exec(select(Conversation))}
+    shown = {key: (row.last_sequence, row.read_sequence, row.last_message_sequence) for key, row in found.items()}
+    assert shown == {talk.id: (5, 5, 2), silent.id: (0, 0, None)}
 
 
 def logged(conversation_id: UUID, sequence: int, kind: str) -> Event:

@@ -14,14 +14,9 @@ from sqlalchemy.engine import make_url
 
 from app.models import migration
 from app.models.database.database import Database
-from app.models.search.query import (
-    ConversationFilter,
-    ConversationOrder,
-    ConversationOrderField,
-    ConversationQuery,
-    OrderDirection,
-    Position,
-)
+from app.models.search.filter import SHOWN, ConversationFilter
+from app.models.search.order import ConversationOrder, ConversationOrderField, OrderDirection
+from app.models.search.query import ConversationQuery, Position
 from tests.support.search_costs import plan, steps
 
 ROWS = 30_000
@@ -60,7 +55,7 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Con
                     OWNER if number % 101 else "other",
                     f"T{number}",
                     f"t{chance.randrange(ROWS)}",
-                    ("STOPPED", "ERROR", "RUNNING", "STARTING", "ARCHIVED")[number % 5],
+                    ("STOPPED", "ERROR", "RUNNING", "STARTING", "FUTURE")[number % 5],
                     ("GUI", "API", "SUGGESTED_TASK", "RESOLVER")[number % 4],
                     moments[number],
                     moments[chance.randrange(ROWS)],
@@ -89,14 +84,17 @@ def middle(connection: sqlite3.Connection, order: ConversationOrder, where: str 
 
 
 SELECTIVE = [
-    (ConversationFilter(), "1"),
-    (ConversationFilter(statuses=("ERROR",)), "status = 'ERROR'"),
-    (ConversationFilter(triggers=("API",)), "trigger = 'API'"),
-    (ConversationFilter(statuses=("ERROR", "STOPPED")), "status IN ('ERROR', 'STOPPED')"),
-    (ConversationFilter(triggers=("API", "GUI")), "trigger IN ('API', 'GUI')"),
-    (ConversationFilter(statuses=("ERROR",), triggers=("GUI",)), "status = 'ERROR' AND trigger = 'GUI'"),
-    (ConversationFilter(visible_after=START), "1"),
-    (ConversationFilter(visible_after=START, statuses=("ERROR",)), "status = 'ERROR'"),
+    (SHOWN, "1"),
+    (ConversationFilter(is_archived=False, statuses=("ERROR",)), "status = 'ERROR'"),
+    (ConversationFilter(is_archived=False, triggers=("API",)), "trigger = 'API'"),
+    (ConversationFilter(is_archived=False, statuses=("ERROR", "STOPPED")), "status IN ('ERROR', 'STOPPED')"),
+    (ConversationFilter(is_archived=False, triggers=("API", "GUI")), "trigger IN ('API', 'GUI')"),
+    (
+        ConversationFilter(is_archived=False, statuses=("ERROR",), triggers=("GUI",)),
+        "status = 'ERROR' AND trigger = 'GUI'",
+    ),
+    (ConversationFilter(is_archived=False, visible_after=START), "1"),
+    (ConversationFilter(is_archived=False, visible_after=START, statuses=("ERROR",)), "status = 'ERROR'"),
 ]
 NAMES = ["all", "status", "trigger", "statuses", "triggers", "status-trigger", "age", "age-status"]
 
@@ -119,10 +117,10 @@ def test_a_page_deep_inside_costs_what_the_first_one_costs(
 @pytest.mark.parametrize(
     ("wanted", "field"),
     [
-        (ConversationFilter(created_after=START), ConversationOrderField.CREATED_AT),
-        (ConversationFilter(created_before=END), ConversationOrderField.CREATED_AT),
-        (ConversationFilter(updated_after=START), ConversationOrderField.UPDATED_AT),
-        (ConversationFilter(updated_before=END), ConversationOrderField.UPDATED_AT),
+        (ConversationFilter(is_archived=False, created_after=START), ConversationOrderField.CREATED_AT),
+        (ConversationFilter(is_archived=False, created_before=END), ConversationOrderField.CREATED_AT),
+        (ConversationFilter(is_archived=False, updated_after=START), ConversationOrderField.UPDATED_AT),
+        (ConversationFilter(is_archived=False, updated_before=END), ConversationOrderField.UPDATED_AT),
     ],
     ids=["created-after", "created-before", "updated-after", "updated-before"],
 )
@@ -154,11 +152,11 @@ def test_an_index_gives_every_order(connection: sqlite3.Connection, order: Conve
 @pytest.mark.parametrize(
     "wanted",
     [
-        ConversationFilter(title_contains="x"),
-        ConversationFilter(created_after=START),
-        ConversationFilter(created_before=START),
-        ConversationFilter(updated_after=START),
-        ConversationFilter(updated_before=START),
+        ConversationFilter(is_archived=False, title_contains="x"),
+        ConversationFilter(is_archived=False, created_after=START),
+        ConversationFilter(is_archived=False, created_before=START),
+        ConversationFilter(is_archived=False, updated_after=START),
+        ConversationFilter(is_archived=False, updated_before=START),
     ],
     ids=["title", "created-after", "created-before", "updated-after", "updated-before"],
 )

@@ -64,7 +64,6 @@ async def test_others_do_not_see_what_is_being_written_until_it_is_committed(fre
         await database.close()
 
 
-@pytest.mark.timeout(120)
 async def test_calls_of_tools_go_on_while_the_owners_statuses_are_locked(
     tmp_path: Path, postgres_url: str, llm: ScriptedLLM
 ) -> None:

@@ -2,15 +2,12 @@
 
 import re
 
-import pytest
-
 from benchmarks.flooder import KINDS
 from tests.project.test_benchmarks import run
 
 LINE = re.compile(r"^this +(\w+) +(\d+) +([\d.]+)((?: +[\d.]+){9})$", re.MULTILINE)
 
 
-@pytest.mark.timeout(120)
 def test_other_callers_beside_each_flood_are_measured_and_printed() -> None:
     measured = run("floods", FLOOD_SOCKETS="3", SECONDS="0.4", RATE="50", CONVERSATIONS="300")
     assert measured.returncode == 0, measured.stderr

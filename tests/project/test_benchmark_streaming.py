@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 from tests.project.test_benchmarks import run
 
 FIRST = re.compile(
@@ -13,7 +11,6 @@ BESIDE = re.compile(r"^(none|2) +([\d.]+) +([\d.]+) +([\d.]+)$", re.MULTILINE)
 LAST = r"p99 with streams to p99 without: [\d.]+ \([\d.]+-[\d.]+\); CPU \d+%; (\d+) pieces came in (\d+) messages\n$"
 
 
-@pytest.mark.timeout(120)
 def test_the_first_piece_and_the_pages_beside_streams_are_measured_and_printed() -> None:
     measured = run("streaming", ANSWERS="2", STREAMS="2", SECONDS="0.2", RATE="50", CONVERSATIONS="300")
     assert measured.returncode == 0, measured.stderr

@@ -158,7 +158,6 @@ def test_an_operation_is_measured_and_printed(name: str, title: str) -> None:
     assert raw[2:4] == ["1.00", "1.00–1.00"]
 
 
-@pytest.mark.timeout(120)
 def test_runs_are_measured_and_printed_on_both_databases() -> None:
     measured = run("runs", ROUNDS="1", RUNS="1", CALLS="1")
     assert measured.returncode == 0, measured.stderr

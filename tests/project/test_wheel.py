@@ -13,9 +13,8 @@ import pytest
 
 from tests.support.client import NO_TLS
 from tests.support.paths import ROOT
+from tests.support.patience import PROGRAM_SECONDS
 from tests.support.processes import printed
-
-SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=ROOT,
         check=True,
         capture_output=True,
-        timeout=SECONDS,
+        timeout=PROGRAM_SECONDS,
     )
     [wheel] = directory.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -41,7 +40,6 @@ def test_it_holds_the_program_and_nothing_else(installed: Path) -> None:
     assert not list(installed.rglob("*.pyc"))
 
 
-@pytest.mark.timeout(120)
 async def test_it_serves_its_pages_and_answers(installed: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
     process = await asyncio.create_subprocess_exec(
@@ -58,7 +56,7 @@ async def test_it_serves_its_pages_and_answers(installed: Path, tmp_path: Path) 
     )
     try:
         url = (await printed(process, "Parley ready at ")).rstrip("/")
-        async with httpx.AsyncClient(base_url=url, verify=NO_TLS, timeout=SECONDS) as http:
+        async with httpx.AsyncClient(base_url=url, verify=NO_TLS, timeout=PROGRAM_SECONDS) as http:
             pages = [(await http.get(address)).text for address in ("/", "/app")]
             assets = [asset for page in pages for asset in re.findall(r'"(/(?:playground|app)/assets/[^"]+)"', page)]
             assert len(assets) >= 6

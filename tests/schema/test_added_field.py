@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.support.paths import ROOT, TESTS
+from tests.support.patience import PROGRAM_SECONDS
 
 PROGRAM = TESTS / "schema" / "added_field.py"
 
@@ -39,7 +40,7 @@ def test_a_field_is_a_line_of_the_row_and_two_of_the_type(tmp_path: Path) -> Non
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PROGRAM_SECONDS,
         check=False,
     )
     assert shown.returncode == 0, shown.stderr[-2000:]

@@ -16,12 +16,8 @@ from app.models.conversation import Conversation, ConversationRepository, fold
 from app.models.database.database import Database
 from app.models.owner import OwnerRepository
 from app.models.rows.conversation import BRIEF_COLUMNS, ConversationRow, ConversationRows
-from app.models.search.query import (
-    ConversationOrder,
-    ConversationOrderField,
-    ConversationQuery,
-    ConversationSearch,
-)
+from app.models.search.order import ConversationOrder, ConversationOrderField
+from app.models.search.query import ConversationQuery, ConversationSearch
 from app.schema import conversation as schema
 from app.schema.connection import conversation_cursor
 from app.schema.conversation_connection import RowConnection, RowConversation

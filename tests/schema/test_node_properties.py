@@ -9,7 +9,7 @@ from graphql import GraphQLError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.models.search.query import ConversationOrder, ConversationOrderField, OrderDirection
+from app.models.search.order import ConversationOrder, ConversationOrderField, OrderDirection
 from app.schema.connection import (
     event_cursor,
     name_cursor,

@@ -10,17 +10,13 @@ import pytest
 from app.services.attachment import MAX_BYTES
 from tests.support import documents, steps
 from tests.support.client import Client
+from tests.support.message_files import SEND
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.workspaces import absolute, browser, fetched, started
 
 JSON = dict[str, Any]
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg==")
-SEND = """
-mutation ($input: SendMessageInput!) { sendMessage(input: $input) {
-  eventEdge { node { ... on MessageEvent { text attachments { name mediaType sizeBytes url } } } }
-  userErrors { ... on UserError { code message path } }
-} }
-"""
 EVENTS = """
 query ($id: ID!) { conversation(id: $id) { events(first: 100) { nodes {
   __typename ... on MessageEvent { source text imageUrls attachments { name mediaType sizeBytes url } }
@@ -120,12 +116,12 @@ async def test_what_can_t_be_attached_is_refused_and_nothing_is_said(
     assert await said(ada, conversation_id) == []
 
 
-async def test_a_first_message_has_no_attachments(ada: Client) -> None:
+async def test_a_first_message_names_no_file_of_a_workspace(ada: Client) -> None:
     given = {"initialMessage": {"text": "Look", "attachments": [{"path": "a.txt"}]}}
     created = (await ada.execute(documents.CREATE, input=given))["createConversation"]
     assert created["conversation"] is None
     assert [(error["code"], error["path"]) for error in created["userErrors"]] == [
-        ("INVALID_INPUT", ["initialMessage", "attachments"])
+        ("INVALID_INPUT", ["initialMessage", "attachments", "0", "path"])
     ]
 
 
@@ -156,7 +152,7 @@ async def test_attachments_go_with_their_conversation(ada: Client, data_dir: Pat
     kept = data_dir / "attachments" / conversation_id
     assert len(list(kept.iterdir())) == 1
     await ada.execute(documents.DELETE, input={"id": conversation_id})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while kept.exists():  # noqa: ASYNC110  The system has no event for it.
             await asyncio.sleep(0.02)
     async with browser() as http:

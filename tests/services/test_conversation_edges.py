@@ -213,6 +213,17 @@ async def test_a_body_that_cannot_be_read_hides_no_other_event(client: Client, l
     assert (await steps.said(client, conversation))[-1] == ("AGENT", "answer to Go on")
 
 
+async def test_messages_of_an_earlier_release_have_no_images_and_attachments(client: Client) -> None:
+    conversation, server = written(client, 1), client.server
+    key = UUID(conversation).hex if server.parley.database.is_sqlite else conversation
+    run_sql(server, "UPDATE event SET body = :body WHERE conversation_id = :key", body='{"text": "Old"}', key=key)
+    query = """query ($id: ID!) { conversation(id: $id) { events { nodes {
+        ... on MessageEvent { text imageUrls isPartial attachments { name } }
+    } } } }"""
+    [event] = (await client.execute(query, id=conversation))["conversation"]["events"]["nodes"]
+    assert event == {"text": "Old", "imageUrls": [], "isPartial": False, "attachments": []}
+
+
 async def test_names_of_a_newer_release_hide_no_other_row(client: Client) -> None:
     ids = [written(client, 2) for _ in range(5)]
     server = client.server

@@ -12,12 +12,12 @@ import pytest
 from app.services.trajectory import MAX_EVENTS, MAX_TEXT
 from tests.support import documents, steps
 from tests.support.client import NO_TLS, Client, RequestFailed
+from tests.support.patience import WAIT_SECONDS
 from tests.support.server import RunningServer, running_server
 from tests.support.workspaces import fetched
 
 JSON = dict[str, Any]
 # On a machine that does other things too.
-WAIT_SECONDS = 50.0
 PLAY_SECONDS = 100.0
 HEAD = {"createdAt": "2026-11-29T06:00:00Z"}
 PROMPT = {"llmModel": "demo/assistant", "promptTokens": 120, "completionTokens": 60, "costUsd": 0.0}
@@ -77,7 +77,6 @@ async def until_played(client: Client, conversation_id: str) -> None:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.timeout(180)
 async def test_a_trajectory_of_the_greatest_length_is_accepted_and_played_to_its_end(
     client: Client, server: RunningServer
 ) -> None:
@@ -130,7 +129,6 @@ async def test_a_trajectory_that_is_longer_is_refused(client: Client, server: Ru
     ]
 
 
-@pytest.mark.timeout(180)
 async def test_a_log_that_is_too_long_for_a_field_can_be_downloaded(client: Client, server: RunningServer) -> None:
     await steps.save_settings(client)
     said = "x" * MAX_TEXT

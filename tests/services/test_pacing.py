@@ -4,8 +4,8 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from app.services.pacing import Pacing, give_way
+from tests.support.patience import WAIT_SECONDS
 
-WAIT_SECONDS = 20.0
 # Longer than any test takes, so that no slot is released by its timer.
 LONG_SECONDS = 3600.0
 

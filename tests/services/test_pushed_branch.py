@@ -17,6 +17,7 @@ from app.services.pushed_branch import PushBranch
 from tests.support import documents, steps
 from tests.support.client import Client
 from tests.support.git_server import TOKEN, GitServer, git, git_server
+from tests.support.patience import WAIT_SECONDS
 from tests.support.pushes import Origin, commit, push, pushed, refused, store_token
 from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import ScriptedLLM, never
@@ -131,7 +132,7 @@ async def test_a_push_goes_on_when_its_request_is_given_up(ada: Client, origin: 
     async def give_up() -> None:
         asked = len(origin.git_host.requests)
         pushing = asyncio.create_task(ada.server.parley.services.push.push(ada.name, command))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             while len(origin.git_host.requests) == asked:  # noqa: ASYNC110  The host is in another thread.
                 await asyncio.sleep(0.01)
         pushing.cancel()
@@ -143,7 +144,7 @@ async def test_a_push_goes_on_when_its_request_is_given_up(ada: Client, origin: 
         ada.server.call(give_up())
     finally:
         origin.git_host.gate.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while not any(line.endswith(f"fix/typo {sha}") for line in origin.refs()):  # noqa: ASYNC110  As above.
             await asyncio.sleep(0.05)
     assert (await pushed(ada, origin))["commitSha"] == sha
@@ -368,7 +369,7 @@ async def test_the_token_is_in_no_argument_file_or_event(ada: Client, origin: Or
     try:
         asked = len(origin.git_host.requests)
         pushing = asyncio.create_task(pushed(ada, origin))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             while len(origin.git_host.requests) == asked:  # noqa: ASYNC110  The server is in another thread.
                 await asyncio.sleep(0.01)
         lines = [" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]

@@ -5,17 +5,15 @@ import signal
 from pathlib import Path
 from typing import Any, cast
 
-import pytest
-
 from app.config import load_config
 from app.models.database.database import Database, database_url
 from app.models.replay import ReplayRepository
 from app.schema.node import conversation_key
 from tests.support import documents
+from tests.support.patience import WAIT_SECONDS
 from tests.support.processes import ForkedServer
 
 JSON = dict[str, Any]
-WAIT_SECONDS = 60.0
 CALLS = 5000
 HEAD = {"run": 1, "createdAt": "2026-01-01T00:00:00+00:00"}
 
@@ -81,7 +79,6 @@ async def until_waiting(server: ForkedServer, conversation_id: str) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.timeout(180)
 async def test_two_kills_and_a_message_in_the_middle_of_a_replay_change_no_event_of_it(
     tmp_path: Path, fresh_database_url: str
 ) -> None:

@@ -12,13 +12,15 @@ import httpx
 import psutil
 import pytest
 
+from app.services.attachment import MAX_BYTES
 from app.services.sandbox.identity import sandbox_uid
 from tests.support import documents, steps
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.server import RunningServer, running_server
-from tests.support.workspaces import browser, room_for, started, upload_url
+from tests.support.workspaces import absolute, browser, room_for, started, upload_url
 
 JSON = dict[str, Any]
 MEBIBYTE = 1024 * 1024
@@ -80,7 +82,7 @@ async def pieces(*given: bytes) -> AsyncIterator[bytes]:
 async def test_a_file_is_uploaded_by_its_url_alone(ada: Client) -> None:
     conversation_id, path = await started(ada)
     payload = await room_for(ada, conversation_id, "größe.csv", 4)
-    assert payload["userErrors"] == []
+    assert (payload["userErrors"], payload["uploadId"]) == ([], None)
     assert (payload["upload"]["path"], payload["upload"]["sizeBytes"]) == ("uploads/größe.csv", 4)
     answer = await put(f"{ada.server.url}/{payload['upload']['url']}", b"a,b\n")
     assert (answer.status_code, answer.json()) == (201, {"path": "uploads/größe.csv", "sizeBytes": 4})
@@ -133,6 +135,65 @@ async def test_what_can_t_be_uploaded_is_refused_at_once(
     assert payload["upload"] is None
     assert [(error["code"], error["path"]) for error in payload["userErrors"]] == [(code, path)]
     assert names(workspace) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "size", "path"),
+    [
+        ("../x", 1, ["path"]),
+        ("/etc/passwd", 1, ["path"]),
+        ("d/../../x", 1, ["path"]),
+        ("a\x00b", 1, ["path"]),
+        ("\ud800", 1, ["path"]),
+        ("d/.git/hooks/x", 1, ["path"]),
+        ("x" * 256, 1, ["path"]),
+        ("ü" * 128, 1, ["path"]),
+        ("x/" * 101 + "x", 1, ["path"]),
+        ("", 1, ["path"]),
+        ("a", -1, ["sizeBytes"]),
+        ("a", MAX_BYTES + 1, ["sizeBytes"]),
+        ("a", 2**53, ["sizeBytes"]),
+    ],
+)
+async def test_what_no_message_could_name_is_refused_at_once(
+    ada: Client, where: str, size: int, path: list[str]
+) -> None:
+    payload = await room_for(ada, None, where, size)
+    assert payload["upload"] is None
+    assert [(error["code"], error["path"]) for error in payload["userErrors"]] == [("INVALID_INPUT", path)]
+
+
+async def test_an_upload_for_a_message_is_one_put_of_its_size(ada: Client) -> None:
+    payload = await room_for(ada, None, "a", 4)
+    url = absolute(ada.server, payload["upload"]["url"])
+    message = {"text": "Look", "attachments": [{"uploadId": payload["uploadId"]}]}
+    given = {"title": "T", "initialMessage": message}
+
+    async def breaking() -> AsyncIterator[bytes]:
+        yield b"ab"
+        raise OSError
+
+    assert code(await put(url, b"abc")) == (400, "BAD_REQUEST")
+    assert code(await put(url, pieces(b"a"))) == (422, "INVALID_INPUT")
+    assert code(await put(url, pieces(b"abc", b"de"))) == (422, "INVALID_INPUT")
+    with pytest.raises(OSError):  # noqa: PT011  It has no more to it.
+        await put(url, breaking())
+    refused = (await ada.execute(documents.CREATE, input=given))["createConversation"]
+    assert [(error["code"], error["path"]) for error in refused["userErrors"]] == [
+        ("NOT_FOUND", ["initialMessage", "attachments", "0", "uploadId"])
+    ]
+    async with asyncio.timeout(WAIT_SECONDS):
+        # Until the server has seen that the last one broke off.
+        while (await put(url, pieces(b"ab", b"", b"cd"))).status_code != 201:  # noqa: ASYNC110  It is told to nobody.
+            await asyncio.sleep(0.05)
+    assert code(await put(url, b"efgh")) == (403, "FORBIDDEN")
+    created = (await ada.execute(documents.CREATE, input=given))["createConversation"]
+    assert created["userErrors"] == []
+    assert code(await put(url, b"efgh")) == (403, "FORBIDDEN")
+    conversation_id = created["conversation"]["id"]
+    await steps.until_waiting(ada, conversation_id)
+    path = ada.server.config.data_dir / "workspaces" / conversation_id
+    assert (path / "uploads" / "a").read_bytes() == b"abcd"
 
 
 @pytest.mark.parametrize("where", ["out/x", "file/x", "d", "pipe", "loop/x"])
@@ -209,7 +270,7 @@ async def test_a_client_that_leaves_leaves_nothing(ada: Client) -> None:
 
     with pytest.raises(OSError):  # noqa: PT011  It has no more to it.
         await put(url, breaking())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while (await put(url, bytes(MEBIBYTE))).status_code != 201:  # noqa: ASYNC110  It is told to nobody.
             await asyncio.sleep(0.05)
     assert names(path) == ["a"]

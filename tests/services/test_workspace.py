@@ -14,6 +14,7 @@ from tests.support.client import Client
 from tests.support.fake_git import TOKEN as ACCEPTED
 from tests.support.fake_git import FakeGitProvider, repository
 from tests.support.git_server import TOKEN, GitServer, git, git_server
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.server import RunningServer, running_server
 
@@ -76,7 +77,7 @@ async def told(client: Client, conversation_id: str) -> list[str]:
 
 
 async def until(question: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while not await question():  # noqa: ASYNC110  The answer is in another thread.
             await asyncio.sleep(0.02)
 

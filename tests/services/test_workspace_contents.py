@@ -13,6 +13,7 @@ from tests.support import documents, steps
 from tests.support.client import Client, RequestFailed
 from tests.support.fake_git import TOKEN, FakeGitProvider, repository
 from tests.support.git_server import GitServer, git, git_server
+from tests.support.patience import WAIT_SECONDS
 from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.server import RunningServer, running_server
@@ -151,7 +152,7 @@ async def test_a_clone_is_a_workspace_that_tells_what_was_cloned(
 
     await ada.execute(documents.DELETE, input={"id": conversation_id})
     assert (await ada.execute(node, id=expected["id"]))["node"] is None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while list(path.parent.parent.glob(f"*/{conversation_id}*")):  # noqa: ASYNC110  The system has no event for it.
             await asyncio.sleep(0.02)
 

@@ -3,15 +3,21 @@
 import asyncio
 import json
 from typing import Any, cast
+from uuid import UUID
 
+from app.models.conversation import Conversation
+from app.services.push.progress import Progress
+from app.services.push.wakeups import LocalWakeups, workspace_topic
+from app.services.workspace_contents import WorkspaceContents
+from app.services.workspace_feed import WorkspaceFeed
 from tests.support import documents, steps
 from tests.support.client import Client, Subscription
+from tests.support.patience import WAIT_SECONDS
 from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import Call, Reply, ScriptedLLM, text, tools
 from tests.support.workspaces import started
 
 JSON = dict[str, Any]
-WAIT_SECONDS = 20.0
 
 
 def write(path: str, content: str) -> Reply:
@@ -137,3 +143,48 @@ async def test_before_there_is_a_workspace_there_is_nothing_to_count(client: Cli
     async with client.subscribe(documents.WATCH_WORKSPACE, id=conversation_id) as watching:
         first = await changed(watching)
         assert (first["workspace"], first["changedFiles"], first["additions"]) == (None, None, None)
+
+
+class CountedLooks:
+    """Contents of a workspace that is not there, with the number of looks at it."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    async def summary(self, conversation_id: UUID) -> None:
+        self.looks += 1
+
+
+async def test_a_workspace_is_looked_at_while_somebody_watches_and_something_happens(
+    client: Client, llm: ScriptedLLM
+) -> None:
+    await steps.save_settings(client, llm)
+    conversation_id, _ = await started(client)
+    key, contents, wakeups = UUID(conversation_id), CountedLooks(), LocalWakeups()
+    feed = WorkspaceFeed(client.server.parley.database, wakeups, cast("WorkspaceContents", contents))
+
+    async def looks() -> list[int]:
+        owner_id = (await owner(client, key)) or ""
+        counted = [contents.looks]
+        watching = feed.follow(owner_id, key, Progress())
+        await anext(watching)
+        # It asks the database, not the tree, in the meantime.
+        await asyncio.sleep(2.5)
+        counted.append(contents.looks)
+        wakeups.publish(workspace_topic(key))
+        await anext(watching)
+        counted.append(contents.looks)
+        await watching.aclose()
+        for _ in range(10):
+            wakeups.publish(workspace_topic(key))
+            await asyncio.sleep(0.1)
+        return [*counted, contents.looks]
+
+    assert await asyncio.to_thread(client.server.call, looks()) == [0, 1, 2, 2]
+
+
+async def owner(client: Client, conversation_id: UUID) -> str | None:
+    """The owner of a conversation, as the database has it."""
+    async with client.server.parley.database.read() as session:
+        conversation = await session.get(Conversation, conversation_id)
+        return conversation.owner_id if conversation is not None else None

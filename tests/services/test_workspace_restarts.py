@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import documents
 from tests.support.git_server import TOKEN, GitServer, git_server
+from tests.support.patience import WAIT_SECONDS
 from tests.support.processes import ForkedServer
 
 JSON = dict[str, Any]
@@ -32,12 +33,11 @@ async def said(server: ForkedServer, conversation_id: str) -> list[tuple[str, st
 
 
 async def cloning(git_host: GitServer, requests: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while len(git_host.requests) <= requests:  # noqa: ASYNC110  The host is in another thread.
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.timeout(120)
 async def test_a_kill_during_the_clone_loses_and_doubles_nothing(tmp_path: Path, git_host: GitServer) -> None:
     server = ForkedServer(tmp_path / "data", git_private_hosts=git_host.origin)
     try:
@@ -56,7 +56,7 @@ async def test_a_kill_during_the_clone_loses_and_doubles_nothing(tmp_path: Path,
             await server.end(signal.SIGKILL)
             await server.start()
         git_host.gate.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 found = (await server.execute(documents.GET, id=conversation_id))["conversation"]
                 if found["agentState"] == "AWAITING_USER_INPUT":

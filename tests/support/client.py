@@ -15,10 +15,10 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from tests.support.patience import WAIT_SECONDS
 from tests.support.server import RunningServer
 from tests.support.tokens import hs256_token
 
-WAIT_SECONDS = 20.0
 # Clients call 127.0.0.1 only, so they need not load the certificate authorities, which takes 0.1 s for each.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 JSON = dict[str, Any]

@@ -36,6 +36,25 @@ mutation ($input: DeleteConversationInput!) {{ deleteConversation(input: $input)
 }} }}
 """
 
+UPDATE_MANY = f"""
+mutation ($input: UpdateConversationsInput!) {{ updateConversations(input: $input) {{
+  results {{ conversation {{ ...O }} {ERRORS} }} {ERRORS}
+}} }}
+fragment O on Conversation {{ id title status updatedAt tags isPinned archivedAt }}
+"""
+
+DELETE_MANY = f"""
+mutation ($input: DeleteConversationsInput!) {{ deleteConversations(input: $input) {{
+  results {{ deletedConversationId {ERRORS} }} {ERRORS}
+}} }}
+"""
+
+MARK_READ = f"""
+mutation ($input: MarkReadInput!) {{ markRead(input: $input) {{
+  conversation {{ id eventCount unread lastMessage {{ id text source createdAt }} }} {ERRORS}
+}} }}
+"""
+
 START = f"""
 mutation ($input: StartConversationInput!) {{ startConversation(input: $input) {{
   conversation {{ ...C }} {ERRORS}

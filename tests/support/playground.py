@@ -7,6 +7,7 @@ import shutil
 import pytest
 from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request, expect
 
+from tests.support.patience import WAIT_SECONDS
 from tests.support.server import RunningServer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -20,11 +21,10 @@ FLAGS = [
     "--no-first-run",
     "--no-sandbox",
 ]
-WAIT_MILLISECONDS = 20_000
+WAIT_MILLISECONDS = 1000 * WAIT_SECONDS
 
 in_chromium = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)"),
-    pytest.mark.timeout(120),
 ]
 
 

@@ -12,9 +12,8 @@ from uuid import uuid4
 import httpx
 
 from tests.support.forked import ForkedProcess
+from tests.support.patience import WAIT_SECONDS
 
-START_SECONDS = 40.0
-STOP_SECONDS = 20.0
 JSON = dict[str, Any]
 
 
@@ -91,7 +90,7 @@ class ServerProcess:
         """Send a signal, wait for the end, and return the exit code."""
         assert self._process is not None
         self._process.send_signal(how)
-        async with asyncio.timeout(STOP_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             await self._process.communicate()
         code, self._process = self._process.returncode, None
         return code or 0
@@ -103,7 +102,7 @@ class ServerProcess:
 
     async def execute(self, query: str, **variables: object) -> JSON:
         """Send a document and return its data; fails on errors."""
-        async with httpx.AsyncClient(timeout=START_SECONDS) as client:
+        async with httpx.AsyncClient(timeout=WAIT_SECONDS) as client:
             answer = await client.post(f"{self.url}/graphql", json={"query": query, "variables": variables})
         body = answer.json()
         assert not body.get("errors"), body
@@ -123,7 +122,7 @@ class ForkedServer(ServerProcess):
 async def printed(process: Running, prefix: str) -> str:
     """Wait for a line of standard output that begins with the prefix, and return the rest of it."""
     assert process.stdout is not None
-    async with asyncio.timeout(START_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         async for line in process.stdout:
             text = line.decode()
             if text.startswith(prefix):

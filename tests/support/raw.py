@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from tests.support.client import NO_TLS
+from tests.support.patience import WAIT_SECONDS
 from tests.support.server import RunningServer
 
 JSON = dict[str, Any]
-WAIT_SECONDS = 20.0
 START = b"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 UPGRADE = (
     b"GET /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

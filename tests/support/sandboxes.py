@@ -9,6 +9,7 @@ import pytest
 
 from app.services.sandbox.base import CommandLimits, CommandResult, OnOutput, Sandbox, SandboxUnavailable
 from app.services.sandbox.bubblewrap import BubblewrapSandbox
+from tests.support.patience import WAIT_SECONDS
 
 MEBIBYTE = 2**20
 LIMITS = CommandLimits(
@@ -74,14 +75,14 @@ def processes_with(mark: str, *, named: bool = False) -> list[int]:
     return ids
 
 
-async def until_gone(mark: str, timeout_seconds: float = 5.0) -> None:
+async def until_gone(mark: str, timeout_seconds: float = WAIT_SECONDS) -> None:
     """Wait until no process has the mark any more. Raises TimeoutError."""
     async with asyncio.timeout(timeout_seconds):
         while processes_with(mark):  # noqa: ASYNC110  The system has no event for it.
             await asyncio.sleep(0.02)
 
 
-async def until_there(mark: str, timeout_seconds: float = 40.0) -> None:
+async def until_there(mark: str, timeout_seconds: float = WAIT_SECONDS) -> None:
     """Wait until the command has started a process with the mark as its first argument. Raises TimeoutError."""
     async with asyncio.timeout(timeout_seconds):
         while not processes_with(mark, named=True):  # noqa: ASYNC110  As above.

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field, replace
 from typing import Self, cast
 
 from tests.support.message_rules import Body, fault_of
+from tests.support.patience import WAIT_SECONDS
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_REQUESTS = 1000
-WAIT_SECONDS = 20.0
 
 
 class Gate:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine, Generator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -24,11 +24,10 @@ from app.services.agent.tools import Toolbox
 from app.services.clock import Clock, utc_now
 from app.services.git.base import GitProvider
 from app.services.llm.base import LLM
+from tests.support.patience import PROGRAM_SECONDS, WAIT_SECONDS
 from tests.support.tokens import HS256_SECRET
 
 T = TypeVar("T")
-START_SECONDS = 30.0
-CALL_SECONDS = 30.0
 ANY_MODEL = "openai/gpt-4o"
 # The number of the request for which a task works. A background task inherits that of the request that started it.
 _request_number: ContextVar[int] = ContextVar("request_number", default=0)
@@ -61,7 +60,7 @@ class RunningServer:
     @property
     def url(self) -> str:
         """The base URL, without a trailing slash."""
-        return f"http://127.0.0.1:{self._started.result(START_SECONDS)}"
+        return f"http://127.0.0.1:{self._started.result(WAIT_SECONDS)}"
 
     @property
     def socket_url(self) -> str:
@@ -97,20 +96,22 @@ class RunningServer:
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the server's event loop, such as a job of its housekeeping, and return its result."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_SECONDS)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_SECONDS)
 
     def start(self) -> None:
         """Start the server, and return once it answers and has loaded the LLM library."""
         self._thread.start()
-        self._started.result(START_SECONDS)
+        self._started.result(PROGRAM_SECONDS)
         if self._llm is None:
             # Otherwise the first conversation waits for the library, and its log has an event that says so.
             self.call(self.parley.llm.ready(ANY_MODEL))
 
     def stop(self) -> None:
-        """Shut down gracefully, as a signal would do."""
-        self._server.should_exit = True
-        self._thread.join(START_SECONDS)
+        """Shut down gracefully, as a signal would do, once the start has ended, which holds the database."""
+        wait([self._started], WAIT_SECONDS)
+        if self._started.done() and self._started.exception() is None:
+            self._server.should_exit = True
+        self._thread.join(WAIT_SECONDS)
 
     def _numbered(self, app: ASGIApp) -> ASGIApp:
         async def numbered(scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,8 +185,8 @@ def running_server(
     }
     config = load_config(env_file=None, data_dir=data_dir, database_url=database_url, **given)
     server = RunningServer(config, clock, llm, git_providers, toolbox)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()

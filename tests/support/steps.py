@@ -5,10 +5,10 @@ from typing import Any, cast
 
 from tests.support import documents
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import ScriptedLLM
 
 JSON = dict[str, Any]
-WAIT_SECONDS = 20.0
 MODEL = "openai/scripted"
 API_KEY = "sk-test-key-0123456789"
 

@@ -12,11 +12,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.server import RunningServer
 
 JSON = dict[str, Any]
 PROTOCOL = Subprotocol("graphql-transport-ws")
-WAIT_SECONDS = 20.0
 
 
 class Wire:

@@ -12,7 +12,8 @@ from urllib.parse import urljoin
 import httpx
 
 from tests.support import steps
-from tests.support.client import NO_TLS, WAIT_SECONDS, Client
+from tests.support.client import NO_TLS, Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.server import RunningServer
 
 JSON = dict[str, Any]
@@ -24,7 +25,7 @@ mutation ($input: CreateDownloadInput!) { createDownload(input: $input) {
 """
 CREATE_UPLOAD = """
 mutation ($input: CreateUploadInput!) { createUpload(input: $input) {
-  upload { url expiresAt path sizeBytes }
+  uploadId upload { url expiresAt path sizeBytes }
   userErrors { ... on UserError { __typename code message path } }
 } }
 """
@@ -46,8 +47,8 @@ async def offered(client: Client, conversation_id: str, wanted: str, *paths: str
     return cast("JSON", (await client.execute(CREATE_DOWNLOAD, input=given))["createDownload"])
 
 
-async def room_for(client: Client, conversation_id: str, path: str, size: int) -> JSON:
-    """The payload of an upload that is asked for."""
+async def room_for(client: Client, conversation_id: str | None, path: str, size: int) -> JSON:
+    """The payload of an upload that is asked for; without a conversation one that a message names."""
     given = {"conversationId": conversation_id, "path": path, "sizeBytes": size}
     return cast("JSON", (await client.execute(CREATE_UPLOAD, input=given))["createUpload"])
 
@@ -57,6 +58,15 @@ async def upload_url(client: Client, conversation_id: str, path: str, size: int)
     payload = await room_for(client, conversation_id, path, size)
     assert payload["userErrors"] == []
     return absolute(client.server, payload["upload"]["url"])
+
+
+async def staged(client: Client, path: str, content: bytes) -> str:
+    """The id of an upload that no message has named yet."""
+    payload = await room_for(client, None, path, len(content))
+    async with browser() as http:
+        answer = await http.put(absolute(client.server, payload["upload"]["url"]), content=content)
+    assert answer.status_code == 201, answer.text
+    return cast("str", payload["uploadId"])
 
 
 async def url_of(client: Client, conversation_id: str, wanted: str, *paths: str) -> str:

@@ -36,6 +36,12 @@ class ConversationRow(TypedRow):
     completion_tokens: int
     cost_usd: float | None
     is_cost_known: bool
+    tags: list[str]
+    is_pinned: bool
+    archived_at: datetime | None
+    last_sequence: int
+    last_message_sequence: int | None
+    read_sequence: int
 
 
 # The columns that most lists show. Reading all columns costs a quarter more.
@@ -85,7 +91,7 @@ class ConversationRows:
         """Return up to ``first + 1`` rows: the extra row tells that there is a next page."""
         is_brief = _is_brief(columns)
         row_class = self._brief_row_class if is_brief else self._row_class
-        if query.filter.is_impossible:
+        if query.is_impossible:
             return Rows(row_class, [])
         dialect = self._database.reader.dialect.name
         statement = self._database.compiled(

@@ -4,200 +4,55 @@ Conditions use named parameters, so that a statement can be compiled once for ea
 order, whether there is a cursor) and cached. ``walk`` and ``title_grams`` provide what a single index can't.
 """
 
-import re
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import StrEnum
-from itertools import product
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import reduce
+from operator import add
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, Uuid, bindparam, case, func, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    UnaryExpression,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    true,
+    tuple_,
+    union_all,
+)
 from sqlalchemy import select as sqlalchemy_select
-from sqlalchemy.orm import InstrumentedAttribute, Mapped
-from sqlmodel import UTCDateTime, col, select
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import SelectOfScalar
 
-from app.models.conversation import Conversation, fold
-from app.models.search import title_grams
-from app.models.search.title_grams import TitleGrams
+from app.models.conversation import Conversation
+from app.models.search.filter import (
+    CREATED,
+    EVERYTHING,
+    SHOWN,
+    UPDATED,
+    ConversationFilter,
+    between,
+    element,
+    is_pinned_row,
+    owned_by,
+)
+from app.models.search.order import ConversationOrder, ConversationOrderField
 from app.models.search.walk import NARROW_MAX_ROWS, Bounds, Path, Walk, exactly, without_index
-
-
-class ConversationOrderField(StrEnum):
-    """The sort key of a list of conversations."""
-
-    CREATED_AT = "CREATED_AT"
-    UPDATED_AT = "UPDATED_AT"
-    TITLE = "TITLE"
-
-
-class OrderDirection(StrEnum):
-    """Sort direction: ascending has the smallest key first."""
-
-    ASC = "ASC"
-    DESC = "DESC"
-
-
-_CREATED, _UPDATED = ConversationOrderField.CREATED_AT, ConversationOrderField.UPDATED_AT
-_COLUMNS: dict[ConversationOrderField, Any] = {
-    _CREATED: Conversation.created_at,
-    _UPDATED: Conversation.updated_at,
-    ConversationOrderField.TITLE: Conversation.title_folded,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationOrder:
-    """Sort key and direction; the id breaks ties."""
-
-    field: ConversationOrderField = _CREATED
-    direction: OrderDirection = OrderDirection.DESC
-
-    @property
-    def column(self) -> InstrumentedAttribute[Any]:
-        """The column of the sort key; titles sort by their case-folded form."""
-        return _COLUMNS[self.field]
-
-    @property
-    def is_ascending(self) -> bool:
-        """Tell whether the smallest key comes first."""
-        return self.direction is OrderDirection.ASC
-
-
-NEWEST_FIRST = ConversationOrder()
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationFilter:
-    """Conditions that must all hold; ``None`` means no condition.
-
-    ``visible_after`` is the server's limit on the age of conversations that callers see, by creation.
-    """
-
-    statuses: tuple[str, ...] | None = None
-    triggers: tuple[str, ...] | None = None
-    repository_id: UUID | None = None
-    title_contains: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    updated_after: datetime | None = None
-    updated_before: datetime | None = None
-    visible_after: datetime | None = None
-
-    @property
-    def is_impossible(self) -> bool:
-        """Tell whether a list of allowed values is empty. Then no row matches, and no statement can be built."""
-        return self.statuses == () or self.triggers == ()
-
-    def conditions(self, owner_id: str) -> list[ColumnElement[bool]]:
-        """Return all conditions as SQL, including the one on the owner."""
-        return [_owned_by(owner_id), *self.matches(), *self.times(_CREATED), *self.times(_UPDATED)]
-
-    def matches(self) -> list[ColumnElement[bool]]:
-        """Return the conditions on all columns but times."""
-        return [*self._equals(), *self.texts()]
-
-    def _equals(self, status: int | None = None, trigger: int | None = None) -> list[ColumnElement[bool]]:
-        """Return the equality conditions, which indexes cover in the order of each sort key.
-
-        With ``status`` or ``trigger``, only the allowed value at that position counts, rather than all of them.
-        """
-        conditions: list[ColumnElement[bool]] = []
-        if self.statuses is not None:
-            conditions.append(_any_of(col(Conversation.status), "status", self.statuses, status))
-        if self.triggers is not None:
-            conditions.append(_any_of(col(Conversation.trigger), "trigger", self.triggers, trigger))
-        if self.repository_id is not None:
-            conditions.append(col(Conversation.repository_id) == bindparam("repository_id", self.repository_id))
-        return conditions
-
-    def texts(self) -> list[ColumnElement[bool]]:
-        """Return the condition on the title, if there is one."""
-        return [self.has_text(_element(Conversation.title_folded))] if self.title_contains else []
-
-    def has_text(self, title: ColumnElement[str]) -> ColumnElement[bool]:
-        """Return the condition that a folded title contains the text."""
-        pattern: ColumnElement[str] = bindparam("title_contains", _pattern(self.title_contains or ""))
-        # Without the CASE both databases would plan the statement again for each text, which takes longer than the
-        # page: SQLite to use an index for a prefix, PostgreSQL by its estimate of the matches.
-        return without_index(title.like(pattern, escape="/"))
-
-    def grams(self, dialect: str) -> TitleGrams | None:
-        """Return the look-up of the text in the n-gram index, if there is a condition on the title."""
-        return TitleGrams(fold(self.title_contains), dialect) if self.title_contains else None
-
-    def branches(self) -> list[list[ColumnElement[bool]]]:
-        """Split the equality conditions into one branch for each pair of a status and a trigger: at most twenty.
-
-        Each branch has its rows in the order of an index, so the database can merge them without sorting.
-        """
-        pairs = product(_numbers(self.statuses), _numbers(self.triggers))
-        return [self._equals(status, trigger) for status, trigger in pairs]
-
-    def bounds(self, of: ConversationOrderField) -> Bounds:
-        """Return the tightest bounds on one time, also those derived from the filter on the other time.
-
-        A row is never updated before it is created, so a lower bound of ``created_at`` is one of ``updated_at`` too.
-        """
-        # ``visible_after`` is an inclusive bound, unlike the others.
-        visible = self.visible_after - timedelta(microseconds=1) if self.visible_after is not None else None
-        lowest = _largest(self.created_after, visible)
-        if of is _CREATED:
-            return Bounds(lowest, _smallest(self.created_before, self.updated_before))
-        return Bounds(_largest(self.updated_after, lowest), self.updated_before)
-
-    def is_about(self, of: ConversationOrderField) -> bool:
-        """Tell whether the filter has a condition on this time itself, rather than one derived from the other time."""
-        conditions = {
-            _CREATED: (self.created_after, self.created_before, self.visible_after),
-            _UPDATED: (self.updated_after, self.updated_before),
-        }
-        return any(time is not None for time in conditions.get(of, ()))
-
-    def times(self, of: ConversationOrderField) -> list[ColumnElement[bool]]:
-        """Return the conditions on a time, with derived bounds; empty if the filter has none on this time itself."""
-        return _between(of, self.bounds(of)) if self.is_about(of) else []
-
-    def parameters(self) -> dict[str, object]:
-        """Return the values of the conditions' parameters, by name."""
-        values: dict[str, object] = {"repository_id": self.repository_id}
-        for time in (_CREATED, _UPDATED):
-            bounds = self.bounds(time)
-            values |= {_lower(time): bounds.lower, _upper(time): bounds.upper}
-        if self.title_contains:
-            values["title_contains"] = _pattern(self.title_contains)
-            values |= title_grams.parameters(fold(self.title_contains))
-        for name, given in (("status", self.statuses), ("trigger", self.triggers)):
-            values.update({f"{name}_{number}": value for number, value in enumerate(given or ())})
-        return values
-
-    @property
-    def shape(self) -> tuple[object, ...]:
-        """The part of a cache key on which the conditions' SQL depends, as opposed to the parameters' values."""
-        return (
-            len(self.statuses) if self.statuses is not None else None,
-            len(self.triggers) if self.triggers is not None else None,
-            self.repository_id is None,
-            not self.title_contains,
-            self.created_after is None,
-            self.created_before is None,
-            self.updated_after is None,
-            self.updated_before is None,
-            self.visible_after is None,
-        )
-
-
-EVERYTHING = ConversationFilter()
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A keyset: the page begins after the row with this sort key and id."""
+    """A keyset: the page begins after the row with this sort key and id, and where pins precede, of these."""
 
     key: datetime | str
     id: UUID
+    is_pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +61,9 @@ class ConversationQuery:
 
     Every plan reads about as many rows as the page has. If one index has the filtered rows in order, it is scanned from
     the keyset. Several statuses or triggers are scanned as branches and merged. For a filter on a time that is not the
-    sort key, or on text in the title, the plan depends on the number of matches: with few, they are read by another
-    index and sorted; with many, the rows are scanned in order and filtered.
+    sort key, on text in the title, or on tags, the plan depends on the number of matches: with few, they are read by
+    another index and sorted; with many, the rows are scanned in order and filtered. An owner's pinned conversations are
+    always few, so they are read at once, and passed over where the others are scanned.
     """
 
     first: int
@@ -217,15 +73,17 @@ class ConversationQuery:
 
     def statement(self, selected: SelectOfScalar[Any], owner_id: str, dialect: str) -> SelectOfScalar[Any]:
         """Build the statement for up to ``first + 1`` rows: the extra row tells that there is a next page."""
-        key, row_id = col(self.order.column), col(Conversation.id)
-        ordering = (key.asc(), row_id.asc()) if self.order.is_ascending else (key.desc(), row_id.desc())
-        conditions = self._conditions(owner_id, dialect)
+        if self._has_pinned_part:
+            conditions = self._with_pinned_part(owner_id, dialect)
+            ordering = [element(Conversation.is_pinned).desc(), *self._ordering]
+        else:
+            conditions, ordering = self._scanned.conditions(owner_id, dialect), self._ordering
         return selected.where(*conditions).order_by(*ordering).limit(exactly(self.first + 1))
 
     def parameters(self, owner_id: str) -> dict[str, object]:
         """Return the values of the statement's parameters, by name."""
         parameters: dict[str, object] = {"owner_id": owner_id}
-        if self.filter is not EVERYTHING:
+        if self.filter is not SHOWN:
             parameters |= self.filter.parameters()
         if self.after is not None:
             parameters |= {"after_key": self.after.key, "after_id": self.after.id}
@@ -234,39 +92,87 @@ class ConversationQuery:
     @property
     def shape(self) -> tuple[object, ...]:
         """The cache key of the compiled statement: all on which its SQL depends, without the parameters' values."""
-        order = self.order
-        if self.after is None and (self.filter is EVERYTHING or self.filter == EVERYTHING):
+        order, after = self.order, self.after
+        if self.filter is SHOWN and after is None and not order.pinned_first:
             return (self.first, order.field, order.direction)
-        return (self.first, order.field, order.direction, self.after is not None, self._is_begun, *self.filter.shape)
+        start = (order.pinned_first, after is not None, after is not None and after.is_pinned, self._is_begun)
+        return (self.first, order.field, order.direction, *start, *self.filter.shape)
 
-    def _conditions(self, owner_id: str, dialect: str) -> list[ColumnElement[bool]]:
-        conversation_filter, start = self.filter, self._start()
-        branches = conversation_filter.branches()
-        others = [
-            time for time in (_CREATED, _UPDATED) if time is not self.order.field and conversation_filter.is_about(time)
-        ]
-        grams = conversation_filter.grams(dialect)
-        if len(branches) == 1 and not others and grams is None:
-            return [_owned_by(owner_id), *branches[0], *start]
-        passed = [without_index(*conversation_filter.times(time)) for time in others]
-        walk = Walk(
-            owner=_element(Conversation.owner_id),
-            row_id=_element(Conversation.id),
-            key=_element(self.order.column),
+    @property
+    def _has_pinned_part(self) -> bool:
+        """Tell whether the page may have both pinned conversations and, behind them, others."""
+        is_behind = self.after is not None and not self.after.is_pinned
+        return self.order.pinned_first and self.filter.is_pinned is None and not is_behind
+
+    @property
+    def is_impossible(self) -> bool:
+        """Tell whether no row can be on the page. Then no statement can be built."""
+        wants_pinned = self.order.pinned_first and self.filter.is_pinned is True
+        return self.filter.is_impossible or (wants_pinned and self.after is not None and not self.after.is_pinned)
+
+    @property
+    def _scanned(self) -> "ConversationQuery":
+        """The query for the part of the list that is in the order of the sort key alone."""
+        if not self.order.pinned_first or self.filter.is_pinned:
+            return self
+        after = self.after if self.after is not None and not self.after.is_pinned else None
+        return replace(self, after=after, filter=replace(self.filter, is_pinned=False))
+
+    def _with_pinned_part(self, owner_id: str, dialect: str) -> list[ColumnElement[bool]]:
+        """Return the conditions for a page whose candidates are all pinned conversations and a page of the others."""
+        owner: ColumnElement[str] = bindparam("owner_id", owner_id, String())
+        others = sqlalchemy_select(element(Conversation.id)).where(*self._scanned.conditions(owner_id, dialect))
+        others = others.order_by(*self._ordering).limit(exactly(self.first + 1)).subquery()
+        pinned = self.walk.path(owner, [is_pinned_row()]).ids(true())
+        candidates = union_all(pinned, sqlalchemy_select(others.c[0])).subquery()
+        conversation_filter = self.filter
+        recheck = [owned_by(owner_id), *conversation_filter.matches()]
+        recheck += [*conversation_filter.times(CREATED), *conversation_filter.times(UPDATED)]
+        if self.after is not None:
+            recheck.append(or_(~is_pinned_row(), self._is_behind(self.after)))
+        return [col(Conversation.id).in_(sqlalchemy_select(candidates.c[0])), without_index(*recheck)]
+
+    @property
+    def _ordering(self) -> list[UnaryExpression[Any]]:
+        columns = (element(self.order.column), element(Conversation.id))
+        return [column.asc() if self.order.is_ascending else column.desc() for column in columns]
+
+    @property
+    def walk(self) -> Walk:
+        """The ordered scan of the page."""
+        return Walk(
+            owner=element(Conversation.owner_id),
+            row_id=element(Conversation.id),
+            key=element(self.order.column),
             is_ascending=self.order.is_ascending,
             limit=self.first + 1,
         )
+
+    def conditions(self, owner_id: str, dialect: str) -> list[ColumnElement[bool]]:
+        """Return the conditions for rows in the order of the sort key alone."""
+        conversation_filter, start = self.filter, self._start()
+        branches = conversation_filter.branches()
+        others = [
+            time for time in (CREATED, UPDATED) if time is not self.order.field and conversation_filter.is_about(time)
+        ]
+        grams = conversation_filter.grams(dialect)
+        walk, marks = self.walk, conversation_filter.marks()
         owner: ColumnElement[str] = bindparam("owner_id", owner_id, String())
-        paths = [walk.path(owner, conversation_filter.times(time)) for time in others]
+        paths = conversation_filter.mark_paths(walk, owner)
+        if len(branches) == 1 and not others and grams is None and not paths:
+            return [owned_by(owner_id), *branches[0], *marks, *start]
+        passed = [*marks, *(without_index(*conversation_filter.times(time)) for time in others)]
+        archived = conversation_filter.archived()
+        paths += [walk.path(owner, [*archived, *conversation_filter.times(time)]) for time in others]
         near = None
         if grams is not None:
             paths.insert(0, Path(grams.matches(owner), lambda is_taken: grams.ids(owner, is_taken)))
-            if not others:
-                title = _element(Conversation.title_folded)
+            if not passed:
+                title = element(Conversation.title_folded)
                 near = walk.near(owner, [[*branch, *start] for branch in branches], title, conversation_filter.has_text)
         walked = [[*branch, *conversation_filter.texts(), *passed, *start] for branch in branches]
         # The ids are candidates only: those from another index are not filtered by all conditions.
-        recheck = without_index(_owned_by(owner_id), *conversation_filter.matches(), *passed, *start)
+        recheck = without_index(owned_by(owner_id), *conversation_filter.matches(), *passed, *start)
         return [col(Conversation.id).in_(walk.ids(owner, walked, paths, near)), recheck]
 
     @property
@@ -291,13 +197,17 @@ class ConversationQuery:
             bounds = self.filter.bounds(order.field)
             if is_begun:
                 bounds = Bounds(None, bounds.upper) if order.is_ascending else Bounds(bounds.lower, None)
-            conditions += _between(order.field, bounds)
+            conditions += between(order.field, bounds)
         if is_begun and self.after is not None:
-            key: ColumnElement[Any] = bindparam("after_key", self.after.key, type_=order.column.type)
-            here = tuple_(order.column, col(Conversation.id))
-            there = tuple_(key, bindparam("after_id", self.after.id, Uuid()))
-            conditions.append(here > there if order.is_ascending else here < there)
+            conditions.append(self._is_behind(self.after))
         return conditions
+
+    def _is_behind(self, after: Position) -> ColumnElement[bool]:
+        order = self.order
+        key: ColumnElement[Any] = bindparam("after_key", after.key, type_=order.column.type)
+        here = tuple_(order.column, col(Conversation.id))
+        there = tuple_(key, bindparam("after_id", after.id, Uuid()))
+        return here > there if order.is_ascending else here < there
 
 
 class ConversationSearch:
@@ -308,7 +218,7 @@ class ConversationSearch:
 
     async def page(self, owner_id: str, query: ConversationQuery) -> list[Conversation]:
         """Return up to ``first + 1`` rows, with at most one statement."""
-        if query.filter.is_impossible:
+        if query.is_impossible:
             return []
         return list(await self._session.exec(query.statement(select(Conversation), owner_id, self._dialect)))
 
@@ -317,70 +227,26 @@ class ConversationSearch:
         if conversation_filter.is_impossible:
             return 0
         counting = select(func.count()).select_from(Conversation)
-        grams = conversation_filter.grams(self._dialect)
-        if grams is None:
-            return (await self._session.exec(counting.where(*conversation_filter.conditions(owner_id)))).one()
+        conditions = conversation_filter.conditions(owner_id)
         owner: ColumnElement[str] = bindparam("owner_id", owner_id, String())
-        wide = grams.matches(owner).limit(1).offset(NARROW_MAX_ROWS).cte("wide")
-        is_wide = sqlalchemy_select(wide.c[0]).exists()
-        among = col(Conversation.id).in_(grams.ids(owner, ~is_wide))
-        few = counting.where(among, without_index(*conversation_filter.conditions(owner_id))).scalar_subquery()
-        everyone = col(Conversation.owner_id) == case((is_wide, owner))
-        many = counting.where(everyone, *conversation_filter.conditions(owner_id)).scalar_subquery()
-        return (await self._session.exec(select(few + many))).one()
+        grams = conversation_filter.grams(self._dialect)
+        paths = conversation_filter.mark_paths(ConversationQuery(1).walk, owner)
+        if grams is not None:
+            paths.insert(0, Path(grams.matches(owner), lambda is_taken: grams.ids(owner, is_taken)))
+        if not paths:
+            return (await self._session.exec(counting.where(*conditions))).one()
+        counts: list[ColumnElement[int]] = []
+        closed: list[ColumnElement[bool]] = []
+        for number, path in enumerate(paths):
+            wide = path.matches.limit(1).offset(NARROW_MAX_ROWS).cte(f"wide_{number}")
+            is_wide = sqlalchemy_select(wide.c[0]).exists()
+            among = col(Conversation.id).in_(path.ids(and_(*closed, ~is_wide)))
+            counts.append(counting.where(among, without_index(*conditions)).scalar_subquery())
+            closed.append(is_wide)
+        everyone = col(Conversation.owner_id) == case((and_(*closed), owner))
+        counts.append(counting.where(everyone, *conditions).scalar_subquery())
+        return (await self._session.exec(select(reduce(add, counts)))).one()
 
     @property
     def _dialect(self) -> str:
         return self._session.get_bind().dialect.name
-
-
-def _owned_by(owner_id: str) -> ColumnElement[bool]:
-    return col(Conversation.owner_id) == bindparam("owner_id", owner_id)
-
-
-def _element(column: object) -> ColumnElement[Any]:
-    return cast("InstrumentedAttribute[Any]", column).expression
-
-
-def _any_of(column: Mapped[str], name: str, values: tuple[str, ...], number: int | None) -> ColumnElement[bool]:
-    parameters: list[ColumnElement[str]] = [bindparam(f"{name}_{place}", value) for place, value in enumerate(values)]
-    if number is not None:
-        return column == parameters[number]
-    # With a single value, equality instead of IN lets the index provide the order too.
-    return column == parameters[0] if len(values) == 1 else column.in_(parameters)
-
-
-def _numbers(values: tuple[str, ...] | None) -> tuple[int | None, ...]:
-    """Return the positions of distinct values; a single ``None`` if there are fewer than two values."""
-    if values is None or len(values) <= 1:
-        return (None,)
-    return tuple(place for place, value in enumerate(values) if value not in values[:place])
-
-
-def _pattern(text: str) -> str:
-    """Build the LIKE pattern for a substring, with ``/`` as the escape character for wildcards."""
-    escaped = re.sub("([/%_])", r"/\1", fold(text))
-    return f"%{escaped}%"
-
-
-def _between(of: ConversationOrderField, bounds: Bounds) -> list[ColumnElement[bool]]:
-    lower, upper = bounds
-    column = col(_COLUMNS[of])
-    conditions = [column > bindparam(_lower(of), lower, UTCDateTime())] if lower is not None else []
-    return [*conditions, column < bindparam(_upper(of), upper, UTCDateTime())] if upper is not None else conditions
-
-
-def _lower(of: ConversationOrderField) -> str:
-    return f"{of.lower()}_lower"
-
-
-def _upper(of: ConversationOrderField) -> str:
-    return f"{of.lower()}_upper"
-
-
-def _largest(*times: datetime | None) -> datetime | None:
-    return max((time for time in times if time is not None), default=None)
-
-
-def _smallest(*times: datetime | None) -> datetime | None:
-    return min((time for time in times if time is not None), default=None)

@@ -22,6 +22,7 @@ from app.models.conversation import (
 )
 from app.models.database.database import Database, is_outage
 from app.models.event import (
+    Event,
     EventSource,
     EventUsage,
     MessageBody,
@@ -43,6 +44,7 @@ from app.services.agent.stuck import stuck
 from app.services.agent.tools import Toolbox
 from app.services.clock import Clock
 from app.services.lifecycle import moves
+from app.services.lifecycle.attachments import MessageFiles
 from app.services.llm.base import LLM, Completion, Ending, Model
 from app.services.message import storable
 from app.services.push.wakeups import Wakeups
@@ -67,7 +69,7 @@ class Outcome(StrEnum):
 class AgentLoop:
     """Executes runs step by step. One instance serves all conversations."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  It is what a run reaches, and the composition root names each of them.
         self,
         config: Config,
         database: Database,
@@ -77,6 +79,7 @@ class AgentLoop:
         llm: LLM,
         settings: SettingsService,
         workspace: WorkspaceService,
+        message_files: MessageFiles,
         toolbox: Toolbox,
     ) -> None:
         self._database = database
@@ -85,6 +88,7 @@ class AgentLoop:
         self._llm = llm
         self._settings = settings
         self._workspace = workspace
+        self._files = message_files
         self._toolbox = toolbox
         self._instructions = InstructionService(database, workspace, toolbox)
         self._condenser = Condenser(config, database, llm)
@@ -195,6 +199,8 @@ class AgentLoop:
             return Outcome.ENDED
         if is_answered(events):
             return await self._finish(run_log)
+        if not any(event.source == EventSource.AGENT for event in events):
+            await self._place_files(run_log, conversation, events)
         calls = unanswered_calls(events)
         if calls:
             await self._calls.run(run_log, conversation, *calls[0])
@@ -238,6 +244,17 @@ class AgentLoop:
                 await self._workspace.discard(conversation.id)
             raise
         return conversation
+
+    async def _place_files(self, run_log: RunLog, conversation: Conversation, events: Sequence[Event]) -> None:
+        """Put the files that the user uploaded for messages into the workspace, before the agent's first step."""
+        messages = [(event, body) for event in events if isinstance(body := decode_body(event), MessageBody)]
+        said = {body.text for _, body in messages}
+        for event, body in messages:
+            if event.source == EventSource.USER:
+                told = [
+                    text for text in await self._files.place(conversation, event.sequence, body) if text not in said
+                ]
+                await run_log.append([NewEvent(EventSource.ENVIRONMENT, MessageBody(text)) for text in told])
 
     async def _ask(
         self,

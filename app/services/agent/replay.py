@@ -8,7 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.models.conversation import AgentState, Conversation
 from app.models.database.database import Database
-from app.models.event import EventRepository, StateChangeBody, ToolCallBody
+from app.models.event import EventRepository, StateChangeBody, ToolCallBody, count_event
 from app.models.replay import ReplayRepository
 from app.services import trajectory
 from app.services.agent.run_log import RunLog
@@ -78,10 +78,10 @@ class _Playing:
         last_state = None
         for stored in batch:
             old_sequence, run, event = trajectory.play(stored, self._tool_calls)
-            conversation.last_sequence += 1
+            sequence = count_event(conversation, event)
             if isinstance(event.body, ToolCallBody):
-                self._tool_calls[old_sequence] = conversation.last_sequence
-            EventRepository(session).add(conversation.id, run, conversation.last_sequence, event, now)
+                self._tool_calls[old_sequence] = sequence
+            EventRepository(session).add(conversation.id, run, sequence, event, now)
             last_state = event.body.agent_state if isinstance(event.body, StateChangeBody) else None
         conversation.touch(now)
         return last_state

@@ -5,10 +5,11 @@ from pathlib import Path
 from uuid import UUID
 
 from app.errors import ErrorCode, GitRefusal, WorkspaceFailure
-from app.services.git.working_tree import FAILED, SETUP, run_in_sandbox
+from app.services.git.working_tree import SETUP, run_in_sandbox
 from app.services.sandbox.shell import Shell
 
 REFUSED = "?"
+FAILURE = "Git failed in the workspace"
 # Behind working_tree.SETUP: what an agent can write beside the objects to speed git up is not believed, and ``refuse``
 # ends the script with one of the refusals that its caller knows.
 REFUSE = f"""\
@@ -48,20 +49,19 @@ class SandboxGit:
             workspace_bytes=2**62,
             file_bytes=granted.file_bytes if script.file_bytes is None else script.file_bytes,
         )
-        command = f"{SETUP}{REFUSE}{script.text}"
         result = await run_in_sandbox(
-            self._shell, conversation_id, path, command, limits, refusal="Git can't run in the workspace"
+            self._shell,
+            conversation_id,
+            path,
+            f"{SETUP}{REFUSE}{script.text}",
+            limits,
+            refusal="Git can't run in the workspace",
+            failure=FAILURE,
         )
-        if result.limit is not None:
-            raise WorkspaceFailure(f"Git did not come to an end in the workspace: {result.limit}.")
-        if result.output.startswith(REFUSED):
-            refusal = script.refusals.get(result.output.removeprefix(REFUSED).strip())
-            if refusal is not None:
-                raise GitRefusal(refusal[1], code=refusal[0])
-        if result.output.startswith(FAILED):
-            reason = result.output.removeprefix(FAILED).strip()[:200]
-            raise WorkspaceFailure(f"Git failed in the workspace: {reason}.")
         line, newline, rest = result.output.partition("\n")
+        refusal = script.refusals.get(line.removeprefix(REFUSED).strip()) if line.startswith(REFUSED) else None
+        if refusal is not None:
+            raise GitRefusal(refusal[1], code=refusal[0])
         if result.exit_code != 0 or not newline or rest:
-            raise WorkspaceFailure("Git failed in the workspace.")
+            raise WorkspaceFailure(f"{FAILURE}.")
         return line

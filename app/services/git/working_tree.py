@@ -33,6 +33,7 @@ MAX_COMMAND_BYTES = 60_000
 MAX_DIFFS_AT_ONCE = 100
 FAILED = "!"
 NO_GIT = "git is not installed in the sandbox"
+FAILURE = "Git could not look at the workspace"
 NO_BASE = "the workspace's repository does not hold the commit any more"
 
 SETUP = f"""\
@@ -155,19 +156,15 @@ base64 -w0; echo; base64 -w0 </tmp/parley.status; echo
             f"{SETUP}{variables}{OBJECTS}{command}",
             _within(self._shell.limits),
             refusal="Changes can't be shown",
+            failure=FAILURE,
         )
-        if result.limit is not None:
-            raise WorkspaceFailure(f"Git could not look at the workspace: {result.limit}.")
-        if result.output.startswith(FAILED):
-            reason = result.output.removeprefix(FAILED).strip()[:200]
-            raise WorkspaceFailure(f"Git could not look at the workspace: {reason}.")
         printed = result.output.split("\n")[:-1]
         if result.exit_code != 0 or len(printed) != lines:
-            raise WorkspaceFailure("Git could not look at the workspace.")
+            raise WorkspaceFailure(f"{FAILURE}.")
         try:
             return [base64.b64decode(line, validate=True) for line in printed]
         except binascii.Error:
-            raise WorkspaceFailure("Git could not look at the workspace.") from None
+            raise WorkspaceFailure(f"{FAILURE}.") from None
 
     async def _run(self, tree: Tree, command: str, lines: int) -> list[bytes]:
         """Run like ``objects``, with an index of the tree and the untracked files."""
@@ -175,16 +172,32 @@ base64 -w0; echo; base64 -w0 </tmp/parley.status; echo
 
 
 async def run_in_sandbox(
-    shell: Shell, conversation_id: UUID, path: Path, command: str, limits: CommandLimits, *, refusal: str
+    shell: Shell,
+    conversation_id: UUID,
+    path: Path,
+    command: str,
+    limits: CommandLimits,
+    *,
+    refusal: str,
+    failure: str,
 ) -> CommandResult:
-    """Run a command of the server's own in a workspace. Raises WorkspaceFailure, which begins with ``refusal``."""
+    """Run a script that begins with ``SETUP`` in a workspace.
+
+    Raises WorkspaceFailure, which begins with ``refusal`` if there is no sandbox, and with ``failure`` if the script
+    called ``fail`` or exceeded a limit.
+    """
     if shell.sandbox is None:
         raise WorkspaceFailure(f"{refusal} without a sandbox: {shell.absence}")
     try:
-        return await shell.sandbox.run(conversation_id, path, command, directory="/workspace", limits=limits)
+        result = await shell.sandbox.run(conversation_id, path, command, directory="/workspace", limits=limits)
     except (SandboxUnavailable, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise WorkspaceFailure(f"{refusal} without a sandbox: {reason}") from None
+    if result.limit is not None:
+        raise WorkspaceFailure(f"{failure}: {result.limit}.")
+    if result.output.startswith(FAILED):
+        raise WorkspaceFailure(f"{failure}: {result.output.removeprefix(FAILED).strip()[:200]}.")
+    return result
 
 
 def _within(limits: CommandLimits) -> CommandLimits:

@@ -83,9 +83,6 @@ def check_creation(command: CreateConversation, conversation_id: UUID) -> tuple[
     if message is not None:
         if command.attach_conversation_id:
             message = replace(message, text=message.text.replace(PLACEHOLDER, str(conversation_id)))
-        if message.attachment_paths:
-            text = "A first message has no attachments, since the workspace is not there yet: send them later."
-            raise InvalidInput(text, path=("initialMessage", "attachments"))
         message.check("initialMessage")
     if command.branch_name is not None:
         checked_branch(command.branch_name)
@@ -133,6 +130,7 @@ def new_conversation(  # noqa: PLR0913  Each is a column of the row.
         "branch_name": branch_name,
         "branch_is_default": repository_id is not None and command.branch_name is None,
         "llm_model": llm_model,
+        "tags": [],
         "created_at": now,
         "updated_at": now,
     }

@@ -15,8 +15,8 @@
         └────────────────────────────────── RUNNING: AWAITING_USER_INPUT, PAUSED
 
 A run is the agent's work on one user message. ``receive`` starts a run if none is active, else it queues one: then
-``end_run`` makes the next queued run active instead of waiting for input. The only move of an ``ARCHIVED`` conversation
-is ``remove``.
+``end_run`` makes the next queued run active instead of waiting for input. ``organise`` tells subscribers of tags, pins
+and the archive, and stops what is archived; ``receive`` and ``start`` bring it back from there.
 
 Every move needs a locked conversation and runs inside a transaction; the caller calls ``announce`` after the commit.
 """
@@ -38,7 +38,7 @@ from app.models.conversation import (
     Problem,
 )
 from app.models.database.unit_of_work import UnitOfWork, Writes, made
-from app.models.event import Event, EventSource, MessageBody, NewEvent, StateChangeBody, new_row
+from app.models.event import Event, EventSource, MessageBody, NewEvent, StateChangeBody, count_event, new_row
 from app.models.owner import OwnerRepository
 from app.models.replay import ReplayRepository
 from app.models.run_writes import RunWrites
@@ -87,15 +87,15 @@ async def create(
         await session.flush()
         return
     # The event's foreign key needs the row first. Setting the sequence before the flush saves an UPDATE afterwards.
-    conversation.last_sequence = 1
+    event = NewEvent(EventSource.USER, message)
+    sequence = count_event(conversation, event)
     await session.flush()
-    session.add(new_row(conversation.id, run, 1, NewEvent(EventSource.USER, message), now))
+    session.add(new_row(conversation.id, run, sequence, event, now))
 
 
 async def receive(session: Writes, conversation: Conversation, now: datetime, message: MessageBody) -> Event:
-    """Append a user message, and start or queue the run that answers it. Raises InvalidState."""
-    if conversation.status == ConversationStatus.ARCHIVED:
-        raise InvalidState("An archived conversation takes no messages.", status=conversation.status)
+    """Append a user message, and start or queue the run that answers it. An archived conversation is brought back."""
+    conversation.unarchive()
     is_live = conversation.status in LIVE_STATUSES
     is_queued = is_live and conversation.active_run is not None
     conversation.last_run += 1
@@ -117,8 +117,12 @@ def check_start(conversation: Conversation) -> None:
 
 
 async def start(session: Writes, conversation: Conversation, now: datetime) -> None:
-    """Start a run without a message: it prepares the runtime, then the agent waits for input. Raises InvalidState."""
+    """Start a run without a message: it prepares the runtime, then the agent waits for input. Raises InvalidState.
+
+    An archived conversation is brought back.
+    """
     check_start(conversation)
+    conversation.unarchive()
     conversation.last_run += 1
     begin_run(conversation, conversation.last_run)
     await _change_status(session, conversation, now, ConversationStatus.STARTING)
@@ -208,6 +212,15 @@ async def settle(
     conversation.active_run = None
 
 
+async def organise(session: Writes, conversation: Conversation, now: datetime) -> None:
+    """Record a change of tags, pin or archive for subscribers. What was archived is stopped, if it is not."""
+    if conversation.is_archived and conversation.status in LIVE_STATUSES:
+        await stop(session, conversation, now)
+        return
+    conversation.status_sequence = await _next_status_sequence(session, conversation.owner_id)
+    session.add(_change(conversation, now, conversation.status))
+
+
 async def remove(session: AsyncSession, conversation: Conversation, now: datetime) -> None:
     """Delete the conversation with all dependent rows, and record the deletion for subscribers."""
     sequence = await _next_status_sequence(session, conversation.owner_id)
@@ -258,23 +271,27 @@ async def _change_status(
     conversation.status_sequence = sequence
     conversation.touch(now)
     conversation.waiting_since = now if agent_state in IDLE_STATES else None
-    change: dict[str, Any] = {
-        "owner_id": conversation.owner_id,
-        "sequence": sequence,
-        "conversation_id": conversation.id,
-        "is_deletion": False,
-        "previous_status": previous_status,
-        "status": status,
-        "agent_state": agent_state,
-        "reason_code": code,
-        "reason_message": message,
-        "occurred_at": now,
-    }
-    session.add(made(StatusChange, change))
+    session.add(_change(conversation, now, previous_status))
     state = agent_state or _LOGGED_STATES.get(status)
     if is_logged and state is not None and (state != previous_state or problem is not None):
         event = NewEvent(EventSource.ENVIRONMENT, StateChangeBody(state, problem))
         append(session, conversation, conversation.active_run or conversation.last_run, [event], now)
+
+
+def _change(conversation: Conversation, now: datetime, previous_status: str | None) -> StatusChange:
+    change: dict[str, Any] = {
+        "owner_id": conversation.owner_id,
+        "sequence": conversation.status_sequence,
+        "conversation_id": conversation.id,
+        "is_deletion": False,
+        "previous_status": previous_status,
+        "status": conversation.status,
+        "agent_state": conversation.agent_state,
+        "reason_code": conversation.reason_code,
+        "reason_message": conversation.reason_message,
+        "occurred_at": now,
+    }
+    return made(StatusChange, change)
 
 
 async def _next_status_sequence(session: Writes, owner_id: str) -> int:

@@ -14,13 +14,9 @@ import structlog
 from app.models.conversation import Conversation, ConversationRepository
 from app.models.database.database import Database, is_outage
 from app.models.owner import OwnerRepository
-from app.models.search.query import (
-    ConversationFilter,
-    ConversationOrder,
-    ConversationQuery,
-    ConversationSearch,
-    Position,
-)
+from app.models.search.filter import ConversationFilter
+from app.models.search.order import ConversationOrder
+from app.models.search.query import ConversationQuery, ConversationSearch, Position
 from app.models.status_change import StatusChange, StatusChangeRepository
 from app.services.clock import Clock
 from app.services.outage import until_answered
@@ -268,7 +264,8 @@ def _update(change: StatusChange, conversation: Conversation | None) -> StatusUp
             agent_state=change.agent_state,
             reason_code=change.reason_code,
             reason_message=change.reason_message,
-            updated_at=change.occurred_at,
+            # Tags, pins and the archive change without an update.
+            updated_at=min(change.occurred_at, conversation.updated_at),
         )
     return StatusUpdate(
         change.sequence, change.conversation_id, conversation, None, change.previous_status, change.occurred_at

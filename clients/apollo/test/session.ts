@@ -9,7 +9,7 @@ import { filter, firstValueFrom, from, map, timeout, type ObservableInput } from
 import { connect, serverFromEnvironment, type Connection, type Options } from "../src/connect.ts";
 import { Conversations } from "../src/conversations.ts";
 
-const WAIT_MILLISECONDS = 20_000;
+const WAIT_MILLISECONDS = 60_000;
 
 const SETTINGS: TypedDocumentNode<{ settings: { __typename: string; id: string } | null }> = gql`
   query Settings {

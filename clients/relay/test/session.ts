@@ -14,7 +14,7 @@ const lists = await import("../src/list.ts");
 
 export const { readLog } = await import("../src/log.ts");
 
-const WAIT_MILLISECONDS = 20_000;
+const WAIT_MILLISECONDS = 60_000;
 
 /** A list in an environment of its own, loaded; it holds what has the marker in its title. */
 export async function session(

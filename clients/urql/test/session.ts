@@ -9,7 +9,7 @@ import type { TestContext } from "node:test";
 import { connect, serverFromEnvironment, type Connection, type Options } from "../src/connect.ts";
 import { Conversations } from "../src/conversations.ts";
 
-const WAIT_MILLISECONDS = 20_000;
+const WAIT_MILLISECONDS = 60_000;
 
 export const SETTINGS = gql<{ settings: { id: string } | null }, Record<string, never>>`
   query Settings {

@@ -1,78 +1,47 @@
-import { useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useState } from "react";
 
-import { ConversationList } from "./conversation-list.tsx";
-import { ConversationView } from "./conversation-view.tsx";
-import { CreateDialog } from "./create-dialog.tsx";
-import { type Conversation, DELETE } from "./documents.ts";
-import { ask, check, onConnection, sendAtLast } from "./server.ts";
-import { SettingsDialog } from "./settings-dialog.tsx";
-import { type Notice, Toast } from "./toast.tsx";
-import { useConversations } from "./use-conversations.ts";
+import { ConversationView, NotFound } from "./conversation/conversation-view.tsx";
+import { CreateDialog } from "./dialogs/create-dialog.tsx";
+import { SettingsDialog } from "./dialogs/settings-dialog.tsx";
+import { ConversationList } from "./list/conversation-list.tsx";
+import { useConversations } from "./list/use-conversations.ts";
+import { NoticeStack, useNotices } from "./notices.tsx";
+import { faultOf, onConnection, onRefusal } from "./server.ts";
+import { SignIn } from "./sign-in.tsx";
+import { useDeletions } from "./use-deletions.ts";
 import { useRoute } from "./use-route.ts";
 
-const UNDO_MILLISECONDS = 5000;
-
+/** The page, or what asks for a token where the server wants one. */
 export function App() {
+  const [refusal, setRefusal] = useState<string | null>(null);
+  useEffect(() => onRefusal(setRefusal), []);
+  return refusal === null ? <Page /> : <SignIn key={refusal} reason={refusal} />;
+}
+
+function Page() {
   const [openId, open] = useRoute();
   const [search, setSearch] = useState("");
-  const [dialog, setDialog] = useState<"create" | "settings" | null>(null);
-  const [notice, setNotice] = useState<Notice | null>(null);
-  const [doomed, setDoomed] = useState<ReadonlySet<string>>(new Set());
-  const [isConnected, setIsConnected] = useState(true);
-  const pending = useRef(new Map<string, ReturnType<typeof setTimeout>>());
+  const [isCreating, setIsCreating] = useState(false);
+  const [isSetting, setIsSetting] = useState(false);
+  const [settingsVersion, setSettingsVersion] = useState(0);
+  const [isConnected, setIsConnected] = useState<boolean | null>(null);
+  const notices = useNotices();
   const found = useConversations(search);
-  const conversations = found.conversations.filter(({ id }) => !doomed.has(id));
+  const openSettings = useCallback(() => setIsSetting(true), []);
 
   useEffect(() => onConnection(setIsConnected), []);
 
-  // Whoever leaves the page does not undo any more.
-  useEffect(() => {
-    const leave = () => {
-      for (const [id, timer] of pending.current) {
-        clearTimeout(timer);
-        sendAtLast(DELETE, { id });
-      }
-      pending.current.clear();
-    };
-    window.addEventListener("pagehide", leave);
-    return () => window.removeEventListener("pagehide", leave);
-  }, []);
-
   function fail(error: unknown) {
-    setNotice({ text: (error as Error).message, isError: true });
+    notices.add({ text: faultOf(error).message, isError: true });
   }
 
-  /** Deletes once the time to undo it is over. Until then the conversation is only hidden. */
-  function remove(conversation: Conversation) {
-    const { id } = conversation;
-    const spare = () => setDoomed((before) => new Set([...before].filter((other) => other !== id)));
-    const timer = setTimeout(() => {
-      pending.current.delete(id);
-      setNotice(null);
-      ask(DELETE, { id })
-        .then(({ deleteConversation }) => check(deleteConversation))
-        .catch((error: unknown) => {
-          spare();
-          fail(error);
-        });
-    }, UNDO_MILLISECONDS);
-    pending.current.set(id, timer);
-    setDoomed((before) => new Set(before).add(id));
-    if (openId === id) open(null);
-    setNotice({
-      text: `“${conversation.title}” is deleted.`,
-      undo: () => {
-        clearTimeout(timer);
-        pending.current.delete(id);
-        spare();
-        setNotice(null);
-      },
-    });
-  }
+  const { doomed, remove } = useDeletions(notices, fail);
+  const conversations = found.conversations.filter(({ id }) => !doomed.has(id));
+  const hidden = found.conversations.length - conversations.length;
 
   return (
-    <div className={openId === null ? "app" : "app is-open"}>
-      {!isConnected && (
+    <div className={openId === null ? "app" : "app is-open"} data-live={isConnected ?? false}>
+      {isConnected === false && (
         <p className="banner" role="status">
           The server can’t be reached. What is new is shown as soon as it is back.
         </p>
@@ -80,10 +49,10 @@ export function App() {
       <aside className="side">
         <header>
           <h1>Parley</h1>
-          <button className="quiet" onClick={() => setDialog("settings")}>
+          <button className="quiet" onClick={openSettings}>
             Settings
           </button>
-          <button className="primary" onClick={() => setDialog("create")}>
+          <button className="primary" onClick={() => setIsCreating(true)}>
             New
           </button>
         </header>
@@ -92,40 +61,60 @@ export function App() {
           className="search"
           placeholder="Search titles"
           aria-label="Search titles"
+          dir="auto"
           maxLength={200}
           value={search}
           onChange={(change) => setSearch(change.target.value)}
         />
-        <ConversationList found={{ ...found, conversations }} search={search} openId={openId} open={open} />
+        <ConversationList
+          found={{ ...found, conversations, totalCount: found.totalCount - hidden }}
+          search={search}
+          openId={openId}
+          open={open}
+        />
       </aside>
       <main className="main">
         {openId === null ? (
           <p className="empty">Choose a conversation, or begin a new one.</p>
+        ) : openId === "" ? (
+          <NotFound close={() => open(null)} />
         ) : (
           <ConversationView
             key={openId}
             id={openId}
             listed={found.conversations.find(({ id }) => id === openId)}
             put={found.put}
-            remove={remove}
+            remove={(conversation) => {
+              remove(conversation);
+              open(null);
+            }}
             close={() => open(null)}
+            openSettings={openSettings}
             fail={fail}
           />
         )}
       </main>
-      {dialog === "create" && (
+      {isCreating && (
         <CreateDialog
-          close={() => setDialog(null)}
+          settingsVersion={settingsVersion}
+          close={() => setIsCreating(false)}
           created={(conversation) => {
             found.put(conversation);
             open(conversation.id);
-            setDialog(null);
+            setIsCreating(false);
           }}
-          openSettings={() => setDialog("settings")}
+          openSettings={openSettings}
         />
       )}
-      {dialog === "settings" && <SettingsDialog close={() => setDialog(null)} />}
-      {notice && <Toast notice={notice} close={() => setNotice(null)} />}
+      {isSetting && (
+        <SettingsDialog
+          close={() => {
+            setIsSetting(false);
+            setSettingsVersion((version) => version + 1);
+          }}
+        />
+      )}
+      <NoticeStack notices={notices} />
     </div>
   );
 }

@@ -12,7 +12,7 @@ const CONVERSATION = graphql(`
 const EVENT = graphql(`
   fragment Event on Event {
     __typename id sequence createdAt source
-    ... on MessageEvent { text imageUrls }
+    ... on MessageEvent { text imageUrls isPartial attachments { name mediaType sizeBytes url } }
     ... on ToolCallEvent { toolName arguments thought }
     ... on ToolResultEvent { output truncated isError toolCall { id } }
     ... on StateChangeEvent { agentState problem { code message } }
@@ -31,8 +31,9 @@ export type LogEvent = ResultOf<typeof EVENT>;
 export type Settings = ResultOf<typeof SETTINGS>;
 
 export const LIST = graphql(
-  `query List($after: String, $title: String) {
-    conversations(first: 30, after: $after, filter: { titleContains: $title }, orderBy: { field: UPDATED_AT }) {
+  `query List($first: Int!, $after: String, $title: String, $isCounted: Boolean!) {
+    conversations(first: $first, after: $after, filter: { titleContains: $title }, orderBy: { field: UPDATED_AT }) {
+      totalCount @include(if: $isCounted)
       pageInfo { hasNextPage endCursor }
       nodes { ...Conversation }
     }
@@ -41,6 +42,20 @@ export const LIST = graphql(
 );
 
 export const ONE = graphql(`query One($id: ID!) { conversation(id: $id) { ...Conversation } }`, [CONVERSATION]);
+
+/** A conversation with a page of its log: the last events, or those before a cursor. */
+export const PAGE = graphql(
+  `query Page($id: ID!, $last: Int!, $before: String) {
+    conversation(id: $id) {
+      ...Conversation
+      events(last: $last, before: $before) {
+        pageInfo { hasPreviousPage startCursor endCursor }
+        nodes { ...Event }
+      }
+    }
+  }`,
+  [CONVERSATION, EVENT],
+);
 
 export const STATUSES = graphql(
   `subscription Statuses {

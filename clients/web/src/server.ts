@@ -4,29 +4,66 @@ import { createClient } from "graphql-ws";
 // What the browser forgets when its tab is closed. A server on the own machine asks for no token.
 const TOKEN = "parley:token";
 const LONGEST_PAUSE_MILLISECONDS = 5000;
+// The code with which the server closes a WebSocket whose token it refuses.
+const FORBIDDEN = 4403;
 
 const url = new URL("/graphql", window.location.href);
+
+/** A failure whose message is for people. `code` is the server's, or `UNREACHABLE` where there was no answer. */
+export class Fault extends Error {
+  readonly code: string;
+  /** The server has looked at the input and refused it: asked again, it would say the same. */
+  readonly isRefusal: boolean;
+
+  constructor(message: string, code: string, isRefusal = false) {
+    super(message);
+    this.code = code;
+    this.isRefusal = isRefusal;
+  }
+}
+
+/** Returns what can be told of any failure. */
+export function faultOf(error: unknown): Fault {
+  return error instanceof Fault ? error : new Fault(error instanceof Error ? error.message : String(error), "INTERNAL");
+}
 
 export const token = {
   get: () => sessionStorage.getItem(TOKEN),
   set(value: string) {
     if (value) sessionStorage.setItem(TOKEN, value);
     else sessionStorage.removeItem(TOKEN);
+    refusals.tell(null);
+    wake?.();
     socket.terminate();
   },
 };
 
-type Listener = (isConnected: boolean) => void;
-const listeners = new Set<Listener>();
+class Listeners<Value> {
+  private readonly all = new Set<(value: Value) => void>();
 
-/** Calls `listener` whenever the connection comes or goes; the function that ends this is returned. */
-export function onConnection(listener: Listener): () => void {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
+  add(listener: (value: Value) => void): () => void {
+    this.all.add(listener);
+    return () => this.all.delete(listener);
+  }
+
+  tell(value: Value) {
+    for (const listener of this.all) listener(value);
+  }
 }
 
-function tell(isConnected: boolean) {
-  for (const listener of listeners) listener(isConnected);
+const connections = new Listeners<boolean>();
+const refusals = new Listeners<string | null>();
+let wake: (() => void) | null = null;
+let isRefused = false;
+
+/** Calls `listener` whenever the connection comes or goes; the function that ends this is returned. */
+export function onConnection(listener: (isConnected: boolean) => void): () => void {
+  return connections.add(listener);
+}
+
+/** Calls `listener` with the reason when the server refuses the caller's token, and with null when there is another. */
+export function onRefusal(listener: (reason: string | null) => void): () => void {
+  return refusals.add(listener);
 }
 
 function authorization(): Record<string, string> {
@@ -34,15 +71,26 @@ function authorization(): Record<string, string> {
   return kept ? { Authorization: `Bearer ${kept}` } : {};
 }
 
+function noteClosing(event: unknown) {
+  const { code, reason } = event as CloseEvent;
+  isRefused = code === FORBIDDEN;
+  if (isRefused) refusals.tell(reason || "A bearer token is needed.");
+  else connections.tell(false);
+}
+
 const socket = createClient({
   url: Object.assign(new URL(url), { protocol: url.protocol.replace("http", "ws") }).href,
   connectionParams: authorization,
   retryAttempts: Infinity,
   shouldRetry: () => true,
-  // The server may be away for as long as it likes; the page asks at least every five seconds.
+  // The server may be away for as long as it likes; the page asks at least every five seconds. With a token that was
+  // refused it asks again only once there is another.
   retryWait: (retries) =>
-    new Promise((done) => setTimeout(done, Math.min(250 * 2 ** retries, LONGEST_PAUSE_MILLISECONDS))),
-  on: { connected: () => tell(true), closed: () => tell(false) },
+    new Promise((done) => {
+      wake = done;
+      if (!isRefused) setTimeout(done, Math.min(250 * 2 ** retries, LONGEST_PAUSE_MILLISECONDS));
+    }),
+  on: { connected: () => connections.tell(true), closed: noteClosing },
 });
 
 const client = new Client({
@@ -52,7 +100,7 @@ const client = new Client({
   exchanges: [fetchExchange],
 });
 
-/** The data of a query or a mutation. Throws an Error whose message is for people. */
+/** The data of a query or a mutation. Throws a Fault. */
 export async function ask<Data, Variables extends AnyVariables>(
   document: TypedDocumentNode<Data, Variables>,
   variables: Variables,
@@ -61,8 +109,13 @@ export async function ask<Data, Variables extends AnyVariables>(
   const { data, error } = isMutation
     ? await client.mutation(document, variables)
     : await client.query(document, variables, { requestPolicy: "network-only" });
-  if (error) throw new Error(error.graphQLErrors[0]?.message ?? "The server can't be reached.");
-  if (data === undefined) throw new Error("The server sent no answer.");
+  const first = error?.graphQLErrors[0];
+  if (first) {
+    const code = String(first.extensions["code"] ?? "INTERNAL");
+    if (code === "UNAUTHENTICATED") refusals.tell(first.message);
+    throw new Fault(first.message, code);
+  }
+  if (error || data === undefined) throw new Fault("The server can’t be reached.", "UNREACHABLE");
   return data;
 }
 
@@ -78,7 +131,8 @@ export function sendAtLast<Data, Variables extends AnyVariables>(
 
 /**
  * Calls `listener` for each result, also across breaks of the connection, and `ended` when the server ends the
- * subscription; the function that ends it from here is returned.
+ * subscription; the function that ends it from here is returned. After a break it is asked for again with `variables`
+ * as they are then, so that a listener may move a cursor in them.
  */
 export function follow<Data, Variables extends AnyVariables>(
   document: TypedDocumentNode<Data, Variables>,
@@ -106,8 +160,8 @@ export interface UserError {
   path: string[];
 }
 
-/** Throws the first of a payload's errors, as an Error whose message is for people. */
+/** Throws the first of a payload's errors, as a Fault. */
 export function check(payload: { userErrors: readonly UserError[] }): void {
   const first = payload.userErrors[0];
-  if (first) throw new Error(first.message);
+  if (first) throw new Fault(first.message, first.code, true);
 }

@@ -25,7 +25,7 @@ export function describe({ status, agentState }: Pick<Conversation, "status" | "
   }
 }
 
-export function StatusChip({ conversation }: { conversation: Conversation }) {
+export function StatusChip({ conversation }: { conversation: Pick<Conversation, "status" | "agentState"> }) {
   const [words, colour] = describe(conversation);
   return <span className={`chip ${colour}`}>{words}</span>;
 }

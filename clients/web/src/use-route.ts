@@ -2,8 +2,11 @@ import { useEffect, useState } from "react";
 
 const PREFIX = "#/c/";
 
+/** The open conversation's id; null for none, and "" for an address that can't be read. */
+export type OpenId = string | null;
+
 /** Which conversation is open: the address tells, so that a reload and the browser's back button keep it. */
-export function useRoute(): [string | null, (id: string | null) => void] {
+export function useRoute(): [OpenId, (id: string | null) => void] {
   const [id, setId] = useState(read);
   useEffect(() => {
     const follow = () => setId(read());
@@ -13,7 +16,13 @@ export function useRoute(): [string | null, (id: string | null) => void] {
   return [id, (next) => (window.location.hash = next === null ? "" : PREFIX + encodeURIComponent(next))];
 }
 
-function read(): string | null {
+function read(): OpenId {
   const { hash } = window.location;
-  return hash.startsWith(PREFIX) ? decodeURIComponent(hash.slice(PREFIX.length)) : null;
+  if (hash === "" || hash === "#/") return null;
+  if (!hash.startsWith(PREFIX)) return "";
+  try {
+    return decodeURIComponent(hash.slice(PREFIX.length));
+  } catch {
+    return "";
+  }
 }

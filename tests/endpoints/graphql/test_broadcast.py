@@ -13,13 +13,13 @@ import pytest
 from app.services.push.wakeups import deltas_topic, events_topic
 from tests.support import documents, steps
 from tests.support.client import Client, RequestFailed, Socket, Subscription
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import ScriptedLLM, text
 from tests.support.server import RunningServer
 from tests.support.statements import counted
 from tests.support.wire import ready, reluctant, subscribe
 
 JSON = dict[str, Any]
-WAIT_SECONDS = 20.0
 WATCHERS = 20
 SOCKETS = 4
 # What stopping and starting makes of a status; so often, with much text, it is more than a socket and a queue hold.

@@ -13,6 +13,7 @@ import pytest
 from app.config import ConfigError, TrustedDocuments, load_config
 from app.endpoints.graphql.documents import PERSISTED_MAX_LENGTH, DocumentRefused, Documents
 from tests.support.client import NO_TLS, Client, RequestFailed
+from tests.support.patience import WAIT_SECONDS
 from tests.support.server import RunningServer, running_server
 from tests.support.wire import ready
 
@@ -50,7 +51,7 @@ async def caller(server: RunningServer) -> AsyncGenerator[httpx.AsyncClient]:
     """Takes the newer media type, so that what was not executed has a status of its own."""
     async with Client(server) as client:
         headers = {"Authorization": f"Bearer {client.token}", "Accept": "application/graphql-response+json"}
-        async with httpx.AsyncClient(base_url=server.url, headers=headers, verify=NO_TLS, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=server.url, headers=headers, verify=NO_TLS, timeout=WAIT_SECONDS) as http:
             yield http
 
 

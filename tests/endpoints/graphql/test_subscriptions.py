@@ -12,6 +12,7 @@ from app.models.database.access import DirectTransaction
 from app.services.push.wakeups import deltas_topic
 from tests.support import documents, steps
 from tests.support.client import Client, RequestFailed, Subscription
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import Gate, ScriptedLLM, hold, text
 from tests.support.server import RunningServer
 
@@ -189,7 +190,7 @@ async def test_who_comes_in_the_middle_of_an_answer_hears_the_rest_of_it(
     conversation = await steps.create(client, "Tell me a story")
     await gate.reached()
     async with client.subscribe(documents.WATCH_DELTAS, id=conversation["id"]) as watching:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             while not server.parley.wakeups.has_listener(deltas_topic(UUID(conversation["id"]))):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         gate.release()

@@ -16,7 +16,6 @@ from tests.support.tokens import hs256_token
 from tests.support.wire import PROTOCOL, init, opened, ready, subscribe
 
 JSON = dict[str, Any]
-WAIT_SECONDS = 20.0
 INIT_TIMEOUT_SECONDS = 0.5
 MAX_FRAME_BYTES = 64 * 1024
 WATCH = "subscription { conversationStatusChanged { occurredAt } }"

@@ -10,12 +10,12 @@ from graphql import get_introspection_query
 
 from tests.support import documents, steps
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import Gate, ScriptedLLM, hold
 from tests.support.server import RunningServer, running_server
 from tests.support.wire import init, opened, ready, subscribe
 
 JSON = dict[str, Any]
-WAIT_SECONDS = 20.0
 SEND_TIMEOUT_SECONDS = 1.0
 WATCH = "subscription { conversationStatusChanged { occurredAt } }"
 

@@ -11,9 +11,9 @@ import uvloop
 
 from app.endpoints.uvicorn.accepting import ACCEPTED_AT_ONCE, accept_more
 from tests.support.iterations import Iterations
+from tests.support.patience import WAIT_SECONDS
 
 MANY = 8 * ACCEPTED_AT_ONCE
-WAIT_SECONDS = 20.0
 
 
 class Noted(asyncio.Protocol):

@@ -11,7 +11,8 @@ import pytest
 from app.errors import Unauthenticated
 from app.services.auth.authenticator import build_authenticator
 from tests.support.client import NO_TLS, Client
-from tests.support.raw import CHUNKED, START, UPGRADE, WAIT_SECONDS, assert_nothing_stays, code, connected, is_live
+from tests.support.patience import WAIT_SECONDS
+from tests.support.raw import CHUNKED, START, UPGRADE, assert_nothing_stays, code, connected, is_live
 from tests.support.server import RunningServer, running_server
 from tests.support.wire import ready
 

@@ -15,9 +15,9 @@ from app.endpoints.uvicorn.turns import Priority, Turns
 from app.endpoints.uvicorn.websocket import EARLY_FRAMES, WebSocketProtocol
 from tests.endpoints.uvicorn.test_websocket import frame
 from tests.support.iterations import Iterations
+from tests.support.patience import WAIT_SECONDS
 from tests.support.raw import UPGRADE
 
-WAIT_SECONDS = 20.0
 # As many frames as are allowed at once.
 BURST = EARLY_FRAMES[1]
 

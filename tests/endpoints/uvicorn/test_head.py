@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.raw import JSON, START, UPGRADE, assert_nothing_stays, code, connected, is_live
 from tests.support.server import RunningServer, running_server
 
@@ -102,7 +103,7 @@ async def test_a_handshake_of_long_headers_is_answered_and_never_hangs(
 ) -> None:
     async with connected(server) as raw:
         await raw.send(upgrade(fields))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             assert expected in await raw.reader.readuntil(b"\r\n")
     await assert_nothing_stays(server)
 
@@ -141,7 +142,7 @@ async def test_many_heads_at_the_same_moment_are_all_answered_and_nothing_stays(
         assert answers == [{"data": {"__typename": "Query"}}] * 5
         assert await is_live(server)
         await sent
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             heads = await asyncio.gather(*(raw.reader.readuntil(b"\r\n") for raw in many))
         assert len({head.split()[1] for head in heads}) == 1
     await assert_nothing_stays(server)

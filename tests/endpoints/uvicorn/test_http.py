@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from app.endpoints.uvicorn.http import HTTPProtocol
 from app.endpoints.uvicorn.websocket import WebSocketProtocol
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.server import RunningServer
 
 BODY = json.dumps({"query": "{ __typename }"}).encode()
@@ -34,7 +35,7 @@ def request(client: Client, *headers: str, method: str = "POST", path: str = "/g
 
 async def answer(reader: asyncio.StreamReader, *, has_body: bool = True) -> tuple[str, dict[str, str], bytes]:
     """Status line, headers and body of the next answer."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECONDS):
         status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
         assert len(headers) == len(lines)
@@ -126,7 +127,7 @@ async def connected(app: ASGIApp) -> AsyncGenerator[tuple[HTTPProtocol, Transpor
 
 
 async def until_answered(transport: Transport, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECONDS):
         while transport.written.count(b"body") < count:  # noqa: ASYNC110  Nothing tells of it.
             await asyncio.sleep(0)
     # The task that answered ends in the next iteration.
@@ -199,7 +200,7 @@ async def test_a_connection_is_kept_while_it_is_used_and_closed_when_it_is_idle(
             writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert (await answer(reader))[0] == "HTTP/1.1 200 OK"
             await asyncio.sleep(IDLE_SECONDS / 2)
-        async with asyncio.timeout(5 * IDLE_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             assert await reader.read() == b""
 
 
@@ -212,5 +213,5 @@ async def test_a_socket_that_began_as_a_request_is_not_idle() -> None:
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         )
         assert await reader.readuntil(b"\r\n\r\n")
-        async with asyncio.timeout(6 * IDLE_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             assert await reader.readexactly(6) == b"\x81\x04late"

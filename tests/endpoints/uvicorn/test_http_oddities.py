@@ -11,7 +11,8 @@ from starlette.types import Receive, Scope, Send
 from app.endpoints.connections import ConnectionLimits
 from app.endpoints.uvicorn.http import http_protocol
 from tests.support.client import Client
-from tests.support.raw import CHUNKED, START, WAIT_SECONDS, Raw, assert_nothing_stays, code, connected
+from tests.support.patience import WAIT_SECONDS
+from tests.support.raw import CHUNKED, START, Raw, assert_nothing_stays, code, connected
 from tests.support.server import RunningServer, running_server
 
 HEALTH = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n"

@@ -7,6 +7,7 @@ import pytest
 
 from app.endpoints.uvicorn.turns import Priority, Turns
 from tests.support.iterations import Iterations
+from tests.support.patience import WAIT_SECONDS
 
 
 @pytest.mark.parametrize(("size", "at_most"), [(100, 40), (64 * 1024, 6), (1024 * 1024, 4)])
@@ -78,7 +79,7 @@ async def test_a_piece_of_work_that_fails_keeps_nobody_from_his_turn() -> None:
     turns.take(Priority.SMALL, 1, fail)
     for _ in range(40):
         turns.take(Priority.SMALL, 1, lambda: done.append(1))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while len(done) < 80:  # noqa: ASYNC110  Nothing tells of it.
             await asyncio.sleep(0)
     assert told == [failure]

@@ -9,7 +9,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.client import Client
-from tests.support.raw import UPGRADE, WAIT_SECONDS, assert_nothing_stays, connected
+from tests.support.patience import WAIT_SECONDS
+from tests.support.raw import UPGRADE, assert_nothing_stays, connected
 from tests.support.server import RunningServer, running_server
 from tests.support.wire import init, opened, ready, subscribe
 

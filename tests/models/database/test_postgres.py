@@ -19,6 +19,7 @@ from app.models.database.access import DEFAULT_LIMITS, AccessLimits
 from app.models.database.database import is_outage
 from app.models.database.postgres import PostgresAccess
 from app.models.database.statement import Statement
+from tests.support.patience import WAIT_SECONDS
 from tests.support.postgres import PostgresServer
 
 
@@ -61,7 +62,7 @@ def count(url: str, condition: str = "true") -> int:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while not condition():  # noqa: ASYNC110  It is the server's.
             await asyncio.sleep(0.01)
 

@@ -18,6 +18,7 @@ from app.models.database.access import AccessLimits
 from app.models.database.database import MAX_STATEMENTS, Database
 from app.models.database.sqlite import SQLiteAccess
 from app.models.database.statement import Statement
+from tests.support.patience import WAIT_SECONDS
 
 THINGS = Table("things", MetaData(), Column("id", Integer, primary_key=True), Column("name", String, nullable=False))
 ADD = Statement(
@@ -86,7 +87,7 @@ async def test_sessions_and_direct_writes_wait_for_each_other(database: Database
 
 async def test_readers_do_not_wait_for_the_writer_and_see_what_was_there_before(database: Database) -> None:
     await add(database, 1, "before")
-    async with database.write() as session, asyncio.timeout(10):
+    async with database.write() as session, asyncio.timeout(WAIT_SECONDS):
         await session.exec(insert(THINGS).values(id=2, name="written"))
         assert await names(database) == ["before"]
         # By a thread of its own, with another connection.

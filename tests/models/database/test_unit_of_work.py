@@ -24,6 +24,7 @@ from app.models.status_change import StatusChange
 from app.models.tool_call import ToolCall
 from app.services.event import append
 from app.services.lifecycle import moves
+from tests.support.patience import WAIT_SECONDS
 
 OWNER = "owner"
 NOW = datetime(2026, 1, 1, 12, 30, 15, 250, tzinfo=UTC)
@@ -175,7 +176,7 @@ async def test_one_that_is_cancelled_while_it_waits_leaves_nothing_behind(databa
         with pytest.raises((asyncio.CancelledError, LookupError)):
             await task
     assert await rows_of(database, conversation_id) == before
-    async with asyncio.timeout(10), database.unit_of_work() as unit:
+    async with asyncio.timeout(WAIT_SECONDS), database.unit_of_work() as unit:
         assert await moves.lock_for_run(unit, conversation_id) is not None
 
 
@@ -218,7 +219,7 @@ async def test_conversations_of_one_owner_that_change_at_once_never_wait_for_eac
             assert conversation is not None
             await moves.work(unit, conversation, NOW, state)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         await asyncio.gather(*(step(each, state) for state in (AgentState.LOADING, AgentState.RUNNING) for each in ids))
     async with database.read() as session:
         assert (await session.get_one(Owner, OWNER)).status_sequence == 12

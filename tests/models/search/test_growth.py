@@ -15,17 +15,12 @@ from app.models import migration
 from app.models.conversation import Conversation, fold
 from app.models.database.database import Database, database_url
 from app.models.owner import Owner
-from app.models.search.query import (
-    ConversationFilter,
-    ConversationOrder,
-    ConversationOrderField,
-    ConversationQuery,
-    ConversationSearch,
-    OrderDirection,
-    Position,
-)
+from app.models.search.filter import ConversationFilter
+from app.models.search.order import ConversationOrder, ConversationOrderField, OrderDirection
+from app.models.search.query import ConversationQuery, ConversationSearch, Position
 from app.models.search.title_grams import catch_up
 from app.models.search.walk import NARROW_MAX_ROWS
+from app.models.tag import ConversationTag
 from tests.support.search_costs import steps
 
 OWNER = "owner"
@@ -33,8 +28,12 @@ FEW, MANY = 4_000, 40_000
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SPAN = timedelta(days=100)
 FIRST = 20
-ORDERS = [ConversationOrder(field, direction) for field in ConversationOrderField for direction in OrderDirection]
-ORDER_NAMES = [f"{order.field}-{order.direction}" for order in ORDERS]
+ORDERS = [
+    *(ConversationOrder(field, direction) for field in ConversationOrderField for direction in OrderDirection),
+    ConversationOrder(pinned_first=True),
+    ConversationOrder(ConversationOrderField.TITLE, OrderDirection.ASC, pinned_first=True),
+]
+ORDER_NAMES = [f"{order.field}-{order.direction}" + "-pinned-first" * order.pinned_first for order in ORDERS]
 
 
 def at(part: float) -> datetime:
@@ -46,7 +45,7 @@ EVERYWHERE = {
     "none": Filter(),
     "status": Filter(statuses=("ERROR",)),
     "statuses": Filter(statuses=("ERROR", "STOPPED")),
-    "statuses-rare": Filter(statuses=("ARCHIVED", "STARTING")),
+    "statuses-rare": Filter(statuses=("FUTURE", "STARTING")),
     "trigger": Filter(triggers=("API",)),
     "triggers": Filter(triggers=("API", "GUI")),
     "triggers-none": Filter(triggers=("SUGGESTED_TASK", "RESOLVER")),
@@ -63,6 +62,22 @@ EVERYWHERE = {
     "title-absent-letter": Filter(title_contains="~"),
     "title-rare-status": Filter(title_contains="quokka", statuses=("ERROR", "STOPPED")),
     "title-rare-updated": Filter(title_contains="quokka", updated_after=at(0.2)),
+    "shown": Filter(is_archived=False),
+    "shown-statuses": Filter(is_archived=False, statuses=("ERROR", "STOPPED"), triggers=("API", "GUI")),
+    "shown-updated": Filter(is_archived=False, updated_after=at(0.5)),
+    "archived": Filter(is_archived=True),
+    "archived-status": Filter(is_archived=True, statuses=("ERROR",)),
+    "pinned": Filter(is_pinned=True),
+    "pinned-shown": Filter(is_pinned=True, is_archived=False, triggers=("API",)),
+    "not-pinned": Filter(is_pinned=False, is_archived=False),
+    "tag-common": Filter(any_tags=("common",)),
+    "tag-rare": Filter(any_tags=("rare",), is_archived=False),
+    "tag-absent": Filter(any_tags=("absent",)),
+    "tags-any": Filter(any_tags=("rare", "few"), is_archived=False),
+    "tags-all": Filter(all_tags=("common", "rare")),
+    "tags-both": Filter(any_tags=("common", "few"), all_tags=("few",), statuses=("ERROR", "STOPPED")),
+    "tag-title": Filter(any_tags=("common",), title_contains="quokka"),
+    "tag-pinned": Filter(any_tags=("few", "common"), is_pinned=True),
 }
 AT_THE_EDGE = {
     "created-after-rare": Filter(created_after=at(0.9999)),
@@ -79,7 +94,7 @@ AT_THE_EDGE = {
 def conversations(count: int, *, lifetime: timedelta | None = None) -> list[Conversation]:
     """Evenly over the time; most live an hour, one in five until any later time; or all up to ``lifetime``.
 
-    Three of them are about quokkas.
+    Three of them are about quokkas. One in eleven is archived, and forty are pinned.
     """
     chance = random.Random(1)
     rare = {count // 4, count // 2 + 1, count * 3 // 4}
@@ -96,13 +111,22 @@ def conversations(count: int, *, lifetime: timedelta | None = None) -> list[Conv
                 owner_id=OWNER if number % 50 else "other",
                 title=title,
                 title_folded=fold(title),
-                status="ARCHIVED" if number % 1000 == 1 else chance.choice(("ERROR", "STOPPED", "RUNNING")),
+                status="STARTING" if number % 1000 == 1 else chance.choice(("ERROR", "STOPPED", "RUNNING")),
                 trigger=chance.choice(("GUI", "API")),
                 created_at=created,
                 updated_at=created + longest * chance.random(),
+                tags=sorted(tags_of(number, count)),
+                is_pinned=number % (count // 40) == 3,
+                is_archived=number % 11 == 7,
+                archived_at=created if number % 11 == 7 else None,
             )
         )
     return made
+
+
+def tags_of(number: int, count: int) -> set[str]:
+    every = {"common": 2, "few": count // 200, "rare": count // 4}
+    return {name for name, distance in every.items() if number % distance == 0}
 
 
 async def fill(url: str, rows: Sequence[Conversation]) -> Database:
@@ -115,6 +139,11 @@ async def fill(url: str, rows: Sequence[Conversation]) -> Database:
         for begin in range(0, len(rows), 1000):
             batch = [row.model_dump() for row in rows[begin : begin + 1000]]
             await connection.execute(insert(Conversation), batch)
+        session.add_all(
+            ConversationTag(owner_id=row.owner_id, name_folded=name, conversation_id=row.id)
+            for row in rows
+            for name in row.tags
+        )
     await catch_up(database, batch=len(rows) + 1)
     return database
 
@@ -154,8 +183,8 @@ def test_a_page_costs_no_more_among_ten_times_the_rows(
     for after in (None, half_way(order, wanted)):
         query = ConversationQuery(FIRST, after, wanted, order)
         (few, _), (many, _) = (steps(connection, OWNER, query) for connection in connections)
-        # A full page, where the smaller database has less than one, takes 30 of these hundreds.
-        assert many <= 1.2 * max(few, 30), (after, few, many)
+        # A full page, where the smaller database has less than one, takes 30 of these hundreds, and all pins take 15.
+        assert many <= 1.2 * max(few, 45 if order.pinned_first else 30), (after, few, many)
 
 
 @pytest.mark.parametrize("name", AT_THE_EDGE)
@@ -167,7 +196,7 @@ def test_a_time_that_few_rows_or_none_have_is_not_searched_for(
     for after in (None, half_way(order, wanted)):
         query = ConversationQuery(FIRST, after, wanted, order)
         found = [steps(connection, OWNER, query)[0] for connection in connections]
-        assert max(found) <= 15, (after, found)
+        assert max(found) <= (30 if order.pinned_first else 15), (after, found)
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +233,10 @@ COMBINED = {
 ALL = {**EVERYWHERE, **AT_THE_EDGE, **COMBINED}
 
 
+def position(order: ConversationOrder, row: Conversation) -> Position:
+    return Position(*key(order, row), row.is_pinned)
+
+
 def key(order: ConversationOrder, row: Conversation) -> tuple[datetime | str, UUID]:
     keys: dict[ConversationOrderField, datetime | str] = {
         ConversationOrderField.CREATED_AT: row.created_at,
@@ -225,28 +258,33 @@ def lets_through(wanted: ConversationFilter, row: Conversation) -> bool:
         and (wanted.updated_after is None or row.updated_at > wanted.updated_after)
         and (wanted.updated_before is None or row.updated_at < wanted.updated_before)
         and (wanted.visible_after is None or row.created_at >= wanted.visible_after)
+        and (wanted.is_archived is None or row.is_archived == wanted.is_archived)
+        and (wanted.is_pinned is None or row.is_pinned == wanted.is_pinned)
+        and (wanted.any_tags is None or bool(set(wanted.any_tags) & set(row.tags)))
+        and set(wanted.all_tags) <= set(row.tags)
     )
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=ORDER_NAMES)
 async def test_every_path_finds_what_a_plain_look_finds(database: Database, order: ConversationOrder) -> None:
     rows = conversations(3 * NARROW_MAX_ROWS, lifetime=SPAN)
-    is_reversed = order.direction is OrderDirection.DESC
+    # A key and an id are compared as a pair.
+    ordered = sorted(
+        rows, key=lambda row: (key(order, row)[0], row.id.hex), reverse=order.direction is OrderDirection.DESC
+    )
+    if order.pinned_first:
+        ordered.sort(key=lambda row: not row.is_pinned)
+    ranks = {row.id: rank for rank, row in enumerate(ordered)}
     async with database.read() as session:
         repository = ConversationSearch(session)
         for name, wanted in ALL.items():
-            expected = [row for row in rows if lets_through(wanted, row)]
-            expected.sort(key=lambda row: key(order, row), reverse=is_reversed)
-            assert await repository.count(OWNER, wanted) == len(expected), name
-            for start in (None, rows[len(rows) // 3], *expected[len(expected) // 2 :][:1]):
-                after = Position(*key(order, start)) if start is not None else None
-                behind = [row.id for row in expected if start is None or _is_behind(order, row, start)]
+            expected = [row for row in ordered if lets_through(wanted, row)]
+            # A count has no order.
+            if order == ORDERS[0]:
+                assert await repository.count(OWNER, wanted) == len(expected), name
+            pinned = expected[2:3] if order.pinned_first else ()
+            for start in (None, rows[len(rows) // 3], *pinned, *expected[len(expected) // 2 :][:1]):
+                after = position(order, start) if start is not None else None
+                behind = [row.id for row in expected if start is None or ranks[row.id] > ranks[start.id]]
                 found = await repository.page(OWNER, ConversationQuery(FIRST, after, wanted, order))
                 assert [row.id for row in found] == behind[: FIRST + 1], (name, after)
-
-
-def _is_behind(order: ConversationOrder, row: Conversation, start: Conversation) -> bool:
-    # A key and an id are compared as a pair.
-    here, there = key(order, row), key(order, start)
-    pair, other = (str(here[0]), here[1].hex), (str(there[0]), there[1].hex)
-    return pair < other if order.direction is OrderDirection.DESC else pair > other

@@ -67,7 +67,7 @@ async def test_filters_hold_together(client: Client) -> None:
     assert await ids(titleContains="_") == [made[4]]
     assert len(await ids(status=["STOPPED"])) == 4
     assert len(await ids(status=["RUNNING", "STOPPED"])) == 7
-    assert await ids(status=["ARCHIVED"]) == []
+    assert await ids(status=["ERROR"]) == []
     assert await ids(trigger=["API", "RESOLVER"]) == []
     assert len(await ids(trigger=["GUI"], titleContains="a")) == 4
     assert await ids(createdBefore=oldest["createdAt"]) == []

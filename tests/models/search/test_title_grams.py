@@ -17,15 +17,9 @@ from app.models.conversation import Conversation, ConversationRepository, fold
 from app.models.database.database import Database, database_url
 from app.models.owner import Owner
 from app.models.rows.conversation import ConversationRows
-from app.models.search.query import (
-    ConversationFilter,
-    ConversationOrder,
-    ConversationOrderField,
-    ConversationQuery,
-    ConversationSearch,
-    OrderDirection,
-    Position,
-)
+from app.models.search.filter import ConversationFilter
+from app.models.search.order import ConversationOrder, ConversationOrderField, OrderDirection
+from app.models.search.query import ConversationQuery, ConversationSearch, Position
 from app.models.search.title_grams import TitleGrams, catch_up, match, pieces
 from tests.support import steps
 from tests.support.client import Client

@@ -12,6 +12,7 @@ from app.services.agent.tools import Tool, Toolbox, ToolContext, ToolOutput
 from app.services.llm.base import ToolSpec
 from tests.support import documents, steps
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import Call, ScriptedLLM, text, tools
 from tests.support.server import RunningServer, running_server
 
@@ -97,7 +98,7 @@ async def results(client: Client, conversation_id: str) -> list[tuple[str, bool]
 
 async def until(question: Callable[[], Awaitable[object]]) -> None:
     """Ask until the answer is yes."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while not await question():  # noqa: ASYNC110  The answer is in another thread.
             await asyncio.sleep(0.02)
 

@@ -11,6 +11,7 @@ from app.services.llm.base import ToolSpec
 from tests.services.agent.test_confirmation import Counter, do, respond, results, waiting
 from tests.support import steps
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import ScriptedLLM, text, tools
 from tests.support.server import running_server
 
@@ -54,7 +55,7 @@ async def test_a_call_that_a_restart_cut_off_is_not_repeated(
             await steps.save_settings(client, llm)
             llm.script(tools(do("one")), text("I looked"))
             conversation_id = (await steps.create(client, "Do it"))["id"]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(WAIT_SECONDS):
                 await asyncio.to_thread(begun.wait)
     with running_server(tmp_path, **settings) as after:
         async with Client(after, "ada-cut-off") as client:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import documents, steps
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import Body, Call, Reply, ScriptedLLM, cut, deltas, raw, text, tools
 
 JSON = dict[str, Any]
@@ -24,7 +25,7 @@ def answer(prompt: object, completion: object, **more: object) -> Reply:
 
 async def settled(client: Client, conversation_id: str) -> JSON:
     """The conversation, once its agent has done all that it will."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while True:
             found = await steps.get(client, conversation_id)
             if found["status"] != "STARTING" and found["agentState"] not in {"LOADING", "RUNNING"}:

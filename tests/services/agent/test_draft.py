@@ -22,13 +22,13 @@ from app.services.clock import utc_now
 from app.services.housekeeping import RECONCILE_AFTER
 from tests.support import documents, steps
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.processes import ForkedServer
 from tests.support.scripted_llm import Call, Gate, Reply, ScriptedLLM, hold, text
 from tests.support.server import RunningServer
 
 JSON = dict[str, Any]
 KEY = "sk-drafted-0123456789"
-WAIT_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -94,7 +94,6 @@ async def started(server: ForkedServer, llm: ScriptedLLM, said: str) -> str:
     return cast("str", created["conversation"]["id"])
 
 
-@pytest.mark.timeout(180)
 async def test_what_was_read_before_a_kill_is_there_once_and_marked(
     tmp_path: Path, fresh_database_url: str, outside_llm: ScriptedLLM
 ) -> None:
@@ -131,7 +130,6 @@ async def test_what_was_read_before_a_kill_is_there_once_and_marked(
         await server.close()
 
 
-@pytest.mark.timeout(180)
 async def test_a_call_of_which_the_words_were_read_is_asked_for_again_after_a_kill(
     tmp_path: Path, fresh_database_url: str, outside_llm: ScriptedLLM
 ) -> None:
@@ -271,7 +269,6 @@ async def left_behind(url: str, conversation_id: str, run: int, attempt: int, *p
             )
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("goes_on", [False, True])
 async def test_what_was_read_before_a_stop_and_a_kill_at_once_is_there_after_the_start(
     tmp_path: Path, outside_llm: ScriptedLLM, goes_on: bool

@@ -11,10 +11,9 @@ from app.services.agent.loop import MAX_ATTEMPTS
 from app.services.event import append
 from tests.support import steps
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import Call, Gate, ScriptedLLM, hold, text, tools
 from tests.support.server import RunningServer
-
-WAIT_SECONDS = 20.0
 
 
 async def states(client: Client, conversation_id: str) -> list[str]:

@@ -21,6 +21,7 @@ from app.services.lock_file import LockFile
 from tests.support import steps
 from tests.support.client import Client
 from tests.support.fake_llm import FakeLLM
+from tests.support.patience import PROGRAM_SECONDS
 from tests.support.postgres import PostgresServer
 from tests.support.scripted_llm import Gate, ScriptedLLM, hold, text
 from tests.support.server import RunningServer, running_server
@@ -170,7 +171,7 @@ def test_a_second_server_on_the_same_embedded_database_says_so_and_ends(tmp_path
             env={**inherited, "PARLEY_DATA_DIR": str(tmp_path)},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=PROGRAM_SECONDS,
             check=False,
         )
     assert (second.returncode, second.stdout) == (2, "")
@@ -187,7 +188,7 @@ def test_a_database_that_is_not_there_is_named_without_its_password(tmp_path: Pa
         env={**inherited, **nowhere},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PROGRAM_SECONDS,
         check=False,
     )
     assert (server.returncode, server.stdout) == (1, "")

@@ -13,6 +13,7 @@ import pytest
 from app.services.filesystem.tree import remove_tree
 from app.services.sandbox.identity import sandbox_uid
 from app.services.sandbox.shell import Shell
+from tests.support.patience import WAIT_SECONDS
 from tests.support.sandboxes import LIMITS, MEBIBYTE, needs_sandbox
 from tests.support.tooled_agent import SECRET, Agent
 
@@ -170,7 +171,7 @@ async def test_only_regular_files_are_opened(unarmed: Agent) -> None:
         listening.bind("socket")
     regular = "is no regular file."
     for name, said in (("pipe", regular), ("socket", regular), ("link", regular), ("directory", "is a directory.")):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_SECONDS):
             assert await unarmed.fault("read_file", path=name) == f"{name} {said}"
             assert await unarmed.fault("write_file", path=name, content="") == f"{name} {said}"
             assert await unarmed.fault("edit_file", path=name, old_text="a", new_text="b") == f"{name} {said}"

@@ -7,12 +7,12 @@ from benchmarks.counting import Counts, count, without_background
 from benchmarks.postgres import PostgresServer
 from benchmarks.run_watchers import PostgresWatcher
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.server import running_server
 from tests.support.steps import create, events, save_settings
 
 RUNS = 8
-WAIT_SECONDS = 20.0
 # How many wake-ups share a statement is a matter of time: two more than there are when nothing else runs.
 MOST = Counts(statements=40, commits=5, rollbacks=0)
 

@@ -8,10 +8,9 @@ from uuid import UUID
 from app.services.agent.engine import RunEngine
 from tests.support import steps
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import Gate, ScriptedLLM, hold
 from tests.support.server import RunningServer, running_server
-
-WAIT_SECONDS = 20.0
 
 
 def soon() -> datetime:

@@ -14,6 +14,7 @@ import pytest
 from tests.services.download.conftest import MovedClock
 from tests.support import documents, steps
 from tests.support.client import Client
+from tests.support.patience import WAIT_SECONDS
 from tests.support.raw import connected
 from tests.support.workspaces import browser, fetched, hostile, offered, started, url_of
 
@@ -166,7 +167,7 @@ async def test_a_caller_has_so_many_downloads_at_once(ada: Client, stranger: Cli
             (elsewhere / "a").write_text("a")
             assert (await fetched(stranger, other, "FILE", "a")).status_code == 200
         # Whoever leaves makes room.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             while (await http.head(url)).status_code != 200:  # noqa: ASYNC110  It is told to nobody.
                 await asyncio.sleep(0.05)
 
@@ -182,7 +183,7 @@ async def test_a_client_that_does_not_read_is_cut_off(ada: Client) -> None:
             await connection.send(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
             await connection.reader.readuntil(b"\r\n\r\n")
         assert (await http.head(url)).status_code == 429
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             while (await http.head(url)).status_code != 200:  # noqa: ASYNC110  It is told to nobody.
                 await asyncio.sleep(0.05)
 

@@ -6,8 +6,7 @@ import pytest
 
 from app.errors import InvalidInput
 from app.services.git.call_budget import MAX_CONCURRENT, CallBudget
-
-WAIT_SECONDS = 10.0
+from tests.support.patience import WAIT_SECONDS
 
 
 async def test_only_so_many_calls_are_made_at_once() -> None:

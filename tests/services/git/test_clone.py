@@ -18,6 +18,7 @@ from app.errors import WorkspaceFailure
 from app.services.git.base import CloneSource
 from app.services.git.clone import GitCloner
 from tests.support.git_server import TOKEN, GitServer, git, git_server
+from tests.support.patience import WAIT_SECONDS
 
 README = {"README.md": "An engine.\n"}
 
@@ -43,7 +44,7 @@ def cloner(server: GitServer, **settings: object) -> GitCloner:
 
 async def asked(server: GitServer) -> None:
     """Return once git waits for an answer."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECONDS):
         while not server.requests:  # noqa: ASYNC110  The server is in another thread.
             await asyncio.sleep(0.01)
 

@@ -16,6 +16,7 @@ from app.services.git.working_tree import Tree, WorkingTreeReader
 from app.services.sandbox.bubblewrap import BubblewrapSandbox
 from app.services.sandbox.shell import Shell
 from tests.support.git_server import ENVIRONMENT, git
+from tests.support.patience import PROGRAM_SECONDS
 from tests.support.sandboxes import LIMITS, needs_sandbox
 
 pytestmark = needs_sandbox
@@ -157,7 +158,7 @@ def written(path: Path, parent: str, message: bytes) -> str:
         input=stored,
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=PROGRAM_SECONDS,
     )
     return done.stdout.decode().strip()
 

@@ -44,7 +44,6 @@ WAITING = State(ConversationStatus.RUNNING, AgentState.AWAITING_USER_INPUT)
 PAUSED = State(ConversationStatus.RUNNING, AgentState.PAUSED, reason=WHY.code)
 STOPPED = State(ConversationStatus.STOPPED)
 FAILED = State(ConversationStatus.ERROR, reason=WHY.code)
-ARCHIVED = State(ConversationStatus.ARCHIVED)
 ALL = {
     "starting": STARTING,
     "working": WORKING,
@@ -54,7 +53,6 @@ ALL = {
     "paused": PAUSED,
     "stopped": STOPPED,
     "failed": FAILED,
-    "archived": ARCHIVED,
 }
 RESTARTED = State(ConversationStatus.STARTING, None, RUN + 1, RUN + 1)
 STOPPED_AGAIN = State(ConversationStatus.STOPPED, last=RUN)
@@ -83,7 +81,6 @@ ASKED: dict[str, dict[str, State | None]] = {
         "paused": NEXT,
         "stopped": RESTARTED,
         "failed": RESTARTED,
-        "archived": None,
     },
     "start": dict.fromkeys(ALL) | {"stopped": RESTARTED, "failed": RESTARTED},
     "stop": dict.fromkeys(ALL)
@@ -203,15 +200,44 @@ async def test_the_log_tells_a_state_where_the_conversation_has_none(
         assert decode_body(event) == StateChangeBody(logged, WHY if move == "fail" else None)
 
 
+@pytest.mark.parametrize("move", ["receive", "start"])
+async def test_a_message_or_a_start_brings_an_archived_conversation_back(database: Database, move: str) -> None:
+    async with database.write() as session:
+        await OwnerRepository(session).ensure(OWNER, NOW)
+        row = row_in(STOPPED)
+        row.archive(NOW)
+        session.add(row)
+        await session.flush()
+        await MOVES[move](session, row)
+        assert (row.is_archived, row.archived_at) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "after"), [*((name, "STOPPED") for name in ALL if name != "failed"), ("failed", "ERROR")]
+)
+async def test_what_is_archived_runs_no_more_and_is_told_once(database: Database, name: str, after: str) -> None:
+    async with database.write() as session:
+        await OwnerRepository(session).ensure(OWNER, NOW)
+        row = row_in(ALL[name])
+        before = row.status
+        row.archive(NOW)
+        session.add(row)
+        await session.flush()
+        await moves.organise(session, row, NOW)
+        [change] = await StatusChangeRepository(session).after(OWNER, 0, 10)
+        assert (change.previous_status, change.status, row.status, row.active_run) == (before, after, after, None)
+        assert change.sequence == row.status_sequence
+
+
 async def test_a_removed_conversation_is_told_and_gone(database: Database) -> None:
     async with database.write() as session:
         await OwnerRepository(session).ensure(OWNER, NOW)
-        row = row_in(ARCHIVED)
+        row = row_in(STOPPED)
         session.add(row)
         await session.flush()
         await moves.remove(session, row, NOW)
         [change] = await StatusChangeRepository(session).after(OWNER, 0, 10)
-        assert (change.is_deletion, change.status) == (True, "ARCHIVED")
+        assert (change.is_deletion, change.status) == (True, "STOPPED")
         assert await moves.lock(session, row) is None
 
 

@@ -20,6 +20,7 @@ from app.services.llm.gathering import (
     joined,
 )
 from app.services.llm.transport import Scope, within
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import ScriptedLLM, text
 
 DONE = b"data: [DONE]\n\n"
@@ -251,7 +252,7 @@ async def test_an_event_without_an_end_goes_through_where_it_is_whole(last: byte
 async def test_the_end_that_a_server_tells_ends_the_reading_although_its_connection_stays_open() -> None:
     script = Script()
     script.queue.put_nowait(chunk(content="a") + chunk("stop") + DONE + chunk(content="b"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_SECONDS):
         assert deltas(b"".join([data async for data in Gathered(script, BatchSchedule())])) == [{"content": "a"}, {}]
 
 

@@ -16,6 +16,7 @@ from app.services.llm.faults import MAX_MESSAGE_CHARS
 from app.services.llm.gathering import INTERVAL_SECONDS
 from app.services.llm.litellm import LiteLLM
 from app.services.pacing import Pacing
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import Call, Gate, Reply, ScriptedLLM, cut, error, hold, never, text, tools, unfinished
 
 KEY = "sk-the-callers-own-key"
@@ -333,7 +334,7 @@ asyncio.run(main())
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", script, server.url), stdout=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WAIT_SECONDS):
         output, _ = await process.communicate()
 
     assert process.returncode == 0
@@ -365,7 +366,7 @@ async def test_a_call_gives_way_to_other_runs_that_begin_once_it_is_sent(llm: Li
 
     call = asyncio.create_task(begin())
     await gate.reached()
-    async with asyncio.timeout(20), pacing.slot():
+    async with asyncio.timeout(WAIT_SECONDS), pacing.slot():
         assert not call.done()
     gate.release()
     assert (await call).text == "Hi"

@@ -10,9 +10,9 @@ from sqlalchemy.engine import make_url
 from app.services.event import AnswerDelta
 from app.services.push.postgres import PostgresWakeups
 from app.services.push.wakeups import MAX_PENDING_MESSAGES, Listener, LocalWakeups, Wakeups
+from tests.support.patience import WAIT_SECONDS
 from tests.support.postgres import PostgresServer
 
-WAIT_SECONDS = 20.0
 # How many characters of an answer are published at once.
 PIECE_LENGTH = 1000
 

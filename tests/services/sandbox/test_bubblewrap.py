@@ -18,6 +18,7 @@ from app.services.sandbox.bubblewrap import BubblewrapSandbox
 from app.services.sandbox.identity import sandbox_uid
 from app.services.sandbox.output import MAX_OUTPUT_BYTES
 from tests.support.paths import ROOT
+from tests.support.patience import WAIT_SECONDS
 from tests.support.sandboxes import LIMITS, MEBIBYTE, Place, needs_sandbox, processes_with, until_gone, until_there
 
 pytestmark = needs_sandbox
@@ -162,16 +163,16 @@ async def test_what_is_left_in_the_background_ends_with_the_command(place: Place
     await until_gone(mark)
 
 
-async def test_cancelling_kills_the_whole_tree_within_a_second(place: Place) -> None:
+async def test_cancelling_kills_the_whole_tree(place: Place) -> None:
     mark = uuid4().hex
     command = f"trap '' TERM; for i in 1 2 3; do (exec -a {mark} sleep 1000) & done; (exec -a {mark} sleep 1000)"
     running = asyncio.create_task(place.run(command))
     await until_there(mark)
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(WAIT_SECONDS):
             await running
-    await until_gone(mark, timeout_seconds=1)
+    await until_gone(mark)
     assert running.cancelled()
 
 
@@ -216,7 +217,7 @@ async def test_a_server_that_is_killed_while_a_sandbox_is_being_made_leaves_noth
     server.kill()
     await server.communicate()
     # What bubblewrap has not finished making runs no command, and is what the next server sweeps away.
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_SECONDS):
         while processes_with(mark):
             await place.sandbox.sweep()
 

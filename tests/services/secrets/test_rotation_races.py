@@ -13,13 +13,13 @@ from app.services.secrets.box import SecretBox
 from tests.support import documents, steps
 from tests.support.client import Client
 from tests.support.fake_git import TOKEN, FakeGitProvider
+from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.server import RunningServer, running_server
 
 OLD, NEW = "the old key has more than 32 characters", "the new key has more than 32 characters"
 SAVED = "sk-saved-in-the-meantime-0123456789"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-WAIT_SECONDS = 20.0
 
 
 async def until_somebody_waits(url: str) -> None:

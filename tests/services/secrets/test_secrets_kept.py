@@ -22,6 +22,7 @@ from app.models.provider_account import ProviderType
 from tests.support import documents, steps
 from tests.support.client import Client
 from tests.support.fake_git import TOKEN, FakeGitProvider, repository
+from tests.support.patience import PROGRAM_SECONDS
 from tests.support.scripted_llm import ScriptedLLM, error, text
 from tests.support.server import RunningServer, running_server
 
@@ -37,7 +38,6 @@ def needles(*secrets: str) -> list[str]:
 
 
 OLD, NEW = "the old key has more than 32 characters", "the new key has more than 32 characters"
-RUN_SECONDS = 40
 GIVEN = {"provider": "GITHUB", "token": TOKEN}
 
 
@@ -99,7 +99,7 @@ def run(data_dir: Path, database_url: str, secret_key: str, *arguments: str) -> 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=RUN_SECONDS,
+        timeout=PROGRAM_SECONDS,
         check=False,
     )
 

@@ -1,5 +1,5 @@
 /**
- * @generated SignedSource<<dd3b76fd3b3c7c14d2e2cdfa3f76151f>>
+ * @generated SignedSource<<190f790fea16a4da7cc9156aca917f9c>>
  * @lightSyntaxTransform
  */
 
@@ -30,6 +30,10 @@ export type MessageInput = {
 };
 export type AttachmentInput = {
   path: string;
+  uploadId?: never;
+} | {
+  path?: never;
+  uploadId: string;
 };
 export type RepositoryRef = {
   byName?: never;

@@ -1,5 +1,5 @@
 /**
- * @generated SignedSource<<85229d8866ce03c8d01a7d0ea3878927>>
+ * @generated SignedSource<<316e99f5e2b8d753893952cfc828b16e>>
  * @lightSyntaxTransform
  */
 
@@ -9,13 +9,17 @@
 
 import type { ConcreteRequest } from 'relay-runtime';
 import type { FragmentRefs } from "relay-runtime";
-export type ConversationStatus = "ARCHIVED" | "ERROR" | "RUNNING" | "STARTING" | "STOPPED" | "%future added value";
+export type ConversationStatus = "ERROR" | "RUNNING" | "STARTING" | "STOPPED" | "%future added value";
 export type ConversationTrigger = "API" | "GUI" | "RESOLVER" | "SUGGESTED_TASK" | "%future added value";
 export type ConversationFilter = {
+  allTags?: ReadonlyArray<string> | null | undefined;
   createdAfter?: string | null | undefined;
   createdBefore?: string | null | undefined;
+  isArchived?: boolean | null | undefined;
+  isPinned?: boolean | null | undefined;
   repositoryId?: string | null | undefined;
   status?: ReadonlyArray<ConversationStatus> | null | undefined;
+  tags?: ReadonlyArray<string> | null | undefined;
   titleContains?: string | null | undefined;
   trigger?: ReadonlyArray<ConversationTrigger> | null | undefined;
   updatedAfter?: string | null | undefined;

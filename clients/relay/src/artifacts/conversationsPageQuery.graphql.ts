@@ -1,5 +1,5 @@
 /**
- * @generated SignedSource<<e04f6dc423108046d2630b21ff5f1cc3>>
+ * @generated SignedSource<<de243bcbd16a7568718eaedde0e9945b>>
  * @lightSyntaxTransform
  */
 
@@ -9,13 +9,17 @@
 
 import type { ConcreteRequest } from 'relay-runtime';
 import type { FragmentRefs } from "relay-runtime";
-export type ConversationStatus = "ARCHIVED" | "ERROR" | "RUNNING" | "STARTING" | "STOPPED" | "%future added value";
+export type ConversationStatus = "ERROR" | "RUNNING" | "STARTING" | "STOPPED" | "%future added value";
 export type ConversationTrigger = "API" | "GUI" | "RESOLVER" | "SUGGESTED_TASK" | "%future added value";
 export type ConversationFilter = {
+  allTags?: ReadonlyArray<string> | null | undefined;
   createdAfter?: string | null | undefined;
   createdBefore?: string | null | undefined;
+  isArchived?: boolean | null | undefined;
+  isPinned?: boolean | null | undefined;
   repositoryId?: string | null | undefined;
   status?: ReadonlyArray<ConversationStatus> | null | undefined;
+  tags?: ReadonlyArray<string> | null | undefined;
   titleContains?: string | null | undefined;
   trigger?: ReadonlyArray<ConversationTrigger> | null | undefined;
   updatedAfter?: string | null | undefined;

@@ -1,5 +1,5 @@
 /**
- * @generated SignedSource<<48e2d1619053b68235d7e18139f36c55>>
+ * @generated SignedSource<<4839c1412085c4c5563199bd70aca335>>
  * @lightSyntaxTransform
  */
 
@@ -9,7 +9,7 @@
 
 import type { ConcreteRequest } from 'relay-runtime';
 import type { FragmentRefs } from "relay-runtime";
-export type ConversationStatus = "ARCHIVED" | "ERROR" | "RUNNING" | "STARTING" | "STOPPED" | "%future added value";
+export type ConversationStatus = "ERROR" | "RUNNING" | "STARTING" | "STOPPED" | "%future added value";
 export type conversationsStatusSubscription$variables = Record<PropertyKey, never>;
 export type conversationsStatusSubscription$data = {
   readonly conversationStatusChanged: {

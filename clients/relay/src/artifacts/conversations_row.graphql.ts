@@ -1,5 +1,5 @@
 /**
- * @generated SignedSource<<2e2635128ff26e480661ed40973d934c>>
+ * @generated SignedSource<<58ee18da355f4f12992da69178f3ca6e>>
  * @lightSyntaxTransform
  */
 
@@ -9,7 +9,7 @@
 
 import type { ReaderFragment } from 'relay-runtime';
 export type AgentState = "AWAITING_USER_CONFIRMATION" | "AWAITING_USER_INPUT" | "ERROR" | "FINISHED" | "LOADING" | "PAUSED" | "RATE_LIMITED" | "REJECTED" | "RUNNING" | "%future added value";
-export type ConversationStatus = "ARCHIVED" | "ERROR" | "RUNNING" | "STARTING" | "STOPPED" | "%future added value";
+export type ConversationStatus = "ERROR" | "RUNNING" | "STARTING" | "STOPPED" | "%future added value";
 import type { FragmentRefs } from "relay-runtime";
 export type conversations_row$data = {
   readonly agentState: AgentState | null | undefined;

@@ -25,22 +25,31 @@ export type AgentState =
   /** It works on the user's message. */
   | 'RUNNING';
 
-/** A file that a message names. */
-export type AttachmentInput = {
-  /** The file in the workspace, such as `uploads/plan.png`. It is copied: later changes make no difference to the message. */
-  path: string;
-};
+/** Exactly one way to name a file of a message. */
+export type AttachmentInput =
+  {   /** The file in the workspace, such as `uploads/plan.png`; not in a first message. It is copied: later changes make no difference to the message. */
+  path: string; uploadId?: never; }
+  |  { path?: never;   /** An upload of `createUpload` without a conversation, which the message uses up. The file is put into the workspace, at the upload's path, before the agent reads the message. */
+  uploadId: string | number; };
 
 /** All that is given must hold. */
 export type ConversationFilter = {
+  /** With all of these tags, at most 10, in upper or lower case. */
+  allTags?: Array<string> | null | undefined;
   /** Created later than this. */
   createdAfter?: string | null | undefined;
   /** Created earlier than this. */
   createdBefore?: string | null | undefined;
+  /** True: only archived ones. Null: archived ones too. By default they are left out, as in a mailbox. */
+  isArchived?: boolean | null | undefined;
+  /** True: only pinned ones. False: only others. */
+  isPinned?: boolean | null | undefined;
   /** Only conversations that work on this repository. */
   repositoryId?: string | number | null | undefined;
   /** Any of these. */
   status?: Array<ConversationStatus> | null | undefined;
+  /** With any of these tags, at most 10, in upper or lower case. */
+  tags?: Array<string> | null | undefined;
   /** Case-insensitive substring of the title, at most 200 characters. */
   titleContains?: string | null | undefined;
   /** Any of these. */
@@ -53,8 +62,6 @@ export type ConversationFilter = {
 
 /** Lifecycle of a conversation's runtime. Clients must tolerate values added later. */
 export type ConversationStatus =
-  /** Not running; cannot be started again. */
-  | 'ARCHIVED'
   /** Start or run failed; see `statusReason`. */
   | 'ERROR'
   /** The runtime is up; see `agentState` for what the agent does. */
@@ -181,7 +188,7 @@ export type EventSource =
 
 /** A user's message: text, images, or both. */
 export type MessageInput = {
-  /** At most 10 files of the workspace, of 20 MiB each; not in a first message. Images among them are shown to the model, all are named to it. */
+  /** At most 10 files, of 20 MiB each. Images among them are shown to the model, all are named to it. */
   attachments?: Array<AttachmentInput>;
   /** At most 10 images, as https or data URLs. */
   imageUrls?: Array<string>;

@@ -1,0 +1,50 @@
+"""The front end in windows of every width, in both themes, and by the keyboard alone."""
+
+import pytest
+from playwright.async_api import expect
+
+from tests.support.playground import in_chromium
+from tests.support.window import Window
+
+pytestmark = in_chromium
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_it_fits_every_window_in_both_themes(window: Window, width: int, scheme: str) -> None:
+    page = window.page
+    await page.set_viewport_size({"width": width, "height": 800})
+    await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    await window.create("x" * 300)
+    await expect(window.status).to_have_text("ready")
+    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    paper = await page.evaluate("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)[0]")
+    assert (paper < 128) is (scheme == "dark")
+    is_listed = await page.get_by_role("navigation").is_visible()
+    assert is_listed is (width == 1400)
+    if not is_listed:
+        await page.get_by_role("button", name="Back to the list").click()
+        await expect(page.get_by_role("navigation")).to_be_visible()
+    assert window.faults == []
+
+
+async def test_the_keyboard_is_enough(window: Window) -> None:
+    page = window.page
+    await page.get_by_role("button", name="New", exact=True).focus()
+    await page.keyboard.press("Enter")
+    await page.keyboard.type("By keys alone")
+    await page.keyboard.press("Tab")
+    while not await page.evaluate("document.activeElement.textContent === 'Create'"):
+        await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(window.message("answer to By keys alone")).to_be_visible()
+    await page.get_by_label("Message").focus()
+    await page.keyboard.type("one")
+    await page.keyboard.press("Shift+Enter")
+    await page.keyboard.type("two")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".message.user").last).to_have_text("one\ntwo")
+    await page.get_by_role("button", name="Settings", exact=True).click()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    assert window.faults == []
