@@ -59,7 +59,7 @@ class Window:
 
     async def say(self, text: str) -> None:
         """A message, ended by Enter."""
-        await self.page.get_by_label("Message").fill(text)
+        await self.page.get_by_label("Message", exact=True).fill(text)
         await self.page.keyboard.press("Enter")
 
     async def rename(self, title: str) -> None:
@@ -75,7 +75,8 @@ class Window:
     async def said(self) -> list[str]:
         """The messages of the log, also those that are not in view."""
         return await self.page.locator(".message:not(.is-live)").evaluate_all(
-            r"messages => messages.map(({ children }) => [...children].map(it => it.textContent.trim()).join('\n'))"
+            r"messages => messages.map(({ children }) => [...children].filter(it => !it.matches('.tools'))"
+            r".map(it => it.textContent.trim()).join('\n'))"
         )
 
     def item(self, title: str) -> Locator:

@@ -1,7 +1,8 @@
-import { useCallback, useEffect, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 
 import { ConversationView, NotFound } from "./conversation/conversation-view.tsx";
 import { CreateDialog } from "./dialogs/create-dialog.tsx";
+import { KeysDialog } from "./dialogs/keys-dialog.tsx";
 import { SettingsDialog } from "./dialogs/settings-dialog.tsx";
 import { ConversationList } from "./list/conversation-list.tsx";
 import { useConversations } from "./list/use-conversations.ts";
@@ -9,6 +10,7 @@ import { NoticeStack, useNotices } from "./notices.tsx";
 import { faultOf, onConnection, onRefusal } from "./server.ts";
 import { SignIn } from "./sign-in.tsx";
 import { useDeletions } from "./use-deletions.ts";
+import { useKeys } from "./use-keys.ts";
 import { useRoute } from "./use-route.ts";
 
 /** The page, or what asks for a token where the server wants one. */
@@ -23,6 +25,8 @@ function Page() {
   const [search, setSearch] = useState("");
   const [isCreating, setIsCreating] = useState(false);
   const [isSetting, setIsSetting] = useState(false);
+  const [isShowingKeys, setIsShowingKeys] = useState(false);
+  const searchField = useRef<HTMLInputElement>(null);
   const [settingsVersion, setSettingsVersion] = useState(0);
   const [isConnected, setIsConnected] = useState<boolean | null>(null);
   const notices = useNotices();
@@ -39,6 +43,14 @@ function Page() {
   const conversations = found.conversations.filter(({ id }) => !doomed.has(id));
   const hidden = found.conversations.length - conversations.length;
 
+  useKeys({
+    "/": () => searchField.current?.focus(),
+    "?": () => setIsShowingKeys(true),
+    // With a conversation, which knows better what it ends.
+    ...(openId === null && search ? { Escape: () => setSearch("") } : {}),
+    ...(openId === "" ? { Escape: () => open(null) } : {}),
+  });
+
   return (
     <div className={openId === null ? "app" : "app is-open"} data-live={isConnected ?? false}>
       {isConnected === false && (
@@ -49,6 +61,9 @@ function Page() {
       <aside className="side">
         <header>
           <h1>Parley</h1>
+          <button className="quiet" aria-label="Keys" title="Keys" onClick={() => setIsShowingKeys(true)}>
+            ?
+          </button>
           <button className="quiet" onClick={openSettings}>
             Settings
           </button>
@@ -57,6 +72,7 @@ function Page() {
           </button>
         </header>
         <input
+          ref={searchField}
           type="search"
           className="search"
           placeholder="Search titles"
@@ -114,6 +130,7 @@ function Page() {
           }}
         />
       )}
+      {isShowingKeys && <KeysDialog close={() => setIsShowingKeys(false)} />}
       <NoticeStack notices={notices} />
     </div>
   );

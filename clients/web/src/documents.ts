@@ -57,6 +57,11 @@ export const PAGE = graphql(
   [CONVERSATION, EVENT],
 );
 
+/** The addresses of a message's files hold for five minutes. */
+export const ATTACHMENTS = graphql(`
+  query Attachments($id: ID!) { node(id: $id) { ... on MessageEvent { id attachments { url } } } }
+`);
+
 export const STATUSES = graphql(
   `subscription Statuses {
     conversationStatusChanged { deletedConversationId conversation { ...Conversation } }

@@ -119,6 +119,11 @@ export async function ask<Data, Variables extends AnyVariables>(
   return data;
 }
 
+/** The whole address of a URL that the server gave. */
+export function endpoint(relative: string): string {
+  return new URL(relative, url).href;
+}
+
 /** Sends a mutation while the page is being left. Nobody is there to hear of the answer. */
 export function sendAtLast<Data, Variables extends AnyVariables>(
   document: TypedDocumentNode<Data, Variables>,

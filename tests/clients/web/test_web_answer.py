@@ -5,6 +5,7 @@ import json
 from playwright.async_api import expect
 
 from tests.support.playground import in_chromium
+from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import Call, ScriptedLLM, text, tools
 from tests.support.window import Window, script
 
@@ -50,8 +51,9 @@ async def test_an_answers_markdown_is_set(window: Window, llm: ScriptedLLM) -> N
     await expect(answer.get_by_role("checkbox")).to_have_count(2)
     await expect(answer.get_by_role("checkbox").first).to_be_checked()
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    await answer.get_by_role("button", name="Copy").click()
-    await expect(answer.get_by_role("button", name="Copied")).to_be_visible()
+    code = answer.locator(".code-block")
+    await code.get_by_role("button", name="Copy").click()
+    await expect(code.get_by_role("button", name="Copied")).to_be_visible()
     assert await page.evaluate("navigator.clipboard.readText()") == 'print("hello")'
     assert window.faults == []
 
@@ -69,6 +71,7 @@ async def test_an_answer_can_run_nothing_and_ask_nobody(window: Window, llm: Scr
     assert window.faults == []
 
 
+@needs_sandbox
 async def test_a_command_is_a_card_that_folds_long_output(window: Window, llm: ScriptedLLM) -> None:
     script(llm, tools(Call("run_command", json.dumps({"command": "seq 1 50; exit 3"}))))
     await window.create("Count")

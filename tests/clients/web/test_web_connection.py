@@ -24,7 +24,7 @@ async def test_a_reload_in_the_middle_of_an_answer_loses_and_doubles_nothing(win
     await window.begin("Count")
     await expect(window.live_answer).to_contain_text("One,")
     await window.page.reload()
-    await expect(window.page.locator(".message.user")).to_have_text("Count")
+    await expect(window.page.locator(".message.user .plain")).to_have_text("Count")
     gate.release()
     await expect(window.status).to_have_text("ready")
     await expect(window.live_answer).to_have_count(0)

@@ -6,6 +6,7 @@ from playwright.async_api import Locator, expect
 
 from tests.support.client import Client
 from tests.support.playground import in_chromium
+from tests.support.sandboxes import needs_sandbox
 from tests.support.scripted_llm import Call, Gate, ScriptedLLM, hold, text, tools
 from tests.support.seeded import seed_log
 from tests.support.window import Window, script
@@ -67,6 +68,7 @@ async def test_stop_in_mid_answer_keeps_what_was_written_and_marks_it(window: Wi
     assert window.faults == []
 
 
+@needs_sandbox
 async def test_scripts_and_terminals_are_shown_as_they_are_meant(window: Window, llm: ScriptedLLM) -> None:
     command = json.dumps({"command": r"printf '\033[31mred\033[0m plain'"})
     script(llm, tools(Call("run_command", command)), text("שלום עולם"))

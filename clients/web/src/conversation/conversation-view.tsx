@@ -1,13 +1,21 @@
-import { useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useState } from "react";
 
 import { type Conversation, type LogEvent, ONE, START, STOP } from "../documents.ts";
 import { ask, check } from "../server.ts";
-import { StatusChip } from "../status-chip.tsx";
+import { useKeys } from "../use-keys.ts";
+import { describe, StatusChip } from "../status-chip.tsx";
+import { useWorkspace } from "../workspace/use-workspace.ts";
 import { Composer } from "./composer.tsx";
 import { EventLog } from "./event-log.tsx";
 import { outbox } from "./outbox.ts";
+import { type Tab, Tabs } from "./tabs.tsx";
 import { Title } from "./title.tsx";
+import { usePageTitle } from "./use-page-title.ts";
 import { useLog } from "./use-log.ts";
+
+// They come when they are looked at first.
+const Changes = lazy(() => import("../workspace/changes.tsx").then(({ Changes }) => ({ default: Changes })));
+const Files = lazy(() => import("../workspace/files.tsx").then(({ Files }) => ({ default: Files })));
 
 interface Props {
   id: string;
@@ -21,10 +29,21 @@ interface Props {
 }
 
 export function ConversationView({ id, listed, put, remove, close, openSettings, fail }: Props) {
+  const [tab, setTab] = useState<Tab>("log");
+  const workspace = useWorkspace(id);
   const { log, fault, retry, loadEarlier } = useLog(id);
   const asked = useConversation(id, log?.events, log?.isOver ?? false, fail);
   const known = asked === undefined ? log?.conversation : asked;
   const conversation = log?.isOver ? known : (listed ?? known);
+
+  usePageTitle(conversation);
+  useKeys({
+    Escape: () => {
+      if (conversation && tab === "log" && describe(conversation)[1] === "busy") stop(id).catch(fail);
+      else if (tab === "log") close();
+      else setTab("log");
+    },
+  });
 
   if (fault !== null && (log === null || conversation === undefined))
     return (
@@ -40,14 +59,22 @@ export function ConversationView({ id, listed, put, remove, close, openSettings,
   return (
     <article className="conversation">
       <Header {...{ conversation, put, remove, close, fail }} />
-      <EventLog
-        conversation={conversation}
-        log={log}
-        loadEarlier={loadEarlier}
-        retry={say && (() => outbox.add(id, { text: say.text, imageUrls: [...say.imageUrls], attachments: [] }))}
-        openSettings={openSettings}
-        fail={fail}
-      />
+      <Tabs tab={tab} changedFiles={workspace.change?.changedFiles ?? null} choose={setTab} />
+      <div className="stage">
+        <EventLog
+          conversation={conversation}
+          log={log}
+          isHidden={tab !== "log"}
+          loadEarlier={loadEarlier}
+          retry={say && (() => outbox.add(id, { text: say.text, imageUrls: [...say.imageUrls], attachments: [] }))}
+          openSettings={openSettings}
+          fail={fail}
+        />
+        <Suspense fallback={<p className="panel empty">Loading…</p>}>
+          {tab === "changes" && <Changes conversation={conversation} workspace={workspace} fail={fail} />}
+          {tab === "files" && <Files conversationId={id} version={workspace.version} fail={fail} />}
+        </Suspense>
+      </div>
       <Composer conversationId={id} openSettings={openSettings} />
     </article>
   );
@@ -78,6 +105,10 @@ function useConversation(
   return asked;
 }
 
+async function stop(id: string): Promise<void> {
+  check((await ask(STOP, { id })).stopConversation);
+}
+
 type HeaderProps = Pick<Props, "put" | "remove" | "close" | "fail"> & { conversation: Conversation };
 
 function Header({ conversation, put, remove, close, fail }: HeaderProps) {
@@ -85,9 +116,7 @@ function Header({ conversation, put, remove, close, fail }: HeaderProps) {
   const isLive = status === "RUNNING" || status === "STARTING";
 
   function turn() {
-    const work = isLive
-      ? ask(STOP, { id }).then(({ stopConversation }) => check(stopConversation))
-      : ask(START, { id }).then(({ startConversation }) => check(startConversation));
+    const work = isLive ? stop(id) : ask(START, { id }).then(({ startConversation }) => check(startConversation));
     work.catch(fail);
   }
 

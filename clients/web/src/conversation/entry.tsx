@@ -1,6 +1,8 @@
 import { memo } from "react";
 
 import type { LogEvent } from "../documents.ts";
+import { Attachments } from "./attachments.tsx";
+import { CopyButton } from "./copy-button.tsx";
 import { PlainText, RichText } from "./rich-text.tsx";
 import { LoneResult, ToolCard, type ToolResult } from "./tool-card.tsx";
 
@@ -37,7 +39,7 @@ export const Entry = memo(function Entry({ event, told, result, live }: Props) {
 
 type MessageEvent = Extract<LogEvent, { __typename: "MessageEvent" }>;
 
-function Message({ message: { source, text, imageUrls, attachments, isPartial } }: { message: MessageEvent }) {
+function Message({ message: { id, source, createdAt, text, imageUrls, attachments, isPartial } }: { message: MessageEvent }) {
   if (source === "ENVIRONMENT")
     return (
       <p className="note entry" dir="auto">
@@ -46,18 +48,32 @@ function Message({ message: { source, text, imageUrls, attachments, isPartial } 
     );
   return (
     <div className={source === "USER" ? "message entry user" : "message entry agent"} dir="auto">
-      {source === "USER" ? <PlainText text={text} /> : <RichText text={text} />}
-      {imageUrls.map((url) => (
-        <p key={url} className="note">
-          Image: {url.startsWith("data:") ? "attached" : url}
-        </p>
+      {source === "USER" ? text.trim() && <PlainText text={text} /> : <RichText text={text} />}
+      {imageUrls.map((url, number) => (
+        <Image key={number} url={url} />
       ))}
-      {attachments.map(({ name }, number) => (
-        <p key={number} className="note">
-          File: <bdi>{name}</bdi>
-        </p>
-      ))}
+      <Attachments eventId={id} attachments={attachments} />
       {isPartial && <p className="note cut-off">Cut off here.</p>}
+      {source === "AGENT" && (
+        <div className="tools">
+          <time dateTime={createdAt} title={new Date(createdAt).toLocaleString()}>
+            {new Date(createdAt).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}
+          </time>
+          <CopyButton text={() => text} />
+        </div>
+      )}
     </div>
+  );
+}
+
+/** An image within the message is shown; one at a foreign server is only named, so that nobody is told of the reader. */
+function Image({ url }: { url: string }) {
+  if (/^data:image\//.test(url)) return <img className="attached-image" src={url} alt="An image of this message" />;
+  return (
+    <p>
+      <a href={url} target="_blank" rel="noreferrer noopener">
+        Image: {url}
+      </a>
+    </p>
   );
 }

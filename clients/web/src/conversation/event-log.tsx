@@ -15,13 +15,15 @@ const AHEAD = "800px 0px 0px";
 interface Props {
   conversation: Conversation;
   log: Log;
+  /** Something else is shown above it: it keeps its place, and can't be reached. */
+  isHidden: boolean;
   loadEarlier: () => void;
   retry: (() => void) | null;
   openSettings: () => void;
   fail: (error: unknown) => void;
 }
 
-export function EventLog({ conversation, log, loadEarlier, retry, openSettings, fail }: Props) {
+export function EventLog({ conversation, log, isHidden, loadEarlier, retry, openSettings, fail }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const content = useRef<HTMLDivElement>(null);
   const { isFollowed, jump } = useEnd(box, content);
@@ -32,7 +34,7 @@ export function EventLog({ conversation, log, loadEarlier, retry, openSettings, 
   useKeptPlace(box, log.events[0]?.id);
 
   return (
-    <div className="log-frame">
+    <div className="log-frame" inert={isHidden}>
       <div className="log" role="log" aria-label="Conversation" tabIndex={0} ref={box}>
         <div className="log-content" ref={content}>
           {log.before && <Earlier key={log.before} box={box} load={loadEarlier} />}

@@ -1,5 +1,5 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useRef } from "react";
+import { type KeyboardEvent, useEffect, useRef } from "react";
 
 import type { Conversation } from "../documents.ts";
 import { StatusChip } from "../status-chip.tsx";
@@ -75,8 +75,16 @@ function Rows({ found, openId, open }: Omit<Props, "search">) {
     if (isAtEnd) loadMore();
   }, [isAtEnd, conversations.length]);
 
+  function move(pressed: KeyboardEvent) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[pressed.key];
+    const place = document.activeElement?.closest("[aria-posinset]")?.getAttribute("aria-posinset");
+    if (!step || !place) return;
+    pressed.preventDefault();
+    box.current?.querySelector<HTMLElement>(`[aria-posinset="${Number(place) + step}"] button`)?.focus();
+  }
+
   return (
-    <nav aria-label="Conversations" className="list" ref={box}>
+    <nav aria-label="Conversations" className="list" ref={box} onKeyDown={move}>
       <ul style={{ height: rows.getTotalSize() }}>
         {items.map(({ index, key, start }) => {
           const conversation = conversations[index];
