@@ -54,6 +54,12 @@ format: $(DEVELOPMENT) ## format the code and mend what can be mended
 # One of q1, q2, q3, m1, each of them with postgres_ before it, fan_out, start, growth, streaming, floods, runs, run_load;
 # without a name all but the last five, in 20 minutes, which writes benchmarks/RESULTS.md.
 ONLY ?=
+# OpenHands' agent server needs this Python, and is left out without it. pyenv keeps versions away from the path.
+PYTHON_3_12 ?= $(shell for python in python3.12 "$$(pyenv root 2>/dev/null)"/versions/3.12*/bin/python3.12; do \
+	"$$python" -c 'import ensurepip, venv' >/dev/null 2>&1 && echo "$$python" && break; done)
+ifneq ($(and $(filter runs,$(ONLY)),$(PYTHON_3_12)),)
+PEERS += benchmarks/peers/openhands/.venv/.installed
+endif
 
 .PHONY: bench
 bench: $(DEVELOPMENT) $(PEERS) ## measure against other servers; ONLY=q1 for one operation
@@ -74,6 +80,8 @@ lock: $(VENV)/.uv ## rewrite the lock files; with ARGS=--upgrade to the newest v
 	@$(LOCK) $(ARGS) --group pyproject.toml:install --output-file requirements-install.lock
 	@$(LOCK) $(ARGS) clients/python/requirements.in --output-file clients/python/requirements.lock
 	@$(LOCK) $(ARGS) benchmarks/peers/requirements.in --output-file benchmarks/peers/requirements.lock
+	@$(subst 3.11,3.12,$(LOCK)) $(ARGS) benchmarks/peers/openhands/requirements.in \
+	--output-file benchmarks/peers/openhands/requirements.lock
 
 .PHONY: playground
 playground: $(DEVELOPMENT) ## rebuild app/static/playground from playground/
@@ -118,6 +126,11 @@ clients/python/.venv/.installed: clients/python/requirements.lock $(VENV)/.uv
 benchmarks/peers/.venv/.installed: benchmarks/peers/requirements.lock $(VENV)/.uv
 	@$(VENV)/bin/python -m venv --clear benchmarks/peers/.venv
 	@$(call install_lock,$<,benchmarks/peers/.venv)
+	@touch $@
+
+benchmarks/peers/openhands/.venv/.installed: benchmarks/peers/openhands/requirements.lock $(VENV)/.uv
+	@$(PYTHON_3_12) -m venv --clear benchmarks/peers/openhands/.venv
+	@$(call install_lock,$<,benchmarks/peers/openhands/.venv)
 	@touch $@
 
 $(VENV)/.uv: requirements-install.lock

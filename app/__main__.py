@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
 BACKLOG = 2048
+TICK_SECONDS = 1.0
 # Each socket is an open file, and the usual default of 1,024 is soon used up.
 MAX_OPEN_FILES = 65536
 INTERRUPTED = 130
@@ -71,6 +72,22 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ending: asyncio.Event) -> None:
         super().__init__(config)
         self._ending = ending
+        self._exits = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def main_loop(self) -> None:
+        """Tick once a second, which is how often the date header changes. uvicorn ticks ten times."""
+        self._loop = asyncio.get_running_loop()
+        # Every tenth of uvicorn's ticks sets the header, by its number.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._exits.wait(), TICK_SECONDS)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Wake ``main_loop``, which would otherwise see the signal at its next tick."""
+        super().handle_exit(sig, frame)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._exits.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         from app.endpoints.uvicorn.accepting import accept_more

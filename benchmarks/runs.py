@@ -2,9 +2,10 @@
 
 The server runs in this process without HTTP; the model, which answers at once, is another process. Rounds alternate
 between a streamed call by LiteLLM alone, runs without tools, and a run with ten calls of file tools, on SQLite and then
-on PostgreSQL. A run's CPU is this process's until the engine has recorded the end; the database's own processes are not
-included. SQL is counted for the run of each type with the fewest statements, since background statements now and then
-are not the run's; on PostgreSQL the engine's background statements, which are recognised, are left out.
+on PostgreSQL. Beside SQLite, OpenHands' agent server has a turn in each round, if it is installed. A run's CPU is this
+process's until the engine has recorded the end; the database's own processes are not included. SQL is counted for the
+run of each type with the fewest statements, since background statements now and then are not the run's; on PostgreSQL
+the engine's background statements, which are recognised, are left out.
 """
 
 import asyncio
@@ -32,6 +33,8 @@ from app.config import AuthMode, load_config
 from app.logs import configure_logging
 from app.main import Parley, create_app
 from app.services.llm.transport import Scope, within
+from benchmarks import agent_server
+from benchmarks.agent_server import AgentServer
 from benchmarks.counting import Counts
 from benchmarks.postgres import PostgresServer
 from benchmarks.run_watchers import PostgresWatcher, SQLiteWatcher, Watcher
@@ -70,7 +73,7 @@ def main() -> None:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
         llm = stack.enter_context(_llm())
-        uvloop.run(_measure("SQLite", SQLiteWatcher(directory / "parley.db"), directory / "sqlite", llm))
+        uvloop.run(_measure_beside_peer(directory, llm))
         server = stack.enter_context(PostgresServer())
         url = stack.enter_context(server.database())
         uvloop.run(_measure("PostgreSQL", PostgresWatcher(server, url), directory / "postgres", llm))
@@ -89,22 +92,36 @@ def _llm() -> Generator[str]:
         process.wait(WAIT_SECONDS)
 
 
-async def _measure(name: str, watcher: Watcher, data_dir: Path, llm: str) -> None:
-    calls, runs, with_tools = list[Cost](), list[Cost](), list[Cost]()
+async def _measure_beside_peer(directory: Path, llm: str) -> None:
+    watcher, data_dir = SQLiteWatcher(directory / "parley.db"), directory / "sqlite"
+    if not agent_server.is_installed():
+        await _measure("SQLite", watcher, data_dir, llm)
+        print(f"| {agent_server.NAME}: skipped, not installed | | | | | | |", flush=True)
+        return
+    async with agent_server.agent_server(directory / "openhands", llm) as peer:
+        await _measure("SQLite", watcher, data_dir, llm, peer)
+
+
+async def _measure(name: str, watcher: Watcher, data_dir: Path, llm: str, peer: AgentServer | None = None) -> None:
+    calls, runs, with_tools, others = list[Cost](), list[Cost](), list[Cost](), list[Cost]()
     async with _served(watcher, data_dir, llm) as http:
         for number in range(ROUNDS + 1):
             once = [await _cost(lambda: _call(llm)) for _ in range(CALLS)]
             plain = [await _run(http, watcher, 0) for _ in range(RUNS)]
             tools = [await _run(http, watcher, TOOL_CALLS)]
+            beside = [Cost(*times) for times in await peer.runs()] if peer is not None else []
             # The first round warms up caches, and is discarded.
             if number:
                 calls += once
                 runs += plain
                 with_tools += tools
+                others += beside
     one = statistics.median(cost.cpu for cost in calls)
     _print(f"LiteLLM's call, beside {name}", calls, one)
     _print(f"{name}, without tools", runs, one)
     _print(f"{name}, {TOOL_CALLS} tool calls", with_tools, one * (TOOL_CALLS + 1))
+    if others:
+        _print(f"{agent_server.NAME}, without tools", others, one)
 
 
 def _print(name: str, costs: list[Cost], unit: float) -> None:

@@ -90,14 +90,19 @@ class Running:
 
     def cpu_seconds(self) -> float:
         """Return the process's CPU time so far, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_seconds(self.process.pid)
 
     def ask(self, request: Request) -> Any:
         """Send a request, and return the parsed answer."""
         sent = urllib.request.Request(self.url.rstrip("/") + request.path, request.body, self.headers())  # noqa: S310  It is this machine's.
         with urllib.request.urlopen(sent, timeout=START_SECONDS) as answer:  # noqa: S310  As above.
             return json.load(answer)
+
+
+def cpu_seconds(process_id: int) -> float:
+    """Return a process's CPU time so far, user and system."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def parley(name: str = "Parley", *, is_trusted: bool = False) -> Server:
@@ -158,7 +163,7 @@ PEERS = [
 def running(server: Server, database: str, data: Path, cores: Cores) -> Generator[Running]:
     """Run a server on a free port and on its cores. It may create the directory ``data``."""
     data.mkdir()
-    port = _free_port()
+    port = free_port()
     places = {
         "database": database,
         "url": database if "://" in database else f"sqlite:///{database}",
@@ -206,7 +211,8 @@ def _placed(text: str, places: dict[str, str]) -> str:
     return text
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback address that nothing listens on."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return listening.getsockname()[1]

@@ -161,16 +161,16 @@ class ConversationQuery:
         paths = conversation_filter.mark_paths(walk, owner)
         if len(branches) == 1 and not others and grams is None and not paths:
             return [owned_by(owner_id), *branches[0], *marks, *start]
-        passed = [*marks, *(without_index(*conversation_filter.times(time)) for time in others)]
+        passed = [without_index(*conversation_filter.times(time)) for time in others]
         archived = conversation_filter.archived()
         paths += [walk.path(owner, [*archived, *conversation_filter.times(time)]) for time in others]
         near = None
         if grams is not None:
             paths.insert(0, Path(grams.matches(owner), lambda is_taken: grams.ids(owner, is_taken)))
-            if not passed:
+            if not passed and not marks:
                 title = element(Conversation.title_folded)
                 near = walk.near(owner, [[*branch, *start] for branch in branches], title, conversation_filter.has_text)
-        walked = [[*branch, *conversation_filter.texts(), *passed, *start] for branch in branches]
+        walked = [[*branch, *conversation_filter.texts(), *marks, *passed, *start] for branch in branches]
         # The ids are candidates only: those from another index are not filtered by all conditions.
         recheck = without_index(owned_by(owner_id), *conversation_filter.matches(), *passed, *start)
         return [col(Conversation.id).in_(walk.ids(owner, walked, paths, near)), recheck]
@@ -244,7 +244,8 @@ class ConversationSearch:
             counts.append(counting.where(among, without_index(*conditions)).scalar_subquery())
             closed.append(is_wide)
         everyone = col(Conversation.owner_id) == case((and_(*closed), owner))
-        counts.append(counting.where(everyone, *conditions).scalar_subquery())
+        scanned = conversation_filter.conditions(owner_id, is_scan=True)
+        counts.append(counting.where(everyone, *scanned).scalar_subquery())
         return (await self._session.exec(select(reduce(add, counts)))).one()
 
     @property

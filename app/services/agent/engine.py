@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import importlib
 import itertools
 import logging
 import sqlite3
@@ -22,6 +23,7 @@ from app.services.agent.loop import AgentLoop, Outcome
 from app.services.agent.run_log import RunLog
 from app.services.agent.takeover import Takeover
 from app.services.outage import until_answered
+from app.services.pacing import Pacing, give_way
 from app.services.push.wakeups import POLL_SECONDS, Wakeups, run_topic
 
 log = structlog.get_logger(__name__)
@@ -37,8 +39,10 @@ ANSWER_SECONDS = 2.0
 FORGET_SECONDS = 10.0
 # A run whose tool takes longer to end is not waited for.
 LET_GO_SECONDS = 0.5
-# No workflow is scheduled, so DBOS need not look for due ones.
+# No workflow is scheduled, delayed or has a deadline, so DBOS need not look for due ones.
 UNUSED_POLL_SECONDS = 3600.0
+# DBOS's own interval. On PostgreSQL it keeps a transaction open for so long.
+JOBS_POLL_SECONDS = 1.0
 _OVER = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 
 
@@ -96,6 +100,7 @@ class DurableRunEngine:
         self.executor_id = "local" if self._is_embedded else str(uuid4())
         self._takeover = None if self._is_embedded else Takeover(url, self.executor_id, self)
         self._workflow: Callable[[str, int], Coroutine[Any, Any, None]] | None = None
+        self._pacing = Pacing()
         self._is_closing = False
         self._is_closed = asyncio.Event()
         self._advances: set[asyncio.Task[Outcome]] = set()
@@ -120,14 +125,18 @@ class DurableRunEngine:
             run_migrations=True,
         )
         DBOS(config=config)
+        _set_jobs_interval(UNUSED_POLL_SECONDS if self._is_embedded else JOBS_POLL_SECONDS)
         logging.getLogger("dbos").addFilter(_is_unexpected)
 
         # DBOS sets attributes on the function that it decorates, which a bound method does not allow.
         async def run(conversation: str, number: int) -> None:
             self._count(1)
             try:
-                run_log = await until_answered(lambda: self._loop.begin(UUID(conversation), number))
-                outcome = Outcome.CONTINUE if run_log is not None else Outcome.ENDED
+                async with self._pacing.slot():
+                    if self._is_closing:
+                        await self._park()
+                    run_log = await until_answered(lambda: self._loop.begin(UUID(conversation), number))
+                    outcome = await self._advance(run_log) if run_log is not None else Outcome.ENDED
                 while run_log is not None and outcome == Outcome.CONTINUE:
                     outcome = await self._advance(run_log)
                 if run_log is None or not run_log.is_last:
@@ -292,6 +301,7 @@ class DurableRunEngine:
 
     async def _park(self) -> None:
         """Wait until the engine is closed, then end the workflow as a crash would: it stays pending."""
+        give_way()
         self._count(-1)
         try:
             await self._is_closed.wait()
@@ -313,6 +323,12 @@ class DurableRunEngine:
         if active is None or active == run:
             return
         self._in_background(self.submit(conversation_id, active))
+
+
+def _set_jobs_interval(seconds: float) -> None:
+    """Set how often DBOS looks for delayed workflows and deadlines, for which it has no setting."""
+    commands = importlib.import_module("dbos._workflow_commands")
+    setattr(commands, "_BACKGROUND_JOBS_INTERVAL_SEC", seconds)  # noqa: B010  a module has no such name to a type checker
 
 
 def _use_write_ahead_log(path: str) -> None:

@@ -23,6 +23,7 @@ import httpx
 from app.errors import InvalidInput
 from app.services.git.checked_backend import CheckedBackend
 from app.services.outbound import check_public, public_addresses
+from app.services.pacing import give_way
 
 # Limit on a response. An event has some 250 bytes for each token, and models write 100,000 tokens at most.
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
@@ -127,6 +128,8 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request within the current scope. Raises ``CallRefused``."""
         _prepare(request)
+        # From here on the run waits for the network.
+        give_way()
         if _leads_elsewhere(request.url):
             # An idle connection may lead to an address that only another call was allowed to reach.
             try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import sqlite3
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import insert
+from sqlmodel import select
 
 from app.config import load_config
 from app.models import migration
@@ -288,3 +290,22 @@ async def test_every_path_finds_what_a_plain_look_finds(database: Database, orde
                 behind = [row.id for row in expected if start is None or ranks[row.id] > ranks[start.id]]
                 found = await repository.page(OWNER, ConversationQuery(FIRST, after, wanted, order))
                 assert [row.id for row in found] == behind[: FIRST + 1], (name, after)
+
+
+@pytest.mark.parametrize("name", ["shown", "archived", "not-pinned", "status-shown", "tag-common"])
+async def test_a_page_is_a_walk_of_the_index_of_its_order(database: Database, name: str) -> None:
+    dialect = database.reader.dialect
+    wanted = {**ALL, "status-shown": Filter(statuses=("ERROR",), is_archived=False)}[name]
+    statement = ConversationQuery(FIRST, None, wanted).statement(select(Conversation), OWNER, dialect.name)
+    sql = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+    async with database.write() as session:
+        connection = await session.connection()
+        if not database.is_sqlite:
+            await connection.exec_driver_sql("ANALYZE")
+        explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+        plan = "\n".join(str(row[-1]) for row in await connection.exec_driver_sql(f"{explain} {sql}"))
+    index = "ix_conversation_status_created" if name == "status-shown" else "ix_conversation_created"
+    assert re.search(rf"USING (COVERING )?INDEX {index}|Index (Only )?Scan (Backward )?using {index}", plan), plan
+    # The candidates of a tag are sorted again with their rows; the others come in order.
+    assert name == "tag-common" or not re.search("TEMP B-TREE|Sort", plan), plan
+    assert "hashed SubPlan" not in plan

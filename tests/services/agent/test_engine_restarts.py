@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import sqlite3
@@ -225,3 +226,18 @@ async def test_the_embedded_engine_writes_ahead_and_syncs_every_commit(tmp_path:
             event.remove(Engine, "before_cursor_execute", look)
     # 2 is FULL.
     assert modes == {("wal", 2)}
+
+
+def test_dbos_looks_for_due_workflows_every_hour_on_sqlite(tmp_path: Path) -> None:
+    commands = importlib.import_module("dbos._workflow_commands")
+    with running_server(tmp_path):
+        # It is the name by which DBOS's thread reads the interval.
+        assert "_BACKGROUND_JOBS_INTERVAL_SEC" in commands.background_jobs_thread.__code__.co_names
+        assert vars(commands)["_BACKGROUND_JOBS_INTERVAL_SEC"] == 3600.0
+
+
+def test_dbos_looks_for_due_workflows_every_second_on_postgresql(tmp_path: Path, postgres_url: str) -> None:
+    # It holds a transaction in between.
+    commands = importlib.import_module("dbos._workflow_commands")
+    with running_server(tmp_path, database_url=postgres_url):
+        assert vars(commands)["_BACKGROUND_JOBS_INTERVAL_SEC"] == 1.0

@@ -15,6 +15,7 @@ from app.services.llm.base import ChatMessage, Completion, Model, RequestedCall,
 from app.services.llm.faults import MAX_MESSAGE_CHARS
 from app.services.llm.gathering import INTERVAL_SECONDS
 from app.services.llm.litellm import LiteLLM
+from app.services.pacing import Pacing
 from tests.support.patience import WAIT_SECONDS
 from tests.support.scripted_llm import Call, Gate, Reply, ScriptedLLM, cut, error, hold, never, text, tools, unfinished
 
@@ -317,6 +318,7 @@ from pydantic import SecretStr
 from app.config import Config
 from app.services.llm.base import ChatMessage, Model, Role
 from app.services.llm.litellm import LiteLLM
+from app.services.pacing import Pacing
 
 async def main():
     llm = LiteLLM(Config(_env_file=None))
@@ -350,3 +352,21 @@ async def test_a_closed_service_answers_again(llm: LiteLLM, server: ScriptedLLM)
 
 async def test_closing_a_service_that_was_never_used_does_not_import_anything() -> None:
     await LiteLLM(Config(_env_file=None)).close()  # pyright: ignore[reportCallIssue]
+
+
+async def test_a_call_gives_way_to_other_runs_that_begin_once_it_is_sent(llm: LiteLLM, server: ScriptedLLM) -> None:
+    gate = Gate()
+    server.script(hold(gate, after=["Hi"]))
+    # No slot is released by its timer.
+    pacing = Pacing(1, slot_seconds=3600)
+
+    async def begin() -> Completion:
+        async with pacing.slot():
+            return await llm.complete(model(server), HELLO)
+
+    call = asyncio.create_task(begin())
+    await gate.reached()
+    async with asyncio.timeout(WAIT_SECONDS), pacing.slot():
+        assert not call.done()
+    gate.release()
+    assert (await call).text == "Hi"
