@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from playwright.async_api import expect
 
 from tests.support.playground import in_chromium
@@ -100,4 +101,37 @@ async def test_an_edit_is_a_difference(window: Window, llm: ScriptedLLM) -> None
     await expect(edit.locator(".line.removed code")).to_have_text("second")
     await expect(edit.locator(".line.added code")).to_have_text("2nd")
     await expect(edit.locator(".line.same code")).to_have_text(["first", ""])
+    assert window.faults == []
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "> " * 3000,
+        "- " * 2000,
+        "*a **b " * 1000 + "c** d*" * 1000,
+        "_" * 9000 + "a" + "_" * 9000,
+        "![" * 2000,
+        "[^a]: " * 3000,
+    ],
+    ids=["quotes", "lists", "emphases", "lines", "images", "footnotes"],
+)
+async def test_markdown_that_is_too_deep_is_shown_as_it_was_written(
+    window: Window, llm: ScriptedLLM, mark: str
+) -> None:
+    script(llm, text(f"{mark}the end"))
+    await window.create("Show me")
+    await expect(window.page.locator(".message.agent .plain")).to_contain_text("the end")
+    await expect(window.page.locator(".message.agent .markdown")).to_have_count(0)
+    await window.say("Are you still there?")
+    await expect(window.message("Are you still there?").first).to_be_visible()
+    assert window.faults == []
+
+
+async def test_code_with_many_stars_is_still_markdown(window: Window, llm: ScriptedLLM) -> None:
+    code = "char *a, *b;\n" * 200
+    script(llm, text(f"```c\n{code}```\n\nSome *emphasis*."))
+    await window.create("Show me")
+    await expect(window.page.locator(".message.agent em")).to_have_text("emphasis")
+    await expect(window.page.locator(".message.agent pre")).to_contain_text("char *a, *b;")
     assert window.faults == []

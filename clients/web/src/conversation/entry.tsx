@@ -3,7 +3,7 @@ import { memo } from "react";
 import type { LogEvent } from "../documents.ts";
 import { Attachments } from "./attachments.tsx";
 import { CopyButton } from "./copy-button.tsx";
-import { PlainText, RichText } from "./rich-text.tsx";
+import { Guarded, PlainText, RichText } from "./rich-text.tsx";
 import { LoneResult, ToolCard, type ToolResult } from "./tool-card.tsx";
 
 interface Props {
@@ -17,7 +17,15 @@ interface Props {
 }
 
 /** One event of the log. */
-export const Entry = memo(function Entry({ event, told, result, live }: Props) {
+export const Entry = memo(function Entry(props: Props) {
+  return (
+    <Guarded fallback={<p className="note entry">This event can't be shown.</p>}>
+      <Shown {...props} />
+    </Guarded>
+  );
+});
+
+function Shown({ event, told, result, live }: Props) {
   switch (event.__typename) {
     case "MessageEvent":
       return <Message message={event} />;
@@ -35,7 +43,7 @@ export const Entry = memo(function Entry({ event, told, result, live }: Props) {
     default:
       return null;
   }
-});
+}
 
 type MessageEvent = Extract<LogEvent, { __typename: "MessageEvent" }>;
 
