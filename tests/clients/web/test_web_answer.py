@@ -135,3 +135,25 @@ async def test_code_with_many_stars_is_still_markdown(window: Window, llm: Scrip
     await expect(window.page.locator(".message.agent em")).to_have_text("emphasis")
     await expect(window.page.locator(".message.agent pre")).to_contain_text("char *a, *b;")
     assert window.faults == []
+
+
+async def test_nothing_is_hidden_in_what_is_approved(window: Window, llm: ScriptedLLM) -> None:
+    command = "echo \u202egpj.exe\u2066 \u200bsafe\x1b[8m; \ufeffrm -r x"
+    given = {"command": command, "wait\u202e": {"for": "\u202ereven"}}
+    script(llm, tools(Call("run_command", json.dumps(given))))
+    await window.create("Show me")
+    card = window.page.get_by_role("region", name="Command")
+    await expect(card.locator(".command")).to_have_text(
+        "echo ⟨U+202E⟩gpj.exe⟨U+2066⟩ ⟨U+200B⟩safe⟨U+001B⟩[8m; ⟨U+FEFF⟩rm -r x"
+    )
+    await expect(card.locator(".arguments")).to_contain_text("wait⟨U+202E⟩")
+    await expect(card.locator(".arguments")).to_contain_text('{"for":"⟨U+202E⟩reven"}')
+    assert window.faults == []
+
+
+@pytest.mark.parametrize("name", ["constructor", "__proto__"])
+async def test_a_tool_of_any_name_has_a_card(window: Window, llm: ScriptedLLM, name: str) -> None:
+    script(llm, tools(Call(name, json.dumps({"value": 1}))))
+    await window.create("Show me")
+    await expect(window.page.get_by_role("region", name=name).locator(".arguments")).to_contain_text("value")
+    assert window.faults == []

@@ -77,6 +77,7 @@ function Message({ message: { id, source, createdAt, text, imageUrls, attachment
 /** An image within the message is shown; one at a foreign server is only named, so that nobody is told of the reader. */
 function Image({ url }: { url: string }) {
   if (/^data:image\//.test(url)) return <img className="attached-image" src={url} alt="An image of this message" />;
+  if (!/^https?:/i.test(url)) return <p className="note">Image: {url}</p>;
   return (
     <p>
       <a href={url} target="_blank" rel="noreferrer noopener">
