@@ -52,7 +52,7 @@ class Message:
             message = f"A message has at most {MAX_ATTACHMENTS} attachments."
             raise InvalidInput(message, path=(*path, "attachments"))
         for number, url in enumerate(self.image_urls):
-            _check_image_url(url, (*path, "imageUrls", str(number)))
+            check_image_url(url, *path, "imageUrls", str(number))
 
 
 def is_storable(text: str) -> bool:
@@ -111,7 +111,8 @@ def _storable_json(value: JSONValue, depth: int) -> JSONValue:
             return value
 
 
-def _check_image_url(url: str, path: tuple[str, ...]) -> None:
+def check_image_url(url: str, *path: str) -> None:
+    """Raise InvalidInput unless it is an https URL, or a data URL of an image, of a length that is allowed."""
     if url.startswith("data:"):
         if len(url) > IMAGE_DATA_MAX_LENGTH:
             message = f"An image has at most {IMAGE_DATA_MAX_LENGTH} characters as a data URL."

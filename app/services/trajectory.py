@@ -34,6 +34,7 @@ from app.services.message import (
     MAX_JSON_DEPTH,
     AttachmentChoice,
     Message,
+    check_image_url,
     check_storable,
 )
 from app.services.secrets.redaction import JSONValue, Redactor
@@ -255,6 +256,10 @@ def _check_part(part: AnyPart, calls: set[int], path: tuple[str, ...]) -> None:
             if part.source is EventSource.USER:
                 choices = tuple(AttachmentChoice(path=each.path) for each in part.attachments or ())
                 Message(part.text, tuple(part.image_urls), choices).check(*path, max_length=MAX_TEXT)
+            else:
+                # Clients show the images of every message.
+                for number, url in enumerate(part.image_urls):
+                    check_image_url(url, *path, "imageUrls", str(number))
         case _ToolCallPart():
             calls.add(part.sequence)
         case _ToolResultPart():

@@ -49,6 +49,10 @@ FAULTS: list[tuple[Callable[[JSON], object], list[str]]] = [
     (lambda document: {**document, "events": [None]}, ["replay", "events", "0"]),
     (lambda document: with_event(document, 0, source="NOBODY"), ["replay", "events", "0", "source"]),
     (lambda document: with_event(document, 0, text=5), ["replay", "events", "0", "text"]),
+    (
+        lambda document: with_event(document, 0, source="AGENT", imageUrls=["javascript:alert(1)"]),
+        ["replay", "events", "0", "imageUrls", "0"],
+    ),
     (lambda document: with_event(document, 1, sequence=1), ["replay", "events", "1", "sequence"]),
     (lambda document: with_event(document, 3, toolCall=99), ["replay", "events", "3", "toolCall"]),
 ]

@@ -1,5 +1,7 @@
 import { memo } from "react";
 
+import { unhidden } from "./conversation/unhidden.ts";
+
 /** A line of a diff: what it begins with says what became of it. */
 interface Line {
   kind: "added" | "removed" | "same" | "place";
@@ -27,7 +29,7 @@ function Lines({ lines }: { lines: Line[] }) {
           <span aria-hidden="true">{{ added: "+", removed: "−", same: " ", place: " " }[kind]}</span>
           {kind === "added" && <span className="unseen">added: </span>}
           {kind === "removed" && <span className="unseen">removed: </span>}
-          <code>{text || " "}</code>
+          <code>{unhidden(text) || " "}</code>
         </div>
       ))}
       {lines.length > MOST_LINES && <p className="note">{lines.length - MOST_LINES} more lines.</p>}

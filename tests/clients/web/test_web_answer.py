@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from playwright.async_api import expect
 
 from tests.support.playground import in_chromium
@@ -100,4 +101,59 @@ async def test_an_edit_is_a_difference(window: Window, llm: ScriptedLLM) -> None
     await expect(edit.locator(".line.removed code")).to_have_text("second")
     await expect(edit.locator(".line.added code")).to_have_text("2nd")
     await expect(edit.locator(".line.same code")).to_have_text(["first", ""])
+    assert window.faults == []
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "> " * 3000,
+        "- " * 2000,
+        "*a **b " * 1000 + "c** d*" * 1000,
+        "_" * 9000 + "a" + "_" * 9000,
+        "![" * 2000,
+        "[^a]: " * 3000,
+    ],
+    ids=["quotes", "lists", "emphases", "lines", "images", "footnotes"],
+)
+async def test_markdown_that_is_too_deep_is_shown_as_it_was_written(
+    window: Window, llm: ScriptedLLM, mark: str
+) -> None:
+    script(llm, text(f"{mark}the end"))
+    await window.create("Show me")
+    await expect(window.page.locator(".message.agent .plain")).to_contain_text("the end")
+    await expect(window.page.locator(".message.agent .markdown")).to_have_count(0)
+    await window.say("Are you still there?")
+    await expect(window.message("Are you still there?").first).to_be_visible()
+    assert window.faults == []
+
+
+async def test_code_with_many_stars_is_still_markdown(window: Window, llm: ScriptedLLM) -> None:
+    code = "char *a, *b;\n" * 200
+    script(llm, text(f"```c\n{code}```\n\nSome *emphasis*."))
+    await window.create("Show me")
+    await expect(window.page.locator(".message.agent em")).to_have_text("emphasis")
+    await expect(window.page.locator(".message.agent pre")).to_contain_text("char *a, *b;")
+    assert window.faults == []
+
+
+async def test_nothing_is_hidden_in_what_is_approved(window: Window, llm: ScriptedLLM) -> None:
+    command = "echo \u202egpj.exe\u2066 \u200bsafe\x1b[8m; \ufeffrm -r x"
+    given = {"command": command, "wait\u202e": {"for": "\u202ereven"}}
+    script(llm, tools(Call("run_command", json.dumps(given))))
+    await window.create("Show me")
+    card = window.page.get_by_role("region", name="Command")
+    await expect(card.locator(".command")).to_have_text(
+        "echo ⟨U+202E⟩gpj.exe⟨U+2066⟩ ⟨U+200B⟩safe⟨U+001B⟩[8m; ⟨U+FEFF⟩rm -r x"
+    )
+    await expect(card.locator(".arguments")).to_contain_text("wait⟨U+202E⟩")
+    await expect(card.locator(".arguments")).to_contain_text('{"for":"⟨U+202E⟩reven"}')
+    assert window.faults == []
+
+
+@pytest.mark.parametrize("name", ["constructor", "__proto__"])
+async def test_a_tool_of_any_name_has_a_card(window: Window, llm: ScriptedLLM, name: str) -> None:
+    script(llm, tools(Call(name, json.dumps({"value": 1}))))
+    await window.create("Show me")
+    await expect(window.page.get_by_role("region", name=name).locator(".arguments")).to_contain_text("value")
     assert window.faults == []

@@ -3,6 +3,7 @@ import { useState } from "react";
 import { ATTACHMENTS, type LogEvent } from "../documents.ts";
 import { ask, endpoint } from "../server.ts";
 import { size } from "../size.ts";
+import { unhidden } from "./unhidden.ts";
 
 type Attachment = Extract<LogEvent, { __typename: "MessageEvent" }>["attachments"][number];
 
@@ -20,7 +21,7 @@ export function Attachments({ eventId, attachments }: { eventId: string; attachm
           disabled={attachment.url === null}
           onClick={() => void freshAddress(eventId, index).then((url) => url && window.location.assign(url))}
         >
-          <bdi>{attachment.name}</bdi> <span className="note">{size(attachment.sizeBytes)}</span>
+          <bdi>{unhidden(attachment.name)}</bdi> <span className="note">{size(attachment.sizeBytes)}</span>
         </button>
       </p>
     ),

@@ -3,7 +3,7 @@ import { memo } from "react";
 import type { LogEvent } from "../documents.ts";
 import { Attachments } from "./attachments.tsx";
 import { CopyButton } from "./copy-button.tsx";
-import { PlainText, RichText } from "./rich-text.tsx";
+import { Guarded, PlainText, RichText } from "./rich-text.tsx";
 import { LoneResult, ToolCard, type ToolResult } from "./tool-card.tsx";
 
 interface Props {
@@ -17,7 +17,15 @@ interface Props {
 }
 
 /** One event of the log. */
-export const Entry = memo(function Entry({ event, told, result, live }: Props) {
+export const Entry = memo(function Entry(props: Props) {
+  return (
+    <Guarded fallback={<p className="note entry">This event can't be shown.</p>}>
+      <Shown {...props} />
+    </Guarded>
+  );
+});
+
+function Shown({ event, told, result, live }: Props) {
   switch (event.__typename) {
     case "MessageEvent":
       return <Message message={event} />;
@@ -35,7 +43,7 @@ export const Entry = memo(function Entry({ event, told, result, live }: Props) {
     default:
       return null;
   }
-});
+}
 
 type MessageEvent = Extract<LogEvent, { __typename: "MessageEvent" }>;
 
@@ -69,6 +77,7 @@ function Message({ message: { id, source, createdAt, text, imageUrls, attachment
 /** An image within the message is shown; one at a foreign server is only named, so that nobody is told of the reader. */
 function Image({ url }: { url: string }) {
   if (/^data:image\//.test(url)) return <img className="attached-image" src={url} alt="An image of this message" />;
+  if (!/^https?:/i.test(url)) return <p className="note">Image: {url}</p>;
   return (
     <p>
       <a href={url} target="_blank" rel="noreferrer noopener">

@@ -1,5 +1,6 @@
 import { useEffect, useState } from "react";
 
+import { unhidden } from "../conversation/unhidden.ts";
 import type { Conversation } from "../documents.ts";
 import { UnifiedDiff } from "../diff.tsx";
 import { ask, type Fault, faultOf } from "../server.ts";
@@ -161,8 +162,8 @@ function ChangedFile({ conversationId: id, change, after, since, version, isFirs
           {status === "TYPE_CHANGED" ? "T" : status[0]}
         </span>
         <code dir="ltr">
-          {previousPath && previousPath !== path ? `${previousPath} → ` : ""}
-          {path}
+          {previousPath && previousPath !== path ? `${unhidden(previousPath)} → ` : ""}
+          {unhidden(path)}
         </code>
         <span className="counts">
           <span className="plus">+{additions}</span> <span className="minus">−{deletions}</span>

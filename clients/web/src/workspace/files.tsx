@@ -1,5 +1,6 @@
 import { useEffect, useState } from "react";
 
+import { unhidden } from "../conversation/unhidden.ts";
 import { ask, endpoint, type Fault, faultOf } from "../server.ts";
 import { size } from "../size.ts";
 import { ENTRIES, READ_FILE, type WorkspaceEntry } from "./documents.ts";
@@ -116,7 +117,7 @@ function Place({ path, go }: { path: string; go: (path: string) => void }) {
         <span key={index}>
           /
           <button className="quiet" onClick={() => go(names.slice(0, index + 1).join("/"))}>
-            {name}
+            {unhidden(name)}
           </button>
         </span>
       ))}
@@ -137,7 +138,7 @@ function Entry({ entry, isOpen, go, open }: EntryProps) {
       return (
         <li>
           <button className="quiet" onClick={() => go(entry.path)}>
-            <bdi>{entry.name}</bdi>/
+            <bdi>{unhidden(entry.name)}</bdi>/
           </button>
         </li>
       );
@@ -145,7 +146,7 @@ function Entry({ entry, isOpen, go, open }: EntryProps) {
       return (
         <li>
           <button className="quiet" aria-pressed={isOpen} onClick={() => open(entry.path)}>
-            <bdi>{entry.name}</bdi>
+            <bdi>{unhidden(entry.name)}</bdi>
           </button>
           <span className="note">{size(entry.sizeBytes)}</span>
         </li>
@@ -153,7 +154,7 @@ function Entry({ entry, isOpen, go, open }: EntryProps) {
     case "WorkspaceLink":
       return (
         <li className="note">
-          <bdi>{entry.name}</bdi> → <bdi>{entry.target}</bdi>
+          <bdi>{unhidden(entry.name)}</bdi> → <bdi>{unhidden(entry.target)}</bdi>
         </li>
       );
     default:
@@ -195,7 +196,7 @@ function FileView({ conversationId: id, path, version, close, fail }: FileProps)
   return (
     <section className="card file" aria-label={path}>
       <header>
-        <code dir="ltr">{path}</code>
+        <code dir="ltr">{unhidden(path)}</code>
         {file && <span className="note">{size(file.sizeBytes)}</span>}
         <button onClick={() => void download(id, "FILE", [path]).catch(fail)}>Download</button>
         <button aria-label="Close the file" onClick={close}>
