@@ -41,6 +41,8 @@ PEER = os.environ.get("PEER")
 WAIT_SECONDS = 60.0
 # Seconds after a flood, in which the server closes what is left of it.
 SETTLING_SECONDS = 1.0
+# Other callers come from another address than the attacker, whose address has a limit of connections.
+ADDRESS = "127.0.0.2"
 IDLE = "idle"
 PROBES = ("query", "health", "fresh health")
 HEALTH = Request("/health/live").encode({})
@@ -167,7 +169,7 @@ class _Connection:
 
 @asynccontextmanager
 async def _connection(port: int) -> AsyncGenerator[_Connection]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(ADDRESS, 0))
     try:
         yield _Connection(reader, writer)
     finally:
