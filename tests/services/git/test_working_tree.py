@@ -168,6 +168,30 @@ async def test_changes_and_diffs_are_those_of_a_trusted_git(
     assert all(diff.text in whole and not diff.is_cut for diff in diffs)
 
 
+@needs_sandbox
+async def test_each_status_is_told(tmp_path: Path, reader: WorkingTreeReader) -> None:
+    path = tmp_path / "workspace"
+    commit = repository(path)
+    # A copy is told as such if its original was changed as well.
+    _copy(path, "a.txt", "x")
+    _append(path, "a.txt", "changed\n")
+    _remove(path, "b.txt", "")
+    _move(path, "d/c.txt", "xx")
+    _link(path, "d/e.txt", "")
+    _write(path, "new.txt", "of its own\n")
+
+    changes = await reader.changes(Tree(uuid4(), path, commit))
+
+    assert [(change.status, change.path, change.previous_path) for change in changes] == [
+        (ChangeStatus.MODIFIED, b"a.txt", None),
+        (ChangeStatus.DELETED, b"b.txt", None),
+        (ChangeStatus.COPIED, b"copy-1", b"a.txt"),
+        (ChangeStatus.TYPE_CHANGED, b"d/e.txt", None),
+        (ChangeStatus.RENAMED, b"moved-2", b"d/c.txt"),
+        (ChangeStatus.ADDED, b"new.txt", None),
+    ]
+
+
 def contents(path: Path) -> dict[str, tuple[bytes, int]]:
     """All files and links but the repository's own, with what is in them and whether they can be run."""
     found: dict[str, tuple[bytes, int]] = {}
