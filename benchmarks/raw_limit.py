@@ -158,7 +158,8 @@ class RawLimit:
         mark = forms.mark
         self._page = (
             f"SELECT {FIELDS} FROM conversation WHERE owner_id = {mark(1)} "
-            f"AND (created_at, id) < ({mark(2)}, {mark(3)}) ORDER BY created_at DESC, id DESC LIMIT {mark(4)}"
+            f"AND is_archived = false AND (created_at, id) < ({mark(2)}, {mark(3)}) "
+            f"ORDER BY created_at DESC, id DESC LIMIT {mark(4)}"
         )
         self._one = f"SELECT {FIELDS} FROM conversation WHERE owner_id = {mark(1)} AND id = {mark(2)}"
         self._head = f"SELECT id, title FROM conversation WHERE owner_id = {mark(1)} AND id = {mark(2)}"

@@ -82,8 +82,8 @@ def _cursor(row: Any) -> str:
 @query.field("conversations")
 async def search(_root: Any, _info: Any, first: int, after: str) -> dict[str, Any]:
     statement = (
-        f"SELECT {COLUMNS} FROM conversation WHERE owner_id = ? AND (created_at, id) < (?, ?) "
-        "ORDER BY created_at DESC, id DESC LIMIT ?"
+        f"SELECT {COLUMNS} FROM conversation WHERE owner_id = ? AND is_archived = false "
+        "AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?"
     )
     _, moment, key = json.loads(base64.urlsafe_b64decode(after + "=="))
     rows = await _rows(statement, ("bench", f"{moment[:10]} {moment[11:26]}", key, first + 1))

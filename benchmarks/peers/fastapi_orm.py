@@ -29,6 +29,7 @@ app = FastAPI()
 class Conversation(SQLModel, table=True):
     id: UUID = Field(primary_key=True)
     owner_id: str
+    is_archived: bool
     title: str
     title_is_auto_generated: bool
     status: str
@@ -108,7 +109,7 @@ async def search(session: Session, after: str, first: int = 20) -> Page:
     here = (datetime.fromisoformat(moment), UUID(key))
     statement = (
         select(Conversation)
-        .where(Conversation.owner_id == "bench")
+        .where(Conversation.owner_id == "bench", col(Conversation.is_archived).is_(False))
         .where(tuple_(col(Conversation.created_at), col(Conversation.id)) < here)
         .order_by(col(Conversation.created_at).desc(), col(Conversation.id).desc())
         .limit(first + 1)

@@ -211,7 +211,7 @@ class Query:
         position = parse_conversation_cursor(after, ConversationOrder())
         statement = (
             select(models.Conversation)
-            .where(models.Conversation.owner_id == OWNER)
+            .where(models.Conversation.owner_id == OWNER, col(models.Conversation.is_archived).is_(False))
             .where(
                 tuple_(col(models.Conversation.created_at), col(models.Conversation.id)) < (position.key, position.id)
             )

@@ -72,7 +72,7 @@ export function resolversFor(path) {
   const database = new DatabaseSync(path);
   database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -65536");
   const page = database.prepare(
-    `SELECT ${COLUMNS} FROM conversation WHERE owner_id = ? AND (created_at, id) < (?, ?)
+    `SELECT ${COLUMNS} FROM conversation WHERE owner_id = ? AND is_archived = false AND (created_at, id) < (?, ?)
      ORDER BY created_at DESC, id DESC LIMIT ?`,
   );
   const one = database.prepare(`SELECT ${COLUMNS} FROM conversation WHERE owner_id = ? AND id = ?`);
