@@ -162,7 +162,8 @@ async def _parley() -> AsyncGenerator[Server]:
             **{name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")},
             "PARLEY_DATA_DIR": directory,
             "PARLEY_LOG_LEVEL": "WARNING",
-            # All sockets are one caller's.
+            # All sockets are one caller's, at one address.
+            "PARLEY_MAX_CONNECTIONS_PER_ADDRESS": "100000",
             "PARLEY_MAX_CONNECTIONS_PER_CALLER": "100000",
             "PARLEY_MAX_SUBSCRIPTIONS_PER_CALLER": "100000",
             "PARLEY_RATE_LIMIT_PER_SECOND": "",
