@@ -1,4 +1,4 @@
-"""What a list shows of logs: how long they are, what was said last, and what nobody has read yet."""
+"""Fields of a list that sum up a log: the number of events, the last message, and the unread events."""
 
 from typing import Any, cast
 

@@ -93,7 +93,7 @@ class Window:
 
 
 def script(llm: ScriptedLLM, *replies: Reply) -> None:
-    """What the agent is answered, in this order; titles, which are asked for beside it, are echoed."""
+    """Script the model's replies to the agent, in this order. Requests for titles are echoed."""
     remaining, echoed = list(replies), echo()
 
     def answer(body: Body) -> Reply:

@@ -1,4 +1,4 @@
-"""What is typed into the front end is never lost."""
+"""Drafts: text that is typed into the front end is never lost."""
 
 from playwright.async_api import expect
 

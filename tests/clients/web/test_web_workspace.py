@@ -26,7 +26,7 @@ def edit(old: str, new: str, *, path: str = "README.md") -> Reply:
 
 
 async def content(download: Download) -> bytes:
-    """What was saved."""
+    """Return the bytes of a finished download."""
     return await asyncio.to_thread(Path(await download.path()).read_bytes)
 
 

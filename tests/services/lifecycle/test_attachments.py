@@ -72,7 +72,7 @@ async def ada(client: Client, llm: ScriptedLLM, git_host: GitServer) -> AsyncIte
 
 
 def kept(client: Client, conversation_id: str) -> list[str]:
-    """What is in the conversation's directory of attachments; a name without digest waits for the workspace."""
+    """Return the names in the conversation's directory of attachments. One without a digest waits for the workspace."""
     return sorted(path.name for path in (client.server.config.data_dir / "attachments" / conversation_id).iterdir())
 
 
@@ -81,7 +81,7 @@ def names(path: Path) -> list[str]:
 
 
 async def told(client: Client, conversation_id: str) -> list[str]:
-    """What the environment said."""
+    """Return the texts of the log's messages of the environment."""
     return [words for source, words in await steps.said(client, conversation_id) if source == "ENVIRONMENT"]
 
 
